@@ -1,0 +1,305 @@
+"""The command line: `python -m lib COMMAND`. It asks the runner and prints what comes back."""
+
+import argparse
+import json
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn, TextIO
+
+from lib import embedded, runner
+from lib.connection_url import ConnectionTarget
+from lib.errors import ConfigurationError, IntegrityError, Interrupted, MigratorError, RunInProgressError
+from lib.migration_files import MigrationFile, discover
+from lib.report import AppliedNow, Document, Source, failure, validation
+from lib.runner import Job, Progress
+from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
+from lib.terminal import Style, plan_text, run_text, status_text
+
+DEFAULT_CONNECT_TIMEOUT = 30.0
+DEFAULT_PORT = 3000
+
+# Serves until it is interrupted: the environment, the bundle, the database where the environment names none, the port.
+Serve = Callable[[Mapping[str, str], Path, ConnectionTarget | None, int], None]
+
+_EPILOGUE = """\
+exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 usage or configuration; 3 an applied
+file was modified, renamed or is missing, or (status --check) something is pending; 4 another run, or a busy table,
+held a lock for too long; 130/143 interrupted. The variables are described in README.md.
+"""
+
+
+@dataclass
+class Shell:
+    """What a command works with: its words, the environment, where it prints, and what to keep out of it."""
+
+    environ: Mapping[str, str]
+    root: Path
+    out: TextIO
+    err: TextIO
+    serve: Serve
+    secrets: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        print(self._clean(text), file=self.out, flush=True)
+
+    def tell(self, text: str) -> None:
+        """A diagnostic, to stderr."""
+        print(self._clean(text), file=self.err, flush=True)
+
+    def print_json(self, document: Document) -> None:
+        self.say(json.dumps(document, indent=2, ensure_ascii=False))
+
+    def _clean(self, text: str) -> str:
+        for secret in filter(None, self.secrets):
+            text = text.replace(secret, "***")
+        return text
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT) -> int:
+    """Run one command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    shell = Shell(environ, root, sys.stdout, sys.stderr, serve)
+    arguments = _parser().parse_args(_with_default_command(argv))
+    _catch_signals()
+    try:
+        return int(arguments.run(shell, arguments))
+    except (MigratorError, Interrupted) as error:
+        return _fail(shell, arguments, error)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody left to tell.
+        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        return 1
+    except Exception as error:
+        return _fail_unexpectedly(shell, arguments, error)
+
+
+def _with_default_command(argv: Sequence[str]) -> list[str]:
+    """`migrate` where no command is named, as in `python -m lib --json`."""
+    words = [word for word in argv if not word.startswith("-")]
+    if words or {"-h", "--help", "--version"} & set(argv):
+        return list(argv)
+    return ["migrate", *argv]
+
+
+def _catch_signals() -> None:
+    """SIGINT and SIGTERM raise Interrupted once; while that is handled, more of them change nothing."""
+
+    def interrupt(signum: int, frame: object) -> NoReturn:
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, signal.SIG_IGN)
+        raise Interrupted(signum)
+
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, interrupt)
+
+
+def _fail(shell: Shell, arguments: argparse.Namespace, error: MigratorError | Interrupted) -> int:
+    if getattr(arguments, "json", False):
+        shell.print_json({**failure(error), "action": arguments.command})
+    else:
+        shell.tell(f"{Style.of(shell.err, shell.environ).cross} {error}")
+    if arguments.debug:
+        shell.tell("".join(traceback.format_exception(error)))
+    return error.exit_code
+
+
+def _fail_unexpectedly(shell: Shell, arguments: argparse.Namespace, error: Exception) -> int:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    wrapped = MigratorError(
+        f"An error of the runner itself: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}. "
+        "Run it again with --debug for the traceback, and please report it."
+    )
+    wrapped.__cause__ = error
+    return _fail(shell, arguments, wrapped)
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="print a traceback when something fails")
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
+    parser = argparse.ArgumentParser(
+        prog="python -m lib",
+        description="Change a Postgres schema with numbered SQL files. Without a command: migrate.",
+        epilog=_EPILOGUE,
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, run: Callable[..., int], about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about, parents=[*parents, common], epilog=_EPILOGUE)
+        command.set_defaults(run=run)
+        return command
+
+    migrate = add("migrate", _migrate, "validate, then apply what is pending", machine)
+    migrate.add_argument(
+        "--source", choices=("build", "cli"), default="cli", help="what the journal of runs says started it (build.sh: build)"
+    )
+    status = add("status", _status, "show what is applied, what is pending, and anything odd", machine)
+    status.add_argument("--check", action="store_true", help="exit 3 unless the database is at this bundle's state or ahead")
+    add("validate", _validate, "check that applied files are unchanged and present, and all files well-formed", machine)
+    add("plan", _plan, "show what migrate would do; nothing is written, nothing is locked", machine)
+    create = add("create", _create, "write the next numbered file with its header, and print its path")
+    create.add_argument("description", help='what the migration does, as in "add invoices table"')
+    serve = add("serve", _serve, "serve both endpoints and the status page on 127.0.0.1")
+    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
+    add("stop", _stop, "stop the embedded PostgreSQL, if one runs")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError("a port is a number from 0 (any free one) to 65535")
+    return int(text)
+
+
+def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
+    job = _job(shell, reading=False, source=arguments.source, quiet=arguments.json)
+    report = runner.migrate(job)
+    if arguments.json:
+        shell.print_json(report.to_dict())
+    elif report.error:
+        return _fail(shell, arguments, report.error)
+    else:
+        shell.say(run_text(report, Style.of(shell.out, shell.environ)))
+    return report.exit_code
+
+
+def _status(shell: Shell, arguments: argparse.Namespace) -> int:
+    job = _job(shell, reading=True, quiet=arguments.json)
+    found = runner.status(job)
+    if arguments.json:
+        shell.print_json(found.to_dict())
+    else:
+        shell.say(status_text(found, Style.of(shell.out, shell.environ), place=_place(job.target)))
+    return IntegrityError.exit_code if arguments.check and not found.is_current else 0
+
+
+def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
+    found = runner.validate(_job(shell, reading=True, quiet=arguments.json))
+    if arguments.json:
+        shell.print_json(validation(found))
+        return 0
+    for warning in found.plan.warnings:
+        shell.tell(f"Warning: {warning}")
+    count = found.plan.applied_count
+    tick = Style.of(shell.out, shell.environ).tick
+    shell.say(f"{tick} Valid: {count} applied and unchanged, {len(found.plan.pending)} pending and well-formed.")
+    return 0
+
+
+def _plan(shell: Shell, arguments: argparse.Namespace) -> int:
+    planned = runner.plan(_job(shell, reading=False, quiet=arguments.json))
+    if arguments.json:
+        shell.print_json(planned.to_dict())
+    else:
+        for warning in planned.status.plan.warnings:
+            shell.tell(f"Warning: {warning}")
+        shell.say(plan_text(planned, Style.of(shell.out, shell.environ)))
+    return planned.obstacle.exit_code if planned.obstacle else 0
+
+
+def _create(shell: Shell, arguments: argparse.Namespace) -> int:
+    directory = migrations_dir(with_env_files(shell.environ, root=shell.root), root=shell.root)
+    files = discover(directory)
+    slug = "-".join(re.findall(r"[a-z0-9]+", arguments.description.lower()))
+    if not slug:
+        raise ConfigurationError("The description needs a letter (a-z) or a digit, as in: create 'add invoices table'.")
+    number = files[-1].number + 1 if files else 0
+    path = directory / f"{number:03d}-{slug[:200].strip('-')}.sql"
+    today = datetime.now(UTC).date()
+    # Never over a file that somebody else has just created.
+    with path.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(f"-- Version: {number:03d}\n-- Date: {today}\n-- Description: {arguments.description.strip()}\n\n")
+    shell.say(str(path.relative_to(shell.root) if path.is_relative_to(shell.root) else path))
+    return 0
+
+
+def _serve(shell: Shell, arguments: argparse.Namespace) -> int:
+    environ = with_env_files(shell.environ, root=shell.root)
+    settings = _settings(shell)
+    embedded_target = _target(shell, settings, reading=True) if settings.reading is None else None
+    shell.serve(environ, shell.root, embedded_target, arguments.port)
+    return 0
+
+
+def _stop(shell: Shell, arguments: argparse.Namespace) -> int:
+    stopped = embedded.stop(embedded.locate(shell.root))
+    shell.say("Stopped the embedded PostgreSQL." if stopped else "No embedded PostgreSQL is running.")
+    return 0
+
+
+def _settings(shell: Shell) -> Settings:
+    settings = load_settings(with_env_files(shell.environ, root=shell.root), root=shell.root)
+    shell.secrets += settings.secrets
+    return settings
+
+
+def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli") -> Job:
+    settings = _settings(shell)
+    return Job(
+        settings=settings,
+        target=_target(shell, settings, reading=reading),
+        source=source,
+        run_wait=settings.run_wait,
+        connect_patience=settings.connect_timeout or DEFAULT_CONNECT_TIMEOUT,
+        progress=Progress() if quiet else _Log(shell),
+    )
+
+
+def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTarget:
+    target = settings.reading if reading else settings.migrating
+    if target is not None:
+        return target
+    cluster = embedded.locate(shell.root)
+    if not embedded.is_running(cluster):
+        shell.tell(f"No database URL is set: starting the embedded PostgreSQL in {cluster.home} (`python -m lib stop` stops it).")
+    target = embedded.start(cluster)
+    shell.secrets += target.secrets
+    return target
+
+
+def _place(target: ConnectionTarget) -> str:
+    return f"{target.host}:{target.port}, from {target.source}"
+
+
+class _Log(Progress):
+    """Tells of the run line by line, as it happens: results on stdout, everything else on stderr."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.style = Style.of(shell.out, shell.environ)
+
+    def retrying_connection(self, reason: str) -> None:
+        self.shell.tell(f"{reason} Trying again.")
+
+    def connected(self, target: ConnectionTarget) -> None:
+        dropped = f"; left out of its URL: {', '.join(target.dropped)}" if target.dropped else ""
+        self.shell.tell(f"Migrating {target.place} (from {target.source}{dropped}).")
+
+    def warning(self, text: str) -> None:
+        self.shell.tell(f"Warning: {text}")
+
+    def waiting(self, holder: RunInProgressError) -> None:
+        who = f" ({holder.holder})" if holder.holder else ""
+        since = f", since {holder.since}" if holder.since else ""
+        self.shell.tell(f"Waiting for another migration run{who}{since}.")
+
+    def applied(self, migration: AppliedNow) -> None:
+        self.shell.say(f"{self.style.tick} {migration.version}  {migration.execution_time_ms} ms")
+
+    def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
+        self.shell.tell(f"{file.path}: {reason}. It was rolled back; trying again in {pause:.1f} s.")
+
+    def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
+        if file is not None:
+            self.shell.tell(f"{file.path}: {severity}: {message}")
+
+

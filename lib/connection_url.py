@@ -1,0 +1,112 @@
+"""A database URL, read with care: what libpq would misunderstand is refused by the variable's name, never by its value."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import psycopg
+from psycopg import conninfo, pq
+
+_SCHEME = re.compile(r"(?:postgres|postgresql)://", re.IGNORECASE)
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NEON_ENDPOINT = re.compile(r"(ep-[a-z0-9-]+?)(?:-pooler)?\..*\bneon\.(?:tech|build)", re.IGNORECASE)
+_SUPABASE_HOST = re.compile(r"db\.([a-z0-9]+)\.supabase\.(?:co|com|net)", re.IGNORECASE)
+_SUPABASE_POOLER = re.compile(r"\.pooler\.supabase\.(?:co|com|net)$", re.IGNORECASE)
+
+ENCODE = "percent-encode them in the user and the password: @ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25"
+
+
+@dataclass(frozen=True)
+class ConnectionTarget:
+    """Where to connect. `source` is the variable's name; the parameters are libpq's and may hold a password."""
+
+    source: str
+    parameters: Mapping[str, str] = field(repr=False)
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def host(self) -> str:
+        return self.parameters.get("host") or self.parameters.get("hostaddr") or "localhost"
+
+    @property
+    def port(self) -> str:
+        return self.parameters.get("port") or "5432"
+
+    @property
+    def database(self) -> str:
+        return self.parameters.get("dbname") or self.parameters.get("user") or "postgres"
+
+    @property
+    def place(self) -> str:
+        """`host:port/database`, without user or password, for messages to the operator."""
+        return f"{self.host}:{self.port}/{self.database}"
+
+    @property
+    def is_local(self) -> bool:
+        return self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
+
+    @property
+    def branch(self) -> str:
+        """The provider's own name of this branch of the data, empty where it has none.
+
+        A Neon branch and a physical copy share their origin's `system_identifier`; the endpoint tells them apart.
+        """
+        if match := _NEON_ENDPOINT.match(self.host):
+            return match[1]
+        if match := _SUPABASE_HOST.match(self.host):
+            return match[1]
+        if _SUPABASE_POOLER.search(self.host):
+            return self.parameters.get("user", "").partition(".")[2]
+        return ""
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must never be printed."""
+        return tuple(value for key in ("password", "passfile", "sslpassword") if (value := self.parameters.get(key)))
+
+
+def read_target(source: str, url: str) -> ConnectionTarget:
+    """Read the URL that the variable `source` holds; ValueError with a message that is safe to print."""
+    url = url.strip()
+    if url.lower().startswith(("prisma://", "prisma+postgres://")):
+        raise ValueError(
+            f"{source} is an address of Prisma's own protocol; set DATABASE_URL to the postgres:// URL of the database"
+        )
+    if not _SCHEME.match(url):
+        raise ValueError(f"{source} is no PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE")
+    base, _, query = url.partition("?")
+    _check_encoding(source, base)
+    kept, dropped = _known_parameters(query)
+    try:
+        parameters = conninfo.conninfo_to_dict(f"{base}?{kept}" if kept else base)
+    except (psycopg.Error, UnicodeError):
+        raise ValueError(f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}") from None
+    return ConnectionTarget(source, _checked(source, parameters), dropped)
+
+
+def _check_encoding(source: str, base: str) -> None:
+    authority = base.partition("://")[2]
+    user_info, at, _ = authority.rpartition("@")
+    password = user_info.partition(":")[2]
+    raw = [sign for sign in "@/" if sign in password] + ["%"] * bool(_PERCENT.search(user_info))
+    if at and raw:
+        raise ValueError(f"the password in {source} holds a raw {' and '.join(raw)}; {ENCODE}")
+    if any(sign.isspace() for sign in base):
+        raise ValueError(f"{source} holds a space or a line break; take it out, or encode it as %20")
+
+
+def _known_parameters(query: str) -> tuple[str, tuple[str, ...]]:
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    pairs = [pair for pair in query.split("&") if pair]
+    kept = [pair for pair in pairs if unquote(pair.partition("=")[0]) in known]
+    dropped = tuple(sorted({pair.partition("=")[0] for pair in pairs if pair not in kept}))
+    return "&".join(kept), dropped
+
+
+def _checked(source: str, parameters: Mapping[str, object]) -> dict[str, str]:
+    checked = {key: str(value) for key, value in parameters.items() if value is not None}
+    for port in checked.get("port", "").split(","):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{source} can't be read: its port is no number; if it holds special characters, {ENCODE}")
+    return checked

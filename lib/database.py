@@ -1,0 +1,327 @@
+"""A connection to PostgreSQL: made with patience, used through the simple query protocol alone.
+
+The simple protocol is what survives a transaction pooler, and several statements travel in one message, so that a whole
+migration costs one round trip. A statement with parameters would keep a snapshot (see `lib.lock`).
+"""
+
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psycopg
+from psycopg import pq, sql
+from psycopg.rows import tuple_row
+
+from lib.connection_url import ConnectionTarget
+from lib.errors import DatabaseUnavailableError, OutOfTimeError
+
+# How long a cancelled statement is waited for before the connection is dropped, in seconds.
+CANCEL_PATIENCE = 5.0
+# COPY data is handed to libpq in pieces of so many characters.
+_COPY_CHUNK = 1 << 18
+
+# libpq says in words alone why a connection failed: what is recognised, what it means, whether trying again is useless.
+_REASONS = (
+    ("password authentication failed", "the user or the password was refused", True),
+    ("no password supplied", "the server asks for a password, and none is given", True),
+    ("sasl authentication failed", "the user or the password was refused", True),
+    ("tenant or user not found", "the user or the project is unknown there", True),
+    ("no such user", "the user is unknown there", True),
+    ("no such database", "there is no such database", True),
+    ("no pg_hba.conf entry", "the server's pg_hba.conf does not admit this client", True),
+    ("is not permitted to log in", "the role is not permitted to log in", True),
+    ("could not translate host name", "the host name is unknown", True),
+    ("name or service not known", "the host name is unknown", True),
+    ("nodename nor servname", "the host name is unknown", True),
+    ("failed to resolve host", "the host name is unknown", True),
+    ("server does not support ssl", "the server has no TLS, which sslmode demands", True),
+    ("certificate verify failed", "the server's certificate could not be verified", True),
+    ("too many clients", "the server has no connection left", False),
+    ("remaining connection slots", "the server has no connection left", False),
+    ("starting up", "the server is starting up", False),
+    ("shutting down", "the server is shutting down", False),
+    ("connection refused", "nothing listens there", False),
+    ("timeout", "no answer in time", False),
+    ("timed out", "no answer in time", False),
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What the server said about a statement. `position` counts characters of the whole message, from 1."""
+
+    sqlstate: str
+    message: str
+    detail: str | None
+    hint: str | None
+    context: str | None
+    position: int | None
+
+
+class ScriptError(Exception):
+    """A message failed. `done` statements of it had succeeded before; what follows was not run."""
+
+    def __init__(self, refusal: Refusal, done: int) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+        self.done = done
+
+
+class Connection:
+    """One connection in autocommit, and the deadline (monotonic seconds) that whatever runs on it must keep."""
+
+    def __init__(self, raw: psycopg.Connection[tuple[Any, ...]], *, deadline: float | None = None) -> None:
+        self.raw = raw
+        self.deadline = deadline
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.raw.close()
+
+    @property
+    def server_version(self) -> int:
+        return self.raw.info.server_version
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.raw.info.transaction_status != pq.TransactionStatus.IDLE
+
+    def query(self, statements: str | sql.Composable, parameters: Sequence[object] = ()) -> list[list[tuple[Any, ...]]]:
+        """Send one message and return the rows of each of its statements that returns rows.
+
+        Parameters are put in as literals. psycopg.Error as the server raises it, DatabaseUnavailableError if the
+        connection is lost.
+        """
+        try:
+            with psycopg.ClientCursor(self.raw, row_factory=tuple_row) as cursor:
+                cursor.execute(_as_query(statements), parameters or None)
+                return [result.fetchall() for result in cursor.results() if result.description]
+        except psycopg.OperationalError:
+            if self.raw.closed:
+                raise _lost() from None
+            raise
+
+    def run(self, script: str, *, copy_data: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Send a script as one message, feed its COPYs, and return the rows of the last statement that returns any.
+
+        Raises ScriptError when the server refuses a statement, OutOfTimeError at the deadline, DatabaseUnavailableError
+        when the connection is lost. Whatever ends it early cancels the statement under way first.
+        """
+        pgconn = self.raw.pgconn
+        feeds = iter(copy_data)
+        done = 0
+        last: pq.abc.PGresult | None = None
+        try:
+            pgconn.send_query(script.encode())
+            while (result := self._next_result()) is not None:
+                if result.status == pq.ExecStatus.COPY_IN:
+                    _feed(pgconn, next(feeds, ""))
+                elif result.status == pq.ExecStatus.COPY_OUT:
+                    _drain(pgconn)
+                elif result.status == pq.ExecStatus.FATAL_ERROR:
+                    refusal = _refusal(result)
+                    self._finish()
+                    if self.raw.closed:
+                        raise _lost()
+                    raise ScriptError(refusal, done)
+                else:
+                    done += 1
+                    last = result if result.nfields else last
+        except psycopg.OperationalError:
+            self.raw.close()
+            raise _lost() from None
+        except (ScriptError, DatabaseUnavailableError):
+            raise
+        except BaseException:
+            self.settle()
+            raise
+        return _rows(last)
+
+    def _next_result(self) -> "pq.abc.PGresult | None":
+        """Wait for the next statement's result, in slices, so that a signal or the deadline is noticed."""
+        pgconn = self.raw.pgconn
+        while pgconn.flush():
+            _wait(pgconn, 0.25, writing=True)
+        while pgconn.is_busy():
+            if self.deadline is not None and time.monotonic() >= self.deadline:
+                raise OutOfTimeError("The time allowed ran out; the migration under way was rolled back.")
+            _wait(pgconn, 0.25)
+            pgconn.consume_input()
+        return pgconn.get_result()
+
+    def _finish(self) -> None:
+        """Read what is left of the message after an error, so that the connection can be used again."""
+        deadline, self.deadline = self.deadline, None
+        try:
+            while (result := self._next_result()) is not None:
+                if result.status == pq.ExecStatus.COPY_IN:
+                    self.raw.pgconn.put_copy_end(b"the migration was stopped")
+                elif result.status == pq.ExecStatus.COPY_OUT:
+                    _drain(self.raw.pgconn)
+        finally:
+            self.deadline = deadline
+        if self.raw.pgconn.status == pq.ConnStatus.BAD:
+            self.raw.close()
+
+    def settle(self) -> None:
+        """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails."""
+        try:
+            if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
+                self._cancel()
+            if not self.raw.closed and self.in_transaction:
+                self.query("rollback")
+        except (psycopg.Error, DatabaseUnavailableError):
+            self.raw.close()
+
+    def _cancel(self) -> None:
+        """Ask the server to stop, and give the connection up if it doesn't answer in time."""
+        self.raw.cancel_safe(timeout=CANCEL_PATIENCE)
+        until = time.monotonic() + CANCEL_PATIENCE
+        pgconn = self.raw.pgconn
+        while pgconn.is_busy() and time.monotonic() < until:
+            _wait(pgconn, 0.25)
+            pgconn.consume_input()
+        if pgconn.is_busy():
+            self.raw.close()
+        else:
+            self._finish()
+
+
+def connect(
+    target: ConnectionTarget,
+    *,
+    application_name: str,
+    patience: float,
+    on_notice: Callable[[str, str], None] | None = None,
+    on_retry: Callable[[str], None] | None = None,
+) -> Connection:
+    """Connect, trying again for `patience` seconds while the failure may pass, as when a database wakes up.
+
+    Raises DatabaseUnavailableError, which names the variable and the place but no user and no password.
+    """
+    until = time.monotonic() + patience
+    pause = 0.1
+    while True:
+        try:
+            raw = _connect_once(target, application_name, until - time.monotonic())
+            break
+        except psycopg.Error as error:
+            unavailable = _unavailable(target, error, patience)
+        if unavailable.final or time.monotonic() + pause >= until:
+            raise unavailable
+        if on_retry:
+            on_retry(str(unavailable))
+        time.sleep(pause)
+        pause = min(pause * 2, 2.0)
+    if on_notice:
+        raw.add_notice_handler(lambda diagnostic: on_notice(diagnostic.severity or "", diagnostic.message_primary or ""))
+    return Connection(raw)
+
+
+def _connect_once(target: ConnectionTarget, application_name: str, patience: float) -> psycopg.Connection[tuple[Any, ...]]:
+    defaults = {
+        "sslmode": _default_sslmode(target),
+        "gssencmode": "disable",
+        "keepalives_idle": "15",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+    }
+    parameters = {
+        **defaults,
+        **target.parameters,
+        "application_name": application_name,
+        "client_encoding": "utf8",
+        "connect_timeout": str(max(2, min(10, int(patience)))),
+    }
+    return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+
+
+def _default_sslmode(target: ConnectionTarget) -> str:
+    """TLS for every host that isn't local; libpq's own default is what PGSSLMODE says, if it says anything."""
+    chosen = next((option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"sslmode"), None)
+    if chosen and chosen != b"prefer":
+        return chosen.decode()
+    return "prefer" if target.is_local else "require"
+
+
+def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float) -> DatabaseUnavailableError:
+    text = str(error).lower()
+    reason, final = next(
+        ((reason, final) for pattern, reason, final in _REASONS if pattern in text),
+        ("the connection failed for a reason that is not known to pass or to stay", False),
+    )
+    if "does not exist" in text and "database" in text:
+        reason, final = "there is no such database", True
+    elif "does not exist" in text and "role" in text:
+        reason, final = "the user or the password was refused", True
+    tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
+    return DatabaseUnavailableError(
+        f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}", final=final
+    )
+
+
+def _lost() -> DatabaseUnavailableError:
+    return DatabaseUnavailableError(
+        "The connection to the database was lost. A file under way was rolled back, or had just committed; "
+        "run it again, and what is still pending is applied."
+    )
+
+
+def _as_query(statements: str | sql.Composable) -> sql.Composable:
+    return sql.SQL(statements) if isinstance(statements, str) else statements  # type: ignore[arg-type]
+
+
+def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> None:
+    select.select([pgconn.socket], [pgconn.socket] if writing else [], [], seconds)
+
+
+def _feed(pgconn: "pq.abc.PGconn", data: str) -> None:
+    for start in range(0, len(data), _COPY_CHUNK):
+        _put(pgconn, data[start : start + _COPY_CHUNK].encode())
+    while pgconn.put_copy_end() == 0:
+        _wait(pgconn, 0.25, writing=True)
+
+
+def _put(pgconn: "pq.abc.PGconn", chunk: bytes) -> None:
+    while pgconn.put_copy_data(chunk) == 0:
+        _wait(pgconn, 0.25, writing=True)
+    while pgconn.flush():
+        _wait(pgconn, 0.25, writing=True)
+
+
+def _drain(pgconn: "pq.abc.PGconn") -> None:
+    """Throw away what a COPY … TO stdout sends."""
+    while (size := pgconn.get_copy_data(1)[0]) != -1:
+        if size == 0:
+            _wait(pgconn, 0.25)
+            pgconn.consume_input()
+
+
+def _refusal(result: "pq.abc.PGresult") -> Refusal:
+    def field(name: pq.DiagnosticField) -> str | None:
+        value = result.error_field(name)
+        return None if value is None else value.decode("utf-8", "replace")
+
+    position = field(pq.DiagnosticField.STATEMENT_POSITION)
+    return Refusal(
+        sqlstate=field(pq.DiagnosticField.SQLSTATE) or "",
+        message=field(pq.DiagnosticField.MESSAGE_PRIMARY) or "the server gave no message",
+        detail=field(pq.DiagnosticField.MESSAGE_DETAIL),
+        hint=field(pq.DiagnosticField.MESSAGE_HINT),
+        context=field(pq.DiagnosticField.CONTEXT),
+        position=int(position) if position else None,
+    )
+
+
+def _rows(result: "pq.abc.PGresult | None") -> list[tuple[Any, ...]]:
+    """The rows as text, which is how the simple protocol carries them."""
+    if result is None:
+        return []
+    return [
+        tuple(None if (value := result.get_value(row, column)) is None else value.decode() for column in range(result.nfields))
+        for row in range(result.ntuples)
+    ]

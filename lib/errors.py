@@ -1,0 +1,170 @@
+"""Everything that can go wrong, each with the data a caller needs.
+
+    MigratorError                     exit 1
+    ├── ConfigurationError            exit 2   a variable is missing or unreadable
+    ├── MigrationFileError            exit 2   a file is malformed or refused, before anything ran
+    ├── GuardError                    exit 2   this database belongs to another environment
+    ├── IntegrityError                exit 3   the applied files and the ledger disagree
+    │   └── OrderError                         a late file, under MIGRATION_STRICT_ORDER
+    ├── LockError                     exit 4
+    │   ├── RunInProgressError                 another run holds the lock
+    │   └── BusyTableError                     a table lock could not be had within its retries
+    ├── MigrationFailedError          exit 1   the server refused a statement of a file
+    ├── DatabaseUnavailableError      exit 1   no connection, or it was lost
+    ├── LedgerError                   exit 1   the ledger is another tool's, or may not be read
+    └── OutOfTimeError                exit 1   the caller's deadline passed; the file was rolled back
+
+`Interrupted` stands apart: a signal raises it. It is a `KeyboardInterrupt`, on which psycopg cancels the query under way.
+"""
+
+import signal
+from collections.abc import Sequence
+
+
+class MigratorError(Exception):
+    """What happened and what to do next, in words for a person; never a secret."""
+
+    exit_code = 1
+
+    def details(self) -> dict[str, object]:
+        """The machine-readable part, as the JSON documents carry it."""
+        return {}
+
+
+class ConfigurationError(MigratorError):
+    """All faults of the configuration at once, each naming its variable."""
+
+    exit_code = 2
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class MigrationFileError(MigratorError):
+    """A file that can't be run as it is. `line` counts from 1."""
+
+    exit_code = 2
+
+    def __init__(self, fault: str, *, file: str, line: int | None = None, version: str | None = None) -> None:
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: {fault}")
+        self.file = file
+        self.line = line
+        self.version = version
+
+    @classmethod
+    def together(cls, faults: "Sequence[MigrationFileError]") -> "MigrationFileError":
+        """One error that tells of all `faults`, a line each, and carries the first one's place."""
+        first = faults[0]
+        together = cls("", file=first.file, line=first.line, version=first.version)
+        together.args = ("\n".join(map(str, faults)),)
+        return together
+
+    def details(self) -> dict[str, object]:
+        return _given(version=self.version, line=self.line)
+
+
+class GuardError(MigratorError):
+    """A run of one environment met a database that another one has claimed."""
+
+    exit_code = 2
+
+
+class IntegrityError(MigratorError):
+    """An applied file was modified, renamed or removed."""
+
+    exit_code = 3
+
+    def __init__(self, message: str, *, version: str | None = None) -> None:
+        super().__init__(message)
+        self.version = version
+
+    def details(self) -> dict[str, object]:
+        return _given(version=self.version)
+
+
+class OrderError(IntegrityError):
+    """A pending file is numbered below an applied one and `MIGRATION_STRICT_ORDER` is set."""
+
+
+class LockError(MigratorError):
+    """A lock was not to be had in the time allowed."""
+
+    exit_code = 4
+
+
+class RunInProgressError(LockError):
+    """Another run holds the run lock. `holder` says who, `since` when (ISO 8601, UTC), as far as the role may see."""
+
+    def __init__(self, holder: str | None, since: str | None) -> None:
+        who = f" ({holder})" if holder else ""
+        when = f" since {since}" if since else ""
+        super().__init__(f"Another migration run{who} is under way{when}. Try again when it has ended.")
+        self.holder = holder
+        self.since = since
+
+    def details(self) -> dict[str, object]:
+        return _given(holder=self.holder, since=self.since)
+
+
+class BusyTableError(LockError):
+    """A file gave up waiting for a lock on a table; it was rolled back each time."""
+
+    def __init__(self, message: str, *, version: str, sqlstate: str) -> None:
+        super().__init__(message)
+        self.version = version
+        self.sqlstate = sqlstate
+
+    def details(self) -> dict[str, object]:
+        return _given(version=self.version, sqlstate=self.sqlstate)
+
+
+class MigrationFailedError(MigratorError):
+    """The server refused a statement. `line` and `column` count from 1, in characters of the file."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        version: str,
+        sqlstate: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.version = version
+        self.sqlstate = sqlstate
+        self.line = line
+        self.column = column
+
+    def details(self) -> dict[str, object]:
+        return _given(version=self.version, sqlstate=self.sqlstate, line=self.line)
+
+
+class DatabaseUnavailableError(MigratorError):
+    """No connection could be made, or it was lost. `final` when trying again would not help."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+class LedgerError(MigratorError):
+    """The ledger can't be used: another tool's table, or no right to read it."""
+
+
+class OutOfTimeError(MigratorError):
+    """The deadline passed. What was under way was rolled back; what had committed stays."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGINT arrived. `exit_code` is the shell's: 128 plus the signal's number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"Interrupted by {signal.Signals(signum).name}.")
+        self.exit_code = 128 + signum
+
+
+def _given(**details: object) -> dict[str, object]:
+    return {key: value for key, value in details.items() if value is not None}

@@ -1,0 +1,303 @@
+"""The ledger and the journal of runs: every statement of the runner's own SQL, each with a name.
+
+`schema_migrations` has a row for each applied file, `schema_migration_runs` one for each run that had something to apply.
+Both are named with their schema, and looked up in the catalog before they are read, so that nothing is created, and no
+right is needed, by a mere look.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from lib.connection_url import ConnectionTarget
+from lib.database import Connection
+from lib.errors import LedgerError
+from lib.plan import AppliedMigration
+from lib.report import Outcome, Run, Source
+
+COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
+
+_READ_SERVER = """
+select current_database(), current_setting('server_version'),
+       (select system_identifier from pg_catalog.pg_control_system())::text,
+       (select oid from pg_catalog.pg_database where datname = current_database())::text
+"""
+_READ_CATALOG = """
+select c.relname, c.relkind::text,
+       (select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
+         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+  from pg_catalog.pg_class c
+ where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
+   and c.relname in ('schema_migrations', 'schema_migration_runs')
+"""
+_READ_LEDGER = """
+select version, name, applied_at, execution_time_ms, checksum from public.schema_migrations order by id
+"""
+_READ_RUNS = """
+select id, outcome, source, started_at, finished_at, git_commit, environment, database_fingerprint, in_progress_version
+  from public.schema_migration_runs
+ where id = (select max(id) from public.schema_migration_runs) or outcome = 'running'
+    or id = (select max(id) from public.schema_migration_runs r
+              where r.environment = 'production' and r.database_fingerprint = {fingerprint})
+ order by id
+"""
+_FINGERPRINT = """
+(select system_identifier from pg_catalog.pg_control_system())::text
+|| ':' || (select oid from pg_catalog.pg_database where datname = current_database())::text || {branch}
+"""
+_CREATE_LEDGER = """
+create table public.schema_migrations (
+    id serial primary key,
+    version varchar(255) unique not null,
+    name varchar(255) not null,
+    applied_at timestamp default now(),
+    execution_time_ms integer,
+    checksum varchar(64)
+);
+create index idx_schema_migrations_version on public.schema_migrations (version)
+"""
+_CREATE_RUNS = """
+create table public.schema_migration_runs (
+    id bigint generated always as identity primary key,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    source text not null check (source in ('build', 'admin', 'cli')),
+    environment text not null,
+    git_commit text,
+    git_ref text,
+    deployment text,
+    database_fingerprint text not null,
+    outcome text not null default 'running' check (outcome in ('running', 'succeeded', 'failed', 'interrupted')),
+    applied text[] not null default '{}',
+    in_progress_version text,
+    in_progress_statement integer,
+    failed_version text,
+    error text,
+    sqlstate text
+)
+"""
+_INTERRUPT_STALE_RUNS = """
+update public.schema_migration_runs
+   set outcome = 'interrupted', finished_at = clock_timestamp(), error = 'The runner is gone; the next run found this one unfinished.'
+ where outcome = 'running'
+"""
+_START_RUN = """
+insert into public.schema_migration_runs
+       (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome, finished_at)
+values ({source}, {environment}, {commit}, {ref}, {deployment}, {fingerprint}, {outcome},
+        case when {outcome} = 'running' then null else clock_timestamp() end)
+returning id
+"""
+_FINISH_RUN = """
+update public.schema_migration_runs
+   set outcome = {outcome}, finished_at = clock_timestamp(), failed_version = {version}, error = {error}, sqlstate = {sqlstate}
+ where id = {run}
+"""
+_NOTE_PROGRESS = """
+update public.schema_migration_runs
+   set in_progress_version = {version}, in_progress_statement = {statement} where id = {run}
+"""
+_RECORD = """
+insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
+values ({version}, {name}, clock_timestamp() at time zone 'utc', {elapsed}, {checksum});
+update public.schema_migration_runs
+   set applied = applied || {version}::text, in_progress_version = null, in_progress_statement = null
+ where id = {run};
+select execution_time_ms from public.schema_migrations where version = {version};
+"""
+_ELAPSED_IN_TRANSACTION = "(extract(epoch from clock_timestamp() - pg_catalog.now()) * 1000)::integer"
+_FIND = """
+select execution_time_ms from public.schema_migrations where version = {version}
+"""
+_RESET_SESSION = """
+reset session authorization; reset role; reset all; close all; unlisten *; discard temporary;
+select pg_catalog.pg_advisory_unlock_all();
+"""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one look at the database tells. `ledger` is None where there is no table yet."""
+
+    database: str
+    server_version: str
+    fingerprint: str
+    ledger: tuple[AppliedMigration, ...] | None
+    runs_exist: bool
+    last_run: Run | None
+    unfinished_runs: tuple[Run, ...]
+    claimed_by_production: bool
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """Who runs, as the journal records it."""
+
+    source: Source
+    environment: str
+    commit: str | None
+    ref: str | None
+    deployment: str | None
+    fingerprint: str
+
+
+def survey(connection: Connection, target: ConnectionTarget) -> Survey:
+    """Read all that a run or a status needs, in one message where both tables are there.
+
+    Raises LedgerError if `schema_migrations` is another tool's or may not be read. Writes nothing.
+    """
+    branch = f":{target.branch}" if target.branch else ""
+    read_runs = _filled(_READ_RUNS, fingerprint=sql.SQL(_FINGERPRINT).format(branch=sql.Literal(branch)))
+    try:
+        server, catalog, ledger, runs = connection.query(_joined(_READ_SERVER, _READ_CATALOG, _READ_LEDGER, read_runs))
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
+        server, catalog = connection.query(_joined(_READ_SERVER, _READ_CATALOG))
+        ledger = _read_if_there(connection, catalog, "schema_migrations", _READ_LEDGER)
+        runs = _read_if_there(connection, catalog, "schema_migration_runs", read_runs)
+    return _survey(server[0], catalog, ledger, runs, branch)
+
+
+def create_tables(connection: Connection, survey: Survey) -> None:
+    """Create what is missing of the two tables, in one transaction."""
+    missing = [_CREATE_LEDGER] * (survey.ledger is None) + [_CREATE_RUNS] * (not survey.runs_exist)
+    if missing:
+        connection.query(_joined("begin", *missing, "commit"))
+
+
+def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "running") -> int:
+    """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held. Returns its id."""
+    record = _filled(
+        _START_RUN,
+        source=start.source,
+        environment=start.environment,
+        commit=start.commit,
+        ref=start.ref,
+        deployment=start.deployment,
+        fingerprint=start.fingerprint,
+        outcome=outcome,
+    )
+    rows = connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, record, "commit"))
+    return int(rows[0][0][0])
+
+
+def interrupt_stale_runs(connection: Connection) -> None:
+    """Mark runs whose runner is gone; the lock must be held."""
+    connection.query(_INTERRUPT_STALE_RUNS)
+
+
+def finish_run(
+    connection: Connection,
+    run: int,
+    outcome: Outcome,
+    *,
+    version: str | None = None,
+    error: str | None = None,
+    sqlstate: str | None = None,
+) -> None:
+    connection.query(_filled(_FINISH_RUN, run=run, outcome=outcome, version=version, error=error, sqlstate=sqlstate))
+
+
+def note_progress(connection: Connection, run: int, version: str, statement: int) -> None:
+    """Note, before it starts, which statement (from 1) of a file outside a transaction is next."""
+    connection.query(_filled(_NOTE_PROGRESS, run=run, version=version, statement=statement))
+
+
+def find_execution_time(connection: Connection, version: str) -> tuple[int | None] | None:
+    """The recorded milliseconds of an applied version, or None where it has no row."""
+    rows = connection.query(_filled(_FIND, version=version))[0]
+    return (rows[0][0],) if rows else None
+
+
+def record_script(run: int, migration: AppliedMigration) -> str:
+    """The SQL that records a migration and returns its milliseconds; measured from the transaction's start if not given."""
+    elapsed = migration.execution_time_ms
+    return _filled(
+        _RECORD,
+        run=run,
+        version=migration.version,
+        name=migration.name,
+        checksum=migration.checksum,
+        elapsed=sql.SQL(_ELAPSED_IN_TRANSACTION) if elapsed is None else elapsed,
+    ).as_string(None)
+
+
+def reset_script() -> str:
+    """The SQL that undoes what a file may have set in the session, inside a transaction or out, also through a pooler."""
+    return _RESET_SESSION
+
+
+def _read_if_there(
+    connection: Connection, catalog: Sequence[tuple[Any, ...]], table: str, query: str | sql.Composable
+) -> list[tuple[Any, ...]]:
+    found = next((row for row in catalog if row[0] == table), None)
+    if found is None:
+        return []
+    try:
+        return connection.query(query)[0]
+    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
+        raise LedgerError(_foreign(table, tuple(found[2] or ()))) from None
+    except psycopg.errors.InsufficientPrivilege:
+        raise LedgerError(f"The role may not read public.{table}: grant select on public.{table} to it.") from None
+
+
+def _survey(
+    server: tuple[Any, ...],
+    catalog: Sequence[tuple[Any, ...]],
+    ledger: Sequence[tuple[Any, ...]],
+    runs: Sequence[tuple[Any, ...]],
+    branch: str,
+) -> Survey:
+    tables = {row[0]: tuple(row[2] or ()) for row in catalog}
+    if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
+        raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
+    fingerprint = f"{server[2]}:{server[3]}{branch}"
+    known = [(_run(row), row[7]) for row in runs]
+    return Survey(
+        database=server[0],
+        server_version=server[1].split()[0],
+        fingerprint=fingerprint,
+        ledger=tuple(map(_applied, ledger)) if "schema_migrations" in tables else None,
+        runs_exist="schema_migration_runs" in tables,
+        last_run=known[-1][0] if known else None,
+        unfinished_runs=tuple(run for run, _ in known if run.outcome == "running"),
+        claimed_by_production=any(run.environment == "production" and owner == fingerprint for run, owner in known),
+    )
+
+
+def _run(row: tuple[Any, ...]) -> Run:
+    return Run(row[0], row[1], row[2], row[3].astimezone(UTC), row[4] and row[4].astimezone(UTC), row[5], row[6])
+
+
+def _applied(row: tuple[Any, ...]) -> AppliedMigration:
+    version, name, applied_at, execution_time_ms, checksum = row
+    return AppliedMigration(version, name, applied_at and applied_at.replace(tzinfo=UTC), execution_time_ms, checksum)
+
+
+def _foreign(table: str, columns: tuple[str, ...]) -> str:
+    whose = _LOOKS_LIKE.get(frozenset(columns), "another tool's")
+    return (
+        f"public.{table} is not this runner's table; it looks like {whose} "
+        f"(its columns: {', '.join(columns)}). It was left untouched. "
+        "Use a database of its own for these migrations, or rename that table if its tool is no longer in use."
+    )
+
+
+_LOOKS_LIKE = {
+    frozenset({"version"}): "that of Rails or dbmate",
+    frozenset({"version", "dirty"}): "golang-migrate's",
+    frozenset({"version", "inserted_at"}): "Ecto's",
+    frozenset({"version", "statements", "name"}): "the Supabase command line's",
+}
+
+
+def _joined(*statements: str | sql.Composable) -> sql.Composed:
+    return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])  # type: ignore[arg-type]
+
+
+def _filled(statement: str, **values: object) -> sql.Composed:
+    literals = {name: v if isinstance(v, sql.Composable) else sql.Literal(v) for name, v in values.items()}
+    return sql.SQL(statement).format(**literals)  # type: ignore[arg-type]

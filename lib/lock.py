@@ -1,0 +1,121 @@
+"""One run at a time, on a direct connection and through a transaction pooler alike.
+
+A second connection holds a transaction in which it has an advisory lock, while the first one migrates. A transaction
+keeps its server connection in every pooler, and the lock is gone the moment the transaction is, however it ends.
+
+- The lock is polled, never waited for: a session that waits for an advisory lock holds a snapshot, for which
+  CREATE INDEX CONCURRENTLY waits in turn (PostgreSQL manual, "Building Indexes Concurrently").
+- The key stands in the text of the query: with a parameter the extended protocol would keep a portal's snapshot open.
+- A holder that is frozen or has vanished is let go by `idle_in_transaction_session_timeout`; a living one beats faster.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+import psycopg
+
+from lib.database import Connection
+from lib.errors import DatabaseUnavailableError, RunInProgressError
+
+# Any constant does, as long as every runner has the same one.
+KEY = int.from_bytes(b"vercmig")
+HEARTBEAT = 15.0
+IDLE_LIMIT = 60
+
+_BEGIN = f"begin isolation level read committed read only; set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
+_NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
+_TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY})"
+_HOLDER = f"""
+select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+  from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a using (pid)
+ where l.locktype = 'advisory' and l.granted and l.objsubid = 1
+   and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+   and (l.classid::bigint << 32 | l.objid::bigint) = {KEY}
+"""
+
+
+class RunLock:
+    """The run lock as a context manager. Enter it to wait for the lock, leave it to let the lock go.
+
+    `connect` opens the connection that holds it; `patience` is how long another run is waited for, in seconds, and
+    RunInProgressError follows. `on_wait` hears of the holder now and then.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        patience: float,
+        on_wait: Callable[[RunInProgressError], None] = lambda _: None,
+    ) -> None:
+        self._connect = connect
+        self._patience = patience
+        self._on_wait = on_wait
+        self._lost = threading.Event()
+        self._released = threading.Event()
+        self._heart: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._connection = self._connect()
+        try:
+            self._acquire()
+        except BaseException:
+            self._connection.raw.close()
+            raise
+        self._heart = threading.Thread(target=self._beat, name="run lock", daemon=True)
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._released.set()
+        if self._heart:
+            self._heart.join(timeout=5)
+        self._connection.settle()
+        self._connection.raw.close()
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailableError if the lock's connection is gone: another run may have begun."""
+        if self._lost.is_set() or self._connection.raw.closed:
+            raise DatabaseUnavailableError(
+                "The connection that holds the run lock was lost, so the run stopped before its next migration. "
+                "Run it again: what is still pending is applied."
+            )
+
+    def _acquire(self) -> None:
+        until = time.monotonic() + self._patience
+        next_word = time.monotonic()
+        while not self._try():
+            now = time.monotonic()
+            if now >= until:
+                raise self._in_progress()
+            if now >= next_word:
+                self._on_wait(self._in_progress())
+                next_word = now + 15
+            time.sleep(min(random.uniform(0.1, 0.5), until - now))
+
+    def _try(self) -> bool:
+        timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
+        rows = self._connection.query(_BEGIN + timeout + _TRY)
+        if rows[0][0][0]:
+            return True
+        self._connection.query("rollback")
+        return False
+
+    def _in_progress(self) -> RunInProgressError:
+        rows = self._connection.query(_HOLDER)[0]
+        return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
+
+    def _beat(self) -> None:
+        """Keep the transaction from idling out. A missed beat means that the server has let the lock go."""
+        while not self._released.wait(HEARTBEAT):
+            try:
+                self._connection.query("select 1")
+            except (psycopg.Error, DatabaseUnavailableError):
+                self._lost.set()
+                return

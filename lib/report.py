@@ -1,0 +1,184 @@
+"""What there is to tell, as values, and the JSON documents made of them. The command line, HTTP and the page tell the same."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from lib.duration import in_words
+from lib.errors import Interrupted, MigratorError
+from lib.plan import Entry, Plan
+from lib.script import Script
+
+Source = Literal["build", "admin", "cli"]
+Outcome = Literal["running", "succeeded", "failed", "interrupted"]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A row of the journal of runs. Times carry UTC."""
+
+    id: int
+    outcome: Outcome
+    source: Source
+    started_at: datetime
+    finished_at: datetime | None
+    commit: str | None
+    environment: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """The bundle and its database side by side, at one moment. `commit` and `ref` are the bundle's own."""
+
+    environment: str
+    database: str
+    server_version: str
+    plan: Plan
+    last_run: Run | None = None
+    commit: str | None = None
+    ref: str | None = None
+
+    @property
+    def is_current(self) -> bool:
+        """At this bundle's state, or ahead of it."""
+        return self.plan.state in ("up-to-date", "ahead")
+
+    def to_dict(self) -> Document:
+        last = self.plan.last
+        return {
+            "success": True,
+            "state": self.plan.state,
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "appliedMigrations": self.plan.applied_count,
+            "pendingMigrations": len(self.plan.pending),
+            "lastMigration": last and {"version": last.version, "name": last.name, "appliedAt": iso_time(last.applied_at)},
+            "migrations": [_entry(entry) for entry in self.plan.entries],
+            "deployment": {"commit": self.commit, "ref": self.ref},
+            "lastRun": _run(self.last_run) if self.last_run else None,
+        }
+
+
+@dataclass(frozen=True)
+class AppliedNow:
+    """A migration that this run has committed."""
+
+    version: str
+    name: str
+    execution_time_ms: int
+
+    def to_dict(self) -> Document:
+        return {"version": self.version, "name": self.name, "executionTimeMs": self.execution_time_ms}
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended, partial failure included. `pending` is None where it never came to be known."""
+
+    environment: str
+    database: str | None = None
+    server_version: str | None = None
+    applied: tuple[AppliedNow, ...] = ()
+    pending: int | None = None
+    warnings: tuple[str, ...] = ()
+    error: MigratorError | Interrupted | None = None
+
+    @property
+    def exit_code(self) -> int:
+        return self.error.exit_code if self.error else 0
+
+    def to_dict(self) -> Document:
+        document = failure(self.error) if self.error else {"success": True}
+        return {
+            **document,
+            "action": "migrate",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": self.server_version and f"PostgreSQL {self.server_version}",
+            "applied": [migration.to_dict() for migration in self.applied],
+            "pendingMigrations": self.pending,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What `migrate` would do now. `obstacle` is what would stop it before anything ran."""
+
+    status: Status
+    scripts: tuple[Script, ...]
+    lock_timeout: float
+    obstacle: MigratorError | None = field(default=None)
+
+    def to_dict(self) -> Document:
+        document = failure(self.obstacle) if self.obstacle else {"success": True}
+        return {
+            **document,
+            "action": "plan",
+            "environment": self.status.environment,
+            "database": self.status.database,
+            "pgVersion": f"PostgreSQL {self.status.server_version}",
+            "pendingMigrations": len(self.status.plan.pending),
+            "plan": [self._script(script) for script in self.scripts],
+            "warnings": list(self.status.plan.warnings),
+        }
+
+    def _script(self, script: Script) -> Document:
+        header = script.file.header
+        return {
+            "version": script.file.version,
+            "name": script.file.name,
+            "mode": str(script.mode),
+            "lockTimeout": in_words(header.lock_timeout if header.lock_timeout is not None else self.lock_timeout),
+            "statementTimeout": None if header.statement_timeout is None else in_words(header.statement_timeout),
+            "statements": len(script.statements),
+        }
+
+
+def failure(error: BaseException) -> Document:
+    """The document of something that failed."""
+    details = error.details() if isinstance(error, MigratorError) else {}
+    return {"success": False, "error": str(error), **details}
+
+
+def validation(status: Status) -> Document:
+    """The document of a chain that was found to be sound."""
+    return {
+        "success": True,
+        "action": "validate",
+        "environment": status.environment,
+        "database": status.database,
+        "pgVersion": f"PostgreSQL {status.server_version}",
+        "appliedMigrations": status.plan.applied_count,
+        "pendingMigrations": len(status.plan.pending),
+        "warnings": list(status.plan.warnings),
+    }
+
+
+def iso_time(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds and `Z`."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _entry(entry: Entry) -> Document:
+    return {
+        "version": entry.version,
+        "name": entry.name,
+        "state": entry.state,
+        "appliedAt": iso_time(entry.applied_at),
+        "executionTimeMs": entry.execution_time_ms,
+    }
+
+
+def _run(run: Run) -> Document:
+    return {
+        "outcome": run.outcome,
+        "source": run.source,
+        "startedAt": iso_time(run.started_at),
+        "finishedAt": iso_time(run.finished_at),
+        "commit": run.commit,
+    }

@@ -1,0 +1,423 @@
+"""The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psycopg
+
+from lib import database, ledger
+from lib.connection_url import ConnectionTarget
+from lib.database import Connection, ScriptError
+from lib.duration import milliseconds
+from lib.errors import (
+    BusyTableError,
+    DatabaseUnavailableError,
+    GuardError,
+    Interrupted,
+    LedgerError,
+    MigrationFailedError,
+    MigratorError,
+    OutOfTimeError,
+    RunInProgressError,
+)
+from lib.lock import RunLock
+from lib.migration_files import MigrationFile, discover
+from lib.plan import AppliedMigration, Plan, make_plan
+from lib.report import AppliedNow, Outcome, PlannedRun, RunReport, Source, Status
+from lib.script import Mode, Script, Statement, prepare_all
+from lib.settings import Settings
+
+# lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
+LOCK_CONFLICTS = ("55P03", "40P01")
+# A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
+PAUSE = (4.0, 6.0)
+# How long the end of a run is tried to be recorded over a new connection, in seconds.
+RECORD_PATIENCE = 3.0
+
+
+class Progress:
+    """Hears of a run as it goes. This one keeps silent."""
+
+    def retrying_connection(self, reason: str) -> None: ...
+    def connected(self, target: ConnectionTarget) -> None: ...
+    def warning(self, text: str) -> None: ...
+    def waiting(self, holder: RunInProgressError) -> None: ...
+    def started(self, file: MigrationFile) -> None: ...
+    def applied(self, migration: AppliedNow) -> None: ...
+    def retrying(self, file: MigrationFile, reason: str, pause: float) -> None: ...
+    def notice(self, file: MigrationFile | None, severity: str, message: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """Who asks for what. `deadline` is in monotonic seconds, `run_wait` and `connect_patience` in seconds."""
+
+    settings: Settings
+    target: ConnectionTarget
+    source: Source = "cli"
+    run_wait: float = 0.0
+    connect_patience: float = 30.0
+    deadline: float | None = None
+    progress: Progress = field(default_factory=Progress)
+
+    def connect(self, *, patience: float | None = None, on_notice: Callable[[str, str], None] | None = None) -> Connection:
+        commit = self.settings.deployment.commit
+        connection = database.connect(
+            self.target,
+            application_name=f"migrations {self.source} {commit[:12] if commit else 'local'}",
+            patience=self.connect_patience if patience is None else patience,
+            on_notice=on_notice,
+            on_retry=self.progress.retrying_connection,
+        )
+        connection.deadline = self.deadline
+        return connection
+
+
+def status(job: Job) -> Status:
+    """Read the bundle and its database. Writes nothing, locks nothing."""
+    files = discover(job.settings.migrations_dir)
+    with _server_errors(), job.connect() as connection:
+        return status_over(connection, job, files)
+
+
+def status_over(connection: Connection, job: Job, files: tuple[MigrationFile, ...]) -> Status:
+    """`status` over a connection that is already there."""
+    with _server_errors():
+        return _status(job, files, ledger.survey(connection, job.target))
+
+
+def validate(job: Job) -> Status:
+    """Check that every file is well-formed and every applied one is there, unchanged; raises what is wrong."""
+    files = discover(job.settings.migrations_dir)
+    prepare_all(files)
+    with _server_errors(), job.connect() as connection:
+        found = status_over(connection, job, files)
+    found.plan.verify_complete()
+    return found
+
+
+def plan(job: Job) -> PlannedRun:
+    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing."""
+    files = discover(job.settings.migrations_dir)
+    with _server_errors(), job.connect() as connection:
+        survey = ledger.survey(connection, job.target)
+    found = _status(job, files, survey)
+    scripts = prepare_all(found.plan.pending)
+    return PlannedRun(found, scripts, job.settings.lock_timeout, _obstacle(job, survey, found.plan))
+
+
+def migrate(job: Job) -> RunReport:
+    """Apply what is pending. Whatever goes wrong is in the report, beside what had been applied before it."""
+    run = _Run(job)
+    try:
+        with _server_errors():
+            run.go()
+    except (MigratorError, Interrupted) as error:
+        return run.report(error)
+    return run.report(None)
+
+
+class _Run:
+    """One run, from the files to the journal's last word."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.settings = job.settings
+        self.survey: ledger.Survey | None = None
+        self.pending: int | None = None
+        self.warnings: tuple[str, ...] = ()
+        self.applied: list[AppliedNow] = []
+        self.current: MigrationFile | None = None
+        self.run_id = 0
+
+    def report(self, error: MigratorError | Interrupted | None) -> RunReport:
+        return RunReport(
+            environment=self.settings.environment,
+            database=self.survey and self.survey.database,
+            server_version=self.survey and self.survey.server_version,
+            applied=tuple(self.applied),
+            pending=self.pending,
+            warnings=self.warnings,
+            error=error,
+        )
+
+    def go(self) -> None:
+        files = discover(self.settings.migrations_dir)
+        with self.job.connect(on_notice=self._notice) as connection:
+            self.connection = connection
+            self.job.progress.connected(self.job.target)
+            plan, survey = self._look(files)
+            if not plan.pending and not survey.unfinished_runs and not self._must_claim(survey):
+                self._warn(plan)
+                return
+            prepare_all(plan.pending)
+            with self._lock(wait=bool(plan.pending)) as lock:
+                self._migrate_locked(files, lock)
+
+    def _lock(self, *, wait: bool) -> RunLock:
+        return RunLock(
+            self.job.connect, patience=self.job.run_wait if wait else 0.0, on_wait=self.job.progress.waiting
+        )
+
+    def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
+        survey = self.survey = ledger.survey(self.connection, self.job.target)
+        plan = _make_plan(self.job, files, survey)
+        self.pending = len(plan.pending)
+        obstacle = _obstacle(self.job, survey, plan)
+        if obstacle:
+            raise obstacle
+        return plan, survey
+
+    def _must_claim(self, survey: ledger.Survey) -> bool:
+        return self.settings.environment == "production" and not survey.claimed_by_production
+
+    def _warn(self, plan: Plan) -> None:
+        self.warnings = plan.warnings
+        for warning in plan.warnings:
+            self.job.progress.warning(warning)
+
+    def _migrate_locked(self, files: tuple[MigrationFile, ...], lock: RunLock) -> None:
+        """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
+        plan, survey = self._look(files)
+        self._warn(plan)
+        scripts = prepare_all(plan.pending)
+        if not scripts and not self._must_claim(survey):
+            if survey.unfinished_runs:
+                ledger.interrupt_stale_runs(self.connection)
+            return
+        ledger.create_tables(self.connection, survey)
+        self.run_id = ledger.start_run(
+            self.connection, self._start(survey), outcome="running" if scripts else "succeeded"
+        )
+        if scripts:
+            self._apply_all(scripts, lock)
+
+    def _start(self, survey: ledger.Survey) -> ledger.RunStart:
+        deployment = self.settings.deployment
+        return ledger.RunStart(
+            source=self.job.source,
+            environment=self.settings.environment,
+            commit=deployment.commit,
+            ref=deployment.ref,
+            deployment=deployment.id,
+            fingerprint=survey.fingerprint,
+        )
+
+    def _apply_all(self, scripts: tuple[Script, ...], lock: RunLock) -> None:
+        try:
+            for script in scripts:
+                lock.check()
+                self._check_deadline()
+                self._apply(script)
+        except Interrupted as interruption:
+            self._record_end("interrupted", interruption)
+            raise
+        except (MigratorError, psycopg.Error) as error:
+            self._record_end("failed", error)
+            raise
+        ledger.finish_run(self.connection, self.run_id, "succeeded")
+
+    def _apply(self, script: Script) -> None:
+        self.current = script.file
+        self.job.progress.started(script.file)
+        apply = self._apply_in_transaction if script.mode is Mode.TRANSACTION else self._apply_statements
+        elapsed = apply(script)
+        self.current = None
+        self.pending = (self.pending or 1) - 1
+        if elapsed is not None:
+            self.applied.append(AppliedNow(script.file.version, script.file.name, elapsed))
+            self.job.progress.applied(self.applied[-1])
+
+    def _apply_in_transaction(self, script: Script) -> int | None:
+        """The whole file and its ledger row in one message: both commit, or neither. None: another run had applied it."""
+        settings = _timeouts(script, self.settings.lock_timeout, local=True)
+        reset = ledger.reset_script() if script.may_change_session else ""
+        begin = f"begin {script.begin_options};" + "".join(settings)
+        message = f"{begin}{script.sql}\n{reset}{self._record(script)}commit"
+        try:
+            rows = self._with_retries(script, lambda: self.connection.run(message, copy_data=script.copy_data))
+        except (ScriptError, OutOfTimeError) as error:
+            self.connection.settle()
+            if ledger.find_execution_time(self.connection, script.file.version):
+                return None
+            if isinstance(error, ScriptError):
+                raise _failed(script, error, done=error.done - 1 - len(settings), sent_before=len(begin)) from None
+            raise
+        return int(rows[-1][0])
+
+    def _apply_statements(self, script: Script) -> int:
+        """One statement after the other, each noted before it starts; the ledger row right after the last."""
+        began = time.monotonic()
+        timeouts: list[str] = []
+        for number, statement in enumerate(script.statements, start=1):
+            self._check_deadline()
+            if not self.connection.in_transaction:
+                ledger.note_progress(self.connection, self.run_id, script.file.version, number)
+                timeouts = self._set_timeouts(script, statement, timeouts)
+            self._run_statement(script, number - 1)
+        if self.connection.in_transaction:
+            self.connection.settle()
+            raise MigrationFailedError(
+                f"{script.file.path}: the file begins a transaction and never ends it; it was rolled back. Add its COMMIT.",
+                version=script.file.version,
+            )
+        elapsed = round((time.monotonic() - began) * 1000)
+        reset = ledger.reset_script() if script.mode is Mode.STATEMENTS or timeouts else ""
+        self.connection.run(f"{reset}{self._record(script, elapsed)}")
+        return elapsed
+
+    def _set_timeouts(self, script: Script, statement: Statement, current: list[str]) -> list[str]:
+        default = 0.0 if statement.waits_without_lock_timeout else self.settings.lock_timeout
+        wanted = _timeouts(script, default, local=False)
+        if script.mode is Mode.ALONE and script.file.header.lock_timeout is None:
+            wanted = wanted[1:]
+        if wanted != current:
+            self.connection.run("".join(wanted))
+        return wanted
+
+    def _run_statement(self, script: Script, index: int) -> None:
+        statement = script.statements[index]
+        copy_data = () if statement.copy_data is None else (statement.copy_data,)
+        inside = self.connection.in_transaction
+        try:
+            if inside:
+                self.connection.run(statement.text, copy_data=copy_data)
+            else:
+                self._with_retries(script, lambda: self.connection.run(statement.text, copy_data=copy_data))
+        except ScriptError as error:
+            before = sum(len(earlier.text) for earlier in script.statements[:index])
+            self.connection.settle()
+            raise _failed(script, error, done=index, sent_before=-before) from None
+
+    def _with_retries(self, script: Script, attempt: Callable[[], list[tuple[object, ...]]]) -> list[tuple[object, ...]]:
+        """Try again what failed for want of a lock, with pauses that are long against the lock timeout."""
+        timeout = script.file.header.lock_timeout or self.settings.lock_timeout
+        for _ in range(self.settings.lock_retries):
+            try:
+                return attempt()
+            except ScriptError as error:
+                if error.refusal.sqlstate not in LOCK_CONFLICTS:
+                    raise
+                self.connection.settle()
+                pause = random.uniform(*PAUSE) * max(timeout, 0.1)
+                self.job.progress.retrying(script.file, error.refusal.message, pause)
+                self._pause(pause)
+        return attempt()
+
+    def _pause(self, seconds: float) -> None:
+        if self.job.deadline is not None and time.monotonic() + seconds >= self.job.deadline:
+            raise OutOfTimeError("The time allowed ran out while a migration waited for a table; it was rolled back.")
+        time.sleep(seconds)
+
+    def _check_deadline(self) -> None:
+        if self.job.deadline is not None and time.monotonic() >= self.job.deadline:
+            raise OutOfTimeError("The time allowed ran out before the next migration began.")
+
+    def _record(self, script: Script, elapsed: int | None = None) -> str:
+        file = script.file
+        row = AppliedMigration(file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed)
+        return ledger.record_script(self.run_id, row)
+
+    def _record_end(self, outcome: Outcome, error: BaseException) -> None:
+        """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
+        sqlstate = getattr(error, "sqlstate", None)
+        version = self.current.version if self.current else None
+        try:
+            self.connection.settle()
+            connection = self.job.connect(patience=RECORD_PATIENCE) if self.connection.raw.closed else self.connection
+            ledger.finish_run(connection, self.run_id, outcome, version=version, error=str(error), sqlstate=sqlstate)
+        except (psycopg.Error, MigratorError):
+            self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
+
+    def _notice(self, severity: str, message: str) -> None:
+        self.job.progress.notice(self.current, severity, message)
+
+
+def _make_plan(job: Job, files: tuple[MigrationFile, ...], survey: ledger.Survey) -> Plan:
+    settings = job.settings
+    return make_plan(files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order)
+
+
+def _status(job: Job, files: tuple[MigrationFile, ...], survey: ledger.Survey) -> Status:
+    return Status(
+        environment=job.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        plan=_make_plan(job, files, survey),
+        last_run=survey.last_run,
+        commit=job.settings.deployment.commit,
+        ref=job.settings.deployment.ref,
+    )
+
+
+def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | None:
+    """What forbids a run before it begins: the guard, then the ledger's integrity."""
+    environment = job.settings.environment
+    if survey.claimed_by_production and environment != "production":
+        return GuardError(
+            f"This database belongs to production, and this run's environment is {environment}: nothing was applied. "
+            f"Give {environment} a database of its own; or, if this really is production, set "
+            "MIGRATION_ENVIRONMENT=production; or, if this is a physical copy that inherited the claim, drop it: "
+            "delete from public.schema_migration_runs where environment = 'production'."
+        )
+    try:
+        plan.verify()
+    except MigratorError as error:
+        return error
+    return None
+
+
+def _timeouts(script: Script, lock_timeout: float, *, local: bool) -> list[str]:
+    header = script.file.header
+    scope = "local " if local else ""
+    lock = lock_timeout if header.lock_timeout is None else header.lock_timeout
+    settings = [f"set {scope}lock_timeout = {milliseconds(lock)};"]
+    if header.statement_timeout is not None:
+        settings.append(f"set {scope}statement_timeout = {milliseconds(header.statement_timeout)};")
+    return settings
+
+
+def _failed(script: Script, error: ScriptError, *, done: int, sent_before: int) -> MigratorError:
+    """Say where in the file the server stopped: at the position it gives, else at the statement it had come to."""
+    file, refusal = script.file, error.refusal
+    offset = None
+    if refusal.position is not None and 0 <= refusal.position - 1 - sent_before < len(script.sql):
+        offset = script.offset_in_file(refusal.position - 1 - sent_before)
+    elif 0 <= done < len(script.statements):
+        offset = script.statements[done].offset
+    if refusal.sqlstate in LOCK_CONFLICTS:
+        return BusyTableError(_failure_text(file, refusal, offset), version=file.version, sqlstate=refusal.sqlstate)
+    return MigrationFailedError(
+        _failure_text(file, refusal, offset),
+        version=file.version,
+        sqlstate=refusal.sqlstate,
+        line=None if offset is None else file.line_at(offset),
+        column=None if offset is None else file.column_at(offset),
+    )
+
+
+def _failure_text(file: MigrationFile, refusal: database.Refusal, offset: int | None) -> str:
+    place = file.path if offset is None else f"{file.path}:{file.line_at(offset)}:{file.column_at(offset)}"
+    lines = [f"{place}: {refusal.message} (SQLSTATE {refusal.sqlstate})"]
+    lines += [f"  {name}: {text}" for name, text in (("Detail", refusal.detail), ("Hint", refusal.hint)) if text]
+    if refusal.sqlstate in LOCK_CONFLICTS:
+        lines.append("  A table it needs stayed busy through every retry. The file was rolled back; run it again later.")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _server_errors() -> Iterator[None]:
+    """What the server refuses outside of any migration, as an error of ours, without the driver's text."""
+    try:
+        yield
+    except ScriptError as error:
+        raise LedgerError(f"The database refused: {error.refusal.message} (SQLSTATE {error.refusal.sqlstate})") from None
+    except psycopg.Error as error:
+        if error.sqlstate is None:
+            raise DatabaseUnavailableError("The connection to the database failed.") from None
+        raise LedgerError(
+            f"The database refused the runner's own statement: {error.diag.message_primary} (SQLSTATE {error.sqlstate})"
+        ) from None

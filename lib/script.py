@@ -1,0 +1,241 @@
+"""How a migration file runs: its mode, and the statements it comes down to. Decided before anything is sent.
+
+A file runs in one transaction, unless it is a single statement that PostgreSQL refuses inside one, or its header says
+`Transaction: none`. What can't be run as one unit is refused here, by name and line.
+"""
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lib.errors import MigrationFileError
+from lib.migration_files import MigrationFile
+from lib.sql_lexer import LexicalError, Piece, split
+
+
+class Mode(StrEnum):
+    """How the statements of a file reach the server."""
+
+    TRANSACTION = "transaction"
+    ALONE = "alone"
+    STATEMENTS = "statements"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement: its `text` from its first token on, which stands at `offset` of the file's text."""
+
+    text: str
+    offset: int
+    words: tuple[str, ...]
+    copy_data: str | None = None
+
+    @property
+    def head(self) -> str:
+        """The first words on one line, for messages."""
+        line = " ".join(self.text.split())
+        return line if len(line) <= 60 else line[:59] + "…"
+
+    @property
+    def waits_without_lock_timeout(self) -> bool:
+        """CONCURRENTLY and VACUUM wait for old snapshots by locks: a timeout leaves an invalid index behind."""
+        return self.words[:1] == ("VACUUM",) or self.is_concurrent
+
+    @property
+    def is_concurrent(self) -> bool:
+        first, second = (*self.words, "", "")[:2]
+        if first == "REINDEX":
+            return "CONCURRENTLY" in self.words or bool(_REINDEX_OPTION.match(self.text))
+        if first in ("CREATE", "DROP"):
+            return "CONCURRENTLY" in self.words and "INDEX" in self.words[:3]
+        return (first, second) == ("ALTER", "TABLE") and "DETACH" in self.words and "CONCURRENTLY" in self.words
+
+
+@dataclass(frozen=True)
+class Script:
+    """A file made ready to run. `begin_options` are those of its own outermost `BEGIN`."""
+
+    file: MigrationFile
+    mode: Mode
+    statements: tuple[Statement, ...]
+    begin_options: str = ""
+
+    @property
+    def sql(self) -> str:
+        """The statements as one text, without COPY data; `offset_in_file` leads back."""
+        return "".join(statement.text for statement in self.statements)
+
+    def offset_in_file(self, offset: int) -> int:
+        """Translate an offset in `sql` into one in the file's text."""
+        starts = [0]
+        for statement in self.statements:
+            starts.append(starts[-1] + len(statement.text))
+        index = min(bisect_right(starts, offset) - 1, len(self.statements) - 1)
+        return self.statements[index].offset + offset - starts[index]
+
+    @property
+    def copy_data(self) -> tuple[str, ...]:
+        """The data of each COPY, in order."""
+        return tuple(statement.copy_data for statement in self.statements if statement.copy_data is not None)
+
+    @property
+    def may_change_session(self) -> bool:
+        """Tell whether a setting, a temporary table or a lock may outlive the file's transaction. In doubt it may."""
+        return any(_CHANGES_SESSION.search(statement.text) for statement in self.statements)
+
+
+def prepare(file: MigrationFile) -> Script:
+    """Read the file's SQL and choose its mode; MigrationFileError if it can't run as one unit."""
+    try:
+        statements = _statements(file, split(file.text))
+    except LexicalError as error:
+        raise _refused(file, error.offset, str(error)) from None
+    if not file.header.transactional:
+        return Script(file, Mode.STATEMENTS, statements)
+    if len(statements) == 1 and _refuses_transaction(statements[0]):
+        return Script(file, Mode.ALONE, statements)
+    return _in_a_transaction(file, statements)
+
+
+def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
+    """Prepare every file; one MigrationFileError with the faults of all that are refused."""
+    scripts: list[Script] = []
+    faults: list[MigrationFileError] = []
+    for file in files:
+        try:
+            scripts.append(prepare(file))
+        except MigrationFileError as fault:
+            faults.append(fault)
+    if faults:
+        raise MigrationFileError.together(faults)
+    return tuple(scripts)
+
+
+_CHANGES_SESSION = re.compile(
+    r"\b(?:set|reset|set_config|temp|temporary|pg_temp|prepare|declare|listen|load|lock|advisory\w*|do|call|select|"
+    r"execute|insert|update|delete|merge|pg_advisory\w*)\b",
+    re.IGNORECASE | re.ASCII,
+)
+_ZERO_TIMEOUT = re.compile(
+    r"set\s+(?:session\s+|local\s+)?(?:lock_timeout|statement_timeout|transaction_timeout|"
+    r"idle_in_transaction_session_timeout)\s*(?:=|\bto\b)\s*'?0'?\s*;?",
+    re.IGNORECASE | re.ASCII,
+)
+_REINDEX_OPTION = re.compile(r"reindex\s*\([^)]*\bconcurrently\b", re.IGNORECASE)
+_SUBSCRIPTION_WITHOUT_SLOT = re.compile(r"\b(?:create_slot|connect)\s*=\s*'?(?:false|off|0)", re.IGNORECASE)
+_NEVER_IN_A_TRANSACTION = {
+    ("CREATE", "DATABASE"),
+    ("DROP", "DATABASE"),
+    ("CREATE", "TABLESPACE"),
+    ("DROP", "TABLESPACE"),
+    ("ALTER", "SYSTEM"),
+    ("DISCARD", "ALL"),
+}
+_IGNORED_META = re.compile(r"\\(?:restrict|unrestrict)\b|\\set\s+ON_ERROR_STOP\b")
+_META_NAME = re.compile(r"\\\S*")
+
+
+def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Statement, ...]:
+    statements: list[Statement] = []
+    for index, piece in enumerate(pieces):
+        if piece.kind == "meta-command":
+            _check_meta_command(file, piece)
+        if piece.kind != "statement":
+            continue
+        statement = Statement(
+            text=_terminated(file.text[piece.first : piece.end]),
+            offset=piece.first,
+            words=piece.words,
+            copy_data=_copy_data(file.text, pieces, index) if piece.reads_copy_data else None,
+        )
+        if not _ZERO_TIMEOUT.fullmatch(statement.text.strip()):
+            statements.append(statement)
+    return tuple(statements)
+
+
+def _terminated(text: str) -> str:
+    return text if text.endswith(";") else text + "\n;"
+
+
+def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> str:
+    piece = next(piece for piece in pieces[index:] if piece.kind == "copy data")
+    return text[piece.start : piece.end].rpartition("\\.")[0]
+
+
+def _check_meta_command(file: MigrationFile, piece: Piece) -> None:
+    command = file.text[piece.start : piece.end]
+    if _IGNORED_META.match(command):
+        return
+    name = _META_NAME.match(command)
+    assert name is not None  # a meta-command begins with its backslash
+    raise _refused(file, piece.start, f"{name.group()} is a command of psql, not SQL; write it in SQL or take it out")
+
+
+def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) -> Script:
+    options = ""
+    if len(statements) >= 2 and _begins(statements[0]) and _commits(statements[-1]):
+        options = _begin_options(statements[0])
+        statements = statements[1:-1]
+    for statement in statements:
+        _check_in_transaction(file, statement)
+    return Script(file, Mode.TRANSACTION, statements, options)
+
+
+def _check_in_transaction(file: MigrationFile, statement: Statement) -> None:
+    if _controls_transaction(statement):
+        raise _refused(
+            file,
+            statement.offset,
+            f'"{statement.head}" would end or begin a transaction, but the whole file is one; take it out, '
+            "or split the file, or put `-- Transaction: none` in its header",
+        )
+    if _refuses_transaction(statement):
+        raise _refused(
+            file,
+            statement.offset,
+            f'"{statement.head}" can\'t run inside a transaction; move it to a file of its own, '
+            "or put `-- Transaction: none` in the header",
+        )
+
+
+def _begins(statement: Statement) -> bool:
+    return statement.words[:1] == ("BEGIN",) or statement.words[:2] == ("START", "TRANSACTION")
+
+
+def _commits(statement: Statement) -> bool:
+    words = statement.words
+    return words[:1] in (("COMMIT",), ("END",)) and "PREPARED" not in words and words[-2:] != ("AND", "CHAIN")
+
+
+def _begin_options(statement: Statement) -> str:
+    options = re.sub(r"^(?:begin(?:\s+work|\s+transaction)?|start\s+transaction)\b", "", statement.text, flags=re.IGNORECASE)
+    return options.rstrip().removesuffix(";").strip()
+
+
+def _controls_transaction(statement: Statement) -> bool:
+    """BEGIN, COMMIT and their kin. Savepoints stay inside the transaction and are no harm."""
+    first, second = (*statement.words, "", "")[:2]
+    if first == "ROLLBACK":
+        return "TO" not in statement.words
+    return first in ("BEGIN", "COMMIT", "END", "ABORT") or (first, second) in (
+        ("START", "TRANSACTION"),
+        ("PREPARE", "TRANSACTION"),
+    )
+
+
+def _refuses_transaction(statement: Statement) -> bool:
+    """The statements whose page of the manual says "cannot be executed inside a transaction block"."""
+    first, second = (*statement.words, "", "")[:2]
+    if first == "REINDEX" and any(word in statement.words for word in ("SCHEMA", "DATABASE", "SYSTEM")):
+        return True
+    if first == "CLUSTER":
+        return set(statement.words) <= {"CLUSTER", "VERBOSE", "(", ")"}
+    if (first, second) == ("CREATE", "SUBSCRIPTION"):
+        return not _SUBSCRIPTION_WITHOUT_SLOT.search(statement.text)
+    return statement.is_concurrent or first == "VACUUM" or (first, second) in _NEVER_IN_A_TRANSACTION
+
+
+def _refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:
+    return MigrationFileError(fault, file=file.path, line=file.line_at(offset), version=file.version)

