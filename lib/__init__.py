@@ -1,1 +1,29 @@
-"""The migration runner."""
+"""The migration runner. Each room in a line, and who may enter: a module imports only from the rooms above its own.
+
+pure, no I/O but the migrations folder
+    errors            what can go wrong, with its data
+    duration          500ms, 2s, 10min
+    migration_files   names, headers and checksums of the files; the folder they lie in
+    sql_lexer         a script cut into statements, as psql cuts it
+    script            how a file runs: its mode, its statements, what is refused
+    plan              files and ledger to what is to be done
+    report            what there is to tell, and the JSON documents
+    terminal          the reports as text for people
+edges
+    connection_url    a database URL, read with care
+    settings          the environment, once
+    embedded          a PostgreSQL for a machine without one
+database
+    database          a connection, and the simple query protocol
+    ledger            all SQL of the runner's own
+    lock              one run at a time
+the way through
+    execution         one file, once, and its ledger row
+    runner            plan under the lock, each file once, the outcome as a value
+surfaces, which never import each other
+    cli               the command line
+    web               the two endpoints
+    local_server      both endpoints and the page on this machine
+
+`tests/test_architecture.py` holds the imports to this map.
+"""

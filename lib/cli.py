@@ -75,7 +75,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root:
         return _fail(shell, arguments, error)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody left to tell.
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        sys.stdout = sys.stderr = None
         return 1
     except Exception as error:
         return _fail_unexpectedly(shell, arguments, error)
@@ -92,7 +92,7 @@ def _with_default_command(argv: Sequence[str]) -> list[str]:
 def _catch_signals() -> None:
     """SIGINT and SIGTERM raise Interrupted once; while that is handled, more of them change nothing."""
 
-    def interrupt(signum: int, frame: object) -> NoReturn:
+    def interrupt(signum: int, _frame: object) -> NoReturn:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
         raise Interrupted(signum)
@@ -140,10 +140,15 @@ def _parser() -> argparse.ArgumentParser:
 
     migrate = add("migrate", _migrate, "validate, then apply what is pending", machine)
     migrate.add_argument(
-        "--source", choices=("build", "cli"), default="cli", help="what the journal of runs says started it (build.sh: build)"
+        "--source",
+        choices=("build", "cli"),
+        default="cli",
+        help="what the journal of runs says started it (build.sh: build)",
     )
     status = add("status", _status, "show what is applied, what is pending, and anything odd", machine)
-    status.add_argument("--check", action="store_true", help="exit 3 unless the database is at this bundle's state or ahead")
+    status.add_argument(
+        "--check", action="store_true", help="exit 3 unless the database is at this bundle's state or ahead"
+    )
     add("validate", _validate, "check that applied files are unchanged and present, and all files well-formed", machine)
     add("plan", _plan, "show what migrate would do; nothing is written, nothing is locked", machine)
     create = add("create", _create, "write the next numbered file with its header, and print its path")
@@ -212,12 +217,13 @@ def _create(shell: Shell, arguments: argparse.Namespace) -> int:
     slug = "-".join(re.findall(r"[a-z0-9]+", arguments.description.lower()))
     if not slug:
         raise ConfigurationError("The description needs a letter (a-z) or a digit, as in: create 'add invoices table'.")
+    description = " ".join(arguments.description.split())
     number = files[-1].number + 1 if files else 0
     path = directory / f"{number:03d}-{slug[:200].strip('-')}.sql"
     today = datetime.now(UTC).date()
     # Never over a file that somebody else has just created.
     with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(f"-- Version: {number:03d}\n-- Date: {today}\n-- Description: {arguments.description.strip()}\n\n")
+        file.write(f"-- Version: {number:03d}\n-- Date: {today}\n-- Description: {description}\n\n")
     shell.say(str(path.relative_to(shell.root) if path.is_relative_to(shell.root) else path))
     return 0
 
@@ -230,7 +236,7 @@ def _serve(shell: Shell, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _stop(shell: Shell, arguments: argparse.Namespace) -> int:
+def _stop(shell: Shell, _: argparse.Namespace) -> int:
     stopped = embedded.stop(embedded.locate(shell.root))
     shell.say("Stopped the embedded PostgreSQL." if stopped else "No embedded PostgreSQL is running.")
     return 0
@@ -260,7 +266,9 @@ def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTar
         return target
     cluster = embedded.locate(shell.root)
     if not embedded.is_running(cluster):
-        shell.tell(f"No database URL is set: starting the embedded PostgreSQL in {cluster.home} (`python -m lib stop` stops it).")
+        shell.tell(
+            f"No database URL is set: starting the embedded PostgreSQL in {cluster.home} (`python -m lib stop` stops it)."
+        )
     target = embedded.start(cluster)
     shell.secrets += target.secrets
     return target
@@ -301,5 +309,3 @@ class _Log(Progress):
     def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
         if file is not None:
             self.shell.tell(f"{file.path}: {severity}: {message}")
-
-

@@ -53,11 +53,12 @@ class ConnectionTarget:
         A Neon branch and a physical copy share their origin's `system_identifier`; the endpoint tells them apart.
         """
         if match := _NEON_ENDPOINT.match(self.host):
-            return match[1]
+            return match[1].lower()
         if match := _SUPABASE_HOST.match(self.host):
-            return match[1]
+            return match[1].lower()
         if _SUPABASE_POOLER.search(self.host):
-            return self.parameters.get("user", "").partition(".")[2]
+            role, _, project = self.parameters.get("user", "").rpartition(".")
+            return project.lower() if role else ""
         return ""
 
     @property
@@ -77,7 +78,7 @@ def read_target(source: str, url: str) -> ConnectionTarget:
         raise ValueError(f"{source} is no PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE")
     base, _, query = url.partition("?")
     _check_encoding(source, base)
-    kept, dropped = _known_parameters(query)
+    kept, dropped = _known_parameters(source, query)
     try:
         parameters = conninfo.conninfo_to_dict(f"{base}?{kept}" if kept else base)
     except (psycopg.Error, UnicodeError):
@@ -87,21 +88,25 @@ def read_target(source: str, url: str) -> ConnectionTarget:
 
 def _check_encoding(source: str, base: str) -> None:
     authority = base.partition("://")[2]
-    user_info, at, _ = authority.rpartition("@")
-    password = user_info.partition(":")[2]
-    raw = [sign for sign in "@/" if sign in password] + ["%"] * bool(_PERCENT.search(user_info))
-    if at and raw:
-        raise ValueError(f"the password in {source} holds a raw {' and '.join(raw)}; {ENCODE}")
+    user, _, password = authority.rpartition("@")[0].partition(":")
+    for part, text in (("user", user), ("password", password)):
+        raw = [sign for sign in "@/" if sign in text] + ["%"] * bool(_PERCENT.search(text))
+        if raw:
+            raise ValueError(f"the {part} in {source} holds a raw {' and '.join(raw)}; {ENCODE}")
     if any(sign.isspace() for sign in base):
         raise ValueError(f"{source} holds a space or a line break; take it out, or encode it as %20")
 
 
-def _known_parameters(query: str) -> tuple[str, tuple[str, ...]]:
+def _known_parameters(source: str, query: str) -> tuple[str, tuple[str, ...]]:
+    """Part the parameters that libpq knows from the names of those it doesn't, which are printed."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     pairs = [pair for pair in query.split("&") if pair]
-    kept = [pair for pair in pairs if unquote(pair.partition("=")[0]) in known]
-    dropped = tuple(sorted({pair.partition("=")[0] for pair in pairs if pair not in kept}))
-    return "&".join(kept), dropped
+    # libpq reads ssl=true, as JDBC writes it, although no option has that name.
+    kept = [pair for pair in pairs if unquote(pair.partition("=")[0]) in known or pair == "ssl=true"]
+    unknown = [pair for pair in pairs if pair not in kept]
+    if any("@" in pair for pair in unknown):
+        raise ValueError(f"the password in {source} holds a raw ?, or a parameter a raw @; {ENCODE}")
+    return "&".join(kept), tuple(sorted({pair.partition("=")[0] for pair in unknown}))
 
 
 def _checked(source: str, parameters: Mapping[str, object]) -> dict[str, str]:

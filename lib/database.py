@@ -90,15 +90,24 @@ class Connection:
     def in_transaction(self) -> bool:
         return self.raw.info.transaction_status != pq.TransactionStatus.IDLE
 
-    def query(self, statements: str | sql.Composable, parameters: Sequence[object] = ()) -> list[list[tuple[Any, ...]]]:
+    def is_alive(self) -> bool:
+        """Tell, without a round trip, whether the server has hung up."""
+        try:
+            # The server's last words come first, the end of the stream with the next read.
+            while select.select([self.raw.pgconn.socket], [], [], 0)[0]:
+                self.raw.pgconn.consume_input()
+        except psycopg.OperationalError:
+            self.raw.close()
+        return not self.raw.closed
+
+    def query(self, statements: str | sql.Composed) -> list[list[tuple[Any, ...]]]:
         """Send one message and return the rows of each of its statements that returns rows.
 
-        Parameters are put in as literals. psycopg.Error as the server raises it, DatabaseUnavailableError if the
-        connection is lost.
+        psycopg.Error as the server raises it, DatabaseUnavailableError if the connection is lost.
         """
         try:
             with psycopg.ClientCursor(self.raw, row_factory=tuple_row) as cursor:
-                cursor.execute(_as_query(statements), parameters or None)
+                cursor.execute(_as_query(statements))
                 return [result.fetchall() for result in cursor.results() if result.description]
         except psycopg.OperationalError:
             if self.raw.closed:
@@ -271,8 +280,8 @@ def _lost() -> DatabaseUnavailableError:
     )
 
 
-def _as_query(statements: str | sql.Composable) -> sql.Composable:
-    return sql.SQL(statements) if isinstance(statements, str) else statements  # type: ignore[arg-type]
+def _as_query(statements: str | sql.Composed) -> bytes | sql.Composed:
+    return statements.encode() if isinstance(statements, str) else statements
 
 
 def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> None:
@@ -322,6 +331,8 @@ def _rows(result: "pq.abc.PGresult | None") -> list[tuple[Any, ...]]:
     if result is None:
         return []
     return [
-        tuple(None if (value := result.get_value(row, column)) is None else value.decode() for column in range(result.nfields))
+        tuple(
+            None if (value := result.get_value(row, column)) is None else value.decode() for column in range(result.nfields)
+        )
         for row in range(result.ntuples)
     ]

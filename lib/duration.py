@@ -29,9 +29,9 @@ def milliseconds(seconds: float) -> int:
 
 
 def in_words(seconds: float) -> str:
-    """Write a duration the way `parse_duration` reads it, in the largest unit that keeps it whole."""
+    """Write a duration the way `parse_duration` reads it, to the millisecond, in the largest unit that keeps it whole."""
     if seconds >= 60 and seconds % 60 == 0:
         return f"{seconds / 60:g}min"
     if seconds >= 1 or seconds == 0:
-        return f"{seconds:g}s"
+        return f"{round(seconds, 3):.10g}s"
     return f"{milliseconds(seconds)}ms"

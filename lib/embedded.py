@@ -183,7 +183,9 @@ def _initialise(cluster: Cluster) -> None:
     locale = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
     made = _run(cluster, "initdb", "--no-sync", "--no-instructions", *arguments, *locale, "-D", str(fresh))
     if made.returncode != 0:
-        raise DatabaseUnavailableError(f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True)
+        raise DatabaseUnavailableError(
+            f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
+        )
     os.replace(file.name, cluster.password_file)
     fresh.rename(cluster.data)
 

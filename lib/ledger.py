@@ -82,7 +82,8 @@ create table public.schema_migration_runs (
 """
 _INTERRUPT_STALE_RUNS = """
 update public.schema_migration_runs
-   set outcome = 'interrupted', finished_at = clock_timestamp(), error = 'The runner is gone; the next run found this one unfinished.'
+   set outcome = 'interrupted', finished_at = clock_timestamp(),
+       error = 'The runner is gone; the next run found this one unfinished.'
  where outcome = 'running'
 """
 _START_RUN = """
@@ -94,7 +95,8 @@ returning id
 """
 _FINISH_RUN = """
 update public.schema_migration_runs
-   set outcome = {outcome}, finished_at = clock_timestamp(), failed_version = {version}, error = {error}, sqlstate = {sqlstate}
+   set outcome = {outcome}, finished_at = clock_timestamp(),
+       failed_version = {version}, error = {error}, sqlstate = {sqlstate}
  where id = {run}
 """
 _NOTE_PROGRESS = """
@@ -111,7 +113,7 @@ select execution_time_ms from public.schema_migrations where version = {version}
 """
 _ELAPSED_IN_TRANSACTION = "(extract(epoch from clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 _FIND = """
-select execution_time_ms from public.schema_migrations where version = {version}
+select 1 from public.schema_migrations where version = {version}
 """
 _RESET_SESSION = """
 reset session authorization; reset role; reset all; close all; unlisten *; discard temporary;
@@ -206,10 +208,9 @@ def note_progress(connection: Connection, run: int, version: str, statement: int
     connection.query(_filled(_NOTE_PROGRESS, run=run, version=version, statement=statement))
 
 
-def find_execution_time(connection: Connection, version: str) -> tuple[int | None] | None:
-    """The recorded milliseconds of an applied version, or None where it has no row."""
-    rows = connection.query(_filled(_FIND, version=version))[0]
-    return (rows[0][0],) if rows else None
+def is_recorded(connection: Connection, version: str) -> bool:
+    """Tell whether the ledger has a row of this version by now."""
+    return bool(connection.query(_filled(_FIND, version=version))[0])
 
 
 def record_script(run: int, migration: AppliedMigration) -> str:
@@ -231,7 +232,7 @@ def reset_script() -> str:
 
 
 def _read_if_there(
-    connection: Connection, catalog: Sequence[tuple[Any, ...]], table: str, query: str | sql.Composable
+    connection: Connection, catalog: Sequence[tuple[Any, ...]], table: str, query: str | sql.Composed
 ) -> list[tuple[Any, ...]]:
     found = next((row for row in catalog if row[0] == table), None)
     if found is None:
@@ -295,9 +296,9 @@ _LOOKS_LIKE = {
 
 
 def _joined(*statements: str | sql.Composable) -> sql.Composed:
-    return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])  # type: ignore[arg-type]
+    return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])
 
 
-def _filled(statement: str, **values: object) -> sql.Composed:
+def _filled(template: str, /, **values: object) -> sql.Composed:
     literals = {name: v if isinstance(v, sql.Composable) else sql.Literal(v) for name, v in values.items()}
-    return sql.SQL(statement).format(**literals)  # type: ignore[arg-type]
+    return sql.SQL(template).format(**literals)

@@ -58,6 +58,8 @@ class RunLock:
         self._lost = threading.Event()
         self._released = threading.Event()
         self._heart: threading.Thread | None = None
+        # The heart and `check` use the same connection.
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Self:
         self._connection = self._connect()
@@ -81,7 +83,9 @@ class RunLock:
 
     def check(self) -> None:
         """Raise DatabaseUnavailableError if the lock's connection is gone: another run may have begun."""
-        if self._lost.is_set() or self._connection.raw.closed:
+        with self._turn:
+            alive = not self._lost.is_set() and self._connection.is_alive()
+        if not alive:
             raise DatabaseUnavailableError(
                 "The connection that holds the run lock was lost, so the run stopped before its next migration. "
                 "Run it again: what is still pending is applied."
@@ -115,7 +119,8 @@ class RunLock:
         """Keep the transaction from idling out. A missed beat means that the server has let the lock go."""
         while not self._released.wait(HEARTBEAT):
             try:
-                self._connection.query("select 1")
+                with self._turn:
+                    self._connection.query("select 1")
             except (psycopg.Error, DatabaseUnavailableError):
                 self._lost.set()
                 return

@@ -5,6 +5,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from lib.duration import parse_duration
@@ -53,9 +54,8 @@ class MigrationFile:
         if stored is None or stored == self.checksum:
             return True
         unix = _unix(self.content)
-        windows = unix.replace(b"\n", b"\r\n")
-        variants = (self.content, windows, codecs.BOM_UTF8 + unix, codecs.BOM_UTF8 + windows)
-        return stored.strip().lower() in map(_sha256, variants) or stored.strip().lower() == self.checksum
+        texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
+        return stored.strip().lower() in (_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
 
     def runs_in(self, environment: str) -> bool:
         return not self.header.environments or environment in self.header.environments
@@ -136,8 +136,9 @@ def _read(path: Path, folder: str) -> bytes:
 
 
 def _decode(content: bytes, path: str, version: str) -> str:
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        text = content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise MigrationFileError("the file is not UTF-8; save it as UTF-8", file=path, line=line, version=version) from None
@@ -173,8 +174,7 @@ def _read_header(text: str, path: str, version: str) -> Header:
 
 def _header_lines(text: str) -> list[tuple[int, str, str]]:
     found = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        line = line.strip()
+    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
         if line and not line.startswith("--"):
             break
         match = _HEADER_LINE.match(line)
@@ -198,8 +198,8 @@ def _timeout(value: str | None) -> float | None:
 def _environments(value: str | None) -> tuple[str, ...]:
     if value is None:
         return ()
-    names = tuple(name.strip() for name in value.split(","))
-    if not all(names):
+    names = tuple(name.strip().lower() for name in value.split(","))
+    if any(len(name.split()) != 1 for name in names):
         raise ValueError("write names separated by commas, as in: production, preview")
     return names
 
@@ -211,7 +211,7 @@ def _doubled_numbers(files: list[MigrationFile]) -> list[MigrationFileError]:
             file=second.path,
             version=second.version,
         )
-        for first, second in zip(files, files[1:], strict=False)
+        for first, second in pairwise(files)
         if first.number == second.number
     ]
 

@@ -193,4 +193,3 @@ def _missing_warning(row: AppliedMigration) -> str:
         f"Migration {row.version} is applied, but its file is not in this bundle: "
         "the database is ahead (a rollback, or an older branch)."
     )
-

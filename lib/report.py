@@ -1,4 +1,4 @@
-"""What there is to tell, as values, and the JSON documents made of them. The command line, HTTP and the page tell the same."""
+"""What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from lib.duration import in_words
 from lib.errors import Interrupted, MigratorError
 from lib.plan import Entry, Plan
-from lib.script import Script
+from lib.script import Mode, Script
 
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
@@ -127,14 +127,20 @@ class PlannedRun:
 
     def _script(self, script: Script) -> Document:
         header = script.file.header
+        lock_timeout = self._lock_timeout(script)
         return {
             "version": script.file.version,
             "name": script.file.name,
             "mode": str(script.mode),
-            "lockTimeout": in_words(header.lock_timeout if header.lock_timeout is not None else self.lock_timeout),
+            "lockTimeout": None if lock_timeout is None else in_words(lock_timeout),
             "statementTimeout": None if header.statement_timeout is None else in_words(header.statement_timeout),
             "statements": len(script.statements),
         }
+
+    def _lock_timeout(self, script: Script) -> float | None:
+        """The runner sets none for a statement that runs alone, unless the header does."""
+        default = None if script.mode is Mode.ALONE else self.lock_timeout
+        return default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
 
 
 def failure(error: BaseException) -> Document:

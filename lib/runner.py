@@ -1,6 +1,5 @@
 """The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,29 +10,23 @@ import psycopg
 from lib import database, ledger
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection, ScriptError
-from lib.duration import milliseconds
 from lib.errors import (
-    BusyTableError,
     DatabaseUnavailableError,
     GuardError,
     Interrupted,
     LedgerError,
-    MigrationFailedError,
     MigratorError,
     OutOfTimeError,
     RunInProgressError,
 )
+from lib.execution import Execution
 from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
-from lib.plan import AppliedMigration, Plan, make_plan
+from lib.plan import Plan, make_plan
 from lib.report import AppliedNow, Outcome, PlannedRun, RunReport, Source, Status
-from lib.script import Mode, Script, Statement, prepare_all
+from lib.script import Script, prepare_all
 from lib.settings import Settings
 
-# lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
-LOCK_CONFLICTS = ("55P03", "40P01")
-# A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
-PAUSE = (4.0, 6.0)
 # How long the end of a run is tried to be recorded over a new connection, in seconds.
 RECORD_PATIENCE = 3.0
 
@@ -136,8 +129,8 @@ class _Run:
     def report(self, error: MigratorError | Interrupted | None) -> RunReport:
         return RunReport(
             environment=self.settings.environment,
-            database=self.survey and self.survey.database,
-            server_version=self.survey and self.survey.server_version,
+            database=self.survey.database if self.survey else None,
+            server_version=self.survey.server_version if self.survey else None,
             applied=tuple(self.applied),
             pending=self.pending,
             warnings=self.warnings,
@@ -158,9 +151,7 @@ class _Run:
                 self._migrate_locked(files, lock)
 
     def _lock(self, *, wait: bool) -> RunLock:
-        return RunLock(
-            self.job.connect, patience=self.job.run_wait if wait else 0.0, on_wait=self.job.progress.waiting
-        )
+        return RunLock(self.job.connect, patience=self.job.run_wait if wait else 0.0, on_wait=self.job.progress.waiting)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         survey = self.survey = ledger.survey(self.connection, self.job.target)
@@ -189,9 +180,7 @@ class _Run:
                 ledger.interrupt_stale_runs(self.connection)
             return
         ledger.create_tables(self.connection, survey)
-        self.run_id = ledger.start_run(
-            self.connection, self._start(survey), outcome="running" if scripts else "succeeded"
-        )
+        self.run_id = ledger.start_run(self.connection, self._start(survey), outcome="running" if scripts else "succeeded")
         if scripts:
             self._apply_all(scripts, lock)
 
@@ -207,11 +196,18 @@ class _Run:
         )
 
     def _apply_all(self, scripts: tuple[Script, ...], lock: RunLock) -> None:
+        execution = Execution(
+            connection=self.connection,
+            run_id=self.run_id,
+            lock_timeout=self.settings.lock_timeout,
+            lock_retries=self.settings.lock_retries,
+            on_retry=self.job.progress.retrying,
+        )
         try:
             for script in scripts:
                 lock.check()
                 self._check_deadline()
-                self._apply(script)
+                self._apply(execution, script)
         except Interrupted as interruption:
             self._record_end("interrupted", interruption)
             raise
@@ -220,115 +216,31 @@ class _Run:
             raise
         ledger.finish_run(self.connection, self.run_id, "succeeded")
 
-    def _apply(self, script: Script) -> None:
+    def _apply(self, execution: Execution, script: Script) -> None:
         self.current = script.file
         self.job.progress.started(script.file)
-        apply = self._apply_in_transaction if script.mode is Mode.TRANSACTION else self._apply_statements
-        elapsed = apply(script)
+        elapsed = execution.apply(script)
         self.current = None
         self.pending = (self.pending or 1) - 1
         if elapsed is not None:
             self.applied.append(AppliedNow(script.file.version, script.file.name, elapsed))
             self.job.progress.applied(self.applied[-1])
 
-    def _apply_in_transaction(self, script: Script) -> int | None:
-        """The whole file and its ledger row in one message: both commit, or neither. None: another run had applied it."""
-        settings = _timeouts(script, self.settings.lock_timeout, local=True)
-        reset = ledger.reset_script() if script.may_change_session else ""
-        begin = f"begin {script.begin_options};" + "".join(settings)
-        message = f"{begin}{script.sql}\n{reset}{self._record(script)}commit"
-        try:
-            rows = self._with_retries(script, lambda: self.connection.run(message, copy_data=script.copy_data))
-        except (ScriptError, OutOfTimeError) as error:
-            self.connection.settle()
-            if ledger.find_execution_time(self.connection, script.file.version):
-                return None
-            if isinstance(error, ScriptError):
-                raise _failed(script, error, done=error.done - 1 - len(settings), sent_before=len(begin)) from None
-            raise
-        return int(rows[-1][0])
-
-    def _apply_statements(self, script: Script) -> int:
-        """One statement after the other, each noted before it starts; the ledger row right after the last."""
-        began = time.monotonic()
-        timeouts: list[str] = []
-        for number, statement in enumerate(script.statements, start=1):
-            self._check_deadline()
-            if not self.connection.in_transaction:
-                ledger.note_progress(self.connection, self.run_id, script.file.version, number)
-                timeouts = self._set_timeouts(script, statement, timeouts)
-            self._run_statement(script, number - 1)
-        if self.connection.in_transaction:
-            self.connection.settle()
-            raise MigrationFailedError(
-                f"{script.file.path}: the file begins a transaction and never ends it; it was rolled back. Add its COMMIT.",
-                version=script.file.version,
-            )
-        elapsed = round((time.monotonic() - began) * 1000)
-        reset = ledger.reset_script() if script.mode is Mode.STATEMENTS or timeouts else ""
-        self.connection.run(f"{reset}{self._record(script, elapsed)}")
-        return elapsed
-
-    def _set_timeouts(self, script: Script, statement: Statement, current: list[str]) -> list[str]:
-        default = 0.0 if statement.waits_without_lock_timeout else self.settings.lock_timeout
-        wanted = _timeouts(script, default, local=False)
-        if script.mode is Mode.ALONE and script.file.header.lock_timeout is None:
-            wanted = wanted[1:]
-        if wanted != current:
-            self.connection.run("".join(wanted))
-        return wanted
-
-    def _run_statement(self, script: Script, index: int) -> None:
-        statement = script.statements[index]
-        copy_data = () if statement.copy_data is None else (statement.copy_data,)
-        inside = self.connection.in_transaction
-        try:
-            if inside:
-                self.connection.run(statement.text, copy_data=copy_data)
-            else:
-                self._with_retries(script, lambda: self.connection.run(statement.text, copy_data=copy_data))
-        except ScriptError as error:
-            before = sum(len(earlier.text) for earlier in script.statements[:index])
-            self.connection.settle()
-            raise _failed(script, error, done=index, sent_before=-before) from None
-
-    def _with_retries(self, script: Script, attempt: Callable[[], list[tuple[object, ...]]]) -> list[tuple[object, ...]]:
-        """Try again what failed for want of a lock, with pauses that are long against the lock timeout."""
-        timeout = script.file.header.lock_timeout or self.settings.lock_timeout
-        for _ in range(self.settings.lock_retries):
-            try:
-                return attempt()
-            except ScriptError as error:
-                if error.refusal.sqlstate not in LOCK_CONFLICTS:
-                    raise
-                self.connection.settle()
-                pause = random.uniform(*PAUSE) * max(timeout, 0.1)
-                self.job.progress.retrying(script.file, error.refusal.message, pause)
-                self._pause(pause)
-        return attempt()
-
-    def _pause(self, seconds: float) -> None:
-        if self.job.deadline is not None and time.monotonic() + seconds >= self.job.deadline:
-            raise OutOfTimeError("The time allowed ran out while a migration waited for a table; it was rolled back.")
-        time.sleep(seconds)
-
     def _check_deadline(self) -> None:
         if self.job.deadline is not None and time.monotonic() >= self.job.deadline:
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
-    def _record(self, script: Script, elapsed: int | None = None) -> str:
-        file = script.file
-        row = AppliedMigration(file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed)
-        return ledger.record_script(self.run_id, row)
-
     def _record_end(self, outcome: Outcome, error: BaseException) -> None:
         """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
-        sqlstate = getattr(error, "sqlstate", None)
-        version = self.current.version if self.current else None
+        end = {"version": self.current.version if self.current else None, "error": str(error)}
+        end["sqlstate"] = getattr(error, "sqlstate", None)
         try:
             self.connection.settle()
-            connection = self.job.connect(patience=RECORD_PATIENCE) if self.connection.raw.closed else self.connection
-            ledger.finish_run(connection, self.run_id, outcome, version=version, error=str(error), sqlstate=sqlstate)
+            if not self.connection.raw.closed:
+                ledger.finish_run(self.connection, self.run_id, outcome, **end)
+                return
+            with self.job.connect(patience=RECORD_PATIENCE) as connection:
+                ledger.finish_run(connection, self.run_id, outcome, **end)
         except (psycopg.Error, MigratorError):
             self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
 
@@ -368,44 +280,6 @@ def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | No
     except MigratorError as error:
         return error
     return None
-
-
-def _timeouts(script: Script, lock_timeout: float, *, local: bool) -> list[str]:
-    header = script.file.header
-    scope = "local " if local else ""
-    lock = lock_timeout if header.lock_timeout is None else header.lock_timeout
-    settings = [f"set {scope}lock_timeout = {milliseconds(lock)};"]
-    if header.statement_timeout is not None:
-        settings.append(f"set {scope}statement_timeout = {milliseconds(header.statement_timeout)};")
-    return settings
-
-
-def _failed(script: Script, error: ScriptError, *, done: int, sent_before: int) -> MigratorError:
-    """Say where in the file the server stopped: at the position it gives, else at the statement it had come to."""
-    file, refusal = script.file, error.refusal
-    offset = None
-    if refusal.position is not None and 0 <= refusal.position - 1 - sent_before < len(script.sql):
-        offset = script.offset_in_file(refusal.position - 1 - sent_before)
-    elif 0 <= done < len(script.statements):
-        offset = script.statements[done].offset
-    if refusal.sqlstate in LOCK_CONFLICTS:
-        return BusyTableError(_failure_text(file, refusal, offset), version=file.version, sqlstate=refusal.sqlstate)
-    return MigrationFailedError(
-        _failure_text(file, refusal, offset),
-        version=file.version,
-        sqlstate=refusal.sqlstate,
-        line=None if offset is None else file.line_at(offset),
-        column=None if offset is None else file.column_at(offset),
-    )
-
-
-def _failure_text(file: MigrationFile, refusal: database.Refusal, offset: int | None) -> str:
-    place = file.path if offset is None else f"{file.path}:{file.line_at(offset)}:{file.column_at(offset)}"
-    lines = [f"{place}: {refusal.message} (SQLSTATE {refusal.sqlstate})"]
-    lines += [f"  {name}: {text}" for name, text in (("Detail", refusal.detail), ("Hint", refusal.hint)) if text]
-    if refusal.sqlstate in LOCK_CONFLICTS:
-        lines.append("  A table it needs stayed busy through every retry. The file was rolled back; run it again later.")
-    return "\n".join(lines)
 
 
 @contextmanager

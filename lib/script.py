@@ -35,7 +35,7 @@ class Statement:
     @property
     def head(self) -> str:
         """The first words on one line, for messages."""
-        line = " ".join(self.text.split())
+        line = " ".join(self.text.removesuffix(";").split())
         return line if len(line) <= 60 else line[:59] + "…"
 
     @property
@@ -73,7 +73,7 @@ class Script:
         for statement in self.statements:
             starts.append(starts[-1] + len(statement.text))
         index = min(bisect_right(starts, offset) - 1, len(self.statements) - 1)
-        return self.statements[index].offset + offset - starts[index]
+        return min(self.statements[index].offset + offset - starts[index], len(self.file.text))
 
     @property
     def copy_data(self) -> tuple[str, ...]:
@@ -133,7 +133,8 @@ _NEVER_IN_A_TRANSACTION = {
     ("ALTER", "SYSTEM"),
     ("DISCARD", "ALL"),
 }
-_IGNORED_META = re.compile(r"\\(?:restrict|unrestrict)\b|\\set\s+ON_ERROR_STOP\b")
+# A second backslash on the line would begin another command, or SQL after `\\`.
+_IGNORED_META = re.compile(r"\\(?:restrict\b|unrestrict\b|set\s+ON_ERROR_STOP\b)[^\\]*")
 _META_NAME = re.compile(r"\\\S*")
 
 
@@ -145,7 +146,7 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
         if piece.kind != "statement":
             continue
         statement = Statement(
-            text=_terminated(file.text[piece.first : piece.end]),
+            text=file.text[piece.first : piece.end] + ("" if piece.terminated else "\n;"),
             offset=piece.first,
             words=piece.words,
             copy_data=_copy_data(file.text, pieces, index) if piece.reads_copy_data else None,
@@ -155,10 +156,6 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
     return tuple(statements)
 
 
-def _terminated(text: str) -> str:
-    return text if text.endswith(";") else text + "\n;"
-
-
 def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> str:
     piece = next(piece for piece in pieces[index:] if piece.kind == "copy data")
     return text[piece.start : piece.end].rpartition("\\.")[0]
@@ -166,7 +163,7 @@ def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> str:
 
 def _check_meta_command(file: MigrationFile, piece: Piece) -> None:
     command = file.text[piece.start : piece.end]
-    if _IGNORED_META.match(command):
+    if _IGNORED_META.fullmatch(command):
         return
     name = _META_NAME.match(command)
     assert name is not None  # a meta-command begins with its backslash
@@ -210,8 +207,10 @@ def _commits(statement: Statement) -> bool:
 
 
 def _begin_options(statement: Statement) -> str:
-    options = re.sub(r"^(?:begin(?:\s+work|\s+transaction)?|start\s+transaction)\b", "", statement.text, flags=re.IGNORECASE)
-    return options.rstrip().removesuffix(";").strip()
+    """The options in upper case, without comments: nothing but keywords and commas can stand there."""
+    first, second = (*statement.words, "")[:2]
+    named = first == "START" or second in ("WORK", "TRANSACTION")
+    return " ".join(statement.words[2 if named else 1 :])
 
 
 def _controls_transaction(statement: Statement) -> bool:

@@ -103,7 +103,7 @@ def is_hosted(environ: Mapping[str, str]) -> bool:
 
 
 def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
-    return root / (environ.get("MIGRATIONS_DIR") or "migrations")
+    return root / (environ.get("MIGRATIONS_DIR", "").strip() or "migrations")
 
 
 def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -125,7 +125,7 @@ def _read_env_file(path: Path) -> dict[str, str]:
             f"{path.name} is there, but python-dotenv, which reads it, is not: pip install -r requirements-local.txt"
         ) from None
     try:
-        values = dotenv_values(path, interpolate=False)
+        values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeError):
         raise ConfigurationError(f"{path.name} can't be read; it has to be a UTF-8 text file of NAME=value lines") from None
     return {key: value for key, value in values.items() if value and key != "CI" and not key.startswith("VERCEL")}
@@ -154,7 +154,7 @@ class _Reader:
             run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
             strict_order=self.flag("MIGRATION_STRICT_ORDER"),
         )
-        if settings.migrating is None and is_hosted(self.environ) and not self.faults:
+        if is_hosted(self.environ) and not any(map(self.get, self.migrating_names())):
             self.faults.append(
                 "No database URL is set. Looked up: MIGRATION_DATABASE_URL, POSTGRES_URL_NON_POOLING (with POSTGRES_URL), "
                 "DATABASE_URL_UNPOOLED (with DATABASE_URL), POSTGRES_URL, DATABASE_URL. "

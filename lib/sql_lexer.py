@@ -1,8 +1,8 @@
-"""Cut a SQL script into its statements the way psql does, losing nothing.
+r"""Cut a SQL script into its statements the way psql does, losing nothing.
 
 The rules are those of PostgreSQL's `src/fe_utils/psqlscan.l`: a semicolon ends a statement unless it stands in a quoted
 string, a quoted identifier, a dollar-quoted body, a comment, parentheses, or the `BEGIN ATOMIC … END` body of a function.
-After a `COPY … FROM stdin` the data follows, up to a line of `\\.`; a backslash elsewhere begins a psql meta-command.
+After a `COPY … FROM stdin` the data follows, up to a line of `\.`; a backslash elsewhere begins a psql meta-command.
 
 Pure: text in, pieces out. The pieces joined are the text.
 """
@@ -26,17 +26,17 @@ _TOKEN = re.compile(
     | (?P<name>      (?:[uU]&)?" )
     | (?P<dollar>    \$(?:[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*)?\$ )
     | (?P<word>      [A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]* )
-    | (?P<number>    [0-9][A-Za-z0-9_$.\u0080-\U0010ffff]* )
+    | (?P<number>    [0-9][0-9_.]*(?:[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*)? )
     | (?P<other>     [^ \t\n\r\f\v] )
     """,
     re.VERBOSE,
 )
-_STRING_END = re.compile(r"(?:[^']|'')*'")
-_NAME_END = re.compile(r'(?:[^"]|"")*"')
+# Possessive (`++`, `*+`): a doubled quote is never taken for the end, and no text makes the search slow.
+_STRING_END = re.compile(r"(?:[^']++|'')*+'")
+_NAME_END = re.compile(r'(?:[^"]++|"")*+"')
+_ESCAPE_END = re.compile(r"(?:[^'\\]++|''|\\.)*+'", re.DOTALL)
 # A string of the E kind goes on after white space with a line break in it, as in 'a'⏎'b'.
-_ESCAPE_END = re.compile(
-    r"(?:[^'\\]|''|\\.)*'(?:(?:[ \t\f\v]|--[^\n\r]*)*[\n\r](?:[ \t\n\r\f\v]+|--[^\n\r]*[\n\r])*'(?:[^'\\]|''|\\.)*')*", re.DOTALL
-)
+_CONTINUATION = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+'")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _LINE_END = re.compile(r"\r?\n|\Z")
 _COPY_END = re.compile(r"^\\\.[ \t]*\r?$\n?", re.MULTILINE)
@@ -55,7 +55,8 @@ class Piece:
     """A stretch of the text, `start` to `end`.
 
     For a statement, `first` is the offset of its first token, and `words` its first words and signs outside of
-    parentheses in upper case; a string stands there as `'`, a quoted identifier as `"`.
+    parentheses in upper case; a string stands there as `'`, a quoted identifier as `"`. `terminated` tells whether
+    its last character is the semicolon that ends it.
     """
 
     kind: Kind
@@ -63,6 +64,7 @@ class Piece:
     end: int
     first: int = 0
     words: tuple[str, ...] = ()
+    terminated: bool = False
 
     @property
     def reads_copy_data(self) -> bool:
@@ -127,7 +129,7 @@ def _next_piece(text: str, start: int) -> Piece:
             statement.see_word(token, offset)
         elif kind == "other":
             if token == ";" and not statement.parentheses and not statement.begins:
-                return _piece(statement, start, match.end())
+                return _piece(statement, start, match.end(), terminated=True)
             if token == "\\":
                 return _meta_command(text, start, offset, statement)
             statement.see(token, offset)
@@ -142,7 +144,7 @@ def _next_piece(text: str, start: int) -> Piece:
 
 def _token_end(text: str, match: re.Match[str]) -> int:
     if match.lastgroup == "escape":
-        return _closed(_ESCAPE_END.match(text, match.end()), "quoted string", match.start())
+        return _escape_string_end(text, match)
     if match.lastgroup == "quote":
         return _closed(_STRING_END.match(text, match.end()), "quoted string", match.start())
     if match.lastgroup == "name":
@@ -163,6 +165,16 @@ def _closed(match: re.Match[str] | None, what: str, offset: int) -> int:
     return match.end()
 
 
+def _escape_string_end(text: str, opening: re.Match[str]) -> int:
+    end = opening.end()
+    while True:
+        end = _closed(_ESCAPE_END.match(text, end), "quoted string", opening.start())
+        continuation = _CONTINUATION.match(text, end)
+        if continuation is None:
+            return end
+        end = continuation.end()
+
+
 def _block_comment_end(text: str, opening: re.Match[str]) -> int:
     depth, offset = 1, opening.end()
     while depth:
@@ -174,10 +186,10 @@ def _block_comment_end(text: str, opening: re.Match[str]) -> int:
     return offset
 
 
-def _piece(statement: _Statement, start: int, end: int) -> Piece:
+def _piece(statement: _Statement, start: int, end: int, *, terminated: bool = False) -> Piece:
     if statement.first is None:
         return Piece("space", start, end)
-    return Piece("statement", start, end, statement.first, tuple(statement.words))
+    return Piece("statement", start, end, statement.first, tuple(statement.words), terminated)
 
 
 def _meta_command(text: str, start: int, backslash: int, statement: _Statement) -> Piece:
@@ -190,14 +202,15 @@ def _meta_command(text: str, start: int, backslash: int, statement: _Statement) 
 
 
 def _append_copy_data(text: str, start: int, pieces: list[Piece]) -> int:
-    """psql reads the data from the next line on; the rest of the statement's own line is ordinary text."""
+    """Take the data, which psql reads from the next line on; the rest of the statement's own line is ordinary text."""
+    copy = pieces[-1]
     line_end = _LINE_END.search(text, start)
     assert line_end is not None  # \Z always matches
     if line_end.end() > start:
         pieces.append(_rest_of_line(text, start, line_end.end()))
     end = _COPY_END.search(text, line_end.end())
     if end is None:
-        raise LexicalError("unterminated COPY data: no line of \\. ends it", pieces[-1].start)
+        raise LexicalError("unterminated COPY data: no line of \\. ends it", copy.first)
     pieces.append(Piece("copy data", line_end.end(), end.end(), line_end.end()))
     return end.end()
 

