@@ -269,7 +269,9 @@ def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float
         reason, final = "the user or the password was refused", True
     tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
     return DatabaseUnavailableError(
-        f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}", final=final
+        f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}",
+        final=final,
+        public=f"The database can't be reached: {reason}.",
     )
 
 

@@ -30,6 +30,11 @@ class MigratorError(Exception):
         """The machine-readable part, as the JSON documents carry it."""
         return {}
 
+    @property
+    def public(self) -> str:
+        """The text without any detail of the connection, for HTTP."""
+        return str(self)
+
 
 class ConfigurationError(MigratorError):
     """All faults of the configuration at once, each naming its variable."""
@@ -143,11 +148,16 @@ class MigrationFailedError(MigratorError):
 
 
 class DatabaseUnavailableError(MigratorError):
-    """No connection could be made, or it was lost. `final` when trying again would not help."""
+    """No connection could be made, or it was lost. `final` when trying again would not help; `public` for HTTP."""
 
-    def __init__(self, message: str, *, final: bool = False) -> None:
+    def __init__(self, message: str, *, final: bool = False, public: str | None = None) -> None:
         super().__init__(message)
         self.final = final
+        self._public = public
+
+    @property
+    def public(self) -> str:
+        return self._public or str(self)
 
 
 class LedgerError(MigratorError):

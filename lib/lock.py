@@ -30,7 +30,7 @@ _BEGIN = f"begin isolation level read committed read only; set local idle_in_tra
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY})"
 _HOLDER = f"""
-select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
   from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a using (pid)
  where l.locktype = 'advisory' and l.granted and l.objsubid = 1
    and l.database = (select oid from pg_catalog.pg_database where datname = current_database())

@@ -7,12 +7,15 @@ Settings are read at the first request, so that a missing variable is an answer 
 import hashlib
 import hmac
 import json
+import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -25,7 +28,6 @@ from lib.errors import (
     DatabaseUnavailableError,
     GuardError,
     IntegrityError,
-    Interrupted,
     LedgerError,
     LockError,
     MigrationFailedError,
@@ -52,6 +54,8 @@ LONGEST_BODY = 16 * 1024
 # Vercel's default; a function ends itself this long before it would be ended, in seconds.
 DEFAULT_MAX_DURATION = 300
 MARGIN = 15.0
+
+_log = logging.getLogger("migrations")
 
 ACTIONS = ("migrate", "status", "validate", "plan")
 
@@ -109,7 +113,7 @@ def max_duration(root: Path) -> float:
 def create_status_app(service: Service | None = None) -> Flask:
     """`GET /api/migration-status`: public and read-only."""
     app = _bare_app("migration-status")
-    reader = _StatusReader(service or Service())
+    reader = app.extensions["status"] = StatusReader(service or Service())
 
     def status() -> Response:
         code, document = reader.read()
@@ -131,7 +135,7 @@ def create_migrate_app(service: Service | None = None) -> Flask:
         try:
             return _admin_answer(service)
         except MigratorError as error:
-            return _answer(failure(error), _code_of(error))
+            return _answer({**failure(error), "error": error.public}, _code_of(error))
 
     for path in (MIGRATE_PATH, f"{MIGRATE_PATH}.py"):
         app.add_url_rule(path, view_func=migrate, methods=["POST"], provide_automatic_options=False, strict_slashes=False)
@@ -140,6 +144,8 @@ def create_migrate_app(service: Service | None = None) -> Flask:
 
 def _bare_app(name: str) -> Flask:
     app = Flask(name, static_folder=None)
+    app.url_map.merge_slashes = False  # whose redirect would be HTML
+    app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
 
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
@@ -151,18 +157,29 @@ def _bare_app(name: str) -> Flask:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        # The text of an unknown error may hold anything; its type and place are enough to find it.
-        trace = error.__traceback__
-        while trace and trace.tb_next:
-            trace = trace.tb_next
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
-        app.logger.error("%s at %s", type(error).__name__, place)
-        return _answer({"success": False, "error": "Internal error."}, 500)
+        return _answer(_internal_error(error), 500)
 
     return app
 
 
-class _StatusReader:
+def _internal_error(error: Exception) -> Document:
+    """Log the type and the place of an error of ours, which is enough to find it; its text may hold anything."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _log.error("%s at %s:%s", type(error).__name__, Path(place.filename).name, place.lineno)
+    return {"success": False, "error": "Internal error."}
+
+
+def _without_upgrade(wsgi_app: Callable[..., Any]) -> Callable[..., Any]:
+    """Take a request to upgrade to a WebSocket as the plain request it also is, so that it is answered in our order."""
+
+    def plain(environ: dict[str, Any], start_response: Any) -> Any:
+        environ.pop("HTTP_UPGRADE", None)
+        return wsgi_app(environ, start_response)
+
+    return plain
+
+
+class StatusReader:
     """Answers from one look at the database for two seconds, with one look under way at a time.
 
     The connection is kept for the next look, and made anew when it has died meanwhile.
@@ -182,12 +199,19 @@ class _StatusReader:
                 self._answered_at = time.monotonic()
             return self._answer
 
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._connection is not None:
+            self._connection.raw.close()
+
     def _look(self) -> tuple[int, Document]:
         try:
             job = self._service.job(admin=False)
             return 200, self._status(job, discover(job.settings.migrations_dir)).to_dict()
         except MigratorError as error:
             return 503, {"success": False, "error": _public_failure(error)}
+        except Exception as error:
+            return 500, _internal_error(error)
 
     def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.raw.closed:
@@ -255,7 +279,9 @@ def _read_action(body: bytes) -> str:
 def _act(job: Job, action: str) -> tuple[int, Document]:
     if action == "migrate":
         report = runner.migrate(job)
-        return _code_of(report.error), report.to_dict()
+        if isinstance(report.error, MigratorError):
+            return _code_of(report.error), {**report.to_dict(), "error": report.error.public}
+        return 200, report.to_dict()
     if action == "plan":
         planned = runner.plan(job)
         return _code_of(planned.obstacle), planned.to_dict()
@@ -264,7 +290,7 @@ def _act(job: Job, action: str) -> tuple[int, Document]:
     return 200, {**runner.status(job).to_dict(), "action": "status"}
 
 
-def _code_of(error: MigratorError | Interrupted | None) -> int:
+def _code_of(error: MigratorError | None) -> int:
     if error is None:
         return 200
     return next((code for kind, code in _STATUS_CODES if isinstance(error, kind)), 500)

@@ -1,0 +1,96 @@
+// Asks for the status once, and again at the button; what the answer says becomes text and never markup.
+
+const at = (id) => document.getElementById(id);
+
+const STATES = {
+  "up-to-date": ["good", () => "Up to date: every migration of this deployment is applied."],
+  pending: ["wait", (n) => `Pending: ${n} ${n === 1 ? "migration waits" : "migrations wait"} to be applied.`],
+  ahead: ["good", () => "Ahead: the database has migrations that this deployment does not."],
+  modified: ["bad", () => "Modified: a migration was changed or renamed after it had been applied."],
+  uninitialised: ["wait", () => "Not initialised: nothing is applied, and there is nothing to apply."],
+};
+const TONES = { applied: "good", pending: "wait", modified: "bad", missing: "wait" };
+
+function element(name, text, tone) {
+  const made = document.createElement(name);
+  made.textContent = text ?? "–";
+  if (tone) made.dataset.tone = tone;
+  return made;
+}
+
+function say(text, tone) {
+  const state = at("state");
+  state.textContent = text;
+  if (tone) state.dataset.tone = tone;
+  else delete state.dataset.tone;
+}
+
+const moment = (iso) => iso?.replace("T", " ").replace(/\.\d+Z$/, "");
+const inUtc = (iso) => iso && `${moment(iso)} UTC`;
+
+function list(id, pairs) {
+  at(id).replaceChildren(...pairs.flatMap(([term, text]) => [element("dt", term), element("dd", text)]));
+}
+
+function row(migration) {
+  const version = element("th", migration.version);
+  version.scope = "row";
+  const cells = [migration.name, migration.state, moment(migration.appliedAt), migration.executionTimeMs];
+  const made = document.createElement("tr");
+  made.append(version, ...cells.map((text, i) => element("td", text, i === 1 && TONES[migration.state])));
+  return made;
+}
+
+function show(status) {
+  const { migrations, lastRun: run, deployment } = status;
+  const [tone, words] = STATES[status.state] ?? ["wait", () => status.state];
+  list("facts", [
+    ["Environment", status.environment],
+    ["Database", status.database],
+    ["Server", status.pgVersion],
+    ["Applied", status.appliedMigrations],
+    ["Pending", status.pendingMigrations],
+  ]);
+  at("rows").replaceChildren(...migrations.map(row));
+  at("empty").hidden = migrations.length > 0;
+  at("list").hidden = migrations.length === 0;
+  list("run", run ? [
+    ["Outcome", run.outcome],
+    ["Started by", run.source],
+    ["Started", inUtc(run.startedAt)],
+    ["Ended", inUtc(run.finishedAt)],
+    ["Commit", run.commit],
+  ] : [["Outcome", "No run is on record."]]);
+  list("deployment", [["Commit", deployment.commit], ["Ref", deployment.ref]]);
+  at("details").hidden = false;
+  say(words(status.pendingMigrations), tone);
+}
+
+function fail(text) {
+  at("details").hidden = true;
+  say(text, "bad");
+}
+
+async function ask() {
+  let answer;
+  try {
+    answer = await fetch("/api/migration-status", { cache: "no-cache", signal: AbortSignal.timeout(30000) });
+  } catch {
+    return fail("No answer: the endpoint could not be reached. Check the network and refresh.");
+  }
+  const status = await answer.json().catch(() => null);
+  if (status?.success) return show(status);
+  fail(`Not available (HTTP ${answer.status}): ${status?.error ?? "the answer is not the expected JSON."}`);
+}
+
+let asking = false;
+
+async function load() {
+  if (asking) return;
+  asking = true;
+  say("Loading…");
+  await ask().finally(() => { asking = false; });
+}
+
+at("refresh").addEventListener("click", load);
+load();
