@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# The one command that passes the tests on a fresh machine: linters, types, and the tests on a real PostgreSQL.
+# Arguments go to pytest, and the linters are then left out:  ./test.sh tests/test_plan.py -k late
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer.
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      printf '%s\n' "$candidate"
+      return
+    fi
+  done
+  echo "test.sh: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
+  return 1
+}
+
+# An environment for each version, so that several can be tested side by side.
+base=$(find_python)
+version=$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+venv=.local/venv-$version
+if [ ! -x "$venv/bin/python" ]; then
+  echo "Making $venv"
+  "$base" -m venv "$venv"
+fi
+stamp=$(cat requirements.txt requirements-local.txt requirements-dev.txt)
+if [ ! -f "$venv/installed" ] || [ "$(cat "$venv/installed")" != "$stamp" ]; then
+  echo "Installing requirements-dev.txt"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+  printf '%s' "$stamp" >"$venv/installed"
+fi
+
+if [ $# -eq 0 ]; then
+  "$venv/bin/ruff" check .
+  "$venv/bin/ruff" format --check .
+  "$venv/bin/mypy"
+  "$venv/bin/shellcheck" ./*.sh frontend/*.sh .ci/run
+fi
+exec "$venv/bin/python" -m pytest -n auto "$@"
