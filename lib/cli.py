@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import signal
 import sys
@@ -46,19 +47,24 @@ class Shell:
     secrets: list[str] = field(default_factory=list)
 
     def say(self, text: str) -> None:
-        print(self._clean(text), file=self.out, flush=True)
+        self._print(text, self.out)
 
     def tell(self, text: str) -> None:
         """A diagnostic, to stderr."""
-        print(self._clean(text), file=self.err, flush=True)
+        self._print(text, self.err)
 
     def print_json(self, document: Document) -> None:
         self.say(json.dumps(document, indent=2, ensure_ascii=False))
 
-    def _clean(self, text: str) -> str:
+    def _print(self, text: str, stream: TextIO) -> None:
         for secret in filter(None, self.secrets):
             text = text.replace(secret, "***")
-        return text
+        try:
+            print(text, file=stream, flush=True)
+        except BrokenPipeError:
+            # Whoever read this has gone; that must not stop a migration half-way through its chain.
+            with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path of ours
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT) -> int:
@@ -73,18 +79,13 @@ def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root:
         return int(arguments.run(shell, arguments))
     except (MigratorError, Interrupted) as error:
         return _fail(shell, arguments, error)
-    except BrokenPipeError:
-        # Whoever read our output has gone; there is nobody left to tell.
-        sys.stdout = sys.stderr = None
-        return 1
     except Exception as error:
         return _fail_unexpectedly(shell, arguments, error)
 
 
 def _with_default_command(argv: Sequence[str]) -> list[str]:
     """`migrate` where no command is named, as in `python -m lib --json`."""
-    words = [word for word in argv if not word.startswith("-")]
-    if words or {"-h", "--help", "--version"} & set(argv):
+    if argv and (not argv[0].startswith("-") or argv[0] in ("-h", "--help")):
         return list(argv)
     return ["migrate", *argv]
 

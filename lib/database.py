@@ -87,6 +87,11 @@ class Connection:
         return self.raw.info.server_version
 
     @property
+    def has_standard_strings(self) -> bool:
+        """Tell whether a backslash in '…' is a plain character, as it is by default since PostgreSQL 9.1."""
+        return self.raw.pgconn.parameter_status(b"standard_conforming_strings") != b"off"
+
+    @property
     def in_transaction(self) -> bool:
         return self.raw.info.transaction_status != pq.TransactionStatus.IDLE
 
@@ -238,6 +243,7 @@ def _connect_once(target: ConnectionTarget, application_name: str, patience: flo
         "keepalives_idle": "15",
         "keepalives_interval": "5",
         "keepalives_count": "3",
+        "tcp_user_timeout": "30000",
     }
     parameters = {
         **defaults,

@@ -11,6 +11,7 @@ from lib import database, ledger
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection, ScriptError
 from lib.errors import (
+    ConfigurationError,
     DatabaseUnavailableError,
     GuardError,
     Interrupted,
@@ -142,6 +143,11 @@ class _Run:
         with self.job.connect(on_notice=self._notice) as connection:
             self.connection = connection
             self.job.progress.connected(self.job.target)
+            if not connection.has_standard_strings:
+                raise ConfigurationError(
+                    "The database has standard_conforming_strings off, under which files would be read otherwise than they "
+                    "were checked: alter database … set standard_conforming_strings = on."
+                )
             plan, survey = self._look(files)
             if not plan.pending and not survey.unfinished_runs and not self._must_claim(survey):
                 self._warn(plan)

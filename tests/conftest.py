@@ -1,7 +1,7 @@
 """A real PostgreSQL for every test: one server a session, a fresh database a test."""
 
-import itertools
 import importlib.metadata as metadata
+import itertools
 import os
 import shutil
 import subprocess

@@ -79,7 +79,7 @@ def _wait_for(port: int) -> None:
 
 @pytest.fixture
 def pooled(db: Database, pooler: int) -> Iterator[ConnectionTarget]:
-    yield replace(db.target, parameters={**db.target.parameters, "port": str(pooler)})
+    return replace(db.target, parameters={**db.target.parameters, "port": str(pooler)})
 
 
 def test_a_chain_is_applied_through_a_transaction_pooler(

@@ -11,6 +11,7 @@ from conftest import Bundle, Database, Witness
 from lib import ledger, runner
 from lib.errors import (
     BusyTableError,
+    ConfigurationError,
     DatabaseUnavailableError,
     GuardError,
     IntegrityError,
@@ -147,7 +148,8 @@ def test_a_deferred_constraint_that_fails_at_commit_undoes_the_file(
 ) -> None:
     bundle.write(
         "000-a.sql",
-        "create table a (x int primary key, y int references a deferrable initially deferred);\ninsert into a values (1, 2)",
+        "create table a (x int primary key, y int references a deferrable initially deferred);\n"
+        "insert into a values (1, 2)",
     )
     report = runner.migrate(make_job())
     assert isinstance(report.error, MigrationFailedError)
@@ -548,7 +550,7 @@ class TestDeadlinesAndLosses:
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "create table a (x int);\nselect pg_sleep(0.3), pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+            "create table a (x int);\nselect pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
             " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);",
         )
         bundle.write("001-b.sql", "create table b (x int)")
@@ -606,6 +608,15 @@ def test_a_role_without_rights_is_told_what_it_lacks(make_job: MakeJob, bundle: 
         assert isinstance(runner.migrate(make_job(target=target)).error, LedgerError)
     finally:
         db.query(f"drop owned by {role}; drop role {role}")
+
+
+def test_strings_that_escape_by_default_are_refused(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    db.query(f"alter database {db.target.database} set standard_conforming_strings = off")
+    bundle.write("000-a.sql", "create table a (x int)")
+    report = runner.migrate(make_job())
+    assert isinstance(report.error, ConfigurationError)
+    assert "standard_conforming_strings" in str(report.error)
+    assert not db.has("a")
 
 
 def test_every_statement_of_the_ledger_is_named_with_its_schema() -> None:
