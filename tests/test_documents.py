@@ -1,0 +1,162 @@
+"""The documents say what the code does: every name in them exists, and every one that exists is in the README."""
+
+import argparse
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from lib import cli, web
+from lib.duration import parse_duration
+from lib.errors import Interrupted, MigratorError
+from lib.settings import VARIABLES, Settings
+
+README = ROOT / "README.md"
+DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+NAMED = (*DOCUMENTS, ROOT / ".env.example")
+BUILD_SCRIPT_VARIABLES = ("FRONTEND_BUILD_COMMAND", "PYTHON", "NO_COLOR")
+
+_VARIABLE = re.compile(r"\b(?:MIGRATIONS?|POSTGRES|DATABASE|VERCEL)_[A-Z_]*[A-Z]\b")
+# A command as far as its line, its back quote or its comment goes.
+_COMMAND = re.compile(r"python -m lib( [a-z][^`\n#|;&]*)")
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+
+in_every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def section(title: str) -> str:
+    """The text under a heading of the README, as far as the next heading of any level."""
+    match = re.search(
+        rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", _FENCED.sub("", README.read_text()), re.MULTILINE | re.DOTALL
+    )
+    assert match, f"README.md has no section {title!r}"
+    return match[1]
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """The table rows under a heading: the first cell, without back quotes, and the others."""
+    lines = [line.strip("| \n").split(" | ") for line in section(title).splitlines() if line.startswith("| ")]
+    return {cells[0].strip("` "): cells[1:] for cells in lines}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (subparsers,) = [action for action in cli._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return dict(subparsers.choices)
+
+
+def long_options(parser: argparse.ArgumentParser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+
+
+def written_commands(document: Path) -> Iterator[list[str]]:
+    for match in _COMMAND.finditer(document.read_text()):
+        yield shlex.split(match[1])
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def exit_codes(kind: type[MigratorError] = MigratorError) -> set[int]:
+    return {kind.exit_code}.union(*map(exit_codes, kind.__subclasses__()))
+
+
+@in_every_document
+def test_every_command_in_a_document_is_one_that_the_parser_takes(document: Path) -> None:
+    for words in written_commands(document):
+        cli._parser().parse_args(words)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    named = {words[0] for words in written_commands(README)}
+    assert named == set(commands())
+
+
+def test_every_option_is_in_the_readme_with_the_commands_that_have_it() -> None:
+    table = rows("Commands")
+    for name, parser in commands().items():
+        for option in long_options(parser):
+            assert option in table, f"{name} has {option}"
+            assert table[option][0] == "all" or name in table[option][0].split(", ")
+
+
+def test_every_option_in_the_readme_is_one_of_the_commands_named_beside_it() -> None:
+    parsers = commands()
+    table = rows("Commands")
+    for option in (name for name in table if name.startswith("--")):
+        of = table[option][0]
+        for name in parsers if of == "all" else of.split(", "):
+            assert option in long_options(parsers[name])
+
+
+def test_every_variable_is_in_the_readme_and_no_other() -> None:
+    assert set(rows("Variables")) - {"variable", "---|---|---"} == {*VARIABLES, *BUILD_SCRIPT_VARIABLES}
+
+
+@pytest.mark.parametrize("document", NAMED, ids=lambda path: path.name)
+def test_every_variable_in_a_document_is_one_that_is_read(document: Path) -> None:
+    assert set(_VARIABLE.findall(document.read_text())) <= set(VARIABLES)
+
+
+def test_the_variables_of_the_build_script_are_read_somewhere() -> None:
+    sources = [ROOT / "build.sh", *(ROOT / "lib").glob("*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    assert [name for name in BUILD_SCRIPT_VARIABLES if name not in text] == []
+
+
+def test_the_example_of_an_env_file_sets_nothing_and_names_what_a_local_user_may_set() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+    named = {match[1] for line in lines if (match := re.match(r"#([A-Z_]+)=", line))}
+    assert named == {name for name in VARIABLES if name != "CI" and not name.startswith("VERCEL")}
+
+
+@pytest.mark.parametrize(
+    ("variable", "seconds"),
+    [
+        ("MIGRATION_CONNECT_TIMEOUT", (cli.DEFAULT_CONNECT_TIMEOUT, web.STATUS_CONNECT_TIMEOUT)),
+        ("MIGRATION_LOCK_TIMEOUT", (Settings.lock_timeout,)),
+        ("MIGRATION_RUN_WAIT", (Settings.run_wait,)),
+    ],
+)
+def test_the_readme_gives_the_default_durations_of_the_code(variable: str, seconds: tuple[float, ...]) -> None:
+    written = re.findall(r"`([^`]+)`", rows("Variables")[variable][0])
+    assert tuple(map(parse_duration, written)) == seconds
+
+
+def test_the_readme_gives_the_other_defaults_of_the_code() -> None:
+    table = rows("Variables")
+    assert table["MIGRATION_LOCK_RETRIES"][0] == f"`{Settings.lock_retries}`"
+    assert table["MIGRATION_STRICT_ORDER"][0] == f"`{Settings.strict_order:d}`"
+    assert f"127.0.0.1:{cli.DEFAULT_PORT}" in section("Commands")
+
+
+def test_the_readme_gives_every_exit_code_and_no_other() -> None:
+    interrupted = {Interrupted(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)}
+    written = {int(code) for code in rows("Exit codes") if code.isdigit()}
+    assert written == {0} | exit_codes() | interrupted
+
+
+def test_the_readme_gives_every_http_status_and_no_other() -> None:
+    source = Path(web.__file__).read_text()
+    # 405 is Flask's own.
+    given = {200, 405} | {int(code) for code in re.findall(r"\b[45]\d\d\b", source)}
+    assert {int(code) for code in rows("Endpoints") if code.isdigit()} == given
+
+
+@in_every_document
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    for link in _LINK.findall(_FENCED.sub("", document.read_text())):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
