@@ -1,0 +1,233 @@
+"""What there is to do, as a table of files and ledgers."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import pytest
+
+from lib.errors import IntegrityError, OrderError
+from lib.migration_files import MigrationFile, parse
+from lib.plan import AppliedMigration, Plan, make_plan
+
+WHEN = datetime(2024, 1, 31, 12, tzinfo=UTC)
+
+
+def files(*specs: str) -> list[MigrationFile]:
+    """Files by version; after a `=` their SQL, after a `@` the environments of their header."""
+    return [_file(spec) for spec in specs]
+
+
+def _file(spec: str) -> MigrationFile:
+    name, _, environments = spec.partition("@")
+    version, _, sql = name.partition("=")
+    header = f"-- Environments: {environments}\n" if environments else ""
+    return parse(f"{version}.sql", f"{header}{sql or version}".encode())
+
+
+def ledger(*specs: str) -> list[AppliedMigration]:
+    """Rows as `files` would be applied; after a `?` without a checksum."""
+    rows = []
+    for spec in specs:
+        file = _file(spec.rstrip("?")) if spec[0].isdigit() else None
+        checksum = file.checksum if file and not spec.endswith("?") else None
+        rows.append(AppliedMigration(file.version if file else spec, "Its Name", WHEN, 12, checksum))
+    return rows
+
+
+def plan_of(here: Sequence[str], applied: Sequence[str] | None, **options: bool) -> Plan:
+    rows = None if applied is None else ledger(*applied)
+    return make_plan(files(*here), rows, environment="production", **options)
+
+
+STATES = {
+    "no ledger and no file": ([], None, "uninitialised"),
+    "no ledger and only files for elsewhere": (["000-a@preview"], None, "uninitialised"),
+    "no ledger but a file": (["000-a"], None, "pending"),
+    "an empty ledger and no file": ([], [], "up-to-date"),
+    "everything applied": (["000-a", "001-b"], ["000-a", "001-b"], "up-to-date"),
+    "what is left is for elsewhere": (["000-a", "001-b@preview"], ["000-a"], "up-to-date"),
+    "applied, and now for elsewhere": (["000-a=1@preview"], ["000-a=1@preview"], "up-to-date"),
+    "a row without a checksum": (["000-a=changed"], ["000-a?"], "up-to-date"),
+    "a file to apply": (["000-a", "001-b"], ["000-a"], "pending"),
+    "a late file": (["000-a", "001-b"], ["001-b"], "pending"),
+    "an applied file is gone": (["000-a"], ["000-a", "001-b"], "ahead"),
+    "the bundle is empty": ([], ["000-a"], "ahead"),
+    "a row of no number": (["000-a"], ["000-a", "baseline"], "ahead"),
+    "one gone, one to apply": (["000-a", "002-c"], ["000-a", "001-b"], "pending"),
+    "same number, other name, other text": (["000-new=2"], ["000-old=1"], "pending"),
+    "modified": (["000-a=changed"], ["000-a"], "modified"),
+    "modified, pending and missing": (["000-a=changed", "002-c"], ["000-a", "001-b"], "modified"),
+    "renamed": (["000-new=1"], ["000-old=1"], "modified"),
+    "renamed, with other zeros": (["0000-old=1"], ["000-old=1"], "modified"),
+}
+
+
+@pytest.mark.parametrize(("here", "applied", "state"), STATES.values(), ids=STATES)
+def test_the_state_is_the_first_that_holds(here: list[str], applied: list[str] | None, state: str) -> None:
+    assert plan_of(here, applied).state == state
+
+
+class TestEntries:
+    def test_they_are_in_numeric_order_whatever_their_state(self) -> None:
+        plan = plan_of(
+            ["000-a", "002-c=changed", "010-d@preview", "999-e", "1000-f"],
+            ["1000-f", "000-a", "002-c", "001-b", "baseline"],
+        )
+        assert [(entry.version, entry.state) for entry in plan.entries] == [
+            ("baseline", "missing"),
+            ("000-a", "applied"),
+            ("001-b", "missing"),
+            ("002-c", "modified"),
+            ("010-d", "skipped"),
+            ("999-e", "pending"),
+            ("1000-f", "applied"),
+        ]
+        assert plan.applied_count == 5
+
+    def test_an_applied_one_says_when_and_how_long_and_a_pending_one_does_not(self) -> None:
+        applied, pending = plan_of(["000-a", "001-b"], ["000-a"]).entries
+        assert (applied.name, applied.applied_at, applied.execution_time_ms) == ("Its Name", WHEN, 12)
+        assert (pending.name, pending.applied_at, pending.execution_time_ms) == ("B", None, None)
+
+    def test_the_last_one_is_the_last_that_was_applied(self) -> None:
+        last = plan_of(["000-a", "001-b"], ["001-b", "000-a"]).last
+        assert last
+        assert last.version == "000-a"
+        assert plan_of(["000-a"], []).last is None
+        assert plan_of(["000-a"], None).last is None
+
+
+def versions(found: Sequence[MigrationFile | AppliedMigration]) -> list[str]:
+    return [each.version for each in found]
+
+
+class TestWhatIsPending:
+    def test_all_of_it_in_numeric_order(self) -> None:
+        assert versions(plan_of(["000-a", "002-c", "999-d", "1000-e"], ["000-a"]).pending) == ["002-c", "999-d", "1000-e"]
+
+    @pytest.mark.parametrize(
+        ("here", "applied", "late"),
+        [
+            (["000-a", "001-b"], ["001-b"], ["000-a"]),
+            (["000-a", "001-b", "002-c", "003-d"], ["000-a", "002-c"], ["001-b"]),
+            (["000-a", "001-b"], ["000-a"], []),
+            (["0999-a", "1000-b"], ["1000-b"], ["0999-a"]),
+            (["1000-a"], ["999-b"], []),
+            (["001-a"], ["002-gone"], ["001-a"]),
+            (["001-new=2"], ["001-old=1"], []),
+            (["000-a", "001-b@preview"], ["002-c"], ["000-a"]),
+            (["001-a"], ["baseline"], []),
+        ],
+    )
+    def test_a_file_numbered_below_the_newest_applied_one_is_late(
+        self, here: list[str], applied: list[str], late: list[str]
+    ) -> None:
+        plan = plan_of(here, applied)
+        plan.verify()
+        assert versions(plan.late) == late
+        assert [warning for warning in plan.warnings if "below the newest" in warning] == [
+            f"Migration {version} is numbered below the newest applied one; it is applied now, in its order."
+            for version in late
+        ]
+
+    def test_in_strict_order_a_late_file_is_an_error(self) -> None:
+        plan = plan_of(["000-a", "001-b", "002-c"], ["002-c"], strict_order=True)
+        with pytest.raises(OrderError, match=r"000-a is numbered below .* MIGRATION_STRICT_ORDER .*\n.*001-b") as raised:
+            plan.verify()
+        assert (raised.value.exit_code, raised.value.details()) == (3, {"version": "000-a"})
+
+    def test_in_strict_order_a_file_in_its_order_is_none(self) -> None:
+        plan_of(["000-a", "001-b"], ["000-a"], strict_order=True).verify()
+
+    def test_a_file_for_elsewhere_is_skipped_and_not_pending(self) -> None:
+        plan = plan_of(["000-a@preview, development", "001-b@production"], [])
+        assert versions(plan.pending) == ["001-b"]
+        assert [entry.state for entry in plan.entries] == ["skipped", "pending"]
+
+
+class TestIntegrity:
+    def test_a_modified_file_is_an_error_that_names_it_and_the_way_out(self) -> None:
+        plan = plan_of(["000-a=changed", "001-b", "002-c=changed"], ["000-a", "002-c"])
+        with pytest.raises(
+            IntegrityError, match=r"Migration 000-a has been modified after being applied! Restore migrations/000-a\.sql"
+        ) as raised:
+            plan.verify()
+        assert "Migration 002-c has been modified after being applied!" in str(raised.value)
+        assert (raised.value.exit_code, raised.value.details()) == (3, {"version": "000-a"})
+        assert versions(plan.modified) == ["000-a", "002-c"]
+
+    def test_a_renamed_file_is_an_error_with_both_names(self) -> None:
+        plan = plan_of(["000-new=1", "001-b"], ["000-old=1", "001-b"])
+        with pytest.raises(
+            IntegrityError, match=r"000-old was .* now 000-new\. Rename .*000-new\.sql back to 000-old\.sql"
+        ):
+            plan.verify()
+        assert [(row.version, file.version) for row, file in plan.renamed] == [("000-old", "000-new")]
+        assert plan.missing == ()
+
+    @pytest.mark.parametrize(
+        ("here", "applied"),
+        [
+            (["001-old=1"], ["000-old=1"]),
+            (["000-new=2"], ["000-old=1"]),
+            (["000-new=1"], ["000-old=1?"]),
+            (["000-old=1", "001-new=1"], ["000-old=1"]),
+            (["000-new=1"], ["baseline"]),
+        ],
+        ids=["another number", "another text", "no checksum", "the old file is there", "no number"],
+    )
+    def test_anything_less_is_no_rename(self, here: list[str], applied: list[str]) -> None:
+        plan = plan_of(here, applied)
+        plan.verify()
+        assert plan.renamed == ()
+
+    def test_a_renamed_file_matches_with_other_line_ends(self) -> None:
+        row = AppliedMigration("000-old", "Old", checksum=parse("000-old.sql", b"a;\n").checksum)
+        plan = make_plan([parse("000-new.sql", b"\xef\xbb\xbfa;\r\n")], [row], environment="production")
+        assert len(plan.renamed) == 1
+
+    def test_a_missing_file_is_a_warning_and_for_validate_an_error(self) -> None:
+        plan = plan_of(["001-b"], ["000-a", "001-b", "002-c", "baseline"])
+        plan.verify()
+        assert versions(plan.missing) == ["baseline", "000-a", "002-c"]
+        assert len(plan.warnings) == 3
+        assert all("not in this bundle: the database is ahead" in warning for warning in plan.warnings)
+        with pytest.raises(
+            IntegrityError, match="Migration 000-a is applied, but its file is not in this bundle"
+        ) as raised:
+            plan.verify_complete()
+        assert raised.value.version == "baseline"
+
+    def test_a_pending_file_is_no_fault(self) -> None:
+        plan_of(["000-a", "001-b"], ["000-a"]).verify_complete()
+        plan_of(["000-a"], None).verify_complete()
+
+    def test_a_modification_is_told_before_a_late_file(self) -> None:
+        plan = plan_of(["000-a", "001-b=changed"], ["001-b"], strict_order=True)
+        with pytest.raises(IntegrityError, match="001-b has been modified"):
+            plan.verify_complete()
+
+
+class TestEnvironments:
+    @pytest.mark.parametrize(
+        ("names", "environment", "unknown"),
+        [
+            ("production, preview, development", "production", []),
+            ("produciton", "production", ["produciton"]),
+            ("prod, preview", "preview", ["prod"]),
+            ("staging", "staging", []),
+            ("Staging", "staging", []),
+            ("staging, qa", "production", ["staging", "qa"]),
+        ],
+    )
+    def test_a_name_that_is_neither_known_nor_current_is_warned_about(
+        self, names: str, environment: str, unknown: list[str]
+    ) -> None:
+        plan = make_plan(files(f"000-a@{names}"), [], environment=environment)
+        assert [name for _, name in plan.unknown_environments] == unknown
+        assert [warning.partition(",")[0] for warning in plan.warnings] == [
+            f"migrations/000-a.sql: its header names the environment {name!r}" for name in unknown
+        ]
+
+    def test_it_is_warned_about_on_every_run_also_when_applied(self) -> None:
+        assert len(plan_of(["000-a@prod, production"], ["000-a@prod, production"]).warnings) == 1

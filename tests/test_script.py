@@ -1,0 +1,340 @@
+"""How a file runs: its mode, its statements, what is refused by name and line, and the way back to a place in the file."""
+
+import pytest
+
+from lib.errors import MigrationFileError
+from lib.migration_files import parse
+from lib.script import Mode, Script, prepare, prepare_all
+
+DUMP = r"""--
+-- PostgreSQL database dump
+--
+
+\restrict 3kUJ7tqLkhXhfAMkI1bLoqHyOiaD
+
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET transaction_timeout = 0;
+SET client_encoding = 'UTF8';
+SELECT pg_catalog.set_config('search_path', '', false);
+
+CREATE TABLE public.a (
+    id integer NOT NULL,
+    note text
+);
+
+COPY public.a (id, note) FROM stdin;
+1	it's; $$ BEGIN;
+2	COMMIT; /*
+\.
+
+COPY public.a (id, note) FROM stdin;
+\.
+
+ALTER TABLE ONLY public.a ADD CONSTRAINT a_pkey PRIMARY KEY (id);
+
+\unrestrict 3kUJ7tqLkhXhfAMkI1bLoqHyOiaD
+"""
+
+
+def script_of(sql: str) -> Script:
+    return prepare(parse("001-x.sql", sql.encode()))
+
+
+def texts(sql: str) -> list[str]:
+    return [statement.text for statement in script_of(sql).statements]
+
+
+def check_the_way_back(script: Script) -> None:
+    """Every character of the SQL stands in the file where `offset_in_file` says, but for a terminator put in."""
+    start = 0
+    for statement in script.statements:
+        for offset in range(len(statement.text.removesuffix("\n;"))):
+            assert script.file.text[script.offset_in_file(start + offset)] == statement.text[offset]
+        start += len(statement.text)
+    assert start == len(script.sql)
+
+
+class TestModes:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            *("", "-- only a comment", ";", "create table a (x int)"),
+            *("create table a (x int); create index on a (x);", "create index concurrently_i on a (x)"),
+            *("create table concurrently_t (x int)", "create table a (concurrently bool)"),
+            "create index i on a (x) /* not concurrently */",
+            "-- create index concurrently\ncreate index i on a (x)",
+            "comment on index i is 'built concurrently'",
+            "create function f() returns void language sql as $$ create index concurrently i on a (x) $$",
+            *('drop index "concurrently"', "refresh materialized view concurrently m"),
+            *("alter type mood add value 'fine'", "alter table a detach partition b"),
+            *("alter table a alter column vacuum set default 1", "select 'vacuum'", "explain select 1"),
+            *("cluster a using i", "cluster verbose a", "reindex table a", "reindex (verbose) index i"),
+            "create subscription s connection '' publication p with (create_slot = false)",
+            "create subscription s connection '' publication p with (connect=false, slot_name = none)",
+            *("discard temp", "do $$ begin perform 1; commit; end $$", "create database_x (x int)"),
+        ],
+    )
+    def test_a_file_runs_in_one_transaction(self, sql: str) -> None:
+        assert script_of(sql).mode is Mode.TRANSACTION
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "create index concurrently i on a (x)",
+            "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON a (x);",
+            *("create/**/index\n-- one\nconcurrently i on a (x)", "drop index concurrently if exists i"),
+            *("reindex index concurrently i", "reindex (concurrently, verbose) table a", "reindex schema s"),
+            *("REINDEX (VERBOSE) DATABASE d", "reindex system d"),
+            "alter table a detach partition b concurrently",
+            *("alter table if exists only s.a detach partition s.b concurrently", "vacuum"),
+            *("vacuum (analyze) a", "cluster", "cluster verbose", "cluster (verbose)", "create database d"),
+            *("drop database if exists d with (force)", "create tablespace t location '/t'"),
+            *("drop tablespace t", "alter system set work_mem = '1MB'"),
+            *("create subscription s connection 'x' publication p", "discard all"),
+            "set lock_timeout = 0; create index concurrently i on a (x);",
+            "\\set ON_ERROR_STOP 1\n;vacuum;;",
+        ],
+    )
+    def test_a_single_statement_that_postgres_refuses_inside_a_transaction_runs_alone(self, sql: str) -> None:
+        script = script_of(sql)
+        assert script.mode is Mode.ALONE
+        assert len(script.statements) == 1
+        with pytest.raises(MigrationFileError, match=r"001-x\.sql:2: .* can't run inside a transaction"):
+            script_of(f"select 1;\n{script.statements[0].text}")
+
+    @pytest.mark.parametrize("sql", ["", "select 1", "create index concurrently i on a (x)", "begin; select 1; commit;"])
+    def test_transaction_none_runs_the_statements_as_written(self, sql: str) -> None:
+        script = script_of(f"-- Transaction: none\n{sql}")
+        assert script.mode is Mode.STATEMENTS
+        assert " ".join(statement.text for statement in script.statements).removesuffix("\n;") == sql
+
+    @pytest.mark.parametrize(
+        ("sql", "waits"),
+        [
+            ("vacuum a", True),
+            ("create index concurrently i on a (x)", True),
+            ("reindex (concurrently) table a", True),
+            ("create database d", False),
+            ("create table a (x int)", False),
+        ],
+    )
+    def test_a_lock_timeout_is_kept_from_what_waits_for_old_snapshots(self, sql: str, waits: bool) -> None:
+        assert script_of(sql).statements[0].waits_without_lock_timeout is waits
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        "control",
+        [
+            *("commit", "COMMIT WORK", "end", "rollback", "rollback and chain", "abort", "begin", "begin read only"),
+            *("start transaction", "prepare transaction 'x'", "commit prepared 'x'", "rollback prepared 'x'"),
+        ],
+    )
+    def test_transaction_control_at_top_level_is_refused_by_name_and_line(self, control: str) -> None:
+        with pytest.raises(
+            MigrationFileError, match=f'001-x.sql:3: "{control}" would end or begin a transaction'
+        ) as raised:
+            script_of(f"select 1;\n-- a comment\n{control};\nselect 2;\n")
+        assert raised.value.details() == {"version": "001-x", "line": 3}
+        assert "Transaction: none" in str(raised.value)
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "savepoint s; select 1; rollback to s; release s;",
+            "savepoint s; rollback work to savepoint s;",
+            "set transaction isolation level serializable; select 1;",
+            "do $$ begin commit; end $$; select 1;",
+            "create function f() returns int begin atomic select 1; end; select 1;",
+            "comment on table a is 'commit;'; -- commit;\n/* begin; */ select 1;",
+            "prepare p as select 1; deallocate p;",
+        ],
+    )
+    def test_what_only_looks_like_transaction_control_is_none(self, sql: str) -> None:
+        assert script_of(sql).mode is Mode.TRANSACTION
+
+    @pytest.mark.parametrize(
+        ("sql", "line"),
+        [
+            ("begin;\nselect 1;", 1),
+            ("select 1;\ncommit;", 2),
+            ("begin;\nselect 1;\nrollback;", 1),
+            ("begin;\nselect 1;\ncommit;\nbegin;\nselect 2;\ncommit;", 3),
+            ("select 0;\nbegin;\nselect 1;\ncommit;", 2),
+            ("begin;\nselect 1;\ncommit;\nselect 2;", 1),
+            ("begin;\nselect 1;\ncommit and chain;", 1),
+            ("begin;\nselect 1;\ncommit prepared 'x';", 1),
+            ("begin;\nbegin;\ncommit;", 2),
+        ],
+    )
+    def test_only_a_file_wrapped_as_a_whole_is_unwrapped(self, sql: str, line: int) -> None:
+        with pytest.raises(MigrationFileError, match=rf'001-x\.sql:{line}: "\w+.*" would end or begin a transaction'):
+            script_of(sql)
+
+    @pytest.mark.parametrize(
+        ("command", "name"),
+        [
+            ("\\i other.sql", "i"),
+            ("\\copy a from 'x'", "copy"),
+            ("\\connect db", "connect"),
+            ("\\set x 1", "set"),
+            ("\\set ON_ERROR_STOPS 1", "set"),
+            ("\\set ON_ERROR_STOP 1 \\\\ create table lost (x int);", "set"),
+            ("\\restrict x \\i other.sql", "restrict"),
+            ("\\restricted", "restricted"),
+            ("select 1 \\gexec", "gexec"),
+            ("\\", ""),
+        ],
+    )
+    def test_a_command_of_psql_is_refused_by_name_and_line(self, command: str, name: str) -> None:
+        with pytest.raises(MigrationFileError) as raised:
+            script_of(f"select 1;\n\n{command}\nselect 2;")
+        assert str(raised.value).startswith(f"migrations/001-x.sql:3: \\{name} is a command of psql, not SQL")
+
+    @pytest.mark.parametrize(
+        ("sql", "fault"),
+        [
+            ("select 1;\nselect 'x", "2: unterminated quoted string"),
+            ("\n\n/* x", "3: unterminated /* comment"),
+            ("do $f$\n;", "1: unterminated dollar-quoted string $f$"),
+            ("-- data\n\ncopy a from stdin;\n1\n", "3: unterminated COPY data"),
+        ],
+    )
+    def test_what_is_never_closed_is_refused_by_line(self, sql: str, fault: str) -> None:
+        with pytest.raises(MigrationFileError) as raised:
+            script_of(sql)
+        assert str(raised.value).startswith(f"migrations/001-x.sql:{fault}")
+
+    def test_a_long_statement_is_named_by_its_first_words_on_one_line(self) -> None:
+        with pytest.raises(MigrationFileError, match=r'"create index concurrently i on a using btree \(xxx+…" can\'t run'):
+            script_of(f"select 1; create index\n  concurrently i\ton a using btree ({'x' * 99});")
+
+    def test_all_refused_files_are_told_at_once(self) -> None:
+        files = [parse(f"00{n}-x.sql", sql) for n, sql in enumerate((b"commit;", b"select 1;", b"\n\\q"))]
+        with pytest.raises(MigrationFileError, match=r"000-x\.sql:1: (?s:.*)002-x\.sql:2: ") as raised:
+            prepare_all(files)
+        assert raised.value.details() == {"version": "000-x", "line": 1}
+
+
+class TestOutermostTransaction:
+    @pytest.mark.parametrize(
+        ("begin", "options"),
+        [
+            ("begin", ""),
+            ("BEGIN WORK", ""),
+            ("begin transaction", ""),
+            ("start transaction", ""),
+            ("begin isolation level serializable", "ISOLATION LEVEL SERIALIZABLE"),
+            ("Start Transaction Read Only, Deferrable", "READ ONLY , DEFERRABLE"),
+            ("begin work\n  isolation level\trepeatable read", "ISOLATION LEVEL REPEATABLE READ"),
+            ("begin -- at last\n", ""),
+            ("begin /* now */ transaction read write -- really", "READ WRITE"),
+        ],
+    )
+    @pytest.mark.parametrize("commit", ["commit;", "COMMIT", "end;", "commit work and no chain;", "commit -- done;"])
+    def test_it_is_taken_off_and_its_options_kept(self, begin: str, options: str, commit: str) -> None:
+        script = script_of(f"-- why\n\\set ON_ERROR_STOP 1\n{begin}\n;\nselect 1;\nselect 2;\n{commit}\n-- end")
+        assert [statement.text for statement in script.statements] == ["select 1;", "select 2;"]
+        assert (script.mode, script.begin_options) == (Mode.TRANSACTION, options)
+
+    def test_a_dump_header_may_stand_before_it(self) -> None:
+        assert texts("set lock_timeout = 0;\nbegin;\nselect 1;\ncommit;") == ["select 1;"]
+
+    def test_it_may_be_empty(self) -> None:
+        assert texts("begin; commit;") == []
+
+    def test_what_postgres_refuses_inside_it_is_refused(self) -> None:
+        with pytest.raises(MigrationFileError, match=r"001-x\.sql:2: \"vacuum\" can't run inside a transaction"):
+            script_of("begin;\nvacuum;\ncommit;")
+
+
+class TestStatements:
+    @pytest.mark.parametrize(
+        ("sql", "expected"),
+        [
+            ("select 1", ["select 1\n;"]),
+            ("select 1 -- done;", ["select 1 -- done;\n;"]),
+            ("select 1; -- done", ["select 1;"]),
+            ("/* a */ select 1;\r\n", ["select 1;"]),
+        ],
+    )
+    def test_every_statement_ends_in_a_semicolon_of_its_own(self, sql: str, expected: list[str]) -> None:
+        assert texts(sql) == expected
+
+    @pytest.mark.parametrize(
+        ("statement", "dropped"),
+        [
+            ("SET statement_timeout = 0;", True),
+            ("set lock_timeout to '0'", True),
+            ("set session idle_in_transaction_session_timeout=0;", True),
+            ("SET LOCAL transaction_timeout TO 0;", True),
+            ("set lock_timeout = 1;", False),
+            ("set lock_timeout = '0.5s';", False),
+            ("set statement_timeout = '10min';", False),
+            ("set work_mem = 0;", False),
+        ],
+    )
+    @pytest.mark.parametrize("header", ["", "-- Transaction: none\n"], ids=["in a transaction", "without"])
+    def test_a_zero_timeout_is_dropped_and_any_other_value_kept(self, header: str, statement: str, dropped: bool) -> None:
+        assert len(texts(f"{header}select 1;\n{statement}")) == (1 if dropped else 2)
+
+    def test_a_dump_is_accepted_with_its_data(self) -> None:
+        script = script_of(DUMP)
+        assert script.mode is Mode.TRANSACTION
+        assert [statement.head.split("(")[0].strip() for statement in script.statements] == [
+            "SET client_encoding = 'UTF8'",
+            "SELECT pg_catalog.set_config",
+            "CREATE TABLE public.a",
+            "COPY public.a",
+            "COPY public.a",
+            "ALTER TABLE ONLY public.a ADD CONSTRAINT a_pkey PRIMARY KEY…",
+        ]
+        assert script.copy_data == ("1\tit's; $$ BEGIN;\n2\tCOMMIT; /*\n", "")
+        assert [statement.copy_data for statement in script.statements[:3]] == [None] * 3
+
+
+class TestTheWayBack:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "select 1",
+            "-- é\r\nselect 'é'; select 2 -- x",
+            DUMP,
+            DUMP.replace("\n", "\r\n"),
+            f"begin;\n{DUMP[DUMP.index('CREATE') : DUMP.index('ALTER')]}select 'x';\nselect 2;\ncommit;",
+            "-- Transaction: none\nbegin;\nselect 1;\ncommit;\nvacuum",
+        ],
+        ids=["one statement", "CR LF", "a dump", "a dump with CR LF", "a BEGIN before COPY data", "no transaction"],
+    )
+    def test_an_offset_leads_back_to_the_same_character_of_the_file(self, sql: str) -> None:
+        check_the_way_back(script_of(sql))
+
+    def test_an_error_after_copy_data_is_on_its_own_line(self) -> None:
+        script = script_of("begin;\ncopy a from stdin;\n1\n2\n\\.\n\nselect\n  wrong;\ncommit;")
+        offset = script.offset_in_file(script.sql.index("wrong"))
+        assert (script.file.line_at(offset), script.file.column_at(offset)) == (8, 3)
+
+    @pytest.mark.parametrize("sql", ["select (", "select (\n", "select ( -- x;"])
+    def test_an_error_at_the_terminator_put_in_is_at_the_end_of_the_file(self, sql: str) -> None:
+        script = script_of(sql)
+        assert script.offset_in_file(len(script.sql) - 1) == len(sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "may"),
+    [
+        ("create table a (x int)", False),
+        ("create index i on a (x); drop table b; comment on table a is 'x'", False),
+        ("set search_path = x", True),
+        ("SELECT set_config('search_path', '', false)", True),
+        ("create temp table t (x int)", True),
+        ("do $$ begin perform 1; end $$", True),
+        ("select pg_advisory_lock(1)", True),
+        ("listen x", True),
+        ("alter table a alter x set not null", True),
+    ],
+)
+def test_in_doubt_a_file_may_change_the_session(sql: str, may: bool) -> None:
+    assert script_of(sql).may_change_session is may
