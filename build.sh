@@ -28,7 +28,7 @@ if [ -n "${VERCEL:-}" ]; then
   fi
 else
   wanted=requirements-local.txt
-  if [ -n "${CI:-}" ]; then wanted=requirements.txt; fi
+  if [ -n "${CI:-}" ] || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
   if [ ! -x .venv/bin/python ]; then
     say "Making .venv"
     "$(find_python)" -m venv .venv
@@ -67,7 +67,6 @@ if [ -z "${VERCEL:-}" ]; then
   "$python" -m lib status
   say ""
   say "Next:"
-  say "  $python -m lib create \"add invoices table\"   write the next migration"
-  say "  ./build.sh                                    apply it"
-  say "  $python -m lib serve                          see the status page"
+  printf '  %-52s %s\n' "$python -m lib create \"add invoices table\"" "write the next migration" \
+    "./build.sh" "apply it" "$python -m lib serve" "see the status page"
 fi

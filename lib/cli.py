@@ -256,7 +256,7 @@ def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli") ->
         target=_target(shell, settings, reading=reading),
         source=source,
         run_wait=settings.run_wait,
-        connect_patience=settings.connect_timeout or DEFAULT_CONNECT_TIMEOUT,
+        connect_patience=settings.connect_patience(DEFAULT_CONNECT_TIMEOUT),
         progress=Progress() if quiet else _Log(shell),
     )
 

@@ -40,7 +40,8 @@ class ConnectionTarget:
     @property
     def place(self) -> str:
         """`host:port/database`, without user or password, for messages to the operator."""
-        return f"{self.host}:{self.port}/{self.database}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}/{self.database}"
 
     @property
     def is_local(self) -> bool:

@@ -228,7 +228,7 @@ def connect(
         if unavailable.final or time.monotonic() + pause >= until:
             raise unavailable
         if on_retry:
-            on_retry(str(unavailable))
+            on_retry(unavailable.public)
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
     if on_notice:

@@ -114,7 +114,8 @@ class Execution:
 
     def _with_retries(self, script: Script, attempt: Callable[[], Rows]) -> Rows:
         """Try again what failed for want of a lock, with pauses that are long against the lock timeout."""
-        timeout = script.file.header.lock_timeout or self.lock_timeout
+        header = script.file.header
+        timeout = self.lock_timeout if header.lock_timeout is None else header.lock_timeout
         for _ in range(self.lock_retries):
             try:
                 return attempt()

@@ -1,11 +1,11 @@
 """Both endpoints and the status page on this machine alone, as Vercel would serve them: `python -m lib serve`."""
 
 import socketserver
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, send_from_directory
+from flask import Flask, Response, send_from_directory
 from werkzeug.serving import make_server
 
 from lib.connection_url import ConnectionTarget
@@ -14,13 +14,32 @@ from lib.web import MIGRATE_PATH, STATUS_PATH, Service, create_migrate_app, crea
 
 HOST = "127.0.0.1"
 
-Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
+
+class Site:
+    """One WSGI application that sends each path to the function, or the folder, that has it on Vercel."""
+
+    def __init__(self, service: Service) -> None:
+        self._status = create_status_app(service)
+        self._functions = ((MIGRATE_PATH, create_migrate_app(service)), (STATUS_PATH, self._status))
+        self._page = _page(service.root)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "").rstrip("/")
+        for prefix, app in self._functions:
+            if path in (prefix, f"{prefix}.py"):
+                return app(environ, start_response)
+        return self._page(environ, start_response)
+
+    def close(self) -> None:
+        """Let the status endpoint's connection go."""
+        self._status.extensions["status"].close()
 
 
 def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, port: int) -> None:
     """Serve until a signal ends the process. ConfigurationError if the port can't be had."""
+    site = Site(Service(environ, root, fallback))
     try:
-        server = make_server(HOST, port, create_site(Service(environ, root, fallback)), threaded=True)
+        server = make_server(HOST, port, site, threaded=True)
     except (OSError, SystemExit):
         raise ConfigurationError(f"Port {port} on {HOST} can't be had; choose another: serve --port 3001") from None
     address = f"http://{HOST}:{server.server_port}"
@@ -30,21 +49,7 @@ def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | N
         socketserver.BaseServer.serve_forever(server)
     finally:
         server.server_close()
-
-
-def create_site(service: Service) -> Wsgi:
-    """One WSGI application that sends each path to the function, or the folder, that has it on Vercel."""
-    functions = ((MIGRATE_PATH, create_migrate_app(service)), (STATUS_PATH, create_status_app(service)))
-    page = _page(service.root)
-
-    def site(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        path = environ.get("PATH_INFO", "")
-        for prefix, app in functions:
-            if path.rstrip("/") in (prefix, f"{prefix}.py"):
-                return app(environ, start_response)
-        return page(environ, start_response)
-
-    return site
+        site.close()
 
 
 def _page(root: Path) -> Flask:
@@ -53,7 +58,7 @@ def _page(root: Path) -> Flask:
 
     @app.get("/", defaults={"path": "index.html"})
     @app.get("/<path:path>")
-    def file(path: str) -> Any:
+    def file(path: str) -> Response:
         return send_from_directory(folder, path)
 
     return app

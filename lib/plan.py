@@ -72,6 +72,7 @@ class Plan:
             *(
                 f"Migration {file.version} is numbered below the newest applied one; it is applied now, in its order."
                 for file in self.late
+                if not self.strict_order
             ),
             *(
                 f"{file.path}: its header names the environment {name!r}, which is none of "

@@ -68,6 +68,10 @@ class Settings:
     run_wait: float = 600.0
     strict_order: bool = False
 
+    def connect_patience(self, default: float) -> float:
+        """How long connecting is tried; the default differs from surface to surface."""
+        return default if self.connect_timeout is None else self.connect_timeout
+
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be printed."""

@@ -96,7 +96,7 @@ class Service:
             settings=settings,
             target=target,
             source="admin",
-            connect_patience=settings.connect_timeout or (ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
+            connect_patience=settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
             deadline=time.monotonic() + time_limit if admin else None,
         )
 
