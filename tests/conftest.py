@@ -145,9 +145,9 @@ def make_job(db: Database, bundle: Bundle) -> Callable[..., Job]:
 
 
 def local_environ(**variables: str) -> dict[str, str]:
-    """This process's environment without what marks a host or names a database, and with `variables`."""
+    """This process's environment without what marks a host, names a database or chooses a Python, and with `variables`."""
     ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "NO_COLOR", "FRONTEND_")
-    kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(ours)}
+    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTHON") and not key.startswith(ours)}
     return {**kept, **variables}
 
 
