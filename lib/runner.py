@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import psycopg
@@ -143,21 +143,21 @@ class _Run:
         with self.job.connect(on_notice=self._notice) as connection:
             self.connection = connection
             self.job.progress.connected(self.job.target)
-            if not connection.has_standard_strings:
-                raise ConfigurationError(
-                    "The database has standard_conforming_strings off, under which files would be read otherwise than they "
-                    "were checked: alter database … set standard_conforming_strings = on."
-                )
+            _check_strings(connection)
             plan, survey = self._look(files)
-            if not plan.pending and not survey.unfinished_runs and not self._must_claim(survey):
-                self._warn(plan)
-                return
             prepare_all(plan.pending)
-            with self._lock(wait=bool(plan.pending)) as lock:
-                self._migrate_locked(files, lock)
+            if plan.pending or self._must_claim(survey):
+                with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
+                    self._migrate_locked(files, lock)
+            else:
+                self._warn(plan)
+                if survey.unfinished_runs:
+                    self._interrupt_stale_runs()
 
-    def _lock(self, *, wait: bool) -> RunLock:
-        return RunLock(self.job.connect, patience=self.job.run_wait if wait else 0.0, on_wait=self.job.progress.waiting)
+    def _interrupt_stale_runs(self) -> None:
+        """Mark runs whose runner is gone: nobody holds the lock. If somebody does, one of them is at work, and all is well."""
+        with suppress(RunInProgressError), RunLock(self.job.connect, patience=0.0):
+            ledger.interrupt_stale_runs(self.connection)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         survey = self.survey = ledger.survey(self.connection, self.job.target)
@@ -182,8 +182,7 @@ class _Run:
         self._warn(plan)
         scripts = prepare_all(plan.pending)
         if not scripts and not self._must_claim(survey):
-            if survey.unfinished_runs:
-                ledger.interrupt_stale_runs(self.connection)
+            # Another run has done it all while this one waited.
             return
         ledger.create_tables(self.connection, survey)
         self.run_id = ledger.start_run(self.connection, self._start(survey), outcome="running" if scripts else "succeeded")
@@ -238,8 +237,11 @@ class _Run:
 
     def _record_end(self, outcome: Outcome, error: BaseException) -> None:
         """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
-        end = {"version": self.current.version if self.current else None, "error": str(error)}
-        end["sqlstate"] = getattr(error, "sqlstate", None)
+        end = {
+            "version": self.current.version if self.current else None,
+            "error": error.public if isinstance(error, MigratorError) else str(error),
+            "sqlstate": getattr(error, "sqlstate", None),
+        }
         try:
             self.connection.settle()
             if not self.connection.raw.closed:
@@ -252,6 +254,14 @@ class _Run:
 
     def _notice(self, severity: str, message: str) -> None:
         self.job.progress.notice(self.current, severity, message)
+
+
+def _check_strings(connection: Connection) -> None:
+    if not connection.has_standard_strings:
+        raise ConfigurationError(
+            "The database has standard_conforming_strings off, under which the server would read the files otherwise than "
+            "they were checked: alter database … set standard_conforming_strings = on."
+        )
 
 
 def _make_plan(job: Job, files: tuple[MigrationFile, ...], survey: ledger.Survey) -> Plan:

@@ -477,6 +477,16 @@ class TestLocks:
         with RunLock(make_job().connect, patience=0):
             assert runner.migrate(make_job()).error is None
 
+    def test_nothing_pending_beside_a_run_that_is_just_ending_is_no_failure(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        runner.migrate(make_job())
+        db.query("update schema_migration_runs set outcome = 'running'")
+        with RunLock(make_job().connect, patience=0):
+            assert runner.migrate(make_job()).error is None
+        assert db.runs()[0]["outcome"] == "running"
+
     def test_a_busy_table_is_retried_and_then_told(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         db.query("create table a (x int)")
         bundle.write("000-a.sql", "alter table a add column y int")
