@@ -155,7 +155,7 @@ class _Run:
                     self._interrupt_stale_runs()
 
     def _interrupt_stale_runs(self) -> None:
-        """Mark runs whose runner is gone: nobody holds the lock. If somebody does, one of them is at work, and all is well."""
+        """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well."""
         with suppress(RunInProgressError), RunLock(self.job.connect, patience=0.0):
             ledger.interrupt_stale_runs(self.connection)
 

