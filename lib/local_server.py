@@ -53,8 +53,9 @@ def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | N
 
 
 def _page(root: Path) -> Flask:
+    """What build.sh has built; before the first build, the status page's own source, which needs no compiler."""
     app = Flask("page", static_folder=None)
-    folder = root / "public"
+    folder = root / "public" if (root / "public" / "index.html").is_file() else root / "frontend"
 
     @app.get("/", defaults={"path": "index.html"})
     @app.get("/<path:path>")

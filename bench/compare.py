@@ -1,0 +1,325 @@
+"""Compare this runner with its peers, as whole processes, on the embedded PostgreSQL: see README.md beside this file."""
+
+import argparse
+import os
+import platform
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from contenders import ROOT, Contender, absent, contenders, install
+from proxy import HOST, FarServer, Flight
+
+sys.path.insert(0, str(ROOT))
+
+from lib import embedded
+from lib.connection_url import ConnectionTarget
+
+# Each way, in seconds: a round trip of 20 ms, as from a build to a database in the next region.
+DELAY = 0.010
+# The longest that one run may take, in seconds.
+LIMIT = 120.0
+LAUNCHER = Path(__file__).with_name("launch.py")
+
+
+class BenchError(Exception):
+    """A contender failed, or did not do what it was asked to."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """So many files; all pending on a `fresh` database, else all applied; at a distance or not."""
+
+    name: str
+    files: int
+    fresh: bool = False
+    far: bool = False
+
+    def suits(self, contender: Contender) -> bool:
+        return contender.applies if self.fresh else contender.keeps_ledger
+
+
+SCENARIOS = (
+    Scenario("no-op, 100 applied", 100),
+    Scenario("no-op, 1000 applied", 1000),
+    Scenario("10 pending", 10, fresh=True),
+    Scenario("1000 pending", 1000, fresh=True),
+    Scenario("far: no-op, 100 applied", 100, far=True),
+    Scenario("far: 10 pending", 10, fresh=True, far=True),
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run: seconds by the clock, seconds of processor time, peak memory in MiB, and what the proxy heard."""
+
+    wall: float
+    cpu: float
+    memory: float
+    flights: tuple[Flight, ...] = ()
+
+    @property
+    def connections(self) -> int:
+        return max((flight.connection for flight in self.flights), default=0)
+
+
+Samples = Mapping[tuple[str, str], Sequence[Sample]]
+
+
+class Bench:
+    """The server, the folders with everybody's files, and the databases made so far."""
+
+    def __init__(self, target: ConnectionTarget, far: FarServer, folder: Path) -> None:
+        self.target = target
+        self.far = far
+        self.folder = folder
+        self.databases: list[str] = []
+
+    def measure(self, scenario: Scenario, found: Sequence[Contender], runs: int) -> dict[str, list[Sample]]:
+        """Each in its turn, `runs` times over, so that drift hits all alike. The first, untimed turn warms up."""
+        rivals = [contender for contender in found if scenario.suits(contender)]
+        samples: dict[str, list[Sample]] = {contender.name: [] for contender in rivals}
+        databases = {} if scenario.fresh else {contender.name: self.create_database() for contender in rivals}
+        for turn in range(runs + 1):
+            for contender in rivals:
+                sample = self.run(scenario, contender, databases.get(contender.name))
+                samples[contender.name] += [sample] * (turn > 0)
+        for database in databases.values():
+            self.drop_database(database)
+        return samples
+
+    def run(
+        self, scenario: Scenario, contender: Contender, database: str | None = None, folder: Path | None = None
+    ) -> Sample:
+        """One run on the database, or on a fresh one that is dropped again."""
+        name = database or self.create_database()
+        self.far.take()
+        folder = folder or self.project(contender, scenario.files)
+        sample = launch(contender, folder, self.environ(name, far=scenario.far))
+        if contender.applies and self.count_tables(name) != scenario.files:
+            raise BenchError(f"{contender.name} made {self.count_tables(name)} tables of {scenario.files}.")
+        if database is None:
+            self.drop_database(name)
+        return replace(sample, flights=self.far.take())
+
+    def project(self, contender: Contender, files: int) -> Path:
+        folder = self.folder / f"{contender.name}-{files}"
+        if not folder.exists():
+            folder.mkdir()
+            contender.write(folder, [create_table(number) for number in range(1, files + 1)])
+        return folder
+
+    def environ(self, database: str, *, far: bool) -> dict[str, str]:
+        """This process's environment, with this database alone in it, as a URL and in libpq's variables."""
+        p = self.target.parameters
+        port = str(self.far.port) if far else p["port"]
+        ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "PYTHON", "DBMATE")
+        kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(ours)}
+        return {
+            **kept,
+            "DATABASE_URL": f"postgresql://{p['user']}:{quote(p['password'])}@{HOST}:{port}/{database}?sslmode=disable",
+            "PGHOST": HOST,
+            "PGPORT": port,
+            "PGUSER": p["user"],
+            "PGPASSWORD": p["password"],
+            "PGDATABASE": database,
+            "PGSSLMODE": "disable",
+        }
+
+    def create_database(self) -> str:
+        name = f"bench_{os.getpid()}_{len(self.databases)}"
+        self.databases.append(name)
+        self.query("postgres", f"create database {name}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.query("postgres", f"drop database if exists {name} with (force)")
+
+    def drop_all(self) -> None:
+        for name in self.databases:
+            self.drop_database(name)
+
+    def count_tables(self, database: str) -> int:
+        return int(self.query(database, r"select count(*) from pg_class where relkind = 'r' and relname like 'bench\_%'"))
+
+    def query(self, database: str, statement: str) -> str:
+        """Run one statement; the first value it returns, as text."""
+        with psycopg.connect(**{**self.target.parameters, "dbname": database}, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return str((cursor.fetchone() or ("",))[0]) if cursor.description else ""
+
+
+def create_table(number: int) -> str:
+    return f"create table bench_{number:04d} (id bigint primary key, name text not null);\n"
+
+
+def launch(contender: Contender, folder: Path, environ: Mapping[str, str]) -> Sample:
+    """Run the contender as a process of its own; BenchError if it fails or takes too long."""
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(LAUNCHER), *contender.command],
+        cwd=folder,
+        env=dict(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=LIMIT)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise BenchError(f"{contender.name} took longer than {LIMIT:g} s.") from None
+        raise
+    wall, cpu, kib, code = out.split() or ("0", "0", "0", "unknown")
+    if code != "0":
+        raise BenchError(f"{contender.name} ended with exit code {code}:\n{err[-2000:]}")
+    return Sample(float(wall), float(cpu), int(kib) / 1024)
+
+
+def table(corner: str, samples: Samples, cell: Callable[[Sequence[Sample], Sequence[Sample]], str]) -> str:
+    """A Markdown table: a line for each contender, a column for each scenario; a cell knows ours too."""
+    scenarios = list(dict.fromkeys(scenario for scenario, _ in samples))
+    names = list(dict.fromkeys(name for _, name in samples))
+    lines = [[corner, *scenarios], ["---"] * (len(scenarios) + 1)]
+    for name in names:
+        found = [(samples.get((scenario, name)), samples.get((scenario, "ours"))) for scenario in scenarios]
+        lines.append([name, *("–" if theirs is None else cell(theirs, ours or theirs) for theirs, ours in found)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def wall_cell(samples: Sequence[Sample], _: Sequence[Sample]) -> str:
+    walls = sorted(sample.wall for sample in samples)
+    low, middle, high = (f"{seconds * 1000:.0f}" for seconds in (walls[0], statistics.median(walls), walls[-1]))
+    return f"**{middle}** ({low}–{high})"
+
+
+def ratio_cell(samples: Sequence[Sample], ours: Sequence[Sample]) -> str:
+    wall, own = (statistics.median(sample.wall for sample in each) for each in (samples, ours))
+    return f"{wall / own:.2f}"
+
+
+def cost_cell(samples: Sequence[Sample], _: Sequence[Sample]) -> str:
+    cpu = statistics.median(sample.cpu for sample in samples)
+    return f"{cpu * 1000:.0f} ms, {statistics.median(sample.memory for sample in samples):.0f} MiB"
+
+
+def flights_cell(samples: Sequence[Sample], _: Sequence[Sample]) -> str:
+    flights = statistics.median(len(sample.flights) for sample in samples)
+    return f"{flights:.0f} ({max(sample.connections for sample in samples)})"
+
+
+def print_tables(samples: Samples) -> None:
+    print("\n" + table("wall time, ms: median (min–max)", samples, wall_cell))
+    print("\n" + table("wall time, times ours", samples, ratio_cell))
+    print("\n" + table("processor time and peak memory", samples, cost_cell))
+    far = {key: value for key, value in samples.items() if value[0].flights}
+    if far:
+        print("\n" + table("flights (connections)", far, flights_cell))
+
+
+def print_flights(bench: Bench, ours: Contender) -> None:
+    """What our own runs wait for, flight by flight."""
+    database = bench.create_database()
+    bench.run(Scenario("to begin with", 100), ours, database)
+    list_flights("no-op, 100 applied", bench.run(Scenario("no-op", 100, far=True), ours, database))
+    migrations = bench.project(ours, 100) / "migrations"
+    for number in range(101, 111):
+        (migrations / f"{number:04d}-create-a-table.sql").write_text(create_table(number))
+    list_flights("10 pending, 100 applied", bench.run(Scenario("more", 110, far=True), ours, database, migrations.parent))
+    list_flights("10 pending, empty database", bench.run(Scenario("first", 10, far=True), ours, bench.create_database()))
+
+
+def list_flights(title: str, sample: Sample) -> None:
+    print(f"\n{title}: {len(sample.flights)} flights, {sample.wall * 1000:.0f} ms")
+    for flight in sample.flights:
+        head = flight.asked if len(flight.asked) <= 100 else f"{flight.asked[:99]}…"
+        print(f"  connection {flight.connection}: {head}")
+
+
+def print_place(bench: Bench, found: Sequence[Contender]) -> None:
+    """When, where and what, so that a table can be told from a later one."""
+    server = bench.query("postgres", "show server_version")
+    facts = [f"{datetime.now(UTC):%Y-%m-%d}", f"{os.cpu_count()} cores", f"load {os.getloadavg()[0]:.1f}"]
+    facts += [f"PostgreSQL {server}", f"Python {platform.python_version()}", f"psycopg {psycopg.__version__}"]
+    facts += [f"{contender.name} {contender.version}" for contender in found if contender.version]
+    print(", ".join(facts), flush=True)
+    for name in absent(found):
+        print(f"{name} is not installed and is left out (`python bench/compare.py --install`).")
+
+
+@contextmanager
+def opened() -> Iterator[tuple[Bench, Path]]:
+    """The bench and the server's psql. A server that ran before is left running."""
+    cluster = embedded.locate(ROOT, name="bench")
+    ran_before = embedded.is_running(cluster)
+    target = embedded.start(cluster)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="bench-") as folder,
+            FarServer(target.host, int(target.port), DELAY) as far,
+        ):
+            bench = Bench(target, far, Path(folder))
+            try:
+                yield bench, cluster.binaries / "bin" / "psql"
+            finally:
+                bench.drop_all()
+    finally:
+        if not ran_before:
+            embedded.stop(cluster)
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--install", action="store_true", help="install the peers in .local/bench/ and end")
+    parser.add_argument("--runs", type=int, default=7, help="timed runs of each contender in each scenario; default: 7")
+    parser.add_argument("--only", default="", help="names of contenders, with commas between them")
+    parser.add_argument("--scenario", default="", help="only scenarios with this text in their names")
+    parser.add_argument("--flights", action="store_true", help="list the round trips of our own runs instead, and end")
+    return parser.parse_args(argv)
+
+
+def chosen(found: Sequence[Contender], names: str) -> list[Contender]:
+    return [contender for contender in found if not names or contender.name in names.split(",")]
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    with opened() as (bench, psql):
+        found = contenders(psql)
+        print_place(bench, found)
+        if arguments.flights:
+            print_flights(bench, found[0])
+            return
+        samples: dict[tuple[str, str], list[Sample]] = {}
+        for scenario in SCENARIOS:
+            if arguments.scenario in scenario.name:
+                print(f"Measuring: {scenario.name}", file=sys.stderr, flush=True)
+                measured = bench.measure(scenario, chosen(found, arguments.only), max(1, arguments.runs))
+                samples.update({(scenario.name, name): each for name, each in measured.items()})
+        print_tables(samples)
+
+
+def main(argv: Sequence[str]) -> int:
+    arguments = parse_arguments(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        install() if arguments.install else compare(arguments)
+    except (BenchError, subprocess.SubprocessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
