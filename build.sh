@@ -8,8 +8,9 @@ say() { printf '%s\n' "$*"; }
 
 # A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer.
 find_python() {
-  local candidate
-  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+  local candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
+  for candidate in "${candidates[@]}"; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       printf '%s\n' "$candidate"
       return
@@ -30,8 +31,9 @@ else
   wanted=requirements-local.txt
   if [ -n "${CI:-}" ] || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
   if [ ! -x .venv/bin/python ]; then
+    base=$(find_python)
     say "Making .venv"
-    "$(find_python)" -m venv .venv
+    "$base" -m venv .venv
   fi
   python=.venv/bin/python
   # The stamp says what is installed, so that a second build takes no time for it.

@@ -6,8 +6,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer.
 find_python() {
-  local candidate
-  for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+  local candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
+  for candidate in "${candidates[@]}"; do
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       printf '%s\n' "$candidate"
       return

@@ -221,6 +221,8 @@ def flights_cell(samples: Sequence[Sample], _: Sequence[Sample]) -> str:
 
 
 def print_tables(samples: Samples) -> None:
+    if not samples:
+        return
     print("\n" + table("wall time, ms: median (min–max)", samples, wall_cell))
     print("\n" + table("wall time, times ours", samples, ratio_cell))
     print("\n" + table("processor time and peak memory", samples, cost_cell))
@@ -302,12 +304,15 @@ def compare(arguments: argparse.Namespace) -> None:
             print_flights(bench, found[0])
             return
         samples: dict[tuple[str, str], list[Sample]] = {}
-        for scenario in SCENARIOS:
-            if arguments.scenario in scenario.name:
-                print(f"Measuring: {scenario.name}", file=sys.stderr, flush=True)
-                measured = bench.measure(scenario, chosen(found, arguments.only), max(1, arguments.runs))
-                samples.update({(scenario.name, name): each for name, each in measured.items()})
-        print_tables(samples)
+        try:
+            for scenario in SCENARIOS:
+                if arguments.scenario in scenario.name:
+                    print(f"Measuring: {scenario.name}", file=sys.stderr, flush=True)
+                    measured = bench.measure(scenario, chosen(found, arguments.only), max(1, arguments.runs))
+                    samples.update({(scenario.name, name): each for name, each in measured.items()})
+        finally:
+            # Stopped half way, what is finished is still worth a table.
+            print_tables(samples)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -128,6 +128,13 @@ def test_a_project_without_a_frontend_builds(build: Build, checkout: Path) -> No
     assert (checkout / "public").is_dir()
 
 
+def test_no_python_new_enough_is_told(checkout: Path) -> None:
+    environ = local_environ(PYTHON="/nowhere/python 3")
+    done = subprocess.run(["./build.sh"], cwd=checkout, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "no Python 3.11 or newer was found" in done.stderr
+
+
 @pytest.fixture
 def fresh(checkout: Path) -> Iterator[Path]:
     yield checkout

@@ -75,7 +75,8 @@ def test_its_files_are_private(cluster: Cluster) -> None:
 
 def test_it_changes_the_rights_of_no_folder_above_it(tmp_path: Path, cluster: Cluster) -> None:
     tmp_path.chmod(0o700)
-    before = [(path, path.stat().st_mode) for path in (tmp_path, *tmp_path.parents, *cluster.home.parents)]
+    above = {tmp_path, *tmp_path.parents, *cluster.home.parents}
+    before = [(path, path.stat().st_mode) for path in above if path.exists()]
     embedded.start(cluster)
     assert before == [(path, path.stat().st_mode) for path, _ in before]
 
