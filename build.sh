@@ -30,14 +30,16 @@ if [ -n "${VERCEL:-}" ]; then
 else
   wanted=requirements-local.txt
   if [ -n "${CI:-}" ] || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
-  if [ ! -x .venv/bin/python ]; then
+  # A .venv whose making was interrupted has no pip yet, and one whose Python has gone doesn't run.
+  if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
+    rm -rf .venv
     base=$(find_python)
     say "Making .venv"
     "$base" -m venv .venv
   fi
   python=.venv/bin/python
   # The stamp says what is installed, so that a second build takes no time for it.
-  stamp=$(cat requirements.txt "$wanted")
+  stamp=$("$python" --version && cat requirements.txt "$wanted")
   if [ ! -f .venv/installed ] || [ "$(cat .venv/installed)" != "$stamp" ]; then
     say "Installing $wanted"
     "$python" -m pip install --quiet --disable-pip-version-check -r "$wanted"

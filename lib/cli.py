@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -57,30 +58,36 @@ class Shell:
         self.say(json.dumps(document, indent=2, ensure_ascii=False))
 
     def _print(self, text: str, stream: TextIO) -> None:
-        for secret in filter(None, self.secrets):
-            text = text.replace(secret, "***")
         try:
             print(text, file=stream, flush=True)
-        except BrokenPipeError:
-            # Whoever read this has gone; that must not stop a migration half-way through its chain.
+        except OSError:
+            # Whoever read this has gone, or the disk is full; that must not stop a migration half-way through its chain.
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path of ours
                 os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT) -> int:
     """Run one command and return its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
-    shell = Shell(environ, root, sys.stdout, sys.stderr, serve)
+    shell = Shell(environ, root, _stream(sys.stdout), _stream(sys.stderr), serve)
     arguments = _parser().parse_args(_with_default_command(argv))
     _catch_signals()
     try:
         return int(arguments.run(shell, arguments))
     except (MigratorError, Interrupted) as error:
         return _fail(shell, arguments, error)
+    except OSError as error:
+        return _fail(shell, arguments, MigratorError(f"{error.filename or 'The system'}: {error.strerror or error}."))
     except Exception as error:
         return _fail_unexpectedly(shell, arguments, error)
+
+
+def _stream(stream: TextIO | None) -> TextIO:
+    """A stream that prints whatever it is given; nowhere, if the caller has closed it."""
+    if stream is None:
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  a device, open to the end of the process
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def _with_default_command(argv: Sequence[str]) -> list[str]:
@@ -108,8 +115,15 @@ def _fail(shell: Shell, arguments: argparse.Namespace, error: MigratorError | In
     else:
         shell.tell(f"{Style.of(shell.err, shell.environ).cross} {error}")
     if arguments.debug:
-        shell.tell("".join(traceback.format_exception(error)))
+        shell.tell(_without(shell.secrets, "".join(traceback.format_exception(error))))
     return error.exit_code
+
+
+def _without(secrets: Sequence[str], text: str) -> str:
+    """A last resort for a traceback of a library's; one that is a common word would only garble the text."""
+    for secret in secrets:
+        text = text.replace(secret, "***") if len(secret) >= 8 else text
+    return text
 
 
 def _fail_unexpectedly(shell: Shell, arguments: argparse.Namespace, error: Exception) -> int:

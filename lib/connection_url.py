@@ -70,7 +70,7 @@ class ConnectionTarget:
 
 def read_target(source: str, url: str) -> ConnectionTarget:
     """Read the URL that the variable `source` holds; ValueError with a message that is safe to print."""
-    url = url.strip()
+    url = _lower_scheme(url.strip())
     if url.lower().startswith(("prisma://", "prisma+postgres://")):
         raise ValueError(
             f"{source} is an address of Prisma's own protocol; set DATABASE_URL to the postgres:// URL of the database"
@@ -85,6 +85,12 @@ def read_target(source: str, url: str) -> ConnectionTarget:
     except (psycopg.Error, UnicodeError):
         raise ValueError(f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}") from None
     return ConnectionTarget(source, _checked(source, parameters), dropped)
+
+
+def _lower_scheme(url: str) -> str:
+    """Write the scheme as libpq knows it: in lower case alone."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme.lower()}{separator}{rest}"
 
 
 def _check_encoding(source: str, base: str) -> None:

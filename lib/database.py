@@ -12,10 +12,12 @@ from typing import Any, Self
 
 import psycopg
 from psycopg import pq, sql
-from psycopg.rows import tuple_row
 
 from lib.connection_url import ConnectionTarget
 from lib.errors import DatabaseUnavailableError, OutOfTimeError
+
+Row = tuple[str | None, ...]
+Rows = list[Row]
 
 # How long a cancelled statement is waited for before the connection is dropped, in seconds.
 CANCEL_PATIENCE = 5.0
@@ -38,6 +40,13 @@ _REASONS = (
     ("failed to resolve host", "the host name is unknown", True),
     ("server does not support ssl", "the server has no TLS, which sslmode demands", True),
     ("certificate verify failed", "the server's certificate could not be verified", True),
+    ("not currently accepting connections", "the database accepts no connections", True),
+    ("unsupported startup parameter", "a pooler there refuses a parameter of the URL", True),
+    ("invalid sslmode", "the URL's sslmode is none that PostgreSQL's client knows", True),
+    ("invalid channel_binding", "the URL's channel_binding is none that PostgreSQL's client knows", True),
+    ("invalid target_session_attrs", "the URL's target_session_attrs is none that PostgreSQL's client knows", True),
+    ("too many connections", "the role or the database has no connection left", False),
+    ("network is unreachable", "the network is unreachable", False),
     ("too many clients", "the server has no connection left", False),
     ("remaining connection slots", "the server has no connection left", False),
     ("starting up", "the server is starting up", False),
@@ -70,11 +79,15 @@ class ScriptError(Exception):
 
 
 class Connection:
-    """One connection in autocommit, and the deadline (monotonic seconds) that whatever runs on it must keep."""
+    """One connection in autocommit, and the deadline (monotonic seconds) that whatever runs on it must keep.
 
-    def __init__(self, raw: psycopg.Connection[tuple[Any, ...]], *, deadline: float | None = None) -> None:
+    `undo` is SQL that follows every rollback in the same message: what it undoes never gets back into a pool.
+    """
+
+    def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.raw = raw
-        self.deadline = deadline
+        self.deadline: float | None = None
+        self.undo = ""
 
     def __enter__(self) -> Self:
         return self
@@ -105,46 +118,35 @@ class Connection:
             self.raw.close()
         return not self.raw.closed
 
-    def query(self, statements: str | sql.Composed) -> list[list[tuple[Any, ...]]]:
-        """Send one message and return the rows of each of its statements that returns rows.
+    def grant(self, seconds: float) -> None:
+        """Let what has to be done at the end run past the deadline, for so long from now."""
+        if self.deadline is not None:
+            self.deadline = max(self.deadline, time.monotonic() + seconds)
 
-        psycopg.Error as the server raises it, DatabaseUnavailableError if the connection is lost.
-        """
-        try:
-            with psycopg.ClientCursor(self.raw, row_factory=tuple_row) as cursor:
-                cursor.execute(_as_query(statements))
-                return [result.fetchall() for result in cursor.results() if result.description]
-        except psycopg.OperationalError:
-            if self.raw.closed:
-                raise _lost() from None
-            raise
+    def query(self, message: str | sql.Composed) -> list[Rows]:
+        """Send one message and return the rows of each of its statements that returns rows. Raises as `run` does."""
+        text = message if isinstance(message, str) else message.as_string(None)
+        return [_rows(result) for result in self._send(text, ()) if result.nfields]
 
-    def run(self, script: str, *, copy_data: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    def run(self, script: str, *, copy_data: Sequence[str] = ()) -> Rows:
         """Send a script as one message, feed its COPYs, and return the rows of the last statement that returns any.
 
         Raises ScriptError when the server refuses a statement, OutOfTimeError at the deadline, DatabaseUnavailableError
         when the connection is lost. Whatever ends it early cancels the statement under way first.
         """
-        pgconn = self.raw.pgconn
+        results = [result for result in self._send(script, copy_data) if result.nfields]
+        return _rows(results[-1]) if results else []
+
+    def _send(self, message: str, copy_data: Sequence[str]) -> "list[pq.abc.PGresult]":
         feeds = iter(copy_data)
-        done = 0
-        last: pq.abc.PGresult | None = None
+        results: list[pq.abc.PGresult] = []
         try:
-            pgconn.send_query(script.encode())
+            self.raw.pgconn.send_query(message.encode())
             while (result := self._next_result()) is not None:
-                if result.status == pq.ExecStatus.COPY_IN:
-                    _feed(pgconn, next(feeds, ""))
-                elif result.status == pq.ExecStatus.COPY_OUT:
-                    _drain(pgconn)
-                elif result.status == pq.ExecStatus.FATAL_ERROR:
-                    refusal = _refusal(result)
-                    self._finish()
-                    if self.raw.closed:
-                        raise _lost()
-                    raise ScriptError(refusal, done)
-                else:
-                    done += 1
-                    last = result if result.nfields else last
+                if result.status == pq.ExecStatus.FATAL_ERROR:
+                    raise self._refused(_refusal(result), len(results))
+                if not self._copies(result, next(feeds, "") if result.status == pq.ExecStatus.COPY_IN else ""):
+                    results.append(result)
         except psycopg.OperationalError:
             self.raw.close()
             raise _lost() from None
@@ -153,42 +155,59 @@ class Connection:
         except BaseException:
             self.settle()
             raise
-        return _rows(last)
+        return results
+
+    def _copies(self, result: "pq.abc.PGresult", data: str) -> bool:
+        """Serve a COPY, if that is what the server has come to."""
+        if result.status == pq.ExecStatus.COPY_IN:
+            _feed(self.raw.pgconn, data)
+        elif result.status == pq.ExecStatus.COPY_OUT:
+            _drain(self.raw.pgconn)
+        return result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT)
+
+    def _refused(self, refusal: Refusal, done: int) -> ScriptError | DatabaseUnavailableError:
+        try:
+            self._finish()
+        except psycopg.OperationalError:
+            self.raw.close()
+        return _lost(refusal) if self.raw.closed else ScriptError(refusal, done)
 
     def _next_result(self) -> "pq.abc.PGresult | None":
         """Wait for the next statement's result, in slices, so that a signal or the deadline is noticed."""
         pgconn = self.raw.pgconn
         while pgconn.flush():
+            self._check_deadline()
             _wait(pgconn, 0.25, writing=True)
         while pgconn.is_busy():
-            if self.deadline is not None and time.monotonic() >= self.deadline:
-                raise OutOfTimeError("The time allowed ran out; the migration under way was rolled back.")
+            self._check_deadline()
             _wait(pgconn, 0.25)
             pgconn.consume_input()
         return pgconn.get_result()
 
+    def _check_deadline(self) -> None:
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise OutOfTimeError("The time allowed ran out; the migration under way was rolled back.")
+
     def _finish(self) -> None:
         """Read what is left of the message after an error, so that the connection can be used again."""
-        deadline, self.deadline = self.deadline, None
-        try:
-            while (result := self._next_result()) is not None:
-                if result.status == pq.ExecStatus.COPY_IN:
-                    self.raw.pgconn.put_copy_end(b"the migration was stopped")
-                elif result.status == pq.ExecStatus.COPY_OUT:
-                    _drain(self.raw.pgconn)
-        finally:
-            self.deadline = deadline
+        self.grant(CANCEL_PATIENCE)
+        while (result := self._next_result()) is not None:
+            if result.status == pq.ExecStatus.COPY_IN:
+                self.raw.pgconn.put_copy_end(b"the migration was stopped")
+            elif result.status == pq.ExecStatus.COPY_OUT:
+                _drain(self.raw.pgconn)
         if self.raw.pgconn.status == pq.ConnStatus.BAD:
             self.raw.close()
 
     def settle(self) -> None:
         """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails."""
+        self.grant(CANCEL_PATIENCE)
         try:
             if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._cancel()
             if not self.raw.closed and self.in_transaction:
-                self.query("rollback")
-        except (psycopg.Error, DatabaseUnavailableError):
+                self.query(f"rollback; {self.undo}")
+        except (psycopg.Error, ScriptError, DatabaseUnavailableError, OutOfTimeError):
             self.raw.close()
 
     def _cancel(self) -> None:
@@ -281,15 +300,13 @@ def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float
     )
 
 
-def _lost() -> DatabaseUnavailableError:
+def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
+    said = f" The server said: {last_words.message} (SQLSTATE {last_words.sqlstate})." if last_words else ""
     return DatabaseUnavailableError(
-        "The connection to the database was lost. A file under way was rolled back, or had just committed; "
-        "run it again, and what is still pending is applied."
+        f"The connection to the database was lost.{said} A file under way was rolled back, or had just committed; "
+        "run it again, and what is still pending is applied.",
+        sqlstate=last_words.sqlstate if last_words else None,
     )
-
-
-def _as_query(statements: str | sql.Composed) -> bytes | sql.Composed:
-    return statements.encode() if isinstance(statements, str) else statements
 
 
 def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> None:
@@ -334,10 +351,8 @@ def _refusal(result: "pq.abc.PGresult") -> Refusal:
     )
 
 
-def _rows(result: "pq.abc.PGresult | None") -> list[tuple[Any, ...]]:
+def _rows(result: "pq.abc.PGresult") -> Rows:
     """The rows as text, which is how the simple protocol carries them."""
-    if result is None:
-        return []
     return [
         tuple(
             None if (value := result.get_value(row, column)) is None else value.decode() for column in range(result.nfields)

@@ -88,21 +88,37 @@ def stop(cluster: Cluster) -> bool:
     """Stop the server, ending its sessions; False if none was running."""
     if not is_running(cluster):
         return False
-    _pg_ctl(cluster, "stop", "-m", "fast")
+    stopped = _pg_ctl(cluster, "stop", "-m", "fast")
+    if stopped.returncode != 0:
+        raise DatabaseUnavailableError(f"The embedded PostgreSQL did not stop: {_last_lines(stopped.stderr)}", final=True)
     return True
 
 
 def is_running(cluster: Cluster) -> bool:
-    if not (cluster.data / "postmaster.pid").exists():
+    """Tell whether this folder's own server answers. A pid file alone may be a copy, or what a killed server left."""
+    lines = _pid_file(cluster)
+    if len(lines) < 4 or not lines[3].isdigit() or Path(lines[1]).resolve() != cluster.data.resolve():
+        return False
+    try:
+        socket.create_connection(("127.0.0.1", int(lines[3])), timeout=2).close()
+    except OSError:
         return False
     return _run(cluster, "pg_ctl", "status", "-D", str(cluster.data)).returncode == 0
 
 
+def _pid_file(cluster: Cluster) -> list[str]:
+    try:
+        return (cluster.data / "postmaster.pid").read_text().split("\n")
+    except OSError:
+        return []
+
+
 def target(cluster: Cluster) -> ConnectionTarget:
     """How to connect to the running server."""
-    port = (cluster.data / "postmaster.pid").read_text().split("\n")[3]
+    port = _pid_file(cluster)[3]
     parameters = {
         "host": "127.0.0.1",
+        "hostaddr": "127.0.0.1",
         "port": port,
         "dbname": DATABASE,
         "user": USER,
@@ -183,6 +199,7 @@ def _initialise(cluster: Cluster) -> None:
     locale = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
     made = _run(cluster, "initdb", "--no-sync", "--no-instructions", *arguments, *locale, "-D", str(fresh))
     if made.returncode != 0:
+        Path(file.name).unlink()
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
         )
@@ -196,6 +213,8 @@ def _give(cluster: Cluster, path: Path) -> None:
 
 
 def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
+    # Nobody answers, so the file is a copy's or a killed server's. A server that still ends has the data locked besides.
+    (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     settings = ("listen_addresses=127.0.0.1", f"port={_free_port()}", "unix_socket_directories=", *options)
     arguments = " ".join(f"-c {setting}" for setting in settings)
     started = _pg_ctl(cluster, "start", "-w", "-t", "60", "-l", str(cluster.log), "-o", arguments)

@@ -150,9 +150,12 @@ class MigrationFailedError(MigratorError):
 class DatabaseUnavailableError(MigratorError):
     """No connection could be made, or it was lost. `final` when trying again would not help; `public` for HTTP."""
 
-    def __init__(self, message: str, *, final: bool = False, public: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, final: bool = False, public: str | None = None, sqlstate: str | None = None
+    ) -> None:
         super().__init__(message)
         self.final = final
+        self.sqlstate = sqlstate
         self._public = public
 
     @property

@@ -2,12 +2,12 @@
 
 import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from lib import ledger
-from lib.database import Connection, Refusal, ScriptError
+from lib.database import Connection, Refusal, Rows, ScriptError
 from lib.duration import milliseconds
 from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.migration_files import MigrationFile
@@ -18,18 +18,23 @@ from lib.script import Mode, Script, Statement
 LOCK_CONFLICTS = ("55P03", "40P01")
 # A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
 PAUSE = (4.0, 6.0)
-
-Rows = list[tuple[Any, ...]]
+# active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
+REFUSES_TRANSACTION = "25001"
+# The longest part of a server's message that is passed on, in characters.
+LONGEST_MESSAGE = 2000
 
 
 @dataclass(frozen=True)
 class Execution:
     """How files are run: on which connection, for which run, with which patience (seconds) towards busy tables.
 
-    `on_retry` hears of a try that failed for want of a lock, and of the pause that follows, in seconds.
+    `pooled` when a transaction pooler is in between, where nothing may be set for a session. `on_retry` hears of a try that
+    failed for want of a lock, and of the pause that follows, in seconds.
     """
 
     connection: Connection
+    connect: Callable[[], Connection]
+    pooled: bool
     run_id: int
     lock_timeout: float
     lock_retries: int
@@ -43,7 +48,11 @@ class Execution:
         """
         if script.mode is Mode.TRANSACTION:
             return self._apply_in_transaction(script)
-        return self._apply_statements(script)
+        try:
+            return self._apply_statements(script)
+        except BaseException:
+            self._reset_session()
+            raise
 
     def _apply_in_transaction(self, script: Script) -> int | None:
         """The whole file and its ledger row in one message: both commit, or neither."""
@@ -58,41 +67,64 @@ class Execution:
             if ledger.is_recorded(self.connection, script.file.version):
                 return None
             if isinstance(error, ScriptError):
+                if error.refusal.sqlstate == REFUSES_TRANSACTION and len(script.statements) == 1:
+                    return self.apply(replace(script, mode=Mode.ALONE))
                 raise _failed(script, error, done=error.done - 1 - len(timeouts), sent_before=len(begin)) from None
             raise
-        return int(rows[-1][0])
+        return int(rows[-1][0] or 0)
 
     def _apply_statements(self, script: Script) -> int:
         """One statement after the other, each noted before it starts; the ledger row right after the last."""
         began = time.monotonic()
         timeouts: list[str] = []
-        for index, statement in enumerate(script.statements):
-            if not self.connection.in_transaction:
-                ledger.note_progress(self.connection, self.run_id, script.file.version, index + 1)
-                timeouts = self._set_timeouts(script, statement, timeouts)
-            self._run_statement(script, index)
+        with self._journal(script) as journal:
+            for index, statement in enumerate(script.statements):
+                if not self.connection.in_transaction:
+                    ledger.note_progress(journal, self.run_id, script.file.version, index + 1)
+                    timeouts = self._set_timeouts(script, statement, timeouts)
+                self._run_statement(script, index)
         self._check_ended(script)
         elapsed = round((time.monotonic() - began) * 1000)
-        reset = ledger.reset_script() if script.mode is Mode.STATEMENTS or timeouts else ""
-        self.connection.run(f"{reset}{self._record(script, elapsed)}")
+        if not self.pooled:
+            # A message of its own: a session that was made read-only is so to the end of its transaction.
+            self.connection.run(ledger.reset_script())
+        self.connection.run(self._record(script, elapsed))
         return elapsed
 
+    @contextmanager
+    def _journal(self, script: Script) -> Iterator[Connection]:
+        """Where progress is noted: not in the file's own session, which may have another role by then, or be read-only."""
+        if len(script.statements) == 1:
+            yield self.connection
+        else:
+            with self.connect() as journal:
+                yield journal
+
     def _set_timeouts(self, script: Script, statement: Statement, current: list[str]) -> list[str]:
-        """A single statement is left to itself but for what its header says: through a pooler a SET would leak."""
+        if self.pooled:
+            return []
         default = 0.0 if statement.waits_without_lock_timeout else self.lock_timeout
         wanted = _timeouts(script, default, scope="")
-        if script.mode is Mode.ALONE and script.file.header.lock_timeout is None:
-            wanted = wanted[1:]
         if wanted != current:
             self.connection.run("".join(wanted))
         return wanted
+
+    def _reset_session(self) -> None:
+        """Undo what a file that failed outside a transaction has set; through a pooler it could set nothing."""
+        self.connection.settle()
+        if self.pooled or self.connection.raw.closed:
+            return
+        try:
+            self.connection.run(ledger.reset_script())
+        except (ScriptError, MigratorError):
+            self.connection.raw.close()
 
     def _run_statement(self, script: Script, index: int) -> None:
         statement = script.statements[index]
         copy_data = () if statement.copy_data is None else (statement.copy_data,)
         # Inside a transaction of the file's own only the whole of it could be tried again; a CONCURRENTLY that failed
-        # has left an invalid index behind.
-        once = self.connection.in_transaction or statement.is_concurrent
+        # has left an invalid index behind; a procedure may have committed before it failed.
+        once = self.connection.in_transaction or statement.is_concurrent or statement.words[0] in ("CALL", "DO")
 
         def attempt() -> Rows:
             return self.connection.run(statement.text, copy_data=copy_data)
@@ -166,8 +198,9 @@ def _failed(script: Script, error: ScriptError, *, done: int, sent_before: int) 
 
 def _failure_text(file: MigrationFile, refusal: Refusal, offset: int | None) -> str:
     place = file.path if offset is None else f"{file.path}:{file.line_at(offset)}:{file.column_at(offset)}"
-    lines = [f"{place}: {refusal.message} (SQLSTATE {refusal.sqlstate})"]
-    lines += [f"  {name}: {text}" for name, text in (("Detail", refusal.detail), ("Hint", refusal.hint)) if text]
+    more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
+    lines = [f"{place}: {refusal.message[:LONGEST_MESSAGE]} (SQLSTATE {refusal.sqlstate})"]
+    lines += [f"  {name}: {text[:LONGEST_MESSAGE]}" for name, text in more if text]
     if refusal.sqlstate in LOCK_CONFLICTS:
         lines.append("  A table it needs stayed busy through every try. Nothing of it was applied; run it again later.")
     return "\n".join(lines)

@@ -7,38 +7,40 @@ right is needed, by a mere look.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
-from typing import Any
+from datetime import UTC, datetime
+from typing import cast
 
-import psycopg
 from psycopg import sql
 
 from lib.connection_url import ConnectionTarget
-from lib.database import Connection
+from lib.database import Connection, Row, Rows, ScriptError
 from lib.errors import LedgerError
 from lib.plan import AppliedMigration
 from lib.report import Outcome, Run, Source
 
+UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _READ_SERVER = """
 select current_database(), current_setting('server_version'),
        (select system_identifier from pg_catalog.pg_control_system())::text,
-       (select oid from pg_catalog.pg_database where datname = current_database())::text
+       (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid()
 """
 _READ_CATALOG = """
 select c.relname, c.relkind::text,
-       (select array_agg(a.attname::text order by a.attnum) from pg_catalog.pg_attribute a
+       (select pg_catalog.string_agg(a.attname::text, ',' order by a.attnum) from pg_catalog.pg_attribute a
          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
   from pg_catalog.pg_class c
  where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
    and c.relname in ('schema_migrations', 'schema_migration_runs')
 """
 _READ_LEDGER = """
-select version, name, applied_at, execution_time_ms, checksum from public.schema_migrations order by id
+select version, name, extract(epoch from applied_at)::float8, execution_time_ms, checksum
+  from public.schema_migrations order by id
 """
 _READ_RUNS = """
-select id, outcome, source, started_at, finished_at, git_commit, environment, database_fingerprint, in_progress_version
+select id, outcome, source, extract(epoch from started_at)::float8, extract(epoch from finished_at)::float8, git_commit,
+       environment, database_fingerprint
   from public.schema_migration_runs
  where id = (select max(id) from public.schema_migration_runs) or outcome = 'running'
     or id = (select max(id) from public.schema_migration_runs r
@@ -63,7 +65,7 @@ create index idx_schema_migrations_version on public.schema_migrations (version)
 _CREATE_RUNS = """
 create table public.schema_migration_runs (
     id bigint generated always as identity primary key,
-    started_at timestamptz not null default clock_timestamp(),
+    started_at timestamptz not null default pg_catalog.clock_timestamp(),
     finished_at timestamptz,
     source text not null check (source in ('build', 'admin', 'cli')),
     environment text not null,
@@ -82,7 +84,7 @@ create table public.schema_migration_runs (
 """
 _INTERRUPT_STALE_RUNS = """
 update public.schema_migration_runs
-   set outcome = 'interrupted', finished_at = clock_timestamp(),
+   set outcome = 'interrupted', finished_at = pg_catalog.clock_timestamp(),
        error = 'The runner is gone; the next run found this one unfinished.'
  where outcome = 'running'
 """
@@ -90,12 +92,12 @@ _START_RUN = """
 insert into public.schema_migration_runs
        (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome, finished_at)
 values ({source}, {environment}, {commit}, {ref}, {deployment}, {fingerprint}, {outcome},
-        case when {outcome} = 'running' then null else clock_timestamp() end)
+        case when {outcome} = 'running' then null else pg_catalog.clock_timestamp() end)
 returning id
 """
 _FINISH_RUN = """
 update public.schema_migration_runs
-   set outcome = {outcome}, finished_at = clock_timestamp(),
+   set outcome = {outcome}, finished_at = pg_catalog.clock_timestamp(),
        failed_version = {version}, error = {error}, sqlstate = {sqlstate}
  where id = {run}
 """
@@ -105,13 +107,13 @@ update public.schema_migration_runs
 """
 _RECORD = """
 insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
-values ({version}, {name}, clock_timestamp() at time zone 'utc', {elapsed}, {checksum});
+values ({version}, {name}, pg_catalog.clock_timestamp() at time zone 'utc', {elapsed}, {checksum});
 update public.schema_migration_runs
    set applied = applied || {version}::text, in_progress_version = null, in_progress_statement = null
  where id = {run};
 select execution_time_ms from public.schema_migrations where version = {version};
 """
-_ELAPSED_IN_TRANSACTION = "(extract(epoch from clock_timestamp() - pg_catalog.now()) * 1000)::integer"
+_ELAPSED_IN_TRANSACTION = "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 _FIND = """
 select 1 from public.schema_migrations where version = {version}
 """
@@ -123,11 +125,12 @@ select pg_catalog.pg_advisory_unlock_all();
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look at the database tells. `ledger` is None where there is no table yet."""
+    """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid."""
 
     database: str
     server_version: str
     fingerprint: str
+    backend: str | None
     ledger: tuple[AppliedMigration, ...] | None
     runs_exist: bool
     last_run: Run | None
@@ -156,7 +159,9 @@ def survey(connection: Connection, target: ConnectionTarget) -> Survey:
     read_runs = _filled(_READ_RUNS, fingerprint=sql.SQL(_FINGERPRINT).format(branch=sql.Literal(branch)))
     try:
         server, catalog, ledger, runs = connection.query(_joined(_READ_SERVER, _READ_CATALOG, _READ_LEDGER, read_runs))
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.InsufficientPrivilege):
+    except ScriptError as error:
+        if error.refusal.sqlstate not in (UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE):
+            raise
         server, catalog = connection.query(_joined(_READ_SERVER, _READ_CATALOG))
         ledger = _read_if_there(connection, catalog, "schema_migrations", _READ_LEDGER)
         runs = _read_if_there(connection, catalog, "schema_migration_runs", read_runs)
@@ -183,7 +188,7 @@ def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "ru
         outcome=outcome,
     )
     rows = connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, record, "commit"))
-    return int(rows[0][0][0])
+    return int(rows[0][0][0] or 0)
 
 
 def interrupt_stale_runs(connection: Connection) -> None:
@@ -231,36 +236,35 @@ def reset_script() -> str:
     return _RESET_SESSION
 
 
-def _read_if_there(
-    connection: Connection, catalog: Sequence[tuple[Any, ...]], table: str, query: str | sql.Composed
-) -> list[tuple[Any, ...]]:
-    found = next((row for row in catalog if row[0] == table), None)
-    if found is None:
+def _read_if_there(connection: Connection, catalog: Rows, table: str, query: str | sql.Composed) -> Rows:
+    columns = next((row[2] or "" for row in catalog if row[0] == table), None)
+    if columns is None:
         return []
     try:
         return connection.query(query)[0]
-    except (psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
-        raise LedgerError(_foreign(table, tuple(found[2] or ()))) from None
-    except psycopg.errors.InsufficientPrivilege:
-        raise LedgerError(f"The role may not read public.{table}: grant select on public.{table} to it.") from None
+    except ScriptError as error:
+        if error.refusal.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
+            raise LedgerError(_foreign(table, columns.split(","))) from None
+        if error.refusal.sqlstate == INSUFFICIENT_PRIVILEGE:
+            raise LedgerError(
+                f"The role may not read public.{table}: grant usage on schema public, and "
+                f"grant select on public.{table}, to it."
+            ) from None
+        raise
 
 
-def _survey(
-    server: tuple[Any, ...],
-    catalog: Sequence[tuple[Any, ...]],
-    ledger: Sequence[tuple[Any, ...]],
-    runs: Sequence[tuple[Any, ...]],
-    branch: str,
-) -> Survey:
-    tables = {row[0]: tuple(row[2] or ()) for row in catalog}
+def _survey(server: Row, catalog: Rows, ledger: Rows, runs: Rows, branch: str) -> Survey:
+    tables = {row[0]: (row[2] or "").split(",") for row in catalog}
     if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
         raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
-    fingerprint = f"{server[2]}:{server[3]}{branch}"
+    database, version, system, oid, backend = server
+    fingerprint = f"{system}:{oid}{branch}"
     known = [(_run(row), row[7]) for row in runs]
     return Survey(
-        database=server[0],
-        server_version=server[1].split()[0],
+        database=database or "",
+        server_version=(version or "").split()[0],
         fingerprint=fingerprint,
+        backend=backend,
         ledger=tuple(map(_applied, ledger)) if "schema_migrations" in tables else None,
         runs_exist="schema_migration_runs" in tables,
         last_run=known[-1][0] if known else None,
@@ -269,16 +273,34 @@ def _survey(
     )
 
 
-def _run(row: tuple[Any, ...]) -> Run:
-    return Run(row[0], row[1], row[2], row[3].astimezone(UTC), row[4] and row[4].astimezone(UTC), row[5], row[6])
+def _run(row: Row) -> Run:
+    number, outcome, source, started_at, finished_at, commit, environment = row[:7]
+    return Run(
+        id=int(number or 0),
+        outcome=cast(Outcome, outcome),
+        source=cast(Source, source),
+        started_at=_moment(started_at) or datetime.fromtimestamp(0, UTC),
+        finished_at=_moment(finished_at),
+        commit=commit,
+        environment=environment or "",
+    )
 
 
-def _applied(row: tuple[Any, ...]) -> AppliedMigration:
+def _applied(row: Row) -> AppliedMigration:
     version, name, applied_at, execution_time_ms, checksum = row
-    return AppliedMigration(version, name, applied_at and applied_at.replace(tzinfo=UTC), execution_time_ms, checksum)
+    elapsed = None if execution_time_ms is None else int(execution_time_ms)
+    return AppliedMigration(version or "", name or "", _moment(applied_at), elapsed, checksum)
 
 
-def _foreign(table: str, columns: tuple[str, ...]) -> str:
+def _moment(epoch: str | None) -> datetime | None:
+    """Seconds since 1970 as a time; what Python can't hold (infinity, BC) as none. Independent of DateStyle."""
+    try:
+        return None if epoch is None else datetime.fromtimestamp(float(epoch), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _foreign(table: str, columns: Sequence[str]) -> str:
     whose = _LOOKS_LIKE.get(frozenset(columns), "another tool's")
     return (
         f"public.{table} is not this runner's table; it looks like {whose} "

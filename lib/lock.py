@@ -16,10 +16,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-import psycopg
-
-from lib.database import Connection
-from lib.errors import DatabaseUnavailableError, RunInProgressError
+from lib.database import Connection, ScriptError
+from lib.errors import DatabaseUnavailableError, MigratorError, RunInProgressError
 
 # Any constant does, as long as every runner has the same one.
 KEY = int.from_bytes(b"vercmig")
@@ -28,7 +26,7 @@ IDLE_LIMIT = 60
 
 _BEGIN = f"begin isolation level read committed read only; set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
-_TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY})"
+_TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
 select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
   from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a using (pid)
@@ -42,7 +40,8 @@ class RunLock:
     """The run lock as a context manager. Enter it to wait for the lock, leave it to let the lock go.
 
     `connect` opens the connection that holds it; `patience` is how long another run is waited for, in seconds, and
-    RunInProgressError follows. `on_wait` hears of the holder now and then.
+    RunInProgressError follows. `on_wait` hears of the holder now and then. `backend` is the pid of the server process that
+    holds it.
     """
 
     def __init__(
@@ -55,6 +54,7 @@ class RunLock:
         self._connect = connect
         self._patience = patience
         self._on_wait = on_wait
+        self.backend: str | None = None
         self._lost = threading.Event()
         self._released = threading.Event()
         self._heart: threading.Thread | None = None
@@ -106,7 +106,8 @@ class RunLock:
     def _try(self) -> bool:
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
         rows = self._connection.query(_BEGIN + timeout + _TRY)
-        if rows[0][0][0]:
+        held, self.backend = rows[0][0]
+        if held == "t":
             return True
         self._connection.query("rollback")
         return False
@@ -121,6 +122,6 @@ class RunLock:
             try:
                 with self._turn:
                     self._connection.query("select 1")
-            except (psycopg.Error, DatabaseUnavailableError):
+            except (ScriptError, MigratorError):
                 self._lost.set()
                 return

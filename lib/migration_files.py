@@ -129,6 +129,8 @@ def _sql_paths(directory: Path) -> list[Path]:
 
 
 def _read(path: Path, folder: str) -> bytes:
+    if not path.is_file():
+        raise MigrationFileError("the file can't be read: it is no regular file", file=f"{folder}/{path.name}")
     try:
         return path.read_bytes()
     except OSError as error:

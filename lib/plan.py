@@ -1,5 +1,6 @@
 """Decide what there is to do, from the files, the ledger and the environment. Pure: the database only obeys."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -68,7 +69,7 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """What a run mentions and goes on."""
         return (
-            *(_missing_warning(row) for row in self.missing),
+            *_missing_warnings(self.missing),
             *(
                 f"Migration {file.version} is numbered below the newest applied one; it is applied now, in its order."
                 for file in self.late
@@ -159,8 +160,11 @@ def _unknown_environments(files: Iterable[MigrationFile], environment: str) -> I
 
 
 def _number(version: str) -> int | None:
-    digits = version.partition("-")[0]
-    return int(digits) if digits.isascii() and digits.isdigit() else None
+    match = _NUMBERED.match(version)
+    return int(match[1]) if match else None
+
+
+_NUMBERED = re.compile(r"([0-9]{3,})-", re.ASCII)
 
 
 def _row_order(row: AppliedMigration | Entry) -> tuple[int, str]:
@@ -186,6 +190,16 @@ def _late_fault(file: MigrationFile) -> str:
     return (
         f"Migration {file.version} is numbered below the newest applied one, and MIGRATION_STRICT_ORDER is set. "
         "Give it the next free number."
+    )
+
+
+def _missing_warnings(rows: Sequence[AppliedMigration]) -> Iterable[str]:
+    """A line each; of many, the first and the last are enough."""
+    if len(rows) <= 10:
+        return map(_missing_warning, rows)
+    return (
+        f"{len(rows)} migrations are applied, but their files are not in this bundle, from {rows[0].version} to "
+        f"{rows[-1].version}: the database is ahead (a rollback, or an older branch).",
     )
 
 

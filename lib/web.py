@@ -49,6 +49,8 @@ NO_CACHE = "no-store"
 # How long an answer, or a failure, serves every request of this process, in seconds.
 REMEMBERED = 2.0
 STATUS_CONNECT_TIMEOUT = 3.0
+# A look at the database that takes longer, connecting included, counts as the database being away, in seconds.
+STATUS_TIME_LIMIT = 8.0
 ADMIN_CONNECT_TIMEOUT = 30.0
 LONGEST_BODY = 16 * 1024
 # Vercel's default; a function ends itself this long before it would be ended, in seconds.
@@ -91,23 +93,27 @@ class Service:
         target = (settings.migrating if admin else settings.reading) or self.fallback
         if target is None:
             raise ConfigurationError("No database URL is set; the README lists the variables that are looked up.")
-        time_limit = max_duration(self.root) - MARGIN
+        limit = time_limit(self.root) if admin else STATUS_TIME_LIMIT
         return Job(
             settings=settings,
             target=target,
             source="admin",
             connect_patience=settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
-            deadline=time.monotonic() + time_limit if admin else None,
+            deadline=time.monotonic() + limit,
         )
 
 
-def max_duration(root: Path) -> float:
-    """The `maxDuration` of the functions in vercel.json, in seconds."""
+def time_limit(root: Path) -> float:
+    """How long the admin function may work, in seconds: its `maxDuration` in vercel.json, less a margin to end in."""
     try:
         functions = json.loads((root / "vercel.json").read_text())["functions"]
-        return float(functions["api/*.py"]["maxDuration"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return DEFAULT_MAX_DURATION
+        entry = next(
+            functions[name] for name in ("api/migrate.py", "api/*.py", "api/**/*.py", "api/**") if name in functions
+        )
+        longest = float(entry["maxDuration"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        longest = DEFAULT_MAX_DURATION
+    return longest - min(MARGIN, longest / 4)
 
 
 def create_status_app(service: Service | None = None) -> Flask:
@@ -215,6 +221,7 @@ class StatusReader:
 
     def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.raw.closed:
+            self._connection.deadline = job.deadline
             try:
                 return runner.status_over(self._connection, job, files)
             except DatabaseUnavailableError:
@@ -236,8 +243,11 @@ def _admin_answer(service: Service) -> Response:
         response = _refuse(401, "A valid token is needed: Authorization: Bearer MIGRATION_SECRET.")
         response.headers["WWW-Authenticate"] = "Bearer"
         return response
-    body = request.stream.read(LONGEST_BODY + 1)
-    if len(body) > LONGEST_BODY or (request.content_length or 0) > LONGEST_BODY:
+    announced = request.headers.get("Content-Length", "0")
+    if not (announced.isascii() and announced.isdigit()):
+        return _refuse(400, "The Content-Length is no number.")
+    body = b"" if int(announced) > LONGEST_BODY else request.stream.read(LONGEST_BODY + 1)
+    if max(int(announced), len(body)) > LONGEST_BODY:
         return _refuse(413, "The body is longer than 16 KiB.")
     try:
         action = _read_action(body)

@@ -150,6 +150,9 @@ def test_a_newcomer_with_nothing_set_gets_all_of_it_with_one_command(fresh: Path
     home = fresh / "home"
     home.mkdir()
     environ = local_environ(HOME=str(home), PYTHON=sys.executable)
+    # As an interrupted first try leaves it.
+    (fresh / ".venv" / "bin").mkdir(parents=True)
+    (fresh / ".venv" / "bin" / "python").symlink_to(sys.executable + "-that-has-gone")
     for first in (True, False):
         done = subprocess.run(
             ["./build.sh"], cwd=fresh, env=environ, capture_output=True, text=True, timeout=250, stdin=subprocess.DEVNULL

@@ -276,6 +276,15 @@ class TestEnvFiles:
         (bundle.root / ".env").write_text(f"DATABASE_URL={db.url}\n")
         assert cli("status", DATABASE_URL="", CI="true").returncode == 2
 
+    def test_a_database_chosen_in_the_process_is_never_left_for_a_sibling_in_a_file(
+        self, cli: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        (bundle.root / ".env.local").write_text(
+            "POSTGRES_URL=postgresql://u:p@127.0.0.1:1/wrong\nDATABASE_URL_UNPOOLED=postgresql://u:p@127.0.0.1:1/wrong\n"
+        )
+        done = cli("migrate", "--json")
+        assert json.loads(done.stdout)["database"] == db.target.database
+
 
 class TestTheTerminal:
     def test_no_colour_and_no_sign_beyond_ascii_where_they_cannot_be_shown(self, cli: Cli, bundle: Bundle) -> None:
@@ -298,6 +307,16 @@ class TestTheTerminal:
         assert process.returncode == 0
         assert db.versions() == ["000-a", "001-b"]
         assert db.runs()[0]["outcome"] == "succeeded"
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+    def test_a_full_disk_behind_the_log_stops_no_migration(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "select 1")
+        bundle.write("001-b.sql", "select 2")
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable!r} -m lib migrate >/dev/full 2>&1"], cwd=cli.root, env=cli.environ, timeout=60
+        )
+        assert done.returncode == 0
+        assert db.versions() == ["000-a", "001-b"]
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads every file")

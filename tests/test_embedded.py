@@ -107,6 +107,29 @@ def test_a_killed_set_up_leaves_no_half_of_one(cluster: Cluster) -> None:
     assert ask(target, "select 1") == (1,)
 
 
+def test_a_copy_of_a_folder_has_a_server_of_its_own(cluster: Cluster, tmp_path: Path) -> None:
+    embedded.start(cluster)
+    copy = Cluster(cluster.home.parent / f"{cluster.home.name}-copy", cluster.binaries, cluster.runs_as)
+    subprocess.run(["cp", "-a", str(cluster.home), str(copy.home)], check=True)
+    try:
+        assert not embedded.is_running(copy)
+        assert embedded.stop(copy) is False
+        assert embedded.is_running(cluster)
+    finally:
+        subprocess.run(["rm", "-rf", str(copy.home)], check=True)
+
+
+def test_what_a_killed_server_left_is_no_obstacle(cluster: Cluster) -> None:
+    target = embedded.start(cluster)
+    ask(target, "create table kept (x int)")
+    embedded.stop(cluster)
+    # A process that lives, and is no server: this one.
+    pid_file = cluster.data / "postmaster.pid"
+    pid_file.write_text(f"{os.getpid()}\n{cluster.data}\n0\n1\n\n127.0.0.1\n")
+    assert not embedded.is_running(cluster)
+    assert ask(embedded.start(cluster), "select to_regclass('kept') is not null") == (True,)
+
+
 def test_the_wheel_missing_is_told_with_the_way_out(tmp_path: Path) -> None:
     """In a Python without site-packages, as on a machine where only the runtime was installed."""
     code = "from lib import embedded; import pathlib; embedded.locate(pathlib.Path('.'))"

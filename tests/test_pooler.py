@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from conftest import Bundle, Database, local_environ
 
 from lib import runner
 from lib.connection_url import ConnectionTarget
-from lib.errors import RunInProgressError
+from lib.errors import MigrationFileError, RunInProgressError
 from lib.lock import RunLock
 from lib.runner import Job
 
@@ -96,6 +97,50 @@ def test_a_chain_is_applied_through_a_transaction_pooler(
         for _ in range(5):
             assert client.execute("show search_path").fetchone() == ('"$user", public',)
             assert client.execute("show lock_timeout").fetchone() == ("0",)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "set work_mem = '66MB'; select pg_advisory_lock(4242); select 1/0;",
+        "set search_path = pg_catalog; listen news; create temp table t (x int); select 1/0;",
+    ],
+    ids=["parameter and lock", "path, listen and temp table"],
+)
+def test_a_file_that_fails_leaves_nothing_in_the_pool(
+    make_job: MakeJob, bundle: Bundle, db: Database, pooled: ConnectionTarget, sql: str
+) -> None:
+    bundle.write("000-a.sql", sql)
+    assert runner.migrate(make_job(target=pooled)).error is not None
+    assert db.advisory_locks() == 0
+    with ExitStack() as stack:
+        for _ in range(5):
+            client = stack.enter_context(psycopg.connect(**pooled.parameters, autocommit=True, prepare_threshold=None))
+            client.execute("begin")
+            assert client.execute("show work_mem").fetchone() == ("4MB",)
+            assert client.execute("show search_path").fetchone() == ('"$user", public',)
+            assert client.execute("select to_regclass('pg_temp.t')").fetchone() == (None,)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "-- Transaction: none\ncreate table b (x int);\ncreate index concurrently b_x on b (x);",
+        "-- Lock-Timeout: 5s\ncreate index concurrently a_x on a (x);",
+    ],
+    ids=["several statements", "a timeout"],
+)
+def test_a_file_that_needs_a_session_is_refused_before_anything_is_applied(
+    make_job: MakeJob, bundle: Bundle, db: Database, pooled: ConnectionTarget, sql: str
+) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    bundle.write("001-b.sql", sql)
+    report = runner.migrate(make_job(target=pooled))
+    assert isinstance(report.error, MigrationFileError)
+    assert "MIGRATION_DATABASE_URL" in str(report.error)
+    assert "001-b" in str(report.error)
+    assert not db.has("a")
+    assert runner.migrate(make_job()).error is None
 
 
 def test_the_lock_excludes_through_a_pooler_and_directly(

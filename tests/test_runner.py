@@ -326,6 +326,56 @@ class TestModes:
         assert runner.migrate(make_job()).error is None
         assert db.versions() == ["000-empty", "001-comments"]
 
+    def test_a_single_statement_that_turns_out_to_refuse_a_transaction_runs_alone(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int) partition by range (x);\ncreate index a_x on a (x);")
+        bundle.write("001-b.sql", "reindex table a")
+        assert runner.migrate(make_job()).error is None
+        assert db.versions() == ["000-a", "001-b"]
+
+    def test_a_commit_behind_a_function_named_begin_is_found(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write(
+            "000-a.sql", "create function begin() returns int language sql as 'select 1';\ncreate table a (x int);\ncommit;"
+        )
+        report = runner.migrate(make_job())
+        assert isinstance(report.error, MigrationFileError)
+        assert report.error.line == 3
+        assert not db.has("a")
+
+    def test_a_procedure_that_has_committed_is_not_called_again(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table calls (x int); create table busy (x int); insert into busy values (1)")
+        db.query(
+            "create procedure batch() language plpgsql as "
+            "$$begin insert into calls values (1); commit; update busy set x = 2; end$$"
+        )
+        bundle.write("000-a.sql", "-- Transaction: none\ncall batch();")
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table busy")
+            report = runner.migrate(make_job(lock_retries=3))
+        assert isinstance(report.error, BusyTableError)
+        assert db.query("select count(*) from calls") == [(1,)]
+
+    @pytest.mark.parametrize("setting", ["set role {role}", "set default_transaction_read_only = on"])
+    def test_what_a_file_outside_a_transaction_sets_never_reaches_the_journal(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, setting: str
+    ) -> None:
+        role = f"lowly_{db.target.database}"
+        db.query(f"create role {role}")
+        try:
+            setting = setting.format(role=role)
+            bundle.write("000-a.sql", f"-- Transaction: none\n{setting};\nselect 1;\nselect 2;")
+            bundle.write("001-b.sql", f"-- Transaction: none\n{setting};\nselect 1/0;")
+            report = runner.migrate(make_job())
+            assert isinstance(report.error, MigrationFailedError)
+            assert report.error.line == 3
+            assert db.versions() == ["000-a"]
+            assert [(run["outcome"], run["failed_version"]) for run in db.runs()] == [("failed", "001-b")]
+        finally:
+            db.query(f"drop role {role}")
+
 
 class TestWhatAFileSets:
     @pytest.mark.parametrize(
@@ -416,6 +466,34 @@ class TestAnotherRunner:
         assert whose in str(report.error)
         assert not db.has("a")
         assert not db.has("schema_migration_runs")
+
+
+class TestOddLedgers:
+    def test_the_style_of_dates_is_no_matter(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query(f"alter database {db.target.database} set datestyle = 'German, DMY'")
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job()).error is None
+        found = runner.status(make_job())
+        assert found.plan.last is not None
+        assert found.plan.last.applied_at is not None
+        assert found.last_run is not None
+        assert abs(found.last_run.started_at.timestamp() - time.time()) < 10
+
+    def test_a_time_that_python_cannot_hold_is_unknown(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        runner.migrate(make_job())
+        for odd in ("'infinity'", "'0044-03-15 BC'", "null"):
+            db.query(f"update schema_migrations set applied_at = {odd}, execution_time_ms = null, checksum = null")
+            found = runner.status(make_job())
+            assert found.plan.state == "up-to-date"
+            assert found.plan.entries[0].applied_at is None
+
+    def test_a_version_without_a_number_makes_no_file_late(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        runner.migrate(make_job())
+        db.query("insert into schema_migrations (version, name) values ('20240101120000', 'Old')")
+        bundle.write("001-b.sql", "create table b (x int)")
+        assert runner.migrate(make_job(strict_order=True)).error is None
 
 
 class TestTheGuard:
@@ -554,6 +632,24 @@ class TestDeadlinesAndLosses:
         assert db.runs()[0]["outcome"] == "failed"
         bundle.write("000-a.sql", "create table a (x int)")
         assert runner.migrate(make_job()).error is None
+
+    def test_the_servers_last_words_are_told(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "select pg_terminate_backend(pg_backend_pid());")
+        report = runner.migrate(make_job())
+        assert "terminating connection due to administrator command (SQLSTATE 57P01)" in str(report.error)
+        assert db.runs()[0]["sqlstate"] == "57P01"
+
+    def test_the_deadline_holds_for_the_runners_own_statements(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        runner.migrate(make_job())
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table schema_migrations")
+            began = time.monotonic()
+            report = runner.migrate(make_job(deadline=time.monotonic() + 1))
+            assert isinstance(report.error, OutOfTimeError)
+            assert time.monotonic() - began < 10
 
     def test_the_lock_lost_stops_the_run_before_its_next_file(
         self, make_job: MakeJob, bundle: Bundle, db: Database

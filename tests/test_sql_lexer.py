@@ -316,3 +316,21 @@ def test_what_is_never_closed_is_an_error_at_its_opening(open_end: str, message:
 )
 def test_no_text_makes_it_slow(head: str, repeated: str, tail: str) -> None:
     check_nothing_is_lost(head + 30_000 * repeated + tail)
+
+
+@pytest.mark.parametrize(
+    ("sql", "pieces"),
+    [
+        ("create function begin() returns int language sql as 'x'; commit;", 2),
+        ("create procedure p() begin atomic select t.case, 1 as begin from t; end; commit;", 2),
+        ("create function f() returns int begin atomic select case when true then 1 end; end; commit;", 2),
+        ("copy k from '/f' where a is distinct from stdin; select 1;", 2),
+    ],
+)
+def test_words_that_only_look_like_the_edge_of_a_body_are_none(sql: str, pieces: int) -> None:
+    assert [piece.kind for piece in split(sql)] == ["statement"] * pieces
+
+
+def test_a_body_that_never_ends_is_an_error() -> None:
+    with pytest.raises(LexicalError, match="unterminated BEGIN ATOMIC body"):
+        split("select 1; create function f() returns int begin atomic select 1; commit;")

@@ -206,6 +206,19 @@ class TestStatus:
         )
         assert status.get(STATUS_PATH).status_code == 200
 
+    def test_a_ledger_that_is_locked_is_503_in_time(
+        self, status: FlaskClient, make_job: MakeJob, db: Database, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        runner.migrate(make_job())
+        monkeypatch.setattr(web, "STATUS_TIME_LIMIT", 1.0)
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table schema_migrations")
+            began = time.monotonic()
+            assert status.get(STATUS_PATH).status_code == 503
+            assert time.monotonic() - began < 5
+        assert status.get(STATUS_PATH).status_code == 200
+
     def test_a_flood_costs_the_database_one_query(self, service: Service, db: Database) -> None:
         """Sixty requests in parallel, within the two seconds that an answer is kept, make one look."""
         app = create_status_app(service)
@@ -438,7 +451,7 @@ class TestAdmin:
         assert [migration["version"] for migration in document["applied"]] == ["000-a"]
 
     def test_out_of_time_is_504_rolled_back_with_what_was_applied(self, admin: Post, bundle: Bundle, db: Database) -> None:
-        limit = web.MARGIN + 1.5
+        limit = 2
         (bundle.root / "vercel.json").write_text(json.dumps({"functions": {"api/*.py": {"maxDuration": limit}}}))
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int);\nselect pg_sleep(60);")
@@ -446,6 +459,30 @@ class TestAdmin:
         assert response.status_code == 504
         assert [migration["version"] for migration in response.get_json()["applied"]] == ["000-a"]
         assert not db.has("b")
+
+    @pytest.mark.parametrize(
+        ("functions", "limit"),
+        [
+            ({"api/*.py": {"maxDuration": 300}}, 285),
+            ({"api/*.py": {"maxDuration": 10}}, 7.5),
+            ({"api/*.py": {"maxDuration": 300}, "api/migrate.py": {"maxDuration": 60}}, 45),
+            ({}, 285),
+            ({"api/*.py": {"maxDuration": "max"}}, 285),
+        ],
+    )
+    def test_its_time_is_what_vercel_gives_less_a_margin(
+        self, bundle: Bundle, functions: dict[str, Any], limit: float
+    ) -> None:
+        (bundle.root / "vercel.json").write_text(json.dumps({"functions": functions}))
+        assert web.time_limit(bundle.root) == limit
+
+    @pytest.mark.parametrize("length", ["abc", "-5"])
+    def test_a_length_that_is_no_number_migrates_nothing(
+        self, admin: Post, bundle: Bundle, db: Database, length: str
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert admin(environ_overrides={"CONTENT_LENGTH": length}).status_code == 400
+        assert not db.has("a")
 
     def test_an_error_of_ours_is_500_in_json_and_tells_nothing(
         self, service: Service, monkeypatch: pytest.MonkeyPatch
