@@ -338,3 +338,8 @@ class TestTheWayBack:
 )
 def test_in_doubt_a_file_may_change_the_session(sql: str, may: bool) -> None:
     assert script_of(sql).may_change_session is may
+
+
+def test_a_read_only_transaction_of_its_own_is_refused_since_it_could_not_be_recorded() -> None:
+    with pytest.raises(MigrationFileError, match=r"001-a\.sql:2: in a READ ONLY transaction it could not be recorded"):
+        prepare(parse("001-a.sql", b"-- x\nbegin isolation level serializable, read only;\nselect 1;\ncommit;"))
