@@ -175,7 +175,9 @@ def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) ->
     if len(statements) >= 2 and _begins(statements[0]) and _commits(statements[-1]):
         options = _begin_options(statements[0])
         if "READ ONLY" in options:
-            raise _refused(file, statements[0].offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out")
+            raise _refused(
+                file, statements[0].offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out"
+            )
         statements = statements[1:-1]
     for statement in statements:
         _check_in_transaction(file, statement)

@@ -227,7 +227,7 @@ class TestOutermostTransaction:
             ("begin transaction", ""),
             ("start transaction", ""),
             ("begin isolation level serializable", "ISOLATION LEVEL SERIALIZABLE"),
-            ("Start Transaction Read Only, Deferrable", "READ ONLY , DEFERRABLE"),
+            ("Start Transaction Read Write, Deferrable", "READ WRITE , DEFERRABLE"),
             ("begin work\n  isolation level\trepeatable read", "ISOLATION LEVEL REPEATABLE READ"),
             ("begin -- at last\n", ""),
             ("begin /* now */ transaction read write -- really", "READ WRITE"),
