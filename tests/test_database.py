@@ -1,0 +1,76 @@
+"""Deadlines and losses: what ends a message early leaves nothing open, and says why."""
+
+import time
+from collections.abc import Callable
+
+from conftest import Bundle, Database
+
+from lib import runner
+from lib.errors import (
+    DatabaseUnavailableError,
+    OutOfTimeError,
+)
+from lib.runner import Job
+
+MakeJob = Callable[..., Job]
+
+
+class TestDeadlinesAndLosses:
+    def test_the_deadline_cancels_the_statement_and_rolls_back(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        bundle.write("001-b.sql", "create table b (x int);\nselect pg_sleep(60);")
+        began = time.monotonic()
+        report = runner.migrate(make_job(deadline=time.monotonic() + 1.5))
+        assert isinstance(report.error, OutOfTimeError)
+        assert time.monotonic() - began < 10
+        assert [migration.version for migration in report.applied] == ["000-a"]
+        assert not db.has("b")
+        [run] = db.runs()
+        assert (run["outcome"], run["failed_version"]) == ("failed", "001-b")
+
+    def test_a_connection_that_dies_is_an_error_and_the_next_run_goes_on(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_terminate_backend(pg_backend_pid());")
+        report = runner.migrate(make_job())
+        assert isinstance(report.error, DatabaseUnavailableError)
+        assert "was lost" in str(report.error)
+        assert not db.has("a")
+        assert db.runs()[0]["outcome"] == "failed"
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job()).error is None
+
+    def test_the_servers_last_words_are_told(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "select pg_terminate_backend(pg_backend_pid());")
+        report = runner.migrate(make_job())
+        assert "terminating connection due to administrator command (SQLSTATE 57P01)" in str(report.error)
+        assert db.runs()[0]["sqlstate"] == "57P01"
+
+    def test_the_deadline_holds_for_the_runners_own_statements(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        runner.migrate(make_job())
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table schema_migrations")
+            began = time.monotonic()
+            report = runner.migrate(make_job(deadline=time.monotonic() + 1))
+            assert isinstance(report.error, OutOfTimeError)
+            assert time.monotonic() - began < 10
+
+    def test_the_lock_lost_stops_the_run_before_its_next_file(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write(
+            "000-a.sql",
+            "create table a (x int);\nselect pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+            " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);",
+        )
+        bundle.write("001-b.sql", "create table b (x int)")
+        report = runner.migrate(make_job())
+        assert isinstance(report.error, DatabaseUnavailableError)
+        assert "run lock was lost" in str(report.error)
+        assert [migration.version for migration in report.applied] == ["000-a"]
+        assert not db.has("b")
