@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,6 +81,14 @@ class Database:
         """How many are held in this database."""
         mine = "database = (select oid from pg_database where datname = current_database())"
         return self.query(f"select count(*) from pg_locks where locktype = 'advisory' and {mine}")[0][0]
+
+    def wait_for(self, query_part: str) -> None:
+        """Wait until a query of this database that holds these words is under way."""
+        running = f"select 1 from pg_stat_activity where query like '%{query_part}%' and pid <> pg_backend_pid()"
+        until = time.monotonic() + 30
+        while not self.query(f"{running} and datname = current_database()"):
+            assert time.monotonic() < until, f"no query with {query_part}"
+            time.sleep(0.05)
 
     def has(self, table: str) -> bool:
         return self.query(f"select to_regclass('{table}') is not null")[0][0]

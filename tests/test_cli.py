@@ -165,8 +165,7 @@ class TestExitCodes:
     def test_another_run_for_too_long_is_4(self, cli: Cli, bundle: Bundle, db: Database) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(5)")
         first = cli.start("migrate")
-        while not db.query("select 1 from pg_stat_activity where query like '%pg_sleep(5)%' and pid <> pg_backend_pid()"):
-            time.sleep(0.05)
+        db.wait_for("pg_sleep(5)")
         done = cli("migrate", MIGRATION_RUN_WAIT="500ms")
         assert done.returncode == 4
         assert "Another migration run (migrations cli local) is under way since 20" in done.stderr
@@ -179,8 +178,7 @@ class TestExitCodes:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(60)")
         process = cli.start("migrate")
-        while not db.query("select 1 from pg_stat_activity where query like '%pg_sleep(60)%' and pid <> pg_backend_pid()"):
-            time.sleep(0.05)
+        db.wait_for("pg_sleep(60)")
         process.send_signal(signum)
         out, err = process.communicate(timeout=20)
         assert process.returncode == code
