@@ -4,9 +4,12 @@ The simple protocol is what survives a transaction pooler, and several statement
 migration costs one round trip. A statement with parameters would keep a snapshot (see `lib.lock`).
 """
 
+import re
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -39,6 +42,7 @@ _REASONS = (
     ("nodename nor servname", "the host name is unknown", True),
     ("failed to resolve host", "the host name is unknown", True),
     ("server does not support ssl", "the server has no TLS, which sslmode demands", True),
+    ("root certificate file", "the file of root certificates that sslrootcert names is missing", True),
     ("certificate verify failed", "the server's certificate could not be verified", True),
     ("not currently accepting connections", "the database accepts no connections", True),
     ("unsupported startup parameter", "a pooler there refuses a parameter of the URL", True),
@@ -88,6 +92,10 @@ class Connection:
         self.raw = raw
         self.deadline: float | None = None
         self.undo = ""
+        self.on_notice: Callable[[str, str], None] | None = None
+        self.notices: deque[tuple[str, str]] = deque()
+        self.caught: BaseException | None = None
+        raw.add_notice_handler(self._hear)
 
     def __enter__(self) -> Self:
         return self
@@ -105,6 +113,11 @@ class Connection:
         return self.raw.pgconn.parameter_status(b"standard_conforming_strings") != b"off"
 
     @property
+    def announced_backend(self) -> str:
+        """The pid that whoever answered gave as its own; a pooler's is none of the server's."""
+        return str(self.raw.info.backend_pid)
+
+    @property
     def in_transaction(self) -> bool:
         return self.raw.info.transaction_status != pq.TransactionStatus.IDLE
 
@@ -118,10 +131,14 @@ class Connection:
             self.raw.close()
         return not self.raw.closed
 
-    def grant(self, seconds: float) -> None:
-        """Let what has to be done at the end run past the deadline, for so long from now."""
-        if self.deadline is not None:
-            self.deadline = max(self.deadline, time.monotonic() + seconds)
+    @contextmanager
+    def granted(self, seconds: float) -> Iterator[None]:
+        """Give what has to be done at the end so long from now, whatever the deadline, which holds again afterwards."""
+        kept, self.deadline = self.deadline, time.monotonic() + seconds
+        try:
+            yield
+        finally:
+            self.deadline = kept
 
     def query(self, message: str | sql.Composed) -> list[Rows]:
         """Send one message and return the rows of each of its statements that returns rows. Raises as `run` does."""
@@ -160,9 +177,9 @@ class Connection:
     def _copies(self, result: "pq.abc.PGresult", data: str) -> bool:
         """Serve a COPY, if that is what the server has come to."""
         if result.status == pq.ExecStatus.COPY_IN:
-            _feed(self.raw.pgconn, data)
+            self._feed(data)
         elif result.status == pq.ExecStatus.COPY_OUT:
-            _drain(self.raw.pgconn)
+            self._drain()
         return result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT)
 
     def _refused(self, refusal: Refusal, done: int) -> ScriptError | DatabaseUnavailableError:
@@ -176,13 +193,52 @@ class Connection:
         """Wait for the next statement's result, in slices, so that a signal or the deadline is noticed."""
         pgconn = self.raw.pgconn
         while pgconn.flush():
-            self._check_deadline()
-            _wait(pgconn, 0.25, writing=True)
+            self._wait(writing=True)
         while pgconn.is_busy():
-            self._check_deadline()
-            _wait(pgconn, 0.25)
-            pgconn.consume_input()
+            self._wait()
         return pgconn.get_result()
+
+    def _feed(self, data: str) -> None:
+        pgconn = self.raw.pgconn
+        for start in range(0, len(data), _COPY_CHUNK):
+            chunk = data[start : start + _COPY_CHUNK].encode()
+            while pgconn.put_copy_data(chunk) == 0:
+                self._wait(writing=True)
+            while pgconn.flush():
+                self._wait(writing=True)
+        while pgconn.put_copy_end() == 0:
+            self._wait(writing=True)
+
+    def _drain(self) -> None:
+        """Throw away what a COPY … TO stdout sends."""
+        while (size := self.raw.pgconn.get_copy_data(1)[0]) != -1:
+            if size == 0:
+                self._wait()
+
+    def _wait(self, *, writing: bool = False) -> None:
+        """Wait for the server, in slices, so that a signal or the deadline is noticed."""
+        self._check_deadline()
+        _wait(self.raw.pgconn, 0.25, writing=writing)
+        if not writing:
+            self.raw.pgconn.consume_input()
+        self._tell()
+
+    def _tell(self) -> None:
+        """Pass the server's notices on: not in libpq's callback, where what a signal raises would be swallowed."""
+        if self.caught is not None:
+            caught, self.caught = self.caught, None
+            raise caught
+        while self.notices:
+            notice = self.notices.popleft()
+            if self.on_notice:
+                self.on_notice(*notice)
+
+    def _hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
+        """Keep a notice for `_tell`; and whatever a signal raises just here, which libpq's callback would swallow."""
+        try:
+            self.notices.append((diagnostic.severity or "", diagnostic.message_primary or ""))
+        except BaseException as error:
+            self.caught = error
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -190,38 +246,39 @@ class Connection:
 
     def _finish(self) -> None:
         """Read what is left of the message after an error, so that the connection can be used again."""
-        self.grant(CANCEL_PATIENCE)
-        while (result := self._next_result()) is not None:
-            if result.status == pq.ExecStatus.COPY_IN:
-                self.raw.pgconn.put_copy_end(b"the migration was stopped")
-            elif result.status == pq.ExecStatus.COPY_OUT:
-                _drain(self.raw.pgconn)
+        with self.granted(CANCEL_PATIENCE):
+            while (result := self._next_result()) is not None:
+                if result.status == pq.ExecStatus.COPY_IN:
+                    self.raw.pgconn.put_copy_end(b"the migration was stopped")
+                elif result.status == pq.ExecStatus.COPY_OUT:
+                    self._drain()
         if self.raw.pgconn.status == pq.ConnStatus.BAD:
             self.raw.close()
 
     def settle(self) -> None:
         """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails."""
-        self.grant(CANCEL_PATIENCE)
         try:
             if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._cancel()
             if not self.raw.closed and self.in_transaction:
-                self.query(f"rollback; {self.undo}")
+                with self.granted(CANCEL_PATIENCE):
+                    self.query(f"rollback; {self.undo}")
         except (psycopg.Error, ScriptError, DatabaseUnavailableError, OutOfTimeError):
             self.raw.close()
 
     def _cancel(self) -> None:
         """Ask the server to stop, and give the connection up if it doesn't answer in time."""
-        self.raw.cancel_safe(timeout=CANCEL_PATIENCE)
         until = time.monotonic() + CANCEL_PATIENCE
         pgconn = self.raw.pgconn
-        while pgconn.is_busy() and time.monotonic() < until:
+        while True:
+            # A request that overtakes its statement is lost: ask again and again.
+            self.raw.cancel_safe(timeout=CANCEL_PATIENCE)
             _wait(pgconn, 0.25)
             pgconn.consume_input()
-        if pgconn.is_busy():
-            self.raw.close()
-        else:
-            self._finish()
+            if not pgconn.is_busy():
+                return self._finish()
+            if time.monotonic() >= until:
+                return self.raw.close()
 
 
 def connect(
@@ -250,9 +307,9 @@ def connect(
             on_retry(unavailable.public)
         time.sleep(pause)
         pause = min(pause * 2, 2.0)
-    if on_notice:
-        raw.add_notice_handler(lambda diagnostic: on_notice(diagnostic.severity or "", diagnostic.message_primary or ""))
-    return Connection(raw)
+    connection = Connection(raw)
+    connection.on_notice = on_notice
+    return connection
 
 
 def _connect_once(target: ConnectionTarget, application_name: str, patience: float) -> psycopg.Connection[tuple[Any, ...]]:
@@ -288,9 +345,9 @@ def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float
         ((reason, final) for pattern, reason, final in _REASONS if pattern in text),
         ("the connection failed for a reason that is not known to pass or to stay", False),
     )
-    if "does not exist" in text and "database" in text:
+    if re.search(r'database ".*" does not exist', text):
         reason, final = "there is no such database", True
-    elif "does not exist" in text and "role" in text:
+    elif re.search(r'role ".*" does not exist', text):
         reason, final = "the user or the password was refused", True
     tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
     return DatabaseUnavailableError(
@@ -313,28 +370,6 @@ def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> 
     select.select([pgconn.socket], [pgconn.socket] if writing else [], [], seconds)
 
 
-def _feed(pgconn: "pq.abc.PGconn", data: str) -> None:
-    for start in range(0, len(data), _COPY_CHUNK):
-        _put(pgconn, data[start : start + _COPY_CHUNK].encode())
-    while pgconn.put_copy_end() == 0:
-        _wait(pgconn, 0.25, writing=True)
-
-
-def _put(pgconn: "pq.abc.PGconn", chunk: bytes) -> None:
-    while pgconn.put_copy_data(chunk) == 0:
-        _wait(pgconn, 0.25, writing=True)
-    while pgconn.flush():
-        _wait(pgconn, 0.25, writing=True)
-
-
-def _drain(pgconn: "pq.abc.PGconn") -> None:
-    """Throw away what a COPY … TO stdout sends."""
-    while (size := pgconn.get_copy_data(1)[0]) != -1:
-        if size == 0:
-            _wait(pgconn, 0.25)
-            pgconn.consume_input()
-
-
 def _refusal(result: "pq.abc.PGresult") -> Refusal:
     def field(name: pq.DiagnosticField) -> str | None:
         value = result.error_field(name)
@@ -355,7 +390,8 @@ def _rows(result: "pq.abc.PGresult") -> Rows:
     """The rows as text, which is how the simple protocol carries them."""
     return [
         tuple(
-            None if (value := result.get_value(row, column)) is None else value.decode() for column in range(result.nfields)
+            None if (value := result.get_value(row, column)) is None else value.decode("utf-8", "replace")
+            for column in range(result.nfields)
         )
         for row in range(result.ntuples)
     ]

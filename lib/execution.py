@@ -1,18 +1,19 @@
 """One file, once: its statements and its ledger row on a connection, tried again while a table is busy."""
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from lib import ledger
-from lib.database import Connection, Refusal, Rows, ScriptError
+from lib.database import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
 from lib.duration import milliseconds
 from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.migration_files import MigrationFile
 from lib.plan import AppliedMigration
-from lib.script import Mode, Script, Statement
+from lib.script import Mode, Script
 
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
@@ -20,6 +21,7 @@ LOCK_CONFLICTS = ("55P03", "40P01")
 PAUSE = (4.0, 6.0)
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
 REFUSES_TRANSACTION = "25001"
+_SETS_TIMEOUT = re.compile(r"\b(?:lock|statement)_timeout\b", re.IGNORECASE)
 # The longest part of a server's message that is passed on, in characters.
 LONGEST_MESSAGE = 2000
 
@@ -58,14 +60,15 @@ class Execution:
         """The whole file and its ledger row in one message: both commit, or neither."""
         timeouts = _timeouts(script, self.lock_timeout, scope="local ")
         begin = f"begin {script.begin_options};" + "".join(timeouts)
-        reset = ledger.reset_script() if script.may_change_session else ""
+        reset = "set constraints all immediate;" + ledger.reset_script() if script.may_change_session else ""
         message = f"{begin}{script.sql}\n{reset}{self._record(script)}commit"
         try:
             rows = self._with_retries(script, lambda: self.connection.run(message, copy_data=script.copy_data))
         except (ScriptError, OutOfTimeError) as error:
             self.connection.settle()
-            if ledger.is_recorded(self.connection, script.file.version):
-                return None
+            if recorded := self._recorded(script):
+                elapsed, ours = recorded
+                return elapsed if ours else None
             if isinstance(error, ScriptError):
                 if error.refusal.sqlstate == REFUSES_TRANSACTION and len(script.statements) == 1:
                     return self.apply(replace(script, mode=Mode.ALONE))
@@ -73,22 +76,29 @@ class Execution:
             raise
         return int(rows[-1][0] or 0)
 
+    def _recorded(self, script: Script) -> tuple[int, bool] | None:
+        if self.connection.raw.closed:
+            return None
+        with self.connection.granted(CANCEL_PATIENCE):
+            return ledger.find(self.connection, self.run_id, script.file.version)
+
     def _apply_statements(self, script: Script) -> int:
         """One statement after the other, each noted before it starts; the ledger row right after the last."""
         began = time.monotonic()
         timeouts: list[str] = []
         with self._journal(script) as journal:
-            for index, statement in enumerate(script.statements):
+            for index in range(len(script.statements)):
                 if not self.connection.in_transaction:
                     ledger.note_progress(journal, self.run_id, script.file.version, index + 1)
-                    timeouts = self._set_timeouts(script, statement, timeouts)
+                    timeouts = self._set_timeouts(script, index, timeouts)
                 self._run_statement(script, index)
         self._check_ended(script)
         elapsed = round((time.monotonic() - began) * 1000)
-        if not self.pooled:
-            # A message of its own: a session that was made read-only is so to the end of its transaction.
-            self.connection.run(ledger.reset_script())
-        self.connection.run(self._record(script, elapsed))
+        with self.connection.granted(CANCEL_PATIENCE):
+            if not self.pooled:
+                # A message of its own: a session that was made read-only is so to the end of its transaction.
+                self.connection.run(ledger.reset_script())
+            self.connection.run(self._record(script, elapsed))
         return elapsed
 
     @contextmanager
@@ -100,9 +110,11 @@ class Execution:
             with self.connect() as journal:
                 yield journal
 
-    def _set_timeouts(self, script: Script, statement: Statement, current: list[str]) -> list[str]:
-        if self.pooled:
-            return []
+    def _set_timeouts(self, script: Script, index: int, current: list[str]) -> list[str]:
+        """Set what the next statement needs, unless the file has set a timeout of its own by then."""
+        if self.pooled or any(_SETS_TIMEOUT.search(earlier.text) for earlier in script.statements[:index]):
+            return current
+        statement = script.statements[index]
         default = 0.0 if statement.waits_without_lock_timeout else self.lock_timeout
         wanted = _timeouts(script, default, scope="")
         if wanted != current:
@@ -115,7 +127,8 @@ class Execution:
         if self.pooled or self.connection.raw.closed:
             return
         try:
-            self.connection.run(ledger.reset_script())
+            with self.connection.granted(CANCEL_PATIENCE):
+                self.connection.run(ledger.reset_script())
         except (ScriptError, MigratorError):
             self.connection.raw.close()
 
@@ -190,6 +203,10 @@ def _failed(script: Script, error: ScriptError, *, done: int, sent_before: int) 
     elif 0 <= done < len(script.statements):
         offset = script.statements[done].offset
     text = _failure_text(file, refusal, offset)
+    if script.mode is Mode.STATEMENTS and done:
+        text += f"\n  What ran outside a transaction before it stays: {done} of the file's statements."
+    elif refusal.sqlstate in LOCK_CONFLICTS:
+        text += "\n  A table it needs stayed busy through every try. Nothing of it was applied; run it again later."
     if refusal.sqlstate in LOCK_CONFLICTS:
         return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
     line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
@@ -201,6 +218,4 @@ def _failure_text(file: MigrationFile, refusal: Refusal, offset: int | None) -> 
     more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
     lines = [f"{place}: {refusal.message[:LONGEST_MESSAGE]} (SQLSTATE {refusal.sqlstate})"]
     lines += [f"  {name}: {text[:LONGEST_MESSAGE]}" for name, text in more if text]
-    if refusal.sqlstate in LOCK_CONFLICTS:
-        lines.append("  A table it needs stayed busy through every try. Nothing of it was applied; run it again later.")
     return "\n".join(lines)

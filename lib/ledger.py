@@ -26,8 +26,9 @@ select current_database(), current_setting('server_version'),
        (select system_identifier from pg_catalog.pg_control_system())::text,
        (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid()
 """
+_READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _READ_CATALOG = """
-select c.relname, c.relkind::text,
+select c.relname,
        (select pg_catalog.string_agg(a.attname::text, ',' order by a.attnum) from pg_catalog.pg_attribute a
          where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
   from pg_catalog.pg_class c
@@ -115,7 +116,8 @@ select execution_time_ms from public.schema_migrations where version = {version}
 """
 _ELAPSED_IN_TRANSACTION = "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 _FIND = """
-select 1 from public.schema_migrations where version = {version}
+select execution_time_ms, exists (select from public.schema_migration_runs where id = {run} and {version} = any(applied))
+  from public.schema_migrations where version = {version}
 """
 _RESET_SESSION = """
 reset session authorization; reset role; reset all; close all; unlisten *; discard temporary;
@@ -213,9 +215,15 @@ def note_progress(connection: Connection, run: int, version: str, statement: int
     connection.query(_filled(_NOTE_PROGRESS, run=run, version=version, statement=statement))
 
 
-def is_recorded(connection: Connection, version: str) -> bool:
-    """Tell whether the ledger has a row of this version by now."""
-    return bool(connection.query(_filled(_FIND, version=version))[0])
+def backend(connection: Connection) -> str | None:
+    """The pid of the server process that serves this connection at the moment."""
+    return connection.query(_READ_BACKEND)[0][0][0]
+
+
+def find(connection: Connection, run: int, version: str) -> tuple[int, bool] | None:
+    """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
+    rows = connection.query(_filled(_FIND, run=run, version=version))[0]
+    return (int(rows[0][0] or 0), rows[0][1] == "t") if rows else None
 
 
 def record_script(run: int, migration: AppliedMigration) -> str:
@@ -237,7 +245,7 @@ def reset_script() -> str:
 
 
 def _read_if_there(connection: Connection, catalog: Rows, table: str, query: str | sql.Composed) -> Rows:
-    columns = next((row[2] or "" for row in catalog if row[0] == table), None)
+    columns = next((row[1] or "" for row in catalog if row[0] == table), None)
     if columns is None:
         return []
     try:
@@ -254,7 +262,7 @@ def _read_if_there(connection: Connection, catalog: Rows, table: str, query: str
 
 
 def _survey(server: Row, catalog: Rows, ledger: Rows, runs: Rows, branch: str) -> Survey:
-    tables = {row[0]: (row[2] or "").split(",") for row in catalog}
+    tables = {row[0]: (row[1] or "").split(",") for row in catalog}
     if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
         raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
     database, version, system, oid, backend = server

@@ -65,11 +65,11 @@ class RunLock:
         self._connection = self._connect()
         try:
             self._acquire()
+            self._heart = threading.Thread(target=self._beat, name="run lock", daemon=True)
+            self._heart.start()
         except BaseException:
             self._connection.raw.close()
             raise
-        self._heart = threading.Thread(target=self._beat, name="run lock", daemon=True)
-        self._heart.start()
         return self
 
     def __exit__(
@@ -78,7 +78,8 @@ class RunLock:
         self._released.set()
         if self._heart:
             self._heart.join(timeout=5)
-        self._connection.settle()
+        if self._heart is None or not self._heart.is_alive():
+            self._connection.settle()
         self._connection.raw.close()
 
     def check(self) -> None:
@@ -120,7 +121,7 @@ class RunLock:
         """Keep the transaction from idling out. A missed beat means that the server has let the lock go."""
         while not self._released.wait(HEARTBEAT):
             try:
-                with self._turn:
+                with self._turn, self._connection.granted(HEARTBEAT):
                     self._connection.query("select 1")
             except (ScriptError, MigratorError):
                 self._lost.set()

@@ -139,7 +139,8 @@ class PlannedRun:
 
     def _lock_timeout(self, script: Script) -> float | None:
         """The runner sets none for a statement that runs alone, unless the header does."""
-        default = None if script.mode is Mode.ALONE else self.lock_timeout
+        alone = script.mode is Mode.ALONE and script.statements[0].waits_without_lock_timeout
+        default = None if alone else self.lock_timeout
         return default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
 
 

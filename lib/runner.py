@@ -10,6 +10,7 @@ from lib.connection_url import ConnectionTarget
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
+    DatabaseUnavailableError,
     GuardError,
     Interrupted,
     LedgerError,
@@ -29,6 +30,8 @@ from lib.settings import Settings
 
 # How long the end of a run is tried to be recorded over a new connection, in seconds.
 RECORD_PATIENCE = 3.0
+# How long a pooler may take to find a second server connection, in seconds.
+SECOND_CONNECTION_PATIENCE = 15.0
 
 
 class Progress:
@@ -58,10 +61,13 @@ class Job:
 
     def connect(self, *, patience: float | None = None, on_notice: Callable[[str, str], None] | None = None) -> Connection:
         commit = self.settings.deployment.commit
+        patience = self.connect_patience if patience is None else patience
+        if self.deadline is not None and patience > RECORD_PATIENCE:
+            patience = max(0.0, min(patience, self.deadline - time.monotonic()))
         connection = database.connect(
             self.target,
             application_name=f"migrations {self.source} {commit[:12] if commit else 'local'}",
-            patience=self.connect_patience if patience is None else patience,
+            patience=patience,
             on_notice=on_notice,
             on_retry=self.progress.retrying_connection,
         )
@@ -155,8 +161,11 @@ class _Run:
                     self._interrupt_stale_runs()
 
     def _interrupt_stale_runs(self) -> None:
-        """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well."""
-        with suppress(RunInProgressError), RunLock(self.job.connect, patience=0.0):
+        """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well.
+
+        It is bookkeeping: a run with nothing to apply doesn't fail for it.
+        """
+        with suppress(MigratorError, ScriptError), RunLock(self.job.connect, patience=0.0):
             ledger.interrupt_stale_runs(self.connection)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
@@ -183,13 +192,11 @@ class _Run:
 
         `backend` is the server process that this connection had before the lock was taken.
         """
-        plan, survey = self._look(files)
+        plan, survey = self._look_again(files)
         self._warn(plan)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
-        # A connection that has another server process than before, or whose process serves the lock's connection
-        # meanwhile, has a transaction pooler in front of it.
-        pooled = backend in (None, lock.backend) or survey.backend != backend
+        pooled = self._is_pooled(scripts, {backend, survey.backend}, lock)
         if pooled:
             _check_sessions(scripts)
         if not scripts and not self._must_claim(survey):
@@ -199,6 +206,32 @@ class _Run:
         self.run_id = ledger.start_run(self.connection, self._start(survey), outcome="running" if scripts else "succeeded")
         if scripts:
             self._apply_all(scripts, lock, pooled=pooled)
+
+    def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
+        """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""
+        if self.survey is None or self.connection.announced_backend == self.survey.backend:
+            return self._look(files)
+        try:
+            with self.connection.granted(SECOND_CONNECTION_PATIENCE):
+                return self._look(files)
+        except OutOfTimeError:
+            raise DatabaseUnavailableError(
+                "The database stopped answering once the run lock was held. A run needs two server connections at a time, "
+                "and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct connection."
+            ) from None
+
+    def _is_pooled(self, scripts: tuple[Script, ...], seen: set[str | None], lock: RunLock) -> bool:
+        """Tell whether a transaction pooler is in between, where each transaction may have another server process.
+
+        A server gives its own process's pid on connecting, a pooler something else; whether it is in session mode is
+        asked only where it matters, and several times, since a busy pool may give the same process again.
+        """
+        if {self.connection.announced_backend} == seen:
+            return False
+        if all(script.mode is Mode.TRANSACTION for script in scripts):
+            return True
+        seen |= {ledger.backend(self.connection) for _ in range(10)}
+        return len(seen) > 1 or lock.backend in seen
 
     def _start(self, survey: ledger.Survey) -> ledger.RunStart:
         deployment = self.settings.deployment
@@ -232,7 +265,7 @@ class _Run:
         except (MigratorError, ScriptError) as error:
             self._record_end("failed", error)
             raise
-        ledger.finish_run(self.connection, self.run_id, "succeeded")
+        self._record_end("succeeded")
 
     def _apply(self, execution: Execution, script: Script) -> None:
         self.current = script.file
@@ -248,21 +281,20 @@ class _Run:
         if self.job.deadline is not None and time.monotonic() >= self.job.deadline:
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
-    def _record_end(self, outcome: Outcome, error: BaseException) -> None:
+    def _record_end(self, outcome: Outcome, error: BaseException | None = None) -> None:
         """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
         end = {
             "version": self.current.version if self.current else None,
-            "error": error.public if isinstance(error, MigratorError) else str(error),
+            "error": error.public if isinstance(error, MigratorError) else None if error is None else str(error),
             "sqlstate": getattr(error, "sqlstate", None),
         }
         try:
             self.connection.settle()
-            self.connection.grant(RECORD_PATIENCE)
-            if not self.connection.raw.closed:
-                ledger.finish_run(self.connection, self.run_id, outcome, **end)
+            if self.connection.is_alive():
+                with self.connection.granted(RECORD_PATIENCE):
+                    ledger.finish_run(self.connection, self.run_id, outcome, **end)
                 return
-            with self.job.connect(patience=RECORD_PATIENCE) as connection:
-                connection.grant(RECORD_PATIENCE)
+            with self.job.connect(patience=RECORD_PATIENCE) as connection, connection.granted(RECORD_PATIENCE):
                 ledger.finish_run(connection, self.run_id, outcome, **end)
         except (ScriptError, MigratorError):
             self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")

@@ -83,7 +83,7 @@ class Script:
     @property
     def may_change_session(self) -> bool:
         """Tell whether a setting, a temporary table or a lock may outlive the file's transaction. In doubt it may."""
-        return any(_CHANGES_SESSION.search(statement.text) for statement in self.statements)
+        return any(_CHANGES_SESSION.search(s.text) or s.words[0] == "TABLE" for s in self.statements)
 
 
 def prepare(file: MigrationFile) -> Script:
@@ -115,7 +115,7 @@ def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
 
 _CHANGES_SESSION = re.compile(
     r"\b(?:set|reset|set_config|temp|temporary|pg_temp|prepare|declare|listen|load|lock|advisory\w*|do|call|select|"
-    r"execute|insert|update|delete|merge|pg_advisory\w*)\b",
+    r"execute|values|insert|update|delete|merge|pg_advisory\w*)\b",
     re.IGNORECASE | re.ASCII,
 )
 _ZERO_TIMEOUT = re.compile(

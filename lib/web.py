@@ -49,6 +49,8 @@ NO_CACHE = "no-store"
 # How long an answer, or a failure, serves every request of this process, in seconds.
 REMEMBERED = 2.0
 STATUS_CONNECT_TIMEOUT = 3.0
+# A connection kept since the last look answers within this, or a new one is made, in seconds.
+KEPT_CONNECTION_PATIENCE = 2.0
 # A look at the database that takes longer, connecting included, counts as the database being away, in seconds.
 STATUS_TIME_LIMIT = 8.0
 ADMIN_CONNECT_TIMEOUT = 30.0
@@ -221,10 +223,10 @@ class StatusReader:
 
     def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.raw.closed:
-            self._connection.deadline = job.deadline
             try:
-                return runner.status_over(self._connection, job, files)
-            except DatabaseUnavailableError:
+                with self._connection.granted(KEPT_CONNECTION_PATIENCE):
+                    return runner.status_over(self._connection, job, files)
+            except (DatabaseUnavailableError, OutOfTimeError):
                 self._connection.raw.close()
         self._connection = job.connect()
         return runner.status_over(self._connection, job, files)

@@ -188,6 +188,22 @@ class TestExitCodes:
         assert [(run["outcome"], run["failed_version"]) for run in db.runs()] == [("interrupted", "000-a")]
         assert db.advisory_locks() == 0
 
+    def test_a_signal_among_notices_rolls_back_too(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        """What a signal raises inside libpq's callback for notices would be swallowed there."""
+        bundle.write(
+            "000-a.sql",
+            "create table a (x int);\ndo $$ begin for i in 1..400000 loop raise notice 'notice %', i; end loop; end $$;",
+        )
+        process = cli.start("migrate")
+        assert process.stderr is not None
+        assert any("notice 100" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == 143
+        assert "Traceback" not in out + err
+        assert not db.has("a")
+        assert db.runs()[0]["outcome"] == "interrupted"
+
     def test_a_signal_while_it_waits_for_another_run_ends_it(self, cli: Cli, bundle: Bundle, db: Database) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(4)")
         first, second = cli.start("migrate"), None

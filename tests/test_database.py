@@ -16,6 +16,44 @@ MakeJob = Callable[..., Job]
 
 
 class TestDeadlinesAndLosses:
+    def test_a_refused_try_does_not_move_the_deadline(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create table a (x int)")
+        bundle.write("000-a.sql", "alter table a add column y int")
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table a")
+            began = time.monotonic()
+            report = runner.migrate(make_job(deadline=began + 1.5, lock_timeout=0.05, lock_retries=1000))
+        assert isinstance(report.error, OutOfTimeError)
+        assert time.monotonic() - began < 6
+
+    def test_copy_keeps_the_deadline(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create table a (x int)")
+        db.query(
+            "create function slow() returns trigger language plpgsql as $$begin perform pg_sleep(0.01); return new; end$$;"
+            "create trigger slow before insert on a for each row execute function slow()"
+        )
+        rows = "".join(f"{number}\n" for number in range(5000))
+        bundle.write("000-a.sql", f"copy a from stdin;\n{rows}\\.\n")
+        began = time.monotonic()
+        report = runner.migrate(make_job(deadline=began + 1))
+        assert isinstance(report.error, OutOfTimeError)
+        assert time.monotonic() - began < 10
+        assert db.query("select count(*) from a") == [(0,)]
+
+    def test_a_file_outside_a_transaction_that_ends_at_the_deadline_is_recorded(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table marks (version text)")
+        for number, seconds in enumerate((0.7, 0.8, 0.85, 0.9, 0.95)):
+            work = f"begin insert into marks values ('{number:03d}-a'); perform pg_sleep({seconds}); end"
+            bundle.write(f"{number:03d}-a.sql", f"-- Transaction: none\ndo $$ {work} $$;")
+            runner.migrate(make_job(deadline=time.monotonic() + 1))
+            # Whether or not it was in time: what took effect is recorded, and the other way round.
+            assert db.query("select version from marks order by 1") == db.query(
+                "select version from schema_migrations order by 1"
+            )
+            (bundle.migrations / f"{number:03d}-a.sql").unlink()
+
     def test_the_deadline_cancels_the_statement_and_rolls_back(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:

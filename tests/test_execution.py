@@ -176,6 +176,36 @@ class TestWhatAFileSets:
         finally:
             db.query(f"drop role if exists leaking_{role}")
 
+    def test_not_even_what_a_function_sets(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query(
+            "create function leak() returns text language sql as $$select set_config('search_path', 'pg_catalog', false)$$"
+        )
+        bundle.write("000-a.sql", "values (public.leak());")
+        bundle.write("001-b.sql", "create table b (x int)")
+        assert runner.migrate(make_job()).error is None
+        assert db.has("public.b")
+
+    def test_a_temporary_table_with_a_deferred_constraint_is_no_obstacle(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write(
+            "000-a.sql",
+            "create temp table t (x int primary key, y int references t deferrable initially deferred);\n"
+            "insert into t values (1, 2), (2, 1);",
+        )
+        assert runner.migrate(make_job()).error is None
+
+    def test_its_own_timeout_is_kept_outside_a_transaction(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write(
+            "000-a.sql",
+            "-- Transaction: none\nset lock_timeout = '30s';\ncreate table a (x int);\n"
+            "create index concurrently a_x on a (x);\ncreate table t as select current_setting('lock_timeout') as v;",
+        )
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select v from t") == [("30s",)]
+
+    def test_bytes_that_are_no_utf8_in_a_result_are_no_matter(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write("000-a.sql", "-- Transaction: none\nset client_encoding = 'latin1';\nselect chr(233);")
+        assert runner.migrate(make_job()).error is None
+
     def test_a_dump_header_does_not_lift_the_lock_timeout(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         bundle.write(
             "000-a.sql",
