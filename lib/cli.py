@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import TextIO
 
 from lib import embedded, runner
 from lib.connection_url import ConnectionTarget
+from lib.database import defer
 from lib.errors import ConfigurationError, IntegrityError, Interrupted, MigratorError, RunInProgressError
 from lib.migration_files import MigrationFile, discover
 from lib.report import AppliedNow, Document, Source, failure, validation
@@ -100,10 +101,12 @@ def _with_default_command(argv: Sequence[str]) -> list[str]:
 def _catch_signals() -> None:
     """SIGINT and SIGTERM raise Interrupted once; while that is handled, more of them change nothing."""
 
-    def interrupt(signum: int, _frame: object) -> NoReturn:
+    def interrupt(signum: int, _frame: object) -> None:
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(signum)
+        interrupted = Interrupted(signum)
+        if not defer(interrupted):
+            raise interrupted
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, interrupt)

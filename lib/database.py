@@ -6,12 +6,13 @@ migration costs one round trip. A statement with parameters would keep a snapsho
 
 import re
 import select
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import psycopg
 from psycopg import pq, sql
@@ -19,6 +20,7 @@ from psycopg import pq, sql
 from lib.connection_url import ConnectionTarget
 from lib.errors import DatabaseUnavailableError, OutOfTimeError
 
+T = TypeVar("T")
 Row = tuple[str | None, ...]
 Rows = list[Row]
 
@@ -94,7 +96,6 @@ class Connection:
         self.undo = ""
         self.on_notice: Callable[[str, str], None] | None = None
         self.notices: deque[tuple[str, str]] = deque()
-        self.caught: BaseException | None = None
         raw.add_notice_handler(self._hear)
 
     def __enter__(self) -> Self:
@@ -192,11 +193,11 @@ class Connection:
     def _next_result(self) -> "pq.abc.PGresult | None":
         """Wait for the next statement's result, in slices, so that a signal or the deadline is noticed."""
         pgconn = self.raw.pgconn
-        while pgconn.flush():
+        while _in_libpq(pgconn.flush):
             self._wait(writing=True)
-        while pgconn.is_busy():
+        while _in_libpq(pgconn.is_busy):
             self._wait()
-        return pgconn.get_result()
+        return _in_libpq(pgconn.get_result)
 
     def _feed(self, data: str) -> None:
         pgconn = self.raw.pgconn
@@ -211,7 +212,7 @@ class Connection:
 
     def _drain(self) -> None:
         """Throw away what a COPY … TO stdout sends."""
-        while (size := self.raw.pgconn.get_copy_data(1)[0]) != -1:
+        while (size := _in_libpq(lambda: self.raw.pgconn.get_copy_data(1)[0])) != -1:
             if size == 0:
                 self._wait()
 
@@ -220,25 +221,18 @@ class Connection:
         self._check_deadline()
         _wait(self.raw.pgconn, 0.25, writing=writing)
         if not writing:
-            self.raw.pgconn.consume_input()
+            _in_libpq(self.raw.pgconn.consume_input)
         self._tell()
 
     def _tell(self) -> None:
-        """Pass the server's notices on: not in libpq's callback, where what a signal raises would be swallowed."""
-        if self.caught is not None:
-            caught, self.caught = self.caught, None
-            raise caught
+        """Pass the server's notices on: not in libpq's callback, where what they raise would be swallowed."""
         while self.notices:
             notice = self.notices.popleft()
             if self.on_notice:
                 self.on_notice(*notice)
 
     def _hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        """Keep a notice for `_tell`; and whatever a signal raises just here, which libpq's callback would swallow."""
-        try:
-            self.notices.append((diagnostic.severity or "", diagnostic.message_primary or ""))
-        except BaseException as error:
-            self.caught = error
+        self.notices.append((diagnostic.severity or "", diagnostic.message_primary or ""))
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -364,6 +358,38 @@ def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
         "run it again, and what is still pending is applied.",
         sqlstate=last_words.sqlstate if last_words else None,
     )
+
+
+class _Signals(threading.local):
+    """Whether this thread is inside libpq, and what a signal wanted to raise meanwhile."""
+
+    inside = False
+    deferred: BaseException | None = None
+
+
+_signals = _Signals()
+
+
+def defer(error: BaseException) -> bool:
+    """Keep what a signal's handler wants to raise, if this thread is inside libpq; False if it may raise it at once.
+
+    The server's notices call back from there into Python, and what is raised in a callback is swallowed.
+    """
+    if _signals.inside:
+        _signals.deferred = error
+    return _signals.inside
+
+
+def _in_libpq(call: Callable[[], T]) -> T:
+    _signals.inside = True
+    try:
+        result = call()
+    finally:
+        _signals.inside = False
+    if _signals.deferred is not None:
+        deferred, _signals.deferred = _signals.deferred, None
+        raise deferred
+    return result
 
 
 def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> None:
