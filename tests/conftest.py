@@ -14,7 +14,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import conninfo
 
 from lib import embedded
 from lib.connection_url import ConnectionTarget, read_target
@@ -212,7 +211,3 @@ def cli(bundle: Bundle, db: Database) -> Cli:
     """The command line of a bundle of its own, which has the test's database as DATABASE_URL."""
     shutil.copytree(ROOT / "lib", bundle.root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
     return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
-
-
-def url_of(parameters: Mapping[str, str]) -> str:
-    return conninfo.make_conninfo(**parameters)
