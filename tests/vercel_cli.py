@@ -1,0 +1,363 @@
+"""The real Vercel: its CLI, which builds without a login, and its Python runtime, which serves what was built.
+
+The CLI and npm's cache lie in `.local/vercel` and are used again. A build runs in a copy of its own, as on the platform,
+in an environment that holds nothing but what Vercel's would.
+"""
+
+import base64
+import fcntl
+import functools
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uv
+from conftest import ROOT
+
+# The default of `.python-version`, and every other that this machine may have; the CLI itself needs 3.12 at least.
+DEFAULT_PYTHON = (ROOT / ".python-version").read_text().strip()
+OTHER_PYTHONS = ("3.13", "3.14")
+PINS = ROOT / "tests" / "vercel"
+TOOLS = ROOT / ".local" / "vercel"
+BUILD_TIMEOUT = 240
+START_TIMEOUT = 30
+
+
+def missing(what: str) -> None:
+    """Leave the test out on a laptop; in CI nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(f"{what}, and CI must have it", pytrace=False)
+    pytest.skip(f"not built by the real Vercel: {what}")
+
+
+@functools.cache
+def find_python(version: str) -> Path | None:
+    """The real binary of a Python, not a version manager's shim, which confuses uv."""
+    managers = (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")), Path("/root/.pyenv"), Path("/opt/pyenv"))
+    kept = [path for manager in managers for path in sorted(manager.glob(f"versions/{version}.*/bin/python{version}"))]
+    for candidate in (f"python{version}", *map(str, kept)):
+        code = "import sys; print(sys._base_executable)"
+        try:
+            found = subprocess.run([candidate, "-c", code], cwd="/", capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue
+        return Path(found.stdout.strip()).resolve()
+    return None
+
+
+@functools.cache
+def install_cli() -> str | None:
+    """Install the pinned CLI unless it is there; says what is missing for that."""
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        return "npm is not installed"
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    stamp, wanted = TOOLS / "installed", (PINS / "package.json").read_text()
+    with _alone(TOOLS / "lock"):
+        if stamp.exists() and stamp.read_text() == wanted:
+            return None
+        shutil.copyfile(PINS / "package.json", TOOLS / "package.json")
+        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        done = subprocess.run(command, cwd=TOOLS, env=_npm_environ(), capture_output=True, text=True)
+        if done.returncode:
+            return f"npm could not install the CLI: {done.stderr.strip()[-300:]}"
+        (TOOLS / "bin").mkdir(exist_ok=True)
+        (TOOLS / "bin" / "uv").unlink(missing_ok=True)
+        (TOOLS / "bin" / "uv").symlink_to(uv.find_uv_bin())
+        stamp.write_text(wanted)
+    return None
+
+
+def require_python(version: str) -> Path:
+    """The tools, and a Python of this version; else the test is left out."""
+    if reason := install_cli():
+        missing(reason)
+    python = find_python(version)
+    if python is None:
+        missing(f"there is no Python {version}")
+    assert python is not None
+    return python
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _npm_environ() -> dict[str, str]:
+    return {**_machine(), "PATH": os.environ["PATH"], "npm_config_cache": str(TOOLS / "npm-cache")}
+
+
+def _machine() -> dict[str, str]:
+    """What this machine's network needs, and nothing else: no database, no CI, no version manager."""
+    prefixes = ("PIP_", "UV_INDEX", "NPM_CONFIG_", "npm_config_", "NODE_EXTRA_CA", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY")
+    return {key: value for key, value in os.environ.items() if key.upper().startswith(tuple(map(str.upper, prefixes)))}
+
+
+def copy_clone(to: Path) -> Path:
+    """Copy what a clone of this repository would have, as it is now."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    return to
+
+
+@dataclass(frozen=True)
+class Built:
+    """How a build ended, and what it left."""
+
+    root: Path
+    python: Path
+    exit_code: int
+    log: str
+    seconds: float
+
+    @property
+    def output(self) -> Path:
+        return self.root / ".vercel" / "output"
+
+    @property
+    def is_deployable(self) -> bool:
+        """What `vercel deploy --prebuilt` would take."""
+        result = self.output / "builds.json"
+        return (self.output / "config.json").exists() and "error" not in json.loads(result.read_text())
+
+    @property
+    def functions(self) -> set[str]:
+        folder = self.output / "functions"
+        return {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.func")}
+
+    @property
+    def static(self) -> set[str]:
+        folder = self.output / "static"
+        return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+    def config(self, function: str) -> dict[str, Any]:
+        return json.loads((self.output / "functions" / f"{function}.func" / ".vc-config.json").read_text())
+
+    def files(self, function: str) -> dict[str, Path]:
+        """What travels to the platform: the name in the function, and the file that it is."""
+        folder = self.output / "functions" / f"{function}.func"
+        own = {path.name: path for path in folder.iterdir() if path.name != ".vc-config.json"}
+        return own | {name: self.root / path for name, path in self.config(function)["filePathMap"].items()}
+
+    def size(self, function: str) -> int:
+        """In bytes."""
+        return sum(path.stat().st_size for path in self.files(function).values())
+
+    def unpack(self, function: str, to: Path) -> Path:
+        """Lay the function out as the platform does under /var/task."""
+        for name, path in self.files(function).items():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, to / name)
+        return to
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's folder, linked to Vercel. `variables` are those that its environments have in Vercel's settings."""
+
+    root: Path
+    python: str = DEFAULT_PYTHON
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def start(self, *, target: str = "production", **environ: str) -> "subprocess.Popen[str]":
+        """Start `vercel build` as the leader of a process group of its own, its output in one pipe."""
+        require_python(self.python)
+        link = self.root / ".vercel"
+        link.mkdir(exist_ok=True)
+        (link / "project.json").write_text('{"projectId": "prj_x", "orgId": "team_x", "settings": {}}')
+        lines = "".join(f'{key}="{value}"\n' for key, value in self.variables.items())
+        (link / f".env.{target}.local").write_text(lines)
+        command = [
+            str(TOOLS / "node_modules" / ".bin" / "vercel"),
+            "build",
+            *(["--prod"] if target == "production" else []),
+        ]
+        return subprocess.Popen(
+            command,
+            cwd=self.root,
+            env={**build_environ(self.root, self.python), "VERCEL_ENV": target, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+    def build(self, *, target: str = "production", **environ: str) -> Built:
+        """Build as Vercel does. `environ` goes to the build's process itself."""
+        began = time.monotonic()
+        process = self.start(target=target, **environ)
+        try:
+            log, _ = process.communicate(timeout=BUILD_TIMEOUT)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        python = require_python(self.python)
+        return Built(self.root, python, process.returncode, log, time.monotonic() - began)
+
+
+def build_environ(home: Path, version: str) -> dict[str, str]:
+    """The environment of Vercel's build machine: the Python first on the path, uv, node, and no trace of this one."""
+    python, node = require_python(version), shutil.which("node")
+    assert node is not None
+    path = [
+        python.parent,
+        TOOLS / "bin",
+        Path(node).parent,
+        Path(node).resolve().parent,
+        "/usr/local/bin",
+        "/usr/bin",
+        "/bin",
+    ]
+    return {
+        **_machine(),
+        "PATH": os.pathsep.join(map(str, path)),
+        "HOME": str(home / ".vercel" / "home"),
+        "CI": "1",
+        "VERCEL_TELEMETRY_DISABLED": "1",
+        "NEXT_TELEMETRY_DISABLED": "1",
+        "npm_config_cache": str(TOOLS / "npm-cache"),
+        "npm_config_update_notifier": "false",
+    }
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.body)
+
+
+class Function:
+    """A function as the platform runs it: a process of its own that announces its port and serves HTTP there.
+
+    `boot` is what the runtime says its start took, in milliseconds, `imported` the part of it that is our import.
+    """
+
+    def __init__(self, folder: Path, python: Path, environ: Mapping[str, str]) -> None:
+        self.folder = folder
+        self._sockets = Path(tempfile.mkdtemp(prefix="vc-"))
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self._sockets / "ipc"))
+        self._listener.listen(1)
+        self._started = threading.Event()
+        self.messages: list[dict[str, Any]] = []
+        self.process = subprocess.Popen(
+            [str(python), "-c", "import vc__handler__python"],
+            cwd=folder,
+            env={**environ, "VERCEL_IPC_PATH": str(self._sockets / "ipc"), "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        if not self._started.wait(START_TIMEOUT):
+            self.stop()
+            raise AssertionError(f"the function did not start: {self.output}{self.messages}")
+        hello = next(message["payload"] for message in self.messages if message["type"] == "server-started")
+        self.port, self.boot, self.imported = hello["httpPort"], hello["initDuration"], hello["userInitDuration"]
+
+    def _read(self) -> None:
+        self._listener.settimeout(START_TIMEOUT)
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        with connection:
+            rest = b""
+            while piece := connection.recv(1 << 16):
+                *whole, rest = (rest + piece).split(b"\0")
+                self.messages += [json.loads(message) for message in whole]
+                if any(message["type"] in ("server-started", "unrecoverable-error") for message in self.messages):
+                    self._started.set()
+
+    def request(
+        self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | str | None = None
+    ) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        return self.request("GET", path, headers)
+
+    @property
+    def log(self) -> str:
+        """What the function has logged and printed, as the platform's log shows it."""
+        logs = (message["payload"]["message"] for message in self.messages if message["type"] == "log")
+        return "".join(base64.b64decode(text).decode() for text in logs)
+
+    def stop(self) -> None:
+        self.process.kill()
+        output, _ = self.process.communicate()
+        self.output = output.decode()
+        self._reader.join()
+        self._listener.close()
+        shutil.rmtree(self._sockets)
+
+    def __enter__(self) -> "Function":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def invoke(
+    folder: Path, python: Path, environ: Mapping[str, str], events: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Call the handler as AWS Lambda does, in one process, once for each event."""
+    code = (
+        "import json, sys, vc__handler__python as f\n"
+        "answers = [f.vc_handler({'body': json.dumps(event)}, None) for event in json.load(sys.stdin)]\n"
+        "print(json.dumps(answers))"
+    )
+    done = subprocess.run(
+        [str(python), "-c", code],
+        cwd=folder,
+        env={**environ, "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+        input=json.dumps(list(events)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return answers
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"waited in vain: {what}"
+        time.sleep(0.05)
