@@ -1,5 +1,5 @@
-"""POST /api/migrate, with a Bearer token. Everything is in `lib.web`."""
+"""POST /api/migrate, with a Bearer token. Everything is in `lib.admin_endpoint`."""
 
-from lib.web import create_migrate_app
+from lib.admin_endpoint import create_migrate_app
 
 app = create_migrate_app()

@@ -8,6 +8,7 @@ pure, no I/O but the migrations folder
     script            how a file runs: its mode, its statements, what is refused
     plan              files and ledger to what is to be done
     report            what there is to tell, and the JSON documents
+    planned_run       the same of a run that has not been
     terminal          the reports as text for people
 edges
     connection_url    a database URL, read with care
@@ -18,11 +19,15 @@ database
     ledger            all SQL of the runner's own
     lock              one run at a time
 the way through
+    job               who asks for what, and who hears of it
+    status            the bundle and its database side by side
     execution         one file, once, and its ledger row
     runner            plan under the lock, each file once, the outcome as a value
 surfaces, which never import each other
     cli               the command line
-    web               the two endpoints
+    service           what both endpoints share
+    status_endpoint   GET /api/migration-status
+    admin_endpoint    POST /api/migrate
     local_server      both endpoints and the page on this machine
 
 `tests/test_architecture.py` holds the imports to this map.

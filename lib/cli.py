@@ -18,10 +18,11 @@ from lib import embedded, runner
 from lib.connection_url import ConnectionTarget
 from lib.database import defer
 from lib.errors import ConfigurationError, IntegrityError, Interrupted, MigratorError, RunInProgressError
+from lib.job import Job, Progress
 from lib.migration_files import MigrationFile, discover
 from lib.report import AppliedNow, Document, Source, failure, validation
-from lib.runner import Job, Progress
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
+from lib.status import read_status
 from lib.terminal import Style, plan_text, run_text, status_text
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
@@ -197,7 +198,7 @@ def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
 
 def _status(shell: Shell, arguments: argparse.Namespace) -> int:
     job = _job(shell, reading=True, quiet=arguments.json)
-    found = runner.status(job)
+    found = read_status(job)
     if arguments.json:
         shell.print_json(found.to_dict())
     else:

@@ -8,9 +8,11 @@ from typing import Any
 from flask import Flask, Response, send_from_directory
 from werkzeug.serving import make_server
 
+from lib.admin_endpoint import create_migrate_app
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
-from lib.web import MIGRATE_PATH, STATUS_PATH, Service, create_migrate_app, create_status_app
+from lib.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.status_endpoint import create_status_app
 
 HOST = "127.0.0.1"
 
@@ -32,7 +34,7 @@ class Site:
 
     def close(self) -> None:
         """Let the status endpoint's connection go."""
-        self._status.extensions["status"].close()
+        self._status.close()
 
 
 def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, port: int) -> None:

@@ -1,13 +1,11 @@
 """What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from lib.duration import in_words
 from lib.errors import Interrupted, MigratorError
 from lib.plan import Entry, Plan
-from lib.script import Mode, Script
 
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
@@ -101,47 +99,6 @@ class RunReport:
             "pendingMigrations": self.pending,
             "warnings": list(self.warnings),
         }
-
-
-@dataclass(frozen=True)
-class PlannedRun:
-    """What `migrate` would do now. `obstacle` is what would stop it before anything ran."""
-
-    status: Status
-    scripts: tuple[Script, ...]
-    lock_timeout: float
-    obstacle: MigratorError | None = field(default=None)
-
-    def to_dict(self) -> Document:
-        document = failure(self.obstacle) if self.obstacle else {"success": True}
-        return {
-            **document,
-            "action": "plan",
-            "environment": self.status.environment,
-            "database": self.status.database,
-            "pgVersion": f"PostgreSQL {self.status.server_version}",
-            "pendingMigrations": len(self.status.plan.pending),
-            "plan": [self._script(script) for script in self.scripts],
-            "warnings": list(self.status.plan.warnings),
-        }
-
-    def _script(self, script: Script) -> Document:
-        header = script.file.header
-        lock_timeout = self._lock_timeout(script)
-        return {
-            "version": script.file.version,
-            "name": script.file.name,
-            "mode": str(script.mode),
-            "lockTimeout": None if lock_timeout is None else in_words(lock_timeout),
-            "statementTimeout": None if header.statement_timeout is None else in_words(header.statement_timeout),
-            "statements": len(script.statements),
-        }
-
-    def _lock_timeout(self, script: Script) -> float | None:
-        """The runner sets none for a statement that runs alone, unless the header does."""
-        alone = script.mode is Mode.ALONE and script.statements[0].waits_without_lock_timeout
-        default = None if alone else self.lock_timeout
-        return default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
 
 
 def failure(error: BaseException) -> Document:

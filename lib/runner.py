@@ -1,99 +1,39 @@
 """The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 
-from lib import database, ledger
-from lib.connection_url import ConnectionTarget
+from lib import ledger
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
     GuardError,
     Interrupted,
-    LedgerError,
     MigrationFileError,
     MigratorError,
     OutOfTimeError,
-    RunInProgressError,
 )
 from lib.execution import Execution
-from lib.ledger import INSUFFICIENT_PRIVILEGE
+from lib.job import RECORD_PATIENCE, Job
 from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
-from lib.plan import Plan, make_plan
-from lib.report import AppliedNow, Outcome, PlannedRun, RunReport, Source, Status
+from lib.plan import Plan
+from lib.planned_run import PlannedRun
+from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all
-from lib.settings import Settings
+from lib.status import plan_of, read_status_over, server_errors, status_of
 
-# How long the end of a run is tried to be recorded over a new connection, in seconds.
-RECORD_PATIENCE = 3.0
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
-
-
-class Progress:
-    """Hears of a run as it goes. This one keeps silent."""
-
-    def retrying_connection(self, reason: str) -> None: ...
-    def connected(self, target: ConnectionTarget) -> None: ...
-    def warning(self, text: str) -> None: ...
-    def waiting(self, holder: RunInProgressError) -> None: ...
-    def started(self, file: MigrationFile) -> None: ...
-    def applied(self, migration: AppliedNow) -> None: ...
-    def retrying(self, file: MigrationFile, reason: str, pause: float) -> None: ...
-    def notice(self, file: MigrationFile | None, severity: str, message: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Job:
-    """Who asks for what. `deadline` is in monotonic seconds, `run_wait` and `connect_patience` in seconds."""
-
-    settings: Settings
-    target: ConnectionTarget
-    source: Source = "cli"
-    run_wait: float = 0.0
-    connect_patience: float = 30.0
-    deadline: float | None = None
-    progress: Progress = field(default_factory=Progress)
-
-    def connect(self, *, patience: float | None = None, on_notice: Callable[[str, str], None] | None = None) -> Connection:
-        commit = self.settings.deployment.commit
-        patience = self.connect_patience if patience is None else patience
-        if self.deadline is not None and patience > RECORD_PATIENCE:
-            patience = max(0.0, min(patience, self.deadline - time.monotonic()))
-        connection = database.connect(
-            self.target,
-            application_name=f"migrations {self.source} {commit[:12] if commit else 'local'}",
-            patience=patience,
-            on_notice=on_notice,
-            on_retry=self.progress.retrying_connection,
-        )
-        connection.deadline = self.deadline
-        return connection
-
-
-def status(job: Job) -> Status:
-    """Read the bundle and its database. Writes nothing, locks nothing."""
-    files = discover(job.settings.migrations_dir)
-    with _server_errors(), job.connect() as connection:
-        return status_over(connection, job, files)
-
-
-def status_over(connection: Connection, job: Job, files: tuple[MigrationFile, ...]) -> Status:
-    """`status` over a connection that is already there."""
-    with _server_errors():
-        return _status(job, files, ledger.survey(connection, job.target))
 
 
 def validate(job: Job) -> Status:
     """Check that every file is well-formed and every applied one is there, unchanged; raises what is wrong."""
     files = discover(job.settings.migrations_dir)
     prepare_all(files)
-    with _server_errors(), job.connect() as connection:
-        found = status_over(connection, job, files)
+    with server_errors(), job.connect() as connection:
+        found = read_status_over(connection, job, files)
     found.plan.verify_complete()
     return found
 
@@ -101,9 +41,9 @@ def validate(job: Job) -> Status:
 def plan(job: Job) -> PlannedRun:
     """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing."""
     files = discover(job.settings.migrations_dir)
-    with _server_errors(), job.connect() as connection:
+    with server_errors(), job.connect() as connection:
         survey = ledger.survey(connection, job.target)
-    found = _status(job, files, survey)
+    found = status_of(job, files, survey)
     scripts = prepare_all(found.plan.pending)
     return PlannedRun(found, scripts, job.settings.lock_timeout, _obstacle(job, survey, found.plan))
 
@@ -112,7 +52,7 @@ def migrate(job: Job) -> RunReport:
     """Apply what is pending. Whatever goes wrong is in the report, beside what had been applied before it."""
     run = _Run(job)
     try:
-        with _server_errors():
+        with server_errors():
             run.go()
     except (MigratorError, Interrupted) as error:
         return run.report(error)
@@ -170,7 +110,7 @@ class _Run:
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         survey = self.survey = ledger.survey(self.connection, self.job.target)
-        plan = _make_plan(self.job, files, survey)
+        plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)
         obstacle = _obstacle(self.job, survey, plan)
         if obstacle:
@@ -326,23 +266,6 @@ def _check_strings(connection: Connection) -> None:
         )
 
 
-def _make_plan(job: Job, files: tuple[MigrationFile, ...], survey: ledger.Survey) -> Plan:
-    settings = job.settings
-    return make_plan(files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order)
-
-
-def _status(job: Job, files: tuple[MigrationFile, ...], survey: ledger.Survey) -> Status:
-    return Status(
-        environment=job.settings.environment,
-        database=survey.database,
-        server_version=survey.server_version,
-        plan=_make_plan(job, files, survey),
-        last_run=survey.last_run,
-        commit=job.settings.deployment.commit,
-        ref=job.settings.deployment.ref,
-    )
-
-
 def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | None:
     """What forbids a run before it begins: the guard, then the ledger's integrity."""
     environment = job.settings.environment
@@ -358,16 +281,3 @@ def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | No
     except MigratorError as error:
         return error
     return None
-
-
-@contextmanager
-def _server_errors() -> Iterator[None]:
-    """What the server refuses outside of any migration, as an error of ours, without the driver's text."""
-    try:
-        yield
-    except ScriptError as error:
-        refusal = error.refusal
-        hint = " Grant usage and create on schema public to the role." if refusal.sqlstate == INSUFFICIENT_PRIVILEGE else ""
-        raise LedgerError(
-            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate}).{hint}"
-        ) from None

@@ -7,7 +7,8 @@ from typing import TextIO
 
 from lib.duration import in_words
 from lib.plan import Entry
-from lib.report import PlannedRun, RunReport, Status
+from lib.planned_run import PlannedRun
+from lib.report import RunReport, Status
 from lib.script import Mode
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}

@@ -17,10 +17,12 @@ import pytest
 
 from lib import embedded
 from lib.connection_url import ConnectionTarget, read_target
-from lib.runner import Job, Progress
+from lib.job import Job, Progress
+from lib.service import Service
 from lib.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
+SECRET = "correct horse battery staple"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
@@ -211,3 +213,21 @@ def cli(bundle: Bundle, db: Database) -> Cli:
     """The command line of a bundle of its own, which has the test's database as DATABASE_URL."""
     shutil.copytree(ROOT / "lib", bundle.root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
     return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
+
+
+@pytest.fixture
+def environ(db: Database) -> dict[str, str]:
+    """The variables of a deployment on the test's database."""
+    return {
+        "DATABASE_URL": db.url,
+        "MIGRATION_SECRET": SECRET,
+        "MIGRATION_LOCK_TIMEOUT": "100ms",
+        "MIGRATION_LOCK_RETRIES": "1",
+        "VERCEL_GIT_COMMIT_SHA": COMMIT,
+        "VERCEL_GIT_COMMIT_REF": "main",
+    }
+
+
+@pytest.fixture
+def service(environ: dict[str, str], bundle: Bundle) -> Service:
+    return Service(environ, bundle.root)

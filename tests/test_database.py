@@ -10,7 +10,7 @@ from lib.errors import (
     DatabaseUnavailableError,
     OutOfTimeError,
 )
-from lib.runner import Job
+from lib.job import Job
 
 MakeJob = Callable[..., Job]
 

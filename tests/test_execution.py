@@ -11,7 +11,7 @@ from lib.errors import (
     MigrationFailedError,
     MigrationFileError,
 )
-from lib.runner import Job
+from lib.job import Job
 
 MakeJob = Callable[..., Job]
 

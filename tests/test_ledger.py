@@ -12,7 +12,8 @@ from lib.errors import (
     LedgerError,
     MigrationFailedError,
 )
-from lib.runner import Job
+from lib.job import Job
+from lib.status import read_status
 
 MakeJob = Callable[..., Job]
 
@@ -87,7 +88,7 @@ class TestAnotherRunner:
         )
         before = db.query("select ctid, xmin, * from schema_migrations")
         assert runner.migrate(make_job()).applied == ()
-        assert runner.status(make_job()).plan.state == "up-to-date"
+        assert read_status(make_job()).plan.state == "up-to-date"
         bundle.write("002-c.sql", "create table c (x int)")
         assert runner.migrate(make_job()).error is None
         assert db.query("select ctid, xmin, * from schema_migrations where version < '002'") == before
@@ -118,7 +119,7 @@ class TestOddLedgers:
         db.query(f"alter database {db.target.database} set datestyle = 'German, DMY'")
         bundle.write("000-a.sql", "create table a (x int)")
         assert runner.migrate(make_job()).error is None
-        found = runner.status(make_job())
+        found = read_status(make_job())
         assert found.plan.last is not None
         assert found.plan.last.applied_at is not None
         assert found.last_run is not None
@@ -129,7 +130,7 @@ class TestOddLedgers:
         runner.migrate(make_job())
         for odd in ("'infinity'", "'0044-03-15 BC'", "null"):
             db.query(f"update schema_migrations set applied_at = {odd}, execution_time_ms = null, checksum = null")
-            found = runner.status(make_job())
+            found = read_status(make_job())
             assert found.plan.state == "up-to-date"
             assert found.plan.entries[0].applied_at is None
 
@@ -150,12 +151,12 @@ def test_a_role_without_rights_is_told_what_it_lacks(make_job: MakeJob, bundle: 
         job = make_job()
         target = type(job.target)("DATABASE_URL", {**job.target.parameters, "user": role, "password": "reader"})
         with pytest.raises(LedgerError, match=r"grant select on public\.schema_migrations"):
-            runner.status(make_job(target=target))
+            read_status(make_job(target=target))
         db.query(f"grant select on schema_migrations to {role}")
         with pytest.raises(LedgerError, match=r"grant select on public\.schema_migration_runs"):
-            runner.status(make_job(target=target))
+            read_status(make_job(target=target))
         db.query(f"grant select on schema_migration_runs to {role}")
-        assert runner.status(make_job(target=target)).plan.state == "up-to-date"
+        assert read_status(make_job(target=target)).plan.state == "up-to-date"
         bundle.write("001-b.sql", "create table b (x int)")
         assert isinstance(runner.migrate(make_job(target=target)).error, LedgerError)
     finally:

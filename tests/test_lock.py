@@ -11,8 +11,8 @@ from lib.errors import (
     BusyTableError,
     RunInProgressError,
 )
+from lib.job import Job
 from lib.lock import RunLock
-from lib.runner import Job
 
 MakeJob = Callable[..., Job]
 

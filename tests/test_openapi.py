@@ -11,12 +11,14 @@ from conftest import ROOT, Bundle, Database
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from werkzeug.test import TestResponse
+from werkzeug.test import Client, TestResponse
 
+from lib.admin_endpoint import ACTIONS, LONGEST_BODY, create_migrate_app
 from lib.database import Connection
+from lib.job import Job
 from lib.lock import KEY
-from lib.runner import Job
-from lib.web import ACTIONS, LONGEST_BODY, MIGRATE_PATH, STATUS_PATH, Service, create_migrate_app, create_status_app
+from lib.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.status_endpoint import create_status_app
 
 DESCRIPTION: dict[str, Any] = json.loads((ROOT / "frontend" / "openapi.json").read_text(encoding="utf-8"))
 SECRET = "a-secret-of-the-tests"
@@ -54,7 +56,7 @@ class Site:
     db: Database
 
     def get(self, query: str = "", *, method: str = "GET", **headers: str) -> TestResponse:
-        client = create_status_app(self.service).test_client()
+        client = Client(create_status_app(self.service))
         return client.open(STATUS_PATH + query, method=method, headers=headers)
 
     def post(self, body: object = None, *, method: str = "POST", token: str = SECRET, **headers: str) -> TestResponse:

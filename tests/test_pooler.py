@@ -19,8 +19,8 @@ from conftest import Bundle, Database, local_environ
 from lib import runner
 from lib.connection_url import ConnectionTarget
 from lib.errors import MigrationFileError, RunInProgressError
+from lib.job import Job
 from lib.lock import RunLock
-from lib.runner import Job
 
 MakeJob = Callable[..., Job]
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")

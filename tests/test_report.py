@@ -23,7 +23,8 @@ from lib.errors import (
 )
 from lib.migration_files import parse
 from lib.plan import AppliedMigration, make_plan
-from lib.report import AppliedNow, PlannedRun, Run, RunReport, Status, failure, iso_time, validation
+from lib.planned_run import PlannedRun
+from lib.report import AppliedNow, Run, RunReport, Status, failure, iso_time, validation
 from lib.script import prepare_all
 
 WHEN = datetime(2024, 1, 31, 12, 30, 5, 123_456, tzinfo=UTC)

@@ -16,14 +16,15 @@ from lib.errors import (
     MigrationFileError,
     OrderError,
 )
-from lib.runner import Job
+from lib.job import Job
+from lib.status import read_status
 
 MakeJob = Callable[..., Job]
 
 
 def test_pending_files_are_detected_and_nothing_is_written(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    found = runner.status(make_job())
+    found = read_status(make_job())
     assert found.plan.state == "pending"
     assert [file.version for file in found.plan.pending] == ["000-a"]
     assert not db.has("public.schema_migrations")
@@ -62,7 +63,7 @@ def test_the_time_in_the_ledger_is_utc_whatever_the_session_has(make_job: MakeJo
     assert db.query(
         "select abs(extract(epoch from applied_at - (now() at time zone 'utc'))) < 10 from schema_migrations"
     ) == [(True,)]
-    last = runner.status(make_job()).plan.last
+    last = read_status(make_job()).plan.last
     assert last is not None
     assert last.applied_at is not None
     assert abs(last.applied_at.timestamp() - time.time()) < 10
@@ -85,7 +86,7 @@ def test_an_empty_folder_is_fine_and_creates_nothing(make_job: MakeJob, db: Data
     report = runner.migrate(make_job())
     assert report.error is None
     assert not db.has("public.schema_migrations")
-    assert runner.status(make_job()).plan.state == "uninitialised"
+    assert read_status(make_job()).plan.state == "uninitialised"
 
 
 def test_a_failed_statement_leaves_nothing_of_its_file_behind(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
@@ -148,7 +149,7 @@ def test_a_file_missing_from_the_bundle_is_a_warning_for_migrate_and_an_error_fo
     report = runner.migrate(make_job())
     assert report.error is None
     assert "000-a is applied, but its file is not in this bundle" in report.warnings[0]
-    assert runner.status(make_job()).plan.state == "ahead"
+    assert read_status(make_job()).plan.state == "ahead"
     with pytest.raises(IntegrityError, match="000-a is applied, but its file is not in this bundle"):
         runner.validate(make_job())
 
@@ -172,7 +173,7 @@ def test_a_file_of_another_environment_is_skipped(make_job: MakeJob, bundle: Bun
     report = runner.migrate(make_job())
     assert report.applied == ()
     assert report.pending == 0
-    assert runner.status(make_job()).plan.entries[0].state == "skipped"
+    assert read_status(make_job()).plan.entries[0].state == "skipped"
     assert not db.has("a")
 
 

@@ -11,7 +11,8 @@ import pytest
 from lib.errors import GuardError
 from lib.migration_files import MigrationFile, parse
 from lib.plan import AppliedMigration, make_plan
-from lib.report import AppliedNow, PlannedRun, RunReport, Status
+from lib.planned_run import PlannedRun
+from lib.report import AppliedNow, RunReport, Status
 from lib.script import prepare_all
 from lib.terminal import Style, plan_text, run_text, status_text
 

@@ -1,0 +1,49 @@
+"""What a run would do, told beforehand. Apart from the other reports, because it takes the lexer to know."""
+
+from dataclasses import dataclass, field
+
+from lib.duration import in_words
+from lib.errors import MigratorError
+from lib.report import Document, Status, failure
+from lib.script import Mode, Script
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What `migrate` would do now. `obstacle` is what would stop it before anything ran."""
+
+    status: Status
+    scripts: tuple[Script, ...]
+    lock_timeout: float
+    obstacle: MigratorError | None = field(default=None)
+
+    def to_dict(self) -> Document:
+        document = failure(self.obstacle) if self.obstacle else {"success": True}
+        return {
+            **document,
+            "action": "plan",
+            "environment": self.status.environment,
+            "database": self.status.database,
+            "pgVersion": f"PostgreSQL {self.status.server_version}",
+            "pendingMigrations": len(self.status.plan.pending),
+            "plan": [self._script(script) for script in self.scripts],
+            "warnings": list(self.status.plan.warnings),
+        }
+
+    def _script(self, script: Script) -> Document:
+        header = script.file.header
+        lock_timeout = self._lock_timeout(script)
+        return {
+            "version": script.file.version,
+            "name": script.file.name,
+            "mode": str(script.mode),
+            "lockTimeout": None if lock_timeout is None else in_words(lock_timeout),
+            "statementTimeout": None if header.statement_timeout is None else in_words(header.statement_timeout),
+            "statements": len(script.statements),
+        }
+
+    def _lock_timeout(self, script: Script) -> float | None:
+        """The runner sets none for a statement that runs alone, unless the header does."""
+        alone = script.mode is Mode.ALONE and script.statements[0].waits_without_lock_timeout
+        default = None if alone else self.lock_timeout
+        return default if script.file.header.lock_timeout is None else script.file.header.lock_timeout

@@ -1,0 +1,86 @@
+"""What both endpoints work with and share: the settings of a request, and how little an answer may say.
+
+Settings are read at the first request, so that a missing variable is an answer and no crash at import.
+"""
+
+import json
+import logging
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lib.connection_url import ConnectionTarget
+from lib.errors import ConfigurationError
+from lib.job import Job
+from lib.report import Document
+from lib.settings import ROOT, load_settings
+
+STATUS_PATH = "/api/migration-status"
+MIGRATE_PATH = "/api/migrate"
+
+NO_CACHE = "no-store"
+STATUS_CONNECT_TIMEOUT = 3.0
+# A look at the database that takes longer, connecting included, counts as the database being away, in seconds.
+STATUS_TIME_LIMIT = 8.0
+ADMIN_CONNECT_TIMEOUT = 30.0
+# Vercel's default; a function ends itself this long before it would be ended, in seconds.
+DEFAULT_MAX_DURATION = 300
+MARGIN = 15.0
+
+_log = logging.getLogger("migrations")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What an application works with. A target given here stands in where the environment names none."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    root: Path = ROOT
+    fallback: ConnectionTarget | None = None
+
+    def job(self, *, admin: bool) -> Job:
+        settings = load_settings(self.environ, root=self.root)
+        target = (settings.migrating if admin else settings.reading) or self.fallback
+        if target is None:
+            raise ConfigurationError("No database URL is set; the README lists the variables that are looked up.")
+        limit = time_limit(self.root) if admin else STATUS_TIME_LIMIT
+        return Job(
+            settings=settings,
+            target=target,
+            source="admin",
+            connect_patience=settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
+            deadline=time.monotonic() + limit,
+        )
+
+
+def time_limit(root: Path) -> float:
+    """How long the admin function may work, in seconds: its `maxDuration` in vercel.json, less a margin to end in."""
+    try:
+        functions = json.loads((root / "vercel.json").read_text())["functions"]
+        entry = next(
+            functions[name] for name in ("api/migrate.py", "api/*.py", "api/**/*.py", "api/**") if name in functions
+        )
+        longest = float(entry["maxDuration"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        longest = DEFAULT_MAX_DURATION
+    return longest - min(MARGIN, longest / 4)
+
+
+def encode(document: Document) -> bytes:
+    """The body of an answer."""
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def headers(cache: str = NO_CACHE) -> dict[str, str]:
+    """What every answer carries."""
+    return {"Content-Type": "application/json", "Cache-Control": cache, "X-Content-Type-Options": "nosniff"}
+
+
+def internal_error(error: Exception) -> Document:
+    """Log the type and the place of an error of ours, which is enough to find it; its text may hold anything."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _log.error("%s at %s:%s", type(error).__name__, Path(place.filename).name, place.lineno)
+    return {"success": False, "error": "Internal error."}

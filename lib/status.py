@@ -1,0 +1,58 @@
+"""The bundle and its database side by side. Writes nothing, locks nothing, and loads nothing that only a run needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lib import ledger
+from lib.database import Connection, ScriptError
+from lib.errors import LedgerError
+from lib.job import Job
+from lib.ledger import INSUFFICIENT_PRIVILEGE, Survey
+from lib.migration_files import MigrationFile, discover
+from lib.plan import Plan, make_plan
+from lib.report import Status
+
+
+def read_status(job: Job) -> Status:
+    """Read the folder and the ledger, over a connection of its own."""
+    files = discover(job.settings.migrations_dir)
+    with server_errors(), job.connect() as connection:
+        return read_status_over(connection, job, files)
+
+
+def read_status_over(connection: Connection, job: Job, files: tuple[MigrationFile, ...]) -> Status:
+    """`read_status` over a connection that is already there."""
+    with server_errors():
+        return status_of(job, files, ledger.survey(connection, job.target))
+
+
+def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Status:
+    """Lay what was read of the database beside the files."""
+    return Status(
+        environment=job.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        plan=plan_of(job, files, survey),
+        last_run=survey.last_run,
+        commit=job.settings.deployment.commit,
+        ref=job.settings.deployment.ref,
+    )
+
+
+def plan_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Plan:
+    """Decide what there is to do, under the job's settings."""
+    settings = job.settings
+    return make_plan(files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order)
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """What the server refuses outside of any migration, as an error of ours, without the driver's text."""
+    try:
+        yield
+    except ScriptError as error:
+        refusal = error.refusal
+        hint = " Grant usage and create on schema public to the role." if refusal.sqlstate == INSUFFICIENT_PRIVILEGE else ""
+        raise LedgerError(
+            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate}).{hint}"
+        ) from None

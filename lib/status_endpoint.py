@@ -1,0 +1,127 @@
+"""`GET /api/migration-status`: public and read-only.
+
+A plain WSGI application. Flask alone would take longer to import than all the rest of a cold start, for one path and one
+parameter, and a test holds what may be loaded here.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+from lib.database import Connection
+from lib.errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    LedgerError,
+    MigrationFileError,
+    MigratorError,
+    OutOfTimeError,
+)
+from lib.job import Job
+from lib.migration_files import MigrationFile, discover
+from lib.report import Document, Status
+from lib.service import NO_CACHE, STATUS_PATH, Service, encode, headers, internal_error
+from lib.status import read_status_over
+
+# The CDN answers for so many seconds by itself, and from what it has while it asks again.
+STATUS_CACHE = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
+# How long an answer, or a failure, serves every request of this process, in seconds.
+REMEMBERED = 2.0
+# A connection kept since the last look answers within this, or a new one is made, in seconds.
+KEPT_CONNECTION_PATIENCE = 2.0
+
+_PATHS = tuple(f"{STATUS_PATH}{ending}" for ending in ("", "/", ".py", ".py/"))
+_METHODS = ("GET", "HEAD")
+_PUBLIC_FAILURES: tuple[tuple[type[MigratorError], str], ...] = (
+    (ConfigurationError, "The database is not configured."),
+    (MigrationFileError, "The migration files of this deployment can't be read."),
+    (LedgerError, "The ledger of migrations can't be read."),
+)
+_DATABASE_AWAY = "The database can't be reached."
+
+
+class StatusApp:
+    """The application: one path, two methods, and what `check=1` makes of the state."""
+
+    def __init__(self, service: Service) -> None:
+        self._reader = StatusReader(service)
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        code, document, extra = self._respond(environ)
+        body = encode(document)
+        cache = STATUS_CACHE if code == HTTPStatus.OK else NO_CACHE
+        fields = {**headers(cache), **extra, "Content-Length": str(len(body))}
+        start_response(f"{code} {HTTPStatus(code).phrase}", list(fields.items()))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+    def close(self) -> None:
+        """Let the connection to the database go."""
+        self._reader.close()
+
+    def _respond(self, environ: dict[str, Any]) -> tuple[int, Document, dict[str, str]]:
+        if environ.get("PATH_INFO") not in _PATHS:
+            return 404, {"success": False, "error": f"Only {STATUS_PATH} is served here."}, {}
+        if environ["REQUEST_METHOD"] not in _METHODS:
+            return 405, {"success": False, "error": "Only GET and HEAD are allowed."}, {"Allow": ", ".join(_METHODS)}
+        code, document = self._reader.read()
+        wants_check = parse_qs(environ.get("QUERY_STRING", "")).get("check", [""])[0] == "1"
+        if code == HTTPStatus.OK and wants_check and document["state"] not in ("up-to-date", "ahead"):
+            code = 503
+        return code, document, {}
+
+
+def create_status_app(service: Service | None = None) -> StatusApp:
+    """`GET /api/migration-status`, for the environment of this process unless a service is given."""
+    return StatusApp(service or Service())
+
+
+class StatusReader:
+    """Answers from one look at the database for two seconds, with one look under way at a time.
+
+    The connection is kept for the next look, and made anew when it has died meanwhile.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = threading.Lock()
+        self._answer: tuple[int, Document] | None = None
+        self._answered_at = 0.0
+        self._connection: Connection | None = None
+
+    def read(self) -> tuple[int, Document]:
+        with self._lock:
+            if self._answer is None or time.monotonic() - self._answered_at >= REMEMBERED:
+                self._answer = self._look()
+                self._answered_at = time.monotonic()
+            return self._answer
+
+    def close(self) -> None:
+        """Let the connection go."""
+        if self._connection is not None:
+            self._connection.raw.close()
+
+    def _look(self) -> tuple[int, Document]:
+        try:
+            job = self._service.job(admin=False)
+            return 200, self._status(job, discover(job.settings.migrations_dir)).to_dict()
+        except MigratorError as error:
+            return 503, {"success": False, "error": _public_failure(error)}
+        except Exception as error:
+            return 500, internal_error(error)
+
+    def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:
+        if self._connection is not None and not self._connection.raw.closed:
+            try:
+                with self._connection.granted(KEPT_CONNECTION_PATIENCE):
+                    return read_status_over(self._connection, job, files)
+            except (DatabaseUnavailableError, OutOfTimeError):
+                self._connection.raw.close()
+        self._connection = job.connect()
+        return read_status_over(self._connection, job, files)
+
+
+def _public_failure(error: MigratorError) -> str:
+    return next((text for kind, text in _PUBLIC_FAILURES if isinstance(error, kind)), _DATABASE_AWAY)
