@@ -1,13 +1,14 @@
 """A real PostgreSQL for every test: one server a session, a fresh database a test."""
 
 import importlib.metadata as metadata
-import itertools
 import os
+import secrets
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ SECRET = "correct horse battery staple"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
-_numbers = itertools.count()
 
 
 def pytest_report_header() -> str:
@@ -101,13 +101,20 @@ class Database:
         return self.query(f"select to_regclass('{table}') is not null")[0][0]
 
 
-@pytest.fixture
-def db(server: ConnectionTarget) -> Iterator[Database]:
-    name = f"test_{os.getpid()}_{next(_numbers)}"
+@contextmanager
+def new_database(server: ConnectionTarget) -> Iterator[Database]:
+    """A database that is gone afterwards."""
+    name = f"test_{secrets.token_hex(8)}"
     with psycopg.connect(**server.parameters, autocommit=True) as admin:
         admin.execute(f"create database {name} strategy wal_log")
         yield Database(replace(server, source="DATABASE_URL", parameters={**server.parameters, "dbname": name}))
         admin.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def db(server: ConnectionTarget) -> Iterator[Database]:
+    with new_database(server) as database:
+        yield database
 
 
 @dataclass

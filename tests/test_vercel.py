@@ -1,19 +1,461 @@
 """What Vercel makes of this bundle: built by its CLI, served by its Python runtime, on a real database."""
 
+import functools
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
 import pytest
-from conftest import Database
-from vercel_cli import Function, Project, copy_clone
+from conftest import COMMIT, ROOT, SECRET, Database, new_database
+from vercel_cli import (
+    DEFAULT_PYTHON,
+    OTHER_PYTHONS,
+    Built,
+    Function,
+    Invoked,
+    Project,
+    copy_clone,
+    find_python,
+    invoke,
+    wait_until,
+)
+
+from lib.connection_url import ConnectionTarget
 
 FUNCTIONS = ("api/migrate", "api/migration-status")
+STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
+VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
+# The command line, and what it alone needs, stay at home.
+LOCAL_ROOMS = {"__main__", "cli", "embedded", "local_server", "terminal"}
+PACKAGES = {
+    "blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg", "psycopg_binary", "psycopg_binary.libs",
+    "typing_extensions.py", "werkzeug",
+}  # fmt: skip
+# What Vercel adds to every Python function.
+VERCELS_OWN = {"_virtualenv.pth", "_virtualenv.py", "pip", "vercel_runtime"}
+
+pytestmark = pytest.mark.timeout(400)
 
 
-@pytest.mark.timeout(300)
-def test_a_push_migrates_the_database_and_serves_its_status(tmp_path_factory: pytest.TempPathFactory, db: Database) -> None:
-    folder = tmp_path_factory.mktemp("vercel")
-    built = Project(copy_clone(folder / "clone"), variables={"DATABASE_URL": db.url}).build()
-    assert built.exit_code == 0, built.log
-    assert built.is_deployable
-    assert built.functions == set(FUNCTIONS)
-    environ = {**built.config("api/migration-status")["environment"], "DATABASE_URL": db.url, "VERCEL": "1"}
-    with Function(built.unpack("api/migration-status", folder / "task"), built.python, environ) as function:
-        assert function.get("/api/migration-status").document["state"] == "up-to-date"
+@dataclass(frozen=True)
+class Deployment:
+    """A build of production, its functions as the platform lays them out, and the database it has migrated."""
+
+    built: Built
+    db: Database
+    tasks: Path
+
+    def environ(self, function: str, **variables: str) -> dict[str, str]:
+        return {
+            **self.built.config(function)["environment"],
+            "VERCEL": "1",
+            "VERCEL_ENV": "production",
+            "VERCEL_GIT_COMMIT_SHA": COMMIT,
+            "DATABASE_URL": self.db.url,
+            "MIGRATION_SECRET": SECRET,
+            **variables,
+        }
+
+    def start(self, function: str, **variables: str) -> Function:
+        """A cold instance."""
+        return Function(self.tasks / function, self.built.python, self.environ(function, **variables))
+
+    def invoke(self, function: str, *events: dict[str, object]) -> Invoked:
+        return invoke(self.tasks / function, self.built.python, self.environ(function), events)
+
+
+def python_versions() -> Iterator[object]:
+    """The default always, so that its absence is told; of the others those that are here."""
+    for version in (DEFAULT_PYTHON, *OTHER_PYTHONS):
+        if version == DEFAULT_PYTHON or find_python(version):
+            yield pytest.param(version, marks=pytest.mark.xdist_group(f"vercel-{version}"))
+
+
+@pytest.fixture(scope="module")
+def deploy(server: ConnectionTarget, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Deployment]]:
+    """Build production with a Python, once for all tests, in whatever order they come."""
+    with ExitStack() as databases:
+
+        @functools.cache
+        def deploy(version: str) -> Deployment:
+            folder = tmp_path_factory.mktemp("deployment")
+            database = databases.enter_context(new_database(server))
+            project = Project(copy_clone(folder / "clone"), version, {"DATABASE_URL": database.url})
+            # What lies about in a folder that people work in, and must not travel.
+            for name in (".env", ".env.local", "src/page.tsx", "lib/shared.ts", "data/dump.sql", ".next/cache"):
+                project.write(name, f"PASSWORD={SECRET}")
+            project.write(".python-version", f"{version}\n")
+            built = project.build()
+            assert built.exit_code == 0, built.log
+            for function in FUNCTIONS:
+                built.unpack(function, folder / "tasks" / function)
+            return Deployment(built, database, folder / "tasks")
+
+        yield deploy
+
+
+@pytest.fixture(params=python_versions())
+def deployment(request: pytest.FixtureRequest, deploy: Callable[[str], Deployment]) -> Deployment:
+    return deploy(request.param)
+
+
+class TestBuild:
+    def test_it_migrates_first_and_then_builds_the_frontend_and_the_functions(self, deployment: Deployment) -> None:
+        log = deployment.built.log
+        assert deployment.db.versions() == VERSIONS
+        assert deployment.built.is_deployable
+        places = [log.index(f"✓ {version}  ") for version in VERSIONS]
+        places += [log.index("Building the frontend"), log.index("Build Completed")]
+        assert places == sorted(places)
+
+    def test_the_run_is_on_record_as_productions_build(self, deployment: Deployment) -> None:
+        first = deployment.db.runs()[0]
+        assert (first["source"], first["environment"], first["outcome"]) == ("build", "production", "succeeded")
+        assert first["applied"] == VERSIONS
+
+    def test_both_functions_are_there_and_nothing_else_is_served(self, deployment: Deployment) -> None:
+        assert deployment.built.functions == set(FUNCTIONS)
+        assert deployment.built.static == {"index.html", "openapi.json", "page.js", "style.css"}
+
+    @pytest.mark.parametrize(("function", "duration"), [("api/migrate", 300), ("api/migration-status", 15)])
+    def test_a_function_has_the_time_and_the_python_it_asks_for(
+        self, deployment: Deployment, function: str, duration: int
+    ) -> None:
+        config = deployment.built.config(function)
+        assert config["maxDuration"] == duration
+        assert config["handler"] == "vc__handler__python.vc_handler"
+        wanted = (deployment.built.root / ".python-version").read_text().strip()
+        assert config["runtime"] == f"python{wanted}"
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_a_function_holds_these_files_and_no_other(self, deployment: Deployment, function: str) -> None:
+        files = set(deployment.built.files(function))
+        rooms = {path.stem for path in (ROOT / "lib").glob("*.py")} - LOCAL_ROOMS
+        assert {name for name in files if not name.startswith("_vendor/")} == {
+            "vc__handler__python.py",
+            "vercel.json",
+            *(f"{name}.py" for name in FUNCTIONS),
+            *(f"lib/{room}.py" for room in rooms),
+            *(f"migrations/{version}.sql" for version in VERSIONS),
+        }
+        packages = {name.split("/")[1] for name in files if name.startswith("_vendor/")}
+        assert {name for name in packages if not name.endswith(".dist-info")} <= PACKAGES | VERCELS_OWN
+
+    @pytest.mark.parametrize("function", FUNCTIONS)
+    def test_a_function_is_at_most_22_mb(self, deployment: Deployment, function: str) -> None:
+        assert deployment.built.size(function) <= 22 * 2**20
+
+    def test_the_log_of_the_build_holds_no_secret(self, deployment: Deployment) -> None:
+        assert str(deployment.db.target.parameters["password"]) not in deployment.built.log
+
+
+class TestStatus:
+    def test_cold_and_warm_it_tells_the_state_of_the_database(self, deployment: Deployment) -> None:
+        with deployment.start("api/migration-status") as function:
+            cold, warm = function.get(STATUS), function.get(f"{STATUS}?check=1")
+        assert (cold.code, warm.code) == (200, 200)
+        assert cold.document["state"] == "up-to-date"
+        assert cold.document["environment"] == "production"
+        assert cold.document["deployment"]["commit"] == COMMIT
+        assert cold.headers["content-type"] == "application/json"
+        assert cold.headers["cache-control"] == "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
+
+    def test_as_a_lambda_it_answers_the_same_and_loads_only_what_a_look_needs(self, deployment: Deployment) -> None:
+        event: dict[str, object] = {"method": "GET", "path": STATUS, "headers": {"host": "app.example"}}
+        invoked = deployment.invoke("api/migration-status", event, event)
+        assert [answer["statusCode"] for answer in invoked.answers] == [200, 200]
+        assert json.loads(invoked.answers[0]["body"])["appliedMigrations"] == len(VERSIONS)
+        unwanted = {
+            "boto3",
+            "click",
+            "flask",
+            "jinja2",
+            "werkzeug",
+            "lib.sql_lexer",
+            "lib.script",
+            "lib.runner",
+            "lib.lock",
+        }
+        assert not unwanted & invoked.modules
+
+    def test_what_is_no_get_of_its_path_is_refused_in_json(self, deployment: Deployment) -> None:
+        with deployment.start("api/migration-status") as function:
+            head = function.request("HEAD", STATUS)
+            assert (head.code, head.body) == (200, b"")
+            assert int(head.headers["content-length"]) > 0
+            for method in ("POST", "OPTIONS", "DELETE"):
+                answer = function.request(method, STATUS)
+                assert (answer.code, answer.headers["allow"]) == (405, "GET, HEAD")
+                assert answer.document["success"] is False
+            for path in ("/", "/api/other", f"{STATUS}%00", "/api//migration-status"):
+                answer = function.get(path)
+                assert (answer.code, answer.document["success"]) == (404, False)
+            for path in (f"{STATUS}.py", f"{STATUS}/", f"{STATUS}?check=%zz&check=1&&x"):
+                assert function.get(path).code == 200
+
+    def test_a_flood_in_parallel_threads_is_answered_over_one_connection(self, deployment: Deployment) -> None:
+        count = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        with deployment.start("api/migration-status") as function, ThreadPoolExecutor(16) as pool:
+            codes = list(pool.map(lambda number: function.get(f"{STATUS}?x={number}").code, range(100)))
+            assert deployment.db.query(count)[0][0] == 1
+        assert codes == [200] * 100
+
+    def test_a_warm_connection_that_died_is_replaced_without_a_trace(self, deployment: Deployment) -> None:
+        kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'migrations%'"
+        with deployment.start("api/migration-status") as function:
+            assert function.get(STATUS).code == 200
+            deployment.db.query(f"{kill} and datname = current_database()")
+            # An answer is remembered for two seconds.
+            time.sleep(2.1)
+            assert function.get(STATUS).code == 200
+
+    def test_with_the_database_away_it_is_503_and_tells_nothing_of_it(self, deployment: Deployment) -> None:
+        url = "postgresql://hunter:hunter2@127.0.0.2:1/secretdb"
+        variables = {"DATABASE_URL": url, "MIGRATION_CONNECT_TIMEOUT": "100ms"}
+        with deployment.start("api/migration-status", **variables) as function:
+            answer = function.get(STATUS)
+        assert answer.code == 503
+        assert answer.document == {"success": False, "error": "The database can't be reached."}
+        assert answer.headers["cache-control"] == "no-store"
+        assert not {word for word in ("hunter", "secretdb", "127.0.0.2") if word in function.log + function.output}
+
+    def test_without_any_variable_it_starts_and_says_so(self, deployment: Deployment) -> None:
+        with deployment.start("api/migration-status", DATABASE_URL="") as function:
+            assert function.get(STATUS).document == {"success": False, "error": "The database is not configured."}
+
+
+class TestMigrate:
+    @pytest.fixture
+    def empty(self, deployment: Deployment, server: ConnectionTarget) -> Iterator[Deployment]:
+        """The same functions before a database that nothing has been applied to."""
+        with new_database(server) as database:
+            yield Deployment(deployment.built, database, deployment.tasks)
+
+    def test_cold_it_applies_everything_and_warm_nothing_more(self, empty: Deployment) -> None:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        with empty.start("api/migrate") as function:
+            cold, warm = (function.request("POST", MIGRATE, headers) for _ in range(2))
+        assert (cold.code, warm.code) == (200, 200)
+        assert [migration["version"] for migration in cold.document["applied"]] == VERSIONS
+        assert warm.document["applied"] == []
+        assert empty.db.versions() == VERSIONS
+        [run] = empty.db.runs()
+        assert (run["source"], run["environment"], run["git_commit"]) == ("admin", "production", COMMIT)
+
+    def test_as_a_lambda_it_applies_everything_too(self, empty: Deployment) -> None:
+        event = {
+            "method": "POST",
+            "path": MIGRATE,
+            "headers": {"authorization": f"Bearer {SECRET}"},
+            "body": '{"action": "migrate"}',
+        }
+        invoked = empty.invoke("api/migrate", event)
+        assert invoked.answers[0]["statusCode"] == 200
+        assert empty.db.versions() == VERSIONS
+        assert "boto3" not in invoked.modules
+
+    def test_requests_at_once_apply_each_file_once(self, empty: Deployment) -> None:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        with empty.start("api/migrate") as function, ThreadPoolExecutor(8) as pool:
+            codes = set(pool.map(lambda _: function.request("POST", MIGRATE, headers).code, range(8)))
+        assert 200 in codes
+        assert codes <= {200, 409}
+        assert empty.db.versions() == VERSIONS
+
+    def test_whoever_has_no_token_gets_nothing_done(self, empty: Deployment) -> None:
+        with empty.start("api/migrate") as function:
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": SECRET}):
+                answer = function.request("POST", MIGRATE, headers, "{")
+                assert (answer.code, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert function.get(MIGRATE).headers["allow"] == "POST"
+            assert SECRET not in function.log
+        with empty.start("api/migrate", MIGRATION_SECRET="") as function:
+            assert function.request("POST", MIGRATE, {"Authorization": "Bearer "}).code == 503
+        assert not empty.db.has("schema_migrations")
+
+    def test_a_body_that_is_no_known_action_is_refused(self, empty: Deployment) -> None:
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        with empty.start("api/migrate") as function:
+            codes = [function.request("POST", MIGRATE, headers, body).code for body in ("x" * 17000, "[1]", "ü".encode())]
+            chunked = {**headers, "Transfer-Encoding": "chunked"}
+            code = function.request("POST", MIGRATE, chunked, b"2\r\n{}\r\n0\r\n\r\n").code
+        assert codes == [413, 400, 400]
+        assert code == 200
+
+    def test_its_own_end_comes_before_vercels(self, empty: Deployment, tmp_path: Path) -> None:
+        """The functions' `vercel.json` travels with them, and says how long that is."""
+        task = tmp_path / "task"
+        empty.built.unpack("api/migrate", task)
+        settings = json.loads((task / "vercel.json").read_text())
+        settings["functions"]["api/migrate.py"]["maxDuration"] = 2
+        (task / "vercel.json").write_text(json.dumps(settings))
+        (task / "migrations" / "004-slow.sql").write_text("create table slow (x int);\nselect pg_sleep(60);")
+        with Function(task, empty.built.python, empty.environ("api/migrate")) as function:
+            answer = function.request("POST", MIGRATE, {"Authorization": f"Bearer {SECRET}"})
+        assert answer.code == 504
+        assert [migration["version"] for migration in answer.document["applied"]] == VERSIONS
+        assert not empty.db.has("slow")
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_function_writes_nothing_into_its_own_folder(deployment: Deployment, function: str) -> None:
+    """The platform's is read-only."""
+    folder = deployment.tasks / function
+    before = sorted(folder.rglob("*"))
+    event: dict[str, object] = {"method": "GET", "path": f"/{function}", "headers": {}}
+    deployment.invoke(function, event)
+    assert sorted(folder.rglob("*")) == before
+
+
+MakeProject = Callable[..., Project]
+
+
+@pytest.fixture
+def make_project(tmp_path: Path, db: Database) -> MakeProject:
+    """A clone linked to a Vercel project whose variable names the test's database."""
+
+    def make(name: str = "clone", variables: Mapping[str, str] = {}, **files: str) -> Project:
+        project = Project(copy_clone(tmp_path / name), variables={"DATABASE_URL": db.url, **variables})
+        for version, sql in files.items():
+            project.write(f"migrations/{version.replace('_', '-').lstrip('-')}.sql", sql)
+        return project
+
+    return make
+
+
+class TestFailure:
+    def test_a_failing_migration_fails_the_deploy_and_names_its_place(
+        self, make_project: MakeProject, db: Database
+    ) -> None:
+        project = make_project(_004_broken="create table half (x int);\n\nalter table nowhere add column y int;\n")
+        built = project.build()
+        assert built.exit_code == 1
+        assert not built.is_deployable
+        assert 'migrations/004-broken.sql:3:1: relation "nowhere" does not exist (SQLSTATE 42P01)' in built.log
+        assert "Building the frontend" not in built.log
+        assert not db.has("half")
+        assert db.versions() == VERSIONS
+
+    @pytest.mark.parametrize(
+        ("variables", "line"),
+        [
+            ({"DATABASE_URL": ""}, "No database URL is set. Looked up: MIGRATION_DATABASE_URL, "),
+            (
+                {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d", "MIGRATION_CONNECT_TIMEOUT": "100ms"},
+                "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: nothing listens there.",
+            ),
+            ({"FRONTEND_BUILD_COMMAND": "echo no such page; exit 7"}, "no such page"),
+            ({"FRONTEND_BUILD_COMMAND": "rmdir public"}, "STATIC_BUILD_NO_OUT_DIR"),
+        ],
+        ids=["no URL", "dead database", "failing frontend", "no output"],
+    )
+    def test_whatever_else_fails_fails_the_deploy_with_a_line_of_its_own(
+        self, make_project: MakeProject, variables: dict[str, str], line: str
+    ) -> None:
+        built = make_project(variables=variables).build()
+        assert built.exit_code != 0
+        assert not built.is_deployable
+        assert line in built.log
+        assert "hunter2" not in built.log
+        assert "Traceback" not in built.log
+
+    def test_a_preview_never_touches_productions_database(self, make_project: MakeProject, db: Database) -> None:
+        assert make_project("production").build(target="production").exit_code == 0
+        before = db.query("select * from schema_migrations"), db.runs()
+        built = make_project("preview", _004_new="create table new (x int)").build(target="preview")
+        assert built.exit_code == 1
+        assert not built.is_deployable
+        assert "This database belongs to production, and this run's environment is preview" in built.log
+        assert (db.query("select * from schema_migrations"), db.runs()) == before
+
+    def test_a_preview_migrates_its_own_database(self, make_project: MakeProject, db: Database) -> None:
+        built = make_project().build(target="preview")
+        assert built.exit_code == 0, built.log
+        assert built.is_deployable
+        assert [run["environment"] for run in db.runs()] == ["preview"]
+
+
+def is_over(process: "subprocess.Popen[str]") -> bool:
+    """Whether nothing of the build's process group is left."""
+    process.poll()
+    listing = subprocess.run(["ps", "-o", "stat=", "-g", str(process.pid)], capture_output=True, text=True).stdout
+    return not any(line.strip() and not line.startswith("Z") for line in listing.splitlines())
+
+
+class TestInterruption:
+    @pytest.fixture
+    def start(self, make_project: MakeProject, db: Database) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+        """Start a build, and return when its migration is under way. None is left running."""
+        processes: list[subprocess.Popen[str]] = []
+
+        def start(name: str, sql: str) -> "subprocess.Popen[str]":
+            processes.append(make_project(name, _004_slow=sql).start())
+            db.wait_for("pg_sleep")
+            return processes[-1]
+
+        yield start
+        for process in processes:
+            if not is_over(process):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+    SLOW = "create table slow (x int);\nselect pg_sleep({seconds});"
+    UNTIL_RELEASED = """do $$ begin
+        while not exists (select from pg_class where relname = 'released') loop perform pg_sleep(0.1); end loop;
+    end $$"""
+
+    def test_sigterm_to_a_build_rolls_back_and_is_recorded(
+        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
+    ) -> None:
+        process = start("killed", self.SLOW.format(seconds=60))
+        os.killpg(process.pid, signal.SIGTERM)
+        wait_until(lambda: is_over(process), "the build's end", 20)
+        assert [run["outcome"] for run in db.runs()] == ["interrupted"]
+        assert (db.has("slow"), db.versions(), db.advisory_locks()) == (False, VERSIONS, 0)
+        built = make_project("next", _004_slow=self.SLOW.format(seconds=0)).build()
+        assert built.exit_code == 0, built.log
+        assert db.versions() == [*VERSIONS, "004-slow"]
+
+    def test_a_build_that_vanished_leaves_nothing_in_the_way(
+        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
+    ) -> None:
+        process = start("vanished", self.SLOW.format(seconds=3))
+        os.killpg(process.pid, signal.SIGKILL)
+        built = make_project("next", _004_slow=self.SLOW.format(seconds=3)).build()
+        assert built.exit_code == 0, built.log
+        assert db.versions() == [*VERSIONS, "004-slow"]
+        assert "running" not in {run["outcome"] for run in db.runs()}
+        assert db.advisory_locks() == 0
+
+    def test_an_orphaned_build_beside_a_new_one_is_harmless(
+        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
+    ) -> None:
+        """Vercel's CLI doesn't pass a signal on: killed, it leaves build.sh and the runner at work."""
+        orphaned = start("orphaned", self.UNTIL_RELEASED)
+        os.kill(orphaned.pid, signal.SIGKILL)
+        orphaned.wait()
+        assert not is_over(orphaned)
+        newer = make_project("next", _004_slow=self.UNTIL_RELEASED, _005_more="create table more (x int)").start()
+        assert newer.stdout
+        waiting = next(line for line in newer.stdout if "Waiting" in line)
+        assert waiting.startswith("Waiting for another migration run (migrations build local), since 20")
+        db.query("create table released ()")
+        log, _ = newer.communicate(timeout=60)
+        assert newer.returncode == 0, log
+        wait_until(lambda: is_over(orphaned), "the orphan's end")
+        assert db.versions() == [*VERSIONS, "004-slow", "005-more"]
+        assert [run["outcome"] for run in db.runs()] == ["succeeded", "succeeded"]
+
+    def test_two_builds_at_once_apply_each_file_once(self, make_project: MakeProject, db: Database) -> None:
+        projects = [make_project(name, _004_slow=self.SLOW.format(seconds=2)) for name in ("one", "two")]
+        with ThreadPoolExecutor(2) as pool:
+            both = list(pool.map(lambda project: project.build(), projects))
+        assert [built.exit_code for built in both] == [0, 0], both[0].log + both[1].log
+        assert db.versions() == [*VERSIONS, "004-slow"]

@@ -136,9 +136,9 @@ class Built:
 
     @property
     def is_deployable(self) -> bool:
-        """What `vercel deploy --prebuilt` would take."""
-        result = self.output / "builds.json"
-        return (self.output / "config.json").exists() and "error" not in json.loads(result.read_text())
+        """Whether there is anything that `vercel deploy --prebuilt` would take."""
+        folders = (self.output / "functions", self.output / "static")
+        return "error" not in json.loads((self.output / "builds.json").read_text()) and all(map(Path.exists, folders))
 
     @property
     def functions(self) -> set[str]:
@@ -203,6 +203,11 @@ class Project:
             encoding="utf-8",
             start_new_session=True,
         )
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the project's, its folder too."""
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_text(text)
 
     def build(self, *, target: str = "production", **environ: str) -> Built:
         """Build as Vercel does. `environ` goes to the build's process itself."""
@@ -333,14 +338,20 @@ class Function:
         self.stop()
 
 
-def invoke(
-    folder: Path, python: Path, environ: Mapping[str, str], events: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Invoked:
+    """What the handler answered, and the modules that the process had loaded by then."""
+
+    answers: list[dict[str, Any]]
+    modules: set[str]
+
+
+def invoke(folder: Path, python: Path, environ: Mapping[str, str], events: Sequence[dict[str, Any]]) -> Invoked:
     """Call the handler as AWS Lambda does, in one process, once for each event."""
     code = (
         "import json, sys, vc__handler__python as f\n"
         "answers = [f.vc_handler({'body': json.dumps(event)}, None) for event in json.load(sys.stdin)]\n"
-        "print(json.dumps(answers))"
+        "print(json.dumps([answers, sorted(sys.modules)]))"
     )
     done = subprocess.run(
         [str(python), "-c", code],
@@ -352,11 +363,12 @@ def invoke(
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
-    return answers
+    answers, modules = json.loads(done.stdout.splitlines()[-1])
+    return Invoked(answers, set(modules))
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Look again and again until the condition holds."""
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"waited in vain: {what}"
