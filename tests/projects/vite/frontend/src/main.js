@@ -1,0 +1,3 @@
+import { greeting } from "../../lib/greeting.ts";
+
+document.querySelector("#greeting").textContent = greeting;
