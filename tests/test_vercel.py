@@ -24,10 +24,13 @@ from vercel_cli import (
     copy_clone,
     find_python,
     invoke,
+    require_machine,
     wait_until,
 )
 
 from lib.connection_url import ConnectionTarget
+
+require_machine()
 
 FUNCTIONS = ("api/migrate", "api/migration-status")
 STATUS, MIGRATE = "/api/migration-status", "/api/migrate"

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import uv
@@ -36,11 +36,19 @@ BUILD_TIMEOUT = 240
 START_TIMEOUT = 30
 
 
-def missing(what: str) -> None:
-    """Leave the test out on a laptop; in CI nothing may be missing."""
+def missing(what: str) -> NoReturn:
+    """Leave the test, or the module that is being read, out on a laptop; in CI nothing may be missing."""
     if os.environ.get("CI"):
         pytest.fail(f"{what}, and CI must have it", pytrace=False)
-    pytest.skip(f"not built by the real Vercel: {what}")
+    pytest.skip(f"not built by the real Vercel: {what}", allow_module_level=True)
+
+
+def require_machine() -> None:
+    """For the top of a module of tests: what can't be installed from here has to be on the machine."""
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        missing("Node.js with npm is not installed")
+    if find_python(DEFAULT_PYTHON) is None:
+        missing(f"there is no Python {DEFAULT_PYTHON}")
 
 
 @functools.cache
@@ -60,35 +68,39 @@ def find_python(version: str) -> Path | None:
 
 @functools.cache
 def install_cli() -> str | None:
-    """Install the pinned CLI unless it is there; says what is missing for that."""
-    npm = shutil.which("npm")
-    if npm is None or shutil.which("node") is None:
-        return "npm is not installed"
-    TOOLS.mkdir(parents=True, exist_ok=True)
+    """Install the pinned CLI unless it is there; says what went wrong."""
     stamp, wanted = TOOLS / "installed", (PINS / "package.json").read_text()
+    TOOLS.mkdir(parents=True, exist_ok=True)
     with _alone(TOOLS / "lock"):
+        _link_uv()
         if stamp.exists() and stamp.read_text() == wanted:
             return None
         shutil.copyfile(PINS / "package.json", TOOLS / "package.json")
-        command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+        command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         done = subprocess.run(command, cwd=TOOLS, env=_npm_environ(), capture_output=True, text=True)
         if done.returncode:
-            return f"npm could not install the CLI: {done.stderr.strip()[-300:]}"
-        (TOOLS / "bin").mkdir(exist_ok=True)
-        (TOOLS / "bin" / "uv").unlink(missing_ok=True)
-        (TOOLS / "bin" / "uv").symlink_to(uv.find_uv_bin())
+            return f"npm could not install its CLI: {done.stderr.strip()[-300:]}"
         stamp.write_text(wanted)
     return None
 
 
-def require_python(version: str) -> Path:
-    """The tools, and a Python of this version; else the test is left out."""
+def _link_uv() -> None:
+    """Put uv, without the rest of this environment, into a folder that can go on a path."""
+    link = TOOLS / "bin" / "uv"
+    link.parent.mkdir(exist_ok=True)
+    # Others may be building with it: it is taken away only where it leads somewhere else.
+    if not link.exists() or link.resolve() != Path(uv.find_uv_bin()).resolve():
+        link.unlink(missing_ok=True)
+        link.symlink_to(uv.find_uv_bin())
+
+
+def require_tools(version: str) -> Path:
+    """The CLI, uv, and a Python of this version; else the test is left out."""
     if reason := install_cli():
         missing(reason)
     python = find_python(version)
     if python is None:
         missing(f"there is no Python {version}")
-    assert python is not None
     return python
 
 
@@ -181,7 +193,7 @@ class Project:
 
     def start(self, *, target: str = "production", **environ: str) -> "subprocess.Popen[str]":
         """Start `vercel build` as the leader of a process group of its own, its output in one pipe."""
-        require_python(self.python)
+        require_tools(self.python)
         link = self.root / ".vercel"
         link.mkdir(exist_ok=True)
         (link / "project.json").write_text('{"projectId": "prj_x", "orgId": "team_x", "settings": {}}')
@@ -219,13 +231,13 @@ class Project:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             raise
-        python = require_python(self.python)
+        python = require_tools(self.python)
         return Built(self.root, python, process.returncode, log, time.monotonic() - began)
 
 
 def build_environ(home: Path, version: str) -> dict[str, str]:
     """The environment of Vercel's build machine: the Python first on the path, uv, node, and no trace of this one."""
-    python, node = require_python(version), shutil.which("node")
+    python, node = require_tools(version), shutil.which("node")
     assert node is not None
     path = [
         python.parent,
