@@ -85,22 +85,30 @@ fi
 "$python" -m lib migrate --source build
 
 # 3. The frontend.
+build_frontend() {
+  if [ -n "${FRONTEND_BUILD_COMMAND:-}" ]; then
+    say "Building the frontend: FRONTEND_BUILD_COMMAND"
+    bash -c "$FRONTEND_BUILD_COMMAND"
+  elif [ -f frontend/build.sh ]; then
+    say "Building the frontend: frontend/build.sh"
+    bash frontend/build.sh
+  elif [ -f frontend/package.json ]; then
+    say "Building the frontend: npm run build in frontend/"
+    if [ -f frontend/package-lock.json ]; then npm --prefix frontend ci; else npm --prefix frontend install; fi &&
+      npm --prefix frontend run build
+  else
+    say "No frontend to build: neither FRONTEND_BUILD_COMMAND nor frontend/ is there."
+    # Vercel refuses an output directory that is empty.
+    if [ -z "$(ls -A public)" ]; then : >public/.keep; fi
+  fi
+}
+
 mkdir -p public
-if [ -n "${FRONTEND_BUILD_COMMAND:-}" ]; then
-  say "Building the frontend: FRONTEND_BUILD_COMMAND"
-  bash -c "$FRONTEND_BUILD_COMMAND"
-elif [ -f frontend/build.sh ]; then
-  say "Building the frontend: frontend/build.sh"
-  bash frontend/build.sh
-elif [ -f frontend/package.json ]; then
-  say "Building the frontend: npm run build in frontend/"
-  if [ -f frontend/package-lock.json ]; then npm --prefix frontend ci; else npm --prefix frontend install; fi
-  npm --prefix frontend run build
-else
-  say "No frontend to build: neither FRONTEND_BUILD_COMMAND nor frontend/ is there."
-  # Vercel refuses an output directory that is empty.
-  if [ -z "$(ls -A public)" ]; then : >public/.keep; fi
-fi
+build_frontend || {
+  code=$?
+  say "✗ The frontend's build failed with exit code $code. The migrations stay applied; the next build finds them so." >&2
+  exit "$code"
+}
 
 if [ -z "${VERCEL:-}" ]; then
   say ""

@@ -354,7 +354,7 @@ class TestFailure:
                 {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d", "MIGRATION_CONNECT_TIMEOUT": "100ms"},
                 "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: nothing listens there.",
             ),
-            ({"FRONTEND_BUILD_COMMAND": "echo no such page; exit 7"}, "no such page"),
+            ({"FRONTEND_BUILD_COMMAND": "exit 7"}, "✗ The frontend's build failed with exit code 7."),
             ({"FRONTEND_BUILD_COMMAND": "rmdir public"}, "STATIC_BUILD_NO_OUT_DIR"),
         ],
         ids=["no URL", "dead database", "failing frontend", "no output"],
@@ -378,11 +378,17 @@ class TestFailure:
         assert "This database belongs to production, and this run's environment is preview" in built.log
         assert (db.query("select * from schema_migrations"), db.runs()) == before
 
-    def test_a_preview_migrates_its_own_database(self, make_project: MakeProject, db: Database) -> None:
+    def test_a_preview_migrates_its_own_database_and_tells_so(
+        self, make_project: MakeProject, db: Database, tmp_path: Path
+    ) -> None:
         built = make_project().build(target="preview")
         assert built.exit_code == 0, built.log
         assert built.is_deployable
         assert [run["environment"] for run in db.runs()] == ["preview"]
+        environ = {**built.config("api/migration-status")["environment"], "VERCEL_ENV": "preview", "DATABASE_URL": db.url}
+        with Function(built.unpack("api/migration-status", tmp_path / "task"), built.python, environ) as function:
+            document = function.get(STATUS).document
+        assert (document["environment"], document["state"]) == ("preview", "up-to-date")
 
 
 def is_over(process: "subprocess.Popen[str]") -> bool:
