@@ -44,4 +44,4 @@ if [ $# -eq 0 ]; then
   "$venv/bin/mypy"
   "$venv/bin/shellcheck" ./*.sh frontend/*.sh .ci/run
 fi
-exec "$venv/bin/python" -m pytest -n auto --dist loadgroup "$@"
+exec "$venv/bin/python" -m pytest -n auto "$@"

@@ -24,7 +24,7 @@ from lib.errors import (
 )
 from lib.job import Job
 from lib.report import Document, failure, validation
-from lib.service import MIGRATE_PATH, Service, encode, headers, internal_error
+from lib.service import MIGRATE_PATH, Service, answer_headers, encode_body, internal_error
 from lib.settings import read_admin_secrets
 from lib.status import read_status
 
@@ -45,7 +45,7 @@ _STATUS_CODES: tuple[tuple[type[MigratorError], int], ...] = (
 
 
 def create_migrate_app(service: Service | None = None) -> Flask:
-    """`POST /api/migrate`: what the command line does, for whoever has the token."""
+    """Make the application, for the environment of this process unless a service is given."""
     app = Flask("migrate", static_folder=None)
     app.url_map.merge_slashes = False  # whose redirect would be HTML
     app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
@@ -65,6 +65,7 @@ def create_migrate_app(service: Service | None = None) -> Flask:
 
 
 def _http_error(error: HTTPException) -> Response:
+    """What Flask answers by itself, in our shape; of its headers only `Allow` is kept."""
     response = _answer({"success": False, "error": error.description or error.name}, error.code or 500)
     for key, value in error.get_headers():
         if key.lower() == "allow":
@@ -159,4 +160,4 @@ def _refuse(code: int, message: str) -> Response:
 
 
 def _answer(document: Document, code: int = 200) -> Response:
-    return Response(encode(document), code, headers())
+    return Response(encode_body(document), code, answer_headers())

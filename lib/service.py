@@ -69,12 +69,12 @@ def time_limit(root: Path) -> float:
     return longest - min(MARGIN, longest / 4)
 
 
-def encode(document: Document) -> bytes:
-    """The body of an answer."""
+def encode_body(document: Document) -> bytes:
+    """The document as JSON in UTF-8."""
     return json.dumps(document, ensure_ascii=False).encode()
 
 
-def headers(cache: str = NO_CACHE) -> dict[str, str]:
+def answer_headers(cache: str = NO_CACHE) -> dict[str, str]:
     """What every answer carries."""
     return {"Content-Type": "application/json", "Cache-Control": cache, "X-Content-Type-Options": "nosniff"}
 

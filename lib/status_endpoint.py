@@ -23,7 +23,7 @@ from lib.errors import (
 from lib.job import Job
 from lib.migration_files import MigrationFile, discover
 from lib.report import Document, Status
-from lib.service import NO_CACHE, STATUS_PATH, Service, encode, headers, internal_error
+from lib.service import NO_CACHE, STATUS_PATH, Service, answer_headers, encode_body, internal_error
 from lib.status import read_status_over
 
 # The CDN answers for so many seconds by itself, and from what it has while it asks again.
@@ -50,10 +50,14 @@ class StatusApp:
         self._reader = StatusReader(service)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        code, document, extra = self._respond(environ)
-        body = encode(document)
+        try:
+            code, document, extra = self._respond(environ)
+            body = encode_body(document)
+        except Exception as error:
+            code, extra = 500, {}
+            body = encode_body(internal_error(error))
         cache = STATUS_CACHE if code == HTTPStatus.OK else NO_CACHE
-        fields = {**headers(cache), **extra, "Content-Length": str(len(body))}
+        fields = {**answer_headers(cache), **extra, "Content-Length": str(len(body))}
         start_response(f"{code} {HTTPStatus(code).phrase}", list(fields.items()))
         return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
@@ -74,7 +78,7 @@ class StatusApp:
 
 
 def create_status_app(service: Service | None = None) -> StatusApp:
-    """`GET /api/migration-status`, for the environment of this process unless a service is given."""
+    """Make the application, for the environment of this process unless a service is given."""
     return StatusApp(service or Service())
 
 
@@ -110,6 +114,7 @@ class StatusReader:
         except MigratorError as error:
             return 503, {"success": False, "error": _public_failure(error)}
         except Exception as error:
+            # Remembered as any other, so that a flood of it costs no more.
             return 500, internal_error(error)
 
     def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:

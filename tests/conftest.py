@@ -107,8 +107,10 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
     name = f"test_{secrets.token_hex(8)}"
     with psycopg.connect(**server.parameters, autocommit=True) as admin:
         admin.execute(f"create database {name} strategy wal_log")
-        yield Database(replace(server, source="DATABASE_URL", parameters={**server.parameters, "dbname": name}))
-        admin.execute(f"drop database {name} with (force)")
+        try:
+            yield Database(replace(server, source="DATABASE_URL", parameters={**server.parameters, "dbname": name}))
+        finally:
+            admin.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT, Database, local_environ
-from vercel_cli import TOOLS, Built, Function, Project, copy_clone
+from vercel_cli import Built, Function, Project, copy_clone, require_machine, without_git
 
 PAGE = ROOT / "docs" / "adopting.md"
 PROJECTS = ROOT / "tests" / "projects"
@@ -46,7 +46,7 @@ def recipe(kind: str) -> str:
 
 def git_environ() -> dict[str, str]:
     who = {f"GIT_{role}_{what}": "somebody@example.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return local_environ(GIT_CONFIG_GLOBAL=os.devnull, GIT_CONFIG_SYSTEM=os.devnull, **who)
+    return without_git(local_environ()) | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, **who}
 
 
 def run(command: str, root: Path) -> str:
@@ -101,8 +101,13 @@ class Adopter:
     def push(self, to: Path, db: Database, **variables: str) -> Built:
         """Build what git has, in a clone, as Vercel does after a push."""
         run(f"git clone -q '{self.root}' '{to}'", self.root)
-        caches = {"UV_CACHE_DIR": str(TOOLS / "uv-cache"), "npm_config_prefer_offline": "true"}
-        return Project(to, variables={"DATABASE_URL": db.url, **variables}).build(**caches)
+        return Project(to, variables={"DATABASE_URL": db.url, **variables}).build()
+
+
+@pytest.fixture
+def machine() -> None:
+    """What builds by Vercel need, before any other work is done for them."""
+    require_machine()
 
 
 def make_adopter(tmp_path: Path, bundle: Path, files: Mapping[str, str], source: Path | None = None) -> Adopter:
@@ -116,7 +121,7 @@ def make_adopter(tmp_path: Path, bundle: Path, files: Mapping[str, str], source:
     return adopter
 
 
-def the_bundle_s(names: Iterable[str]) -> set[str]:
+def strangers_among(names: Iterable[str]) -> set[str]:
     """What of a function's files is none of the bundle's and none of its packages'."""
     allowed = re.compile(
         r"(_vendor/.*|(api|lib)/[\w-]+\.py|(migrations|sql)/[\w-]+\.sql|vercel\.json|vc__handler__python\.py)"
@@ -139,6 +144,7 @@ def test_a_recipe_has_the_functions_of_this_repository(kind: str) -> None:
     assert kind != "none" or theirs == ours
 
 
+@pytest.mark.usefixtures("machine")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("kind", RECIPES)
 def test_a_project_of_each_kind_is_built_with_its_recipe(
@@ -160,7 +166,7 @@ def test_a_project_of_each_kind_is_built_with_its_recipe(
     assert db.versions() == ["000-create-migration-table", OWN_MIGRATION]
     assert {"api/migrate", "api/migration-status"} <= built.functions
     for function in ("api/migrate", "api/migration-status"):
-        assert the_bundle_s(built.files(function)) == set()
+        assert strangers_among(built.files(function)) == set()
         assert any(name.startswith("_vendor/psycopg_binary/") for name in built.files(function))
     document = status_of(built, db, tmp_path / "task")
     assert (document["state"], document["appliedMigrations"]) == ("up-to-date", 2)
@@ -175,18 +181,18 @@ def has_its_own_function_and_nothing_to_serve(built: Built) -> None:
     assert "README.md" in built.files("api/hello"), "the allowlist of the two functions doesn't concern it"
 
 
-def has_vite_s_page(built: Built) -> None:
+def has_the_page_of_vite(built: Built) -> None:
     [script] = built.static - {"index.html"}
     assert re.fullmatch(r"assets/index-[\w-]+\.js", script)
     assert GREETING in (built.output / "static" / script).read_text()
 
 
-def has_the_site_s_page(built: Built) -> None:
+def has_the_page_of_the_site(built: Built) -> None:
     assert built.static == {"index.html"}
     assert GREETING in (built.output / "static" / "index.html").read_text()
 
 
-def has_next_s_page_and_route(built: Built) -> None:
+def has_the_page_and_the_route_of_next(built: Built) -> None:
     assert "Making .venv" in built.log, "the preset installs no requirements"
     assert {"index", "hello"} <= built.functions
     assert built.config("hello")["runtime"].startswith("nodejs")
@@ -198,9 +204,9 @@ def has_next_s_page_and_route(built: Built) -> None:
 
 SITES = {
     "none": has_its_own_function_and_nothing_to_serve,
-    "vite": has_vite_s_page,
-    "site": has_the_site_s_page,
-    "next": has_next_s_page_and_route,
+    "vite": has_the_page_of_vite,
+    "site": has_the_page_of_the_site,
+    "next": has_the_page_and_the_route_of_next,
 }
 
 
@@ -241,6 +247,7 @@ def test_line_ends_of_windows_are_not_committed(tmp_path: Path, bundle_repositor
     assert run("git ls-tree HEAD build.sh", project.root).startswith("100755 ")
 
 
+@pytest.mark.usefixtures("machine")
 @pytest.mark.timeout(300)
 def test_migrations_in_another_folder_travel_when_the_recipe_names_it(
     tmp_path: Path, bundle_repository: Path, db: Database
@@ -264,8 +271,9 @@ def test_migrations_in_another_folder_travel_when_the_recipe_names_it(
     assert (document["state"], document["appliedMigrations"]) == ("up-to-date", 2)
 
 
+@pytest.mark.usefixtures("machine")
 @pytest.mark.timeout(300)
-def test_an_update_brings_the_bundle_s_files_and_leaves_the_project_s(
+def test_an_update_brings_the_files_of_the_bundle_and_leaves_those_of_the_project(
     tmp_path: Path, bundle_repository: Path, db: Database
 ) -> None:
     newest = run("git rev-parse HEAD", bundle_repository).strip()

@@ -14,7 +14,7 @@ from lib import runner, status_endpoint
 from lib.admin_endpoint import create_migrate_app
 from lib.job import Job
 from lib.service import MIGRATE_PATH, STATUS_PATH, Service
-from lib.status_endpoint import create_status_app
+from lib.status_endpoint import StatusReader, create_status_app
 
 CDN = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
 
@@ -226,3 +226,19 @@ def test_a_failure_is_kept_too(environ: dict[str, str], bundle: Bundle) -> None:
                 break
     assert answers == [503] * 20
     assert connections == 1
+
+
+def test_an_error_of_ours_is_500_in_json_and_tells_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("hunter2")
+
+    def unspeakable(*_: object) -> tuple[int, dict[str, str]]:
+        return 200, {"state": "\udcff"}
+
+    for attribute, replacement in (("_look", broken), ("_status", broken), ("read", unspeakable)):
+        with monkeypatch.context() as patch:
+            patch.setattr(StatusReader, attribute, replacement)
+            response = Client(create_status_app(service)).get(STATUS_PATH)
+        assert response.status_code == 500
+        assert response.get_json() == {"success": False, "error": "Internal error."}
+        assert response.headers["Cache-Control"] == "no-store"

@@ -2,11 +2,9 @@
 
 import functools
 import json
-import os
-import signal
-import subprocess
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -47,6 +45,12 @@ VERCELS_OWN = {"_virtualenv.pth", "_virtualenv.py", "pip", "vercel_runtime"}
 pytestmark = pytest.mark.timeout(400)
 
 
+def backends(db: Database) -> list[int]:
+    """The server processes of the clients of this database, but for the one that asks."""
+    others = "backend_type = 'client backend' and datname = current_database() and pid <> pg_backend_pid()"
+    return [row[0] for row in db.query(f"select pid from pg_stat_activity where {others}")]
+
+
 @dataclass(frozen=True)
 class Deployment:
     """A build of production, its functions as the platform lays them out, and the database it has migrated."""
@@ -74,11 +78,11 @@ class Deployment:
         return invoke(self.tasks / function, self.built.python, self.environ(function), events)
 
 
-def python_versions() -> Iterator[object]:
+def python_versions() -> Iterator[str]:
     """The default always, so that its absence is told; of the others those that are here."""
     for version in (DEFAULT_PYTHON, *OTHER_PYTHONS):
         if version == DEFAULT_PYTHON or find_python(version):
-            yield pytest.param(version, marks=pytest.mark.xdist_group(f"vercel-{version}"))
+            yield version
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +94,9 @@ def deploy(server: ConnectionTarget, tmp_path_factory: pytest.TempPathFactory) -
         def deploy(version: str) -> Deployment:
             folder = tmp_path_factory.mktemp("deployment")
             database = databases.enter_context(new_database(server))
-            project = Project(copy_clone(folder / "clone"), version, {"DATABASE_URL": database.url})
+            project = Project(
+                copy_clone(folder / "clone"), version, {"DATABASE_URL": database.url, "MIGRATION_SECRET": SECRET}
+            )
             # What lies about in a folder that people work in, and must not travel.
             for name in (".env", ".env.local", "src/page.tsx", "lib/shared.ts", "data/dump.sql", ".next/cache"):
                 project.write(name, f"PASSWORD={SECRET}")
@@ -152,11 +158,16 @@ class TestBuild:
         assert {name for name in packages if not name.endswith(".dist-info")} <= PACKAGES | VERCELS_OWN
 
     @pytest.mark.parametrize("function", FUNCTIONS)
-    def test_a_function_is_at_most_22_mb(self, deployment: Deployment, function: str) -> None:
-        assert deployment.built.size(function) <= 22 * 2**20
+    def test_a_function_is_at_most_22_mb_of_which_vercel_adds_a_third(self, deployment: Deployment, function: str) -> None:
+        """The bound on all of it leaves room for the next pip, which is Vercel's choice; that on ours doesn't."""
+        sizes = {name: path.stat().st_size for name, path in deployment.built.files(function).items()}
+        theirs = sum(size for name, size in sizes.items() if re.match(r"_vendor/(pip|vercel_runtime)\b", name))
+        assert sum(sizes.values()) - theirs <= 14_500_000
+        assert sum(sizes.values()) <= 22 * 2**20
 
     def test_the_log_of_the_build_holds_no_secret(self, deployment: Deployment) -> None:
-        assert str(deployment.db.target.parameters["password"]) not in deployment.built.log
+        assert deployment.db.url not in deployment.built.log
+        assert SECRET not in deployment.built.log
 
 
 class TestStatus:
@@ -204,20 +215,23 @@ class TestStatus:
                 assert function.get(path).code == 200
 
     def test_a_flood_in_parallel_threads_is_answered_over_one_connection(self, deployment: Deployment) -> None:
-        count = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        wait_until(lambda: not backends(deployment.db), "the backends of earlier functions to end")
         with deployment.start("api/migration-status") as function, ThreadPoolExecutor(16) as pool:
             codes = list(pool.map(lambda number: function.get(f"{STATUS}?x={number}").code, range(100)))
-            assert deployment.db.query(count)[0][0] == 1
+            assert len(backends(deployment.db)) == 1
         assert codes == [200] * 100
 
     def test_a_warm_connection_that_died_is_replaced_without_a_trace(self, deployment: Deployment) -> None:
-        kill = "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'migrations%'"
+        wait_until(lambda: not backends(deployment.db), "the backends of earlier functions to end")
         with deployment.start("api/migration-status") as function:
             assert function.get(STATUS).code == 200
-            deployment.db.query(f"{kill} and datname = current_database()")
+            [first] = backends(deployment.db)
+            deployment.db.query(f"select pg_terminate_backend({first})")
+            wait_until(lambda: not backends(deployment.db), "the backend to end")
             # An answer is remembered for two seconds.
             time.sleep(2.1)
             assert function.get(STATUS).code == 200
+            assert backends(deployment.db) not in ([], [first])
 
     def test_with_the_database_away_it_is_503_and_tells_nothing_of_it(self, deployment: Deployment) -> None:
         url = "postgresql://hunter:hunter2@127.0.0.2:1/secretdb"
@@ -278,7 +292,7 @@ class TestMigrate:
                 answer = function.request("POST", MIGRATE, headers, "{")
                 assert (answer.code, answer.headers["www-authenticate"]) == (401, "Bearer")
             assert function.get(MIGRATE).headers["allow"] == "POST"
-            assert SECRET not in function.log
+        assert SECRET not in function.log + function.output
         with empty.start("api/migrate", MIGRATION_SECRET="") as function:
             assert function.request("POST", MIGRATE, {"Authorization": "Bearer "}).code == 503
         assert not empty.db.has("schema_migrations")
@@ -297,7 +311,7 @@ class TestMigrate:
         task = tmp_path / "task"
         empty.built.unpack("api/migrate", task)
         settings = json.loads((task / "vercel.json").read_text())
-        settings["functions"]["api/migrate.py"]["maxDuration"] = 2
+        settings["functions"]["api/migrate.py"]["maxDuration"] = 8
         (task / "vercel.json").write_text(json.dumps(settings))
         (task / "migrations" / "004-slow.sql").write_text("create table slow (x int);\nselect pg_sleep(60);")
         with Function(task, empty.built.python, empty.environ("api/migrate")) as function:
@@ -307,164 +321,15 @@ class TestMigrate:
         assert not empty.db.has("slow")
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_writes_nothing_into_its_own_folder(deployment: Deployment, function: str) -> None:
+@pytest.mark.parametrize(("method", "function"), [("POST", "api/migrate"), ("GET", "api/migration-status")])
+def test_a_function_writes_nothing_into_its_own_folder(
+    deployment: Deployment, tmp_path: Path, method: str, function: str
+) -> None:
     """The platform's is read-only."""
-    folder = deployment.tasks / function
-    before = sorted(folder.rglob("*"))
-    event: dict[str, object] = {"method": "GET", "path": f"/{function}", "headers": {}}
-    deployment.invoke(function, event)
-    assert sorted(folder.rglob("*")) == before
-
-
-MakeProject = Callable[..., Project]
-
-
-@pytest.fixture
-def make_project(tmp_path: Path, db: Database) -> MakeProject:
-    """A clone linked to a Vercel project whose variable names the test's database."""
-
-    def make(name: str = "clone", variables: Mapping[str, str] = {}, **files: str) -> Project:
-        project = Project(copy_clone(tmp_path / name), variables={"DATABASE_URL": db.url, **variables})
-        for version, sql in files.items():
-            project.write(f"migrations/{version.replace('_', '-').lstrip('-')}.sql", sql)
-        return project
-
-    return make
-
-
-class TestFailure:
-    def test_a_failing_migration_fails_the_deploy_and_names_its_place(
-        self, make_project: MakeProject, db: Database
-    ) -> None:
-        project = make_project(_004_broken="create table half (x int);\n\nalter table nowhere add column y int;\n")
-        built = project.build()
-        assert built.exit_code == 1
-        assert not built.is_deployable
-        assert 'migrations/004-broken.sql:3:1: relation "nowhere" does not exist (SQLSTATE 42P01)' in built.log
-        assert "Building the frontend" not in built.log
-        assert not db.has("half")
-        assert db.versions() == VERSIONS
-
-    @pytest.mark.parametrize(
-        ("variables", "line"),
-        [
-            ({"DATABASE_URL": ""}, "No database URL is set. Looked up: MIGRATION_DATABASE_URL, "),
-            (
-                {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d", "MIGRATION_CONNECT_TIMEOUT": "100ms"},
-                "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: nothing listens there.",
-            ),
-            ({"FRONTEND_BUILD_COMMAND": "exit 7"}, "✗ The frontend's build failed with exit code 7."),
-            ({"FRONTEND_BUILD_COMMAND": "rmdir public"}, "STATIC_BUILD_NO_OUT_DIR"),
-        ],
-        ids=["no URL", "dead database", "failing frontend", "no output"],
-    )
-    def test_whatever_else_fails_fails_the_deploy_with_a_line_of_its_own(
-        self, make_project: MakeProject, variables: dict[str, str], line: str
-    ) -> None:
-        built = make_project(variables=variables).build()
-        assert built.exit_code != 0
-        assert not built.is_deployable
-        assert line in built.log
-        assert "hunter2" not in built.log
-        assert "Traceback" not in built.log
-
-    def test_a_preview_never_touches_productions_database(self, make_project: MakeProject, db: Database) -> None:
-        assert make_project("production").build(target="production").exit_code == 0
-        before = db.query("select * from schema_migrations"), db.runs()
-        built = make_project("preview", _004_new="create table new (x int)").build(target="preview")
-        assert built.exit_code == 1
-        assert not built.is_deployable
-        assert "This database belongs to production, and this run's environment is preview" in built.log
-        assert (db.query("select * from schema_migrations"), db.runs()) == before
-
-    def test_a_preview_migrates_its_own_database_and_tells_so(
-        self, make_project: MakeProject, db: Database, tmp_path: Path
-    ) -> None:
-        built = make_project().build(target="preview")
-        assert built.exit_code == 0, built.log
-        assert built.is_deployable
-        assert [run["environment"] for run in db.runs()] == ["preview"]
-        environ = {**built.config("api/migration-status")["environment"], "VERCEL_ENV": "preview", "DATABASE_URL": db.url}
-        with Function(built.unpack("api/migration-status", tmp_path / "task"), built.python, environ) as function:
-            document = function.get(STATUS).document
-        assert (document["environment"], document["state"]) == ("preview", "up-to-date")
-
-
-def is_over(process: "subprocess.Popen[str]") -> bool:
-    """Whether nothing of the build's process group is left."""
-    process.poll()
-    listing = subprocess.run(["ps", "-o", "stat=", "-g", str(process.pid)], capture_output=True, text=True).stdout
-    return not any(line.strip() and not line.startswith("Z") for line in listing.splitlines())
-
-
-class TestInterruption:
-    @pytest.fixture
-    def start(self, make_project: MakeProject, db: Database) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-        """Start a build, and return when its migration is under way. None is left running."""
-        processes: list[subprocess.Popen[str]] = []
-
-        def start(name: str, sql: str) -> "subprocess.Popen[str]":
-            processes.append(make_project(name, _004_slow=sql).start())
-            db.wait_for("pg_sleep")
-            return processes[-1]
-
-        yield start
-        for process in processes:
-            if not is_over(process):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-
-    SLOW = "create table slow (x int);\nselect pg_sleep({seconds});"
-    UNTIL_RELEASED = """do $$ begin
-        while not exists (select from pg_class where relname = 'released') loop perform pg_sleep(0.1); end loop;
-    end $$"""
-
-    def test_sigterm_to_a_build_rolls_back_and_is_recorded(
-        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
-    ) -> None:
-        process = start("killed", self.SLOW.format(seconds=60))
-        os.killpg(process.pid, signal.SIGTERM)
-        wait_until(lambda: is_over(process), "the build's end", 20)
-        assert [run["outcome"] for run in db.runs()] == ["interrupted"]
-        assert (db.has("slow"), db.versions(), db.advisory_locks()) == (False, VERSIONS, 0)
-        built = make_project("next", _004_slow=self.SLOW.format(seconds=0)).build()
-        assert built.exit_code == 0, built.log
-        assert db.versions() == [*VERSIONS, "004-slow"]
-
-    def test_a_build_that_vanished_leaves_nothing_in_the_way(
-        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
-    ) -> None:
-        process = start("vanished", self.SLOW.format(seconds=3))
-        os.killpg(process.pid, signal.SIGKILL)
-        built = make_project("next", _004_slow=self.SLOW.format(seconds=3)).build()
-        assert built.exit_code == 0, built.log
-        assert db.versions() == [*VERSIONS, "004-slow"]
-        assert "running" not in {run["outcome"] for run in db.runs()}
-        assert db.advisory_locks() == 0
-
-    def test_an_orphaned_build_beside_a_new_one_is_harmless(
-        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
-    ) -> None:
-        """Vercel's CLI doesn't pass a signal on: killed, it leaves build.sh and the runner at work."""
-        orphaned = start("orphaned", self.UNTIL_RELEASED)
-        os.kill(orphaned.pid, signal.SIGKILL)
-        orphaned.wait()
-        assert not is_over(orphaned)
-        newer = make_project("next", _004_slow=self.UNTIL_RELEASED, _005_more="create table more (x int)").start()
-        assert newer.stdout
-        waiting = next(line for line in newer.stdout if "Waiting" in line)
-        assert waiting.startswith("Waiting for another migration run (migrations build local), since 20")
-        db.query("create table released ()")
-        log, _ = newer.communicate(timeout=60)
-        assert newer.returncode == 0, log
-        wait_until(lambda: is_over(orphaned), "the orphan's end")
-        assert db.versions() == [*VERSIONS, "004-slow", "005-more"]
-        assert [run["outcome"] for run in db.runs()] == ["succeeded", "succeeded"]
-
-    def test_two_builds_at_once_apply_each_file_once(self, make_project: MakeProject, db: Database) -> None:
-        projects = [make_project(name, _004_slow=self.SLOW.format(seconds=2)) for name in ("one", "two")]
-        with ThreadPoolExecutor(2) as pool:
-            both = list(pool.map(lambda project: project.build(), projects))
-        assert [built.exit_code for built in both] == [0, 0], both[0].log + both[1].log
-        assert db.versions() == [*VERSIONS, "004-slow"]
+    task = deployment.built.unpack(function, tmp_path / "task")
+    before = sorted(task.rglob("*"))
+    headers = {"authorization": f"Bearer {SECRET}"}
+    event: dict[str, object] = {"method": method, "path": f"/{function}", "headers": headers}
+    [answer] = invoke(task, deployment.built.python, deployment.environ(function), [event]).answers
+    assert answer["statusCode"] == 200
+    assert sorted(task.rglob("*")) == before

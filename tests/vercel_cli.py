@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -53,17 +53,14 @@ def require_machine() -> None:
 
 @functools.cache
 def find_python(version: str) -> Path | None:
-    """The real binary of a Python, not a version manager's shim, which confuses uv."""
-    managers = (Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")), Path("/root/.pyenv"), Path("/opt/pyenv"))
-    kept = [path for manager in managers for path in sorted(manager.glob(f"versions/{version}.*/bin/python{version}"))]
-    for candidate in (f"python{version}", *map(str, kept)):
-        code = "import sys; print(sys._base_executable)"
-        try:
-            found = subprocess.run([candidate, "-c", code], cwd="/", capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            continue
-        return Path(found.stdout.strip()).resolve()
-    return None
+    """The real binary of a Python on the path, of pyenv's too: its shim would confuse uv."""
+    command = [f"python{version}", "-c", "import sys; print(sys._base_executable)"]
+    environ = {**os.environ, "PYENV_VERSION": version}
+    try:
+        found = subprocess.run(command, cwd="/", env=environ, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return Path(found.stdout.strip()).resolve()
 
 
 @functools.cache
@@ -117,15 +114,21 @@ def _npm_environ() -> dict[str, str]:
 
 def _machine() -> dict[str, str]:
     """What this machine's network needs, and nothing else: no database, no CI, no version manager."""
-    prefixes = ("PIP_", "UV_INDEX", "NPM_CONFIG_", "npm_config_", "NODE_EXTRA_CA", "SSL_CERT", "HTTP_PROXY", "HTTPS_PROXY")
-    return {key: value for key, value in os.environ.items() if key.upper().startswith(tuple(map(str.upper, prefixes)))}
+    names = ("PIP_", "UV_INDEX", "UV_DEFAULT_INDEX", "NPM_CONFIG_", "NODE_EXTRA_CA", "SSL_CERT")
+    proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+    return {key: value for key, value in os.environ.items() if key.upper().startswith((*names, *proxies))}
+
+
+def without_git(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment without what points git at another repository, as in a hook of the developer's."""
+    return {key: value for key, value in environ.items() if not key.startswith("GIT_")}
 
 
 def copy_clone(to: Path) -> Path:
     """Copy what a clone of this repository would have, as it is now."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listing, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-    for name in filter(None, names):
+    done = subprocess.run(listing, cwd=ROOT, env=without_git(os.environ), capture_output=True, check=True)
+    for name in filter(None, done.stdout.decode().split("\0")):
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
@@ -149,8 +152,8 @@ class Built:
     @property
     def is_deployable(self) -> bool:
         """Whether there is anything that `vercel deploy --prebuilt` would take."""
-        folders = (self.output / "functions", self.output / "static")
-        return "error" not in json.loads((self.output / "builds.json").read_text()) and all(map(Path.exists, folders))
+        needed = [self.output / name for name in ("builds.json", "functions", "static")]
+        return all(map(Path.exists, needed)) and "error" not in json.loads(needed[0].read_text())
 
     @property
     def functions(self) -> set[str]:
@@ -256,7 +259,9 @@ def build_environ(home: Path, version: str) -> dict[str, str]:
         "VERCEL_TELEMETRY_DISABLED": "1",
         "NEXT_TELEMETRY_DISABLED": "1",
         "npm_config_cache": str(TOOLS / "npm-cache"),
+        "npm_config_prefer_offline": "true",
         "npm_config_update_notifier": "false",
+        "UV_CACHE_DIR": str(TOOLS / "uv-cache"),
     }
 
 
@@ -279,12 +284,13 @@ class Function:
 
     def __init__(self, folder: Path, python: Path, environ: Mapping[str, str]) -> None:
         self.folder = folder
+        self.messages: list[dict[str, Any]] = []
+        self.output = ""
         self._sockets = Path(tempfile.mkdtemp(prefix="vc-"))
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._sockets / "ipc"))
         self._listener.listen(1)
-        self._started = threading.Event()
-        self.messages: list[dict[str, Any]] = []
+        self._spoken = threading.Event()
         self.process = subprocess.Popen(
             [str(python), "-c", "import vc__handler__python"],
             cwd=folder,
@@ -295,25 +301,24 @@ class Function:
         )
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
-        if not self._started.wait(START_TIMEOUT):
+        self._spoken.wait(START_TIMEOUT)
+        hello = next((message["payload"] for message in self.messages if message["type"] == "server-started"), None)
+        if hello is None:
             self.stop()
             raise AssertionError(f"the function did not start: {self.output}{self.messages}")
-        hello = next(message["payload"] for message in self.messages if message["type"] == "server-started")
         self.port, self.boot, self.imported = hello["httpPort"], hello["initDuration"], hello["userInitDuration"]
 
     def _read(self) -> None:
+        """Take what the runtime says until it is gone. `_spoken` is set when it has started, or never will."""
         self._listener.settimeout(START_TIMEOUT)
-        try:
-            connection, _ = self._listener.accept()
-        except OSError:
-            return
-        with connection:
+        with suppress(OSError), self._listener.accept()[0] as connection:
             rest = b""
             while piece := connection.recv(1 << 16):
                 *whole, rest = (rest + piece).split(b"\0")
                 self.messages += [json.loads(message) for message in whole]
                 if any(message["type"] in ("server-started", "unrecoverable-error") for message in self.messages):
-                    self._started.set()
+                    self._spoken.set()
+        self._spoken.set()
 
     def request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | str | None = None
