@@ -2,6 +2,7 @@
 # Vercel's build command, and the one command on a fresh machine: migrate the database, then build the frontend.
 # Any step that fails fails the build with its own exit code, and nothing after it runs.
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "$*"; }
@@ -25,11 +26,14 @@ find_python() {
   return 1
 }
 
+# Whether a Python runs, and is new enough: an environment that somebody else has made may be neither.
+runs_here() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
 # Install a file of requirements into .venv. The stamp says what is in it, so that a second build takes no time for this.
 fill_venv() {
   local base stamp
   # A .venv whose making was interrupted, or that uv made, has no pip yet, and one whose Python has gone doesn't run.
-  if ! .venv/bin/python -c 'import pip' 2>/dev/null && ! .venv/bin/python -m ensurepip >/dev/null 2>&1; then
+  if ! runs_here .venv/bin/python || ! { .venv/bin/python -c 'import pip' || .venv/bin/python -m ensurepip; } >/dev/null 2>&1; then
     base=$(find_python)
     rm -rf .venv
     say "Making .venv"
@@ -46,7 +50,7 @@ fill_venv() {
 # The same with uv, which Vercel's build machine has: a second instead of ten.
 fill_venv_with_uv() {
   local base
-  if ! .venv/bin/python -c '' 2>/dev/null; then
+  if ! runs_here .venv/bin/python; then
     base=$(find_python)
     rm -rf .venv
     say "Making .venv"
@@ -68,17 +72,12 @@ else
   if ! "$python" -c 'import psycopg, flask' 2>/dev/null; then
     if uv --version >/dev/null 2>&1; then fill_venv_with_uv requirements.txt; else fill_venv requirements.txt; fi
     python=.venv/bin/python
-    if ! fault=$("$python" -c 'import psycopg, flask' 2>&1); then
-      say "build.sh: psycopg and flask are not installed; does requirements.txt still name them? ($(tail -n 1 <<<"$fault"))" >&2
-      exit 1
-    fi
   fi
 fi
-
-# A root pyproject.toml beats requirements.txt when Vercel builds the functions: without these packages, and without a word.
-if [ -n "${VERCEL:-}" ] && [ -f pyproject.toml ] && [ ! -f api/requirements.txt ] && ! grep -q psycopg pyproject.toml; then
-  say "Warning: Vercel takes the functions' packages from pyproject.toml, which doesn't name psycopg and flask:" \
-    "add them there, or copy requirements.txt to api/."
+# Older ones lack what takes a signal while a statement runs.
+if ! "$python" -c 'import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split(".")[:2])) < (3, 2))' 2>/dev/null; then
+  say "build.sh: psycopg 3.2 or newer is not installed; see that requirements.txt names psycopg[binary] and flask." >&2
+  exit 1
 fi
 
 # 2. The database.
@@ -86,9 +85,9 @@ fi
 
 # 3. The frontend.
 build_frontend() {
-  if [ -n "${FRONTEND_BUILD_COMMAND:-}" ]; then
+  if [ -n "${FRONTEND_BUILD_COMMAND//[[:space:]]/}" ]; then
     say "Building the frontend: FRONTEND_BUILD_COMMAND"
-    bash -c "$FRONTEND_BUILD_COMMAND"
+    bash -eo pipefail -c "$FRONTEND_BUILD_COMMAND"
   elif [ -f frontend/build.sh ]; then
     say "Building the frontend: frontend/build.sh"
     bash frontend/build.sh
@@ -99,11 +98,12 @@ build_frontend() {
   else
     say "No frontend to build: neither FRONTEND_BUILD_COMMAND nor frontend/ is there."
     # Vercel refuses an output directory that is empty.
-    if [ -z "$(ls -A public)" ]; then : >public/.keep; fi
+    if [ -n "${VERCEL:-}" ] && [ -z "$(ls -A public)" ]; then : >public/.keep; fi
   fi
 }
 
-mkdir -p public
+FRONTEND_BUILD_COMMAND=${FRONTEND_BUILD_COMMAND:-}
+if ! [ -e public ] && ! [ -L public ]; then mkdir public; fi
 build_frontend || {
   code=$?
   say "✗ The frontend's build failed with exit code $code. The migrations stay applied; the next build finds them so." >&2

@@ -2,6 +2,7 @@
 # The one command that passes the tests on a fresh machine: linters, types, and the tests on a real PostgreSQL.
 # Arguments go to pytest, and the linters are then left out:  ./test.sh tests/test_plan.py -k late
 set -euo pipefail
+unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 # A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer. It is tried from

@@ -13,6 +13,7 @@ pure, no I/O but the migrations folder
 edges
     connection_url    a database URL, read with care
     settings          the environment, once
+    manifest          where Vercel takes the packages of the functions from
     embedded          a PostgreSQL for a machine without one
 database
     database          a connection, and the simple query protocol

@@ -13,13 +13,18 @@ def _serve(*arguments: object) -> None:
 
 
 def _run() -> int:
+    if sys.version_info < (3, 11):  # noqa: UP036  for an environment that somebody else has made
+        print(f"Python {sys.version.split()[0]} is too old for this: 3.11 or newer is needed.", file=sys.stderr)
+        return 2
     # From the first moment on, while the imports take theirs.
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda signum, _: sys.exit(128 + signum))
     try:
         from lib.cli import main
-    except ModuleNotFoundError as missing:
-        print(f"{missing.name} is not installed: run ./build.sh, or pip install -r requirements.txt", file=sys.stderr)
+    except ImportError as fault:
+        # Without a name: psycopg is there, and its libpq isn't.
+        what = f"{fault.name} is not installed" if fault.name else "psycopg is installed without its binary"
+        print(f"{what}: see that requirements.txt names flask and psycopg[binary], and run ./build.sh.", file=sys.stderr)
         return 2
     return main(sys.argv[1:], os.environ, _serve)
 

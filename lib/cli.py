@@ -19,6 +19,7 @@ from lib.connection_url import ConnectionTarget
 from lib.database import defer
 from lib.errors import ConfigurationError, IntegrityError, Interrupted, MigratorError, RunInProgressError
 from lib.job import Job, Progress
+from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover
 from lib.report import AppliedNow, Document, Source, failure, validation
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
@@ -185,6 +186,8 @@ def _port(text: str) -> int:
 
 
 def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
+    if arguments.source == "build" and shell.environ.get("VERCEL"):
+        check_manifest(shell.root)
     job = _job(shell, reading=False, source=arguments.source, quiet=arguments.json)
     report = runner.migrate(job)
     if arguments.json:

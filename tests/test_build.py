@@ -241,27 +241,39 @@ def test_requirements_that_no_longer_name_the_packages_are_told(checkout: Path, 
     environ = local_environ(VERCEL="1", CI="1", PATH=str(tools))
     done = subprocess.run(["bash", "build.sh"], cwd=checkout, env=environ, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    assert "psycopg and flask are not installed; does requirements.txt still name them? (ModuleNotFoundError" in done.stderr
+    assert "psycopg 3.2 or newer is not installed; see that requirements.txt names psycopg[binary] and flask" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("pyproject", "copy", "warned"),
-    [
-        ("[tool.ruff]\n", False, True),
-        ("[tool.ruff]\n", True, False),
-        ('[project]\ndependencies = ["psycopg[binary]", "flask"]\n', False, False),
-    ],
-    ids=["settings of tools", "with api/requirements.txt", "with the packages"],
-)
-def test_a_pyproject_that_leaves_the_functions_without_packages_is_warned_of(
-    build: Build, checkout: Path, pyproject: str, copy: bool, warned: bool
+def test_packages_that_the_functions_would_lack_fail_the_build_before_anything_is_applied(
+    build: Build, checkout: Path, db: Database
 ) -> None:
-    (checkout / "pyproject.toml").write_text(pyproject)
-    if copy:
-        shutil.copy2(checkout / "requirements.txt", checkout / "api")
+    (checkout / "pyproject.toml").write_text("[tool.ruff]\n")
     done = build()
+    assert done.returncode == 2
+    assert "✗ Vercel takes the packages of the functions from pyproject.toml, which does not name flask and" in done.stdout
+    assert not db.has("schema_migrations")
+    shutil.copy2(checkout / "requirements.txt", checkout / "api")
+    assert build().returncode == 0
+
+
+def test_a_public_that_leads_nowhere_yet_is_left_to_the_frontend(build: Build, checkout: Path) -> None:
+    (checkout / "public").symlink_to("dist")
+    done = build(FRONTEND_BUILD_COMMAND="mkdir dist; echo page > public/index.html")
+    assert done.returncode == 0, done.stdout
+    assert (checkout / "dist" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("command", ["false\necho more", "false | cat"])
+def test_any_step_of_the_frontends_command_may_fail_the_build(build: Build, command: str) -> None:
+    done = build(FRONTEND_BUILD_COMMAND=command)
+    assert done.returncode == 1
+    assert "✗ The frontend's build failed with exit code 1." in done.stdout
+
+
+def test_a_command_that_is_blank_counts_as_unset(build: Build) -> None:
+    done = build(FRONTEND_BUILD_COMMAND="  ")
     assert done.returncode == 0
-    assert ("Warning: Vercel takes the functions' packages from pyproject.toml" in done.stdout) == warned
+    assert "Building the frontend: frontend/build.sh" in done.stdout
 
 
 @pytest.fixture
