@@ -255,7 +255,7 @@ def test_migrations_in_another_folder_travel_when_the_recipe_names_it(
     project = make_adopter(tmp_path, bundle_repository, {"migrations/0000_init.sql": "-- another tool's\n"})
     assert project.ask() == ["migrations/0000_init.sql"]
     (project.root / "sql").mkdir()
-    project.add(recipe("none").replace("|migrations)", "|sql)"))
+    project.add(recipe("none").replace("migrations)", "sql)").replace("migrations/", "sql/"))
     move = "git mv migrations/000-create-migration-table.sql sql/"
     assert move in PAGE.read_text()
     run(move, project.root)

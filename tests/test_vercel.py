@@ -98,7 +98,7 @@ def deploy(server: ConnectionTarget, tmp_path_factory: pytest.TempPathFactory) -
                 copy_clone(folder / "clone"), version, {"DATABASE_URL": database.url, "MIGRATION_SECRET": SECRET}
             )
             # What lies about in a folder that people work in, and must not travel.
-            for name in (".env", ".env.local", "src/page.tsx", "lib/shared.ts", "data/dump.sql", ".next/cache"):
+            for name in (".env", ".env.local", "src/page.tsx", "lib/shared.ts", "data/dump.sql", "migrations/.pgpass"):
                 project.write(name, f"PASSWORD={SECRET}")
             project.write(".python-version", f"{version}\n")
             built = project.build()
