@@ -34,7 +34,7 @@ FUNCTIONS = ("api/migrate", "api/migration-status")
 STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 # The command line, and what it alone needs, stay at home.
-LOCAL_ROOMS = {"__main__", "cli", "embedded", "local_server", "terminal"}
+LOCAL_ROOMS = {"__main__", "cli", "embedded", "local_server", "manifest", "terminal"}
 PACKAGES = {
     "blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg", "psycopg_binary", "psycopg_binary.libs",
     "typing_extensions.py", "werkzeug",
