@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from conftest import SECRET, Database, new_database  # noqa: E402
-from vercel_cli import DEFAULT_PYTHON, Built, Function, Project, copy_clone  # noqa: E402
+from vercel_cli import DEFAULT_PYTHON, Built, Function, Project, copy_clone, require_machine, require_tools  # noqa: E402
 
 from lib import embedded  # noqa: E402
 
@@ -128,6 +130,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=9, help="cold starts of each function")
     runs = parser.parse_args().runs
+    try:
+        require_machine()
+        require_tools(DEFAULT_PYTHON)
+    except (pytest.skip.Exception, pytest.fail.Exception) as absent:
+        sys.exit(str(absent))
     for title, environ in (("as built", {}), ("with VERCEL_PYTHON_COMPILEALL=1", {"VERCEL_PYTHON_COMPILEALL": "1"})):
         with tempfile.TemporaryDirectory() as name, database() as found:
             folder = Path(name)

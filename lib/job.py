@@ -1,4 +1,4 @@
-"""Who asks for what: the settings, the database, the time allowed, and who hears of it."""
+"""What a surface hands to the runner: settings, a database, the time allowed, and somebody who hears of it."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from lib.migration_files import MigrationFile
 from lib.report import AppliedNow, Source
 from lib.settings import Settings
 
-# How long the end of a run is tried to be recorded over a new connection, in seconds.
+# A connection made with no more patience than this, in seconds, is made past the deadline too: it records a run's end.
 RECORD_PATIENCE = 3.0
 
 
