@@ -167,7 +167,7 @@ def busy(site: Site) -> TestResponse:
 
 
 def out_of_time(site: Site) -> TestResponse:
-    site.bundle.root.joinpath("vercel.json").write_text('{"functions": {"api/*.py": {"maxDuration": 16}}}')
+    site.bundle.root.joinpath("vercel.json").write_text('{"functions": {"api/*.py": {"maxDuration": 6}}}')
     site.bundle.write("002-sleep.sql", "select pg_sleep(30)")
     return site.post()
 
