@@ -60,6 +60,9 @@ fill_venv_with_uv() {
   uv pip install --quiet --python .venv/bin/python -r "$1"
 }
 
+# Older ones lack what takes a signal while a statement runs.
+recent='import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split(".")[:2])) < (3, 2))'
+
 # 1. The runner's dependencies. Vercel has just installed them and put them on the path; but with the preset of a framework
 # that brings its own builder, or an install command of the project's own, it hasn't. Then, and elsewhere, they go into .venv.
 if [ -z "${VERCEL:-}" ]; then
@@ -69,13 +72,12 @@ if [ -z "${VERCEL:-}" ]; then
   python=.venv/bin/python
 else
   python=$(find_python)
-  if ! "$python" -c 'import psycopg, flask' 2>/dev/null; then
+  if ! "$python" -c "import flask; $recent" 2>/dev/null; then
     if uv --version >/dev/null 2>&1; then fill_venv_with_uv requirements.txt; else fill_venv requirements.txt; fi
     python=.venv/bin/python
   fi
 fi
-# Older ones lack what takes a signal while a statement runs.
-if ! "$python" -c 'import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split(".")[:2])) < (3, 2))' 2>/dev/null; then
+if [ "$python" = .venv/bin/python ] && ! "$python" -c "$recent" 2>/dev/null; then
   say "build.sh: psycopg 3.2 or newer is not installed; see that requirements.txt names psycopg[binary] and flask." >&2
   exit 1
 fi

@@ -69,17 +69,17 @@ def _of_project(document: dict[str, Any]) -> set[str] | None:
 
 
 def _of_table(table: dict[str, Any]) -> set[str]:
-    named = ((name, value.get("extras", ()) if isinstance(value, dict) else ()) for name, value in table.items())
-    return _of_requirements(f"{name}[{','.join(extras)}]" for name, extras in named)
+    extras = {name: value.get("extras", ()) if isinstance(value, dict) else () for name, value in table.items()}
+    return set().union(*(_with_extras(name, extras[name]) for name in table))
 
 
 def _of_requirements(requirements: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for requirement in requirements:
-        if match := _REQUIREMENT.match(requirement):
-            name = _normal(match[1])
-            found |= {name, *(f"{name}-{_normal(extra)}" for extra in (match[2] or "").split(","))}
-    return found
+    matches = filter(None, map(_REQUIREMENT.match, requirements))
+    return set().union(*(_with_extras(match[1], (match[2] or "").split(",")) for match in matches))
+
+
+def _with_extras(name: str, extras: Iterable[str]) -> set[str]:
+    return {_normal(name), *(_normal(f"{name}-{extra.strip()}") for extra in extras)}
 
 
 def _lines(path: Path, seen: set[Path]) -> Iterable[str]:
