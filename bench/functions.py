@@ -85,7 +85,7 @@ def build(folder: Path, database: Database, **environ: str) -> Built:
 def measure(name: str, task: Path, built: Built, database: Database) -> Sample:
     variables = {"VERCEL": "1", "VERCEL_ENV": "production", "DATABASE_URL": database.url, "MIGRATION_SECRET": SECRET}
     method, headers = REQUESTS[name]
-    with Function(task, built.python, {**built.config(f"api/{name}")["environment"], **variables}) as function:
+    with Function(task, built.python, built.environ(f"api/{name}", **variables)) as function:
         first, warm = (answer_time(function, method, f"/api/{name}", headers) for _ in range(2))
         return Sample(function.imported, function.boot, first, warm, peak_memory(function.process.pid))
 

@@ -24,6 +24,7 @@ from lib.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"
+VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
@@ -51,6 +52,14 @@ def server() -> ConnectionTarget:
         return embedded.start(cluster, options=_FAST)
     except Exception as error:
         pytest.exit(f"No PostgreSQL to test with: {error}", returncode=3)
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Look again and again until the condition holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"waited in vain: {what}"
+        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,7 @@ class Database:
     def wait_for(self, query_part: str) -> None:
         """Wait until a query of this database that holds these words is under way."""
         running = f"select 1 from pg_stat_activity where query like '%{query_part}%' and pid <> pg_backend_pid()"
-        until = time.monotonic() + 30
-        while not self.query(f"{running} and datname = current_database()"):
-            assert time.monotonic() < until, f"no query with {query_part}"
-            time.sleep(0.05)
+        wait_until(lambda: self.query(f"{running} and datname = current_database()"), f"a query with {query_part}", 30)
 
     def has(self, table: str) -> bool:
         return self.query(f"select to_regclass('{table}') is not null")[0][0]

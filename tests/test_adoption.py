@@ -95,8 +95,7 @@ class Adopter:
         run(commit_it, self.root)
 
     def write(self, name: str, text: str) -> None:
-        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.root / name).write_text(text)
+        Project(self.root).write(name, text)
 
     def push(self, to: Path, db: Database, **variables: str) -> Built:
         """Build what git has, in a clone, as Vercel does after a push."""
@@ -131,7 +130,7 @@ def strangers_among(names: Iterable[str]) -> set[str]:
 
 def status_of(built: Built, db: Database, to: Path, **variables: str) -> Any:
     """What the built status function answers under Vercel's own runtime."""
-    environ = {**built.config("api/migration-status")["environment"], "DATABASE_URL": db.url, "VERCEL": "1", **variables}
+    environ = built.environ("api/migration-status", DATABASE_URL=db.url, VERCEL="1", **variables)
     with Function(built.unpack("api/migration-status", to), built.python, environ) as function:
         return function.get("/api/migration-status").document
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import COMMIT, ROOT, SECRET, Database, new_database
+from conftest import COMMIT, ROOT, SECRET, VERSIONS, Database, new_database, wait_until
 from vercel_cli import (
     DEFAULT_PYTHON,
     OTHER_PYTHONS,
@@ -23,7 +23,6 @@ from vercel_cli import (
     find_python,
     invoke,
     require_machine,
-    wait_until,
 )
 
 from lib.connection_url import ConnectionTarget
@@ -32,7 +31,6 @@ require_machine()
 
 FUNCTIONS = ("api/migrate", "api/migration-status")
 STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
-VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 # The command line, and what it alone needs, stay at home.
 LOCAL_ROOMS = {"__main__", "cli", "embedded", "local_server", "manifest", "terminal"}
 PACKAGES = {
@@ -60,15 +58,14 @@ class Deployment:
     tasks: Path
 
     def environ(self, function: str, **variables: str) -> dict[str, str]:
-        return {
-            **self.built.config(function)["environment"],
+        ours = {
             "VERCEL": "1",
             "VERCEL_ENV": "production",
             "VERCEL_GIT_COMMIT_SHA": COMMIT,
             "DATABASE_URL": self.db.url,
             "MIGRATION_SECRET": SECRET,
-            **variables,
         }
+        return self.built.environ(function, **{**ours, **variables})
 
     def start(self, function: str, **variables: str) -> Function:
         """A cold instance."""

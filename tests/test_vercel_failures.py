@@ -9,13 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Database
-from vercel_cli import Function, Project, copy_clone, require_machine, wait_until
+from conftest import VERSIONS, Database, wait_until
+from vercel_cli import Function, Project, copy_clone, require_machine
 
 require_machine()
 
 STATUS = "/api/migration-status"
-VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -87,7 +86,7 @@ class TestFailure:
         assert built.exit_code == 0, built.log
         assert built.is_deployable
         assert [run["environment"] for run in db.runs()] == ["preview"]
-        environ = {**built.config("api/migration-status")["environment"], "VERCEL_ENV": "preview", "DATABASE_URL": db.url}
+        environ = built.environ("api/migration-status", VERCEL_ENV="preview", DATABASE_URL=db.url)
         with Function(built.unpack("api/migration-status", tmp_path / "task"), built.python, environ) as function:
             document = function.get(STATUS).document
         assert (document["environment"], document["state"]) == ("preview", "up-to-date")
@@ -96,10 +95,14 @@ class TestFailure:
 def is_over(process: "subprocess.Popen[str]") -> bool:
     """Whether nothing of the build's process group is left: zombies that nobody has waited for don't count."""
     process.poll()
-    stats = [path.read_text(errors="replace") for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-    # After the name, which may hold anything but ends in the last parenthesis: the state, the parent, the group.
-    fields = [stat.rpartition(")")[2].split()[:3] for stat in stats]
-    return not any(group == str(process.pid) and state != "Z" for state, _, group in fields)
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        # It may end while it is looked at.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            # After the name, which may hold anything but ends in the last parenthesis: the state, the parent, the group.
+            state, _, group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
+            if group == str(process.pid) and state != "Z":
+                return False
+    return True
 
 
 class TestInterruption:

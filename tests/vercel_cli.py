@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,8 @@ DEFAULT_PYTHON = (ROOT / ".python-version").read_text().strip()
 OTHER_PYTHONS = ("3.13", "3.14")
 PINS = ROOT / "tests" / "vercel"
 TOOLS = ROOT / ".local" / "vercel"
+# What every function finds in its environment.
+PLATFORM = {"PATH": "/usr/bin:/bin", "HOME": "/tmp"}
 BUILD_TIMEOUT = 240
 START_TIMEOUT = 30
 
@@ -168,6 +170,10 @@ class Built:
     def config(self, function: str) -> dict[str, Any]:
         return json.loads((self.output / "functions" / f"{function}.func" / ".vc-config.json").read_text())
 
+    def environ(self, function: str, **variables: str) -> dict[str, str]:
+        """What a process of the function has: what the builder set, and the project's variables."""
+        return {**self.config(function)["environment"], **variables}
+
     def files(self, function: str) -> dict[str, Path]:
         """What travels to the platform: the name in the function, and the file that it is."""
         folder = self.output / "functions" / f"{function}.func"
@@ -283,7 +289,6 @@ class Function:
     """
 
     def __init__(self, folder: Path, python: Path, environ: Mapping[str, str]) -> None:
-        self.folder = folder
         self.messages: list[dict[str, Any]] = []
         self.output = ""
         self._sockets = Path(tempfile.mkdtemp(prefix="vc-"))
@@ -294,7 +299,7 @@ class Function:
         self.process = subprocess.Popen(
             [str(python), "-c", "import vc__handler__python"],
             cwd=folder,
-            env={**environ, "VERCEL_IPC_PATH": str(self._sockets / "ipc"), "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+            env={**environ, **PLATFORM, "VERCEL_IPC_PATH": str(self._sockets / "ipc")},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -373,7 +378,7 @@ def invoke(folder: Path, python: Path, environ: Mapping[str, str], events: Seque
     done = subprocess.run(
         [str(python), "-c", code],
         cwd=folder,
-        env={**environ, "PATH": "/usr/bin:/bin", "HOME": "/tmp"},
+        env={**environ, **PLATFORM},
         input=json.dumps(list(events)),
         capture_output=True,
         text=True,
@@ -382,11 +387,3 @@ def invoke(folder: Path, python: Path, environ: Mapping[str, str], events: Seque
     assert done.returncode == 0, done.stderr
     answers, modules = json.loads(done.stdout.splitlines()[-1])
     return Invoked(answers, set(modules))
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Look again and again until the condition holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"waited in vain: {what}"
-        time.sleep(0.05)
