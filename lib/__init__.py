@@ -17,6 +17,7 @@ edges
     embedded          a PostgreSQL for a machine without one
 database
     database          a connection, and the simple query protocol
+    login             how a connection comes about, or why not
     ledger            all SQL of the runner's own
     lock              one run at a time
 the way through

@@ -1,10 +1,9 @@
-"""A connection to PostgreSQL: made with patience, used through the simple query protocol alone.
+"""A connection to PostgreSQL, used through the simple query protocol alone.
 
 The simple protocol is what survives a transaction pooler, and several statements travel in one message, so that a whole
 migration costs one round trip. A statement with parameters would keep a snapshot (see `lib.lock`).
 """
 
-import re
 import select
 import threading
 import time
@@ -17,7 +16,6 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg import pq, sql
 
-from lib.connection_url import ConnectionTarget
 from lib.errors import DatabaseUnavailableError, OutOfTimeError
 
 T = TypeVar("T")
@@ -28,39 +26,6 @@ Rows = list[Row]
 CANCEL_PATIENCE = 5.0
 # COPY data is handed to libpq in pieces of so many characters.
 _COPY_CHUNK = 1 << 18
-
-# libpq says in words alone why a connection failed: what is recognised, what it means, whether trying again is useless.
-_REASONS = (
-    ("password authentication failed", "the user or the password was refused", True),
-    ("no password supplied", "the server asks for a password, and none is given", True),
-    ("sasl authentication failed", "the user or the password was refused", True),
-    ("tenant or user not found", "the user or the project is unknown there", True),
-    ("no such user", "the user is unknown there", True),
-    ("no such database", "there is no such database", True),
-    ("no pg_hba.conf entry", "the server's pg_hba.conf does not admit this client", True),
-    ("is not permitted to log in", "the role is not permitted to log in", True),
-    ("could not translate host name", "the host name is unknown", True),
-    ("name or service not known", "the host name is unknown", True),
-    ("nodename nor servname", "the host name is unknown", True),
-    ("failed to resolve host", "the host name is unknown", True),
-    ("server does not support ssl", "the server has no TLS, which sslmode demands", True),
-    ("root certificate file", "the file of root certificates that sslrootcert names is missing", True),
-    ("certificate verify failed", "the server's certificate could not be verified", True),
-    ("not currently accepting connections", "the database accepts no connections", True),
-    ("unsupported startup parameter", "a pooler there refuses a parameter of the URL", True),
-    ("invalid sslmode", "the URL's sslmode is none that PostgreSQL's client knows", True),
-    ("invalid channel_binding", "the URL's channel_binding is none that PostgreSQL's client knows", True),
-    ("invalid target_session_attrs", "the URL's target_session_attrs is none that PostgreSQL's client knows", True),
-    ("too many connections", "the role or the database has no connection left", False),
-    ("network is unreachable", "the network is unreachable", False),
-    ("too many clients", "the server has no connection left", False),
-    ("remaining connection slots", "the server has no connection left", False),
-    ("starting up", "the server is starting up", False),
-    ("shutting down", "the server is shutting down", False),
-    ("connection refused", "nothing listens there", False),
-    ("timeout", "no answer in time", False),
-    ("timed out", "no answer in time", False),
-)
 
 
 @dataclass(frozen=True)
@@ -273,82 +238,6 @@ class Connection:
                 return self._finish()
             if time.monotonic() >= until:
                 return self.raw.close()
-
-
-def connect(
-    target: ConnectionTarget,
-    *,
-    application_name: str,
-    patience: float,
-    on_notice: Callable[[str, str], None] | None = None,
-    on_retry: Callable[[str], None] | None = None,
-) -> Connection:
-    """Connect, trying again for `patience` seconds while the failure may pass, as when a database wakes up.
-
-    Raises DatabaseUnavailableError, which names the variable and the place but no user and no password.
-    """
-    until = time.monotonic() + patience
-    pause = 0.1
-    while True:
-        try:
-            raw = _connect_once(target, application_name, until - time.monotonic())
-            break
-        except psycopg.Error as error:
-            unavailable = _unavailable(target, error, patience)
-        if unavailable.final or time.monotonic() + pause >= until:
-            raise unavailable
-        if on_retry:
-            on_retry(unavailable.public)
-        time.sleep(pause)
-        pause = min(pause * 2, 2.0)
-    connection = Connection(raw)
-    connection.on_notice = on_notice
-    return connection
-
-
-def _connect_once(target: ConnectionTarget, application_name: str, patience: float) -> psycopg.Connection[tuple[Any, ...]]:
-    defaults = {
-        "sslmode": _default_sslmode(target),
-        "gssencmode": "disable",
-        "keepalives_idle": "15",
-        "keepalives_interval": "5",
-        "keepalives_count": "3",
-        "tcp_user_timeout": "30000",
-    }
-    parameters = {
-        **defaults,
-        **target.parameters,
-        "application_name": application_name,
-        "client_encoding": "utf8",
-        "connect_timeout": str(max(2, min(10, int(patience)))),
-    }
-    return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
-
-
-def _default_sslmode(target: ConnectionTarget) -> str:
-    """TLS for every host that isn't local; libpq's own default is what PGSSLMODE says, if it says anything."""
-    chosen = next((option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"sslmode"), None)
-    if chosen and chosen != b"prefer":
-        return chosen.decode()
-    return "prefer" if target.is_local else "require"
-
-
-def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float) -> DatabaseUnavailableError:
-    text = str(error).lower()
-    reason, final = next(
-        ((reason, final) for pattern, reason, final in _REASONS if pattern in text),
-        ("the connection failed for a reason that is not known to pass or to stay", False),
-    )
-    if re.search(r'database ".*" does not exist', text):
-        reason, final = "there is no such database", True
-    elif re.search(r'role ".*" does not exist', text):
-        reason, final = "the user or the password was refused", True
-    tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
-    return DatabaseUnavailableError(
-        f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}",
-        final=final,
-        public=f"The database can't be reached: {reason}.",
-    )
 
 
 def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:

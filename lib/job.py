@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lib import database
+from lib import login
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection
 from lib.errors import RunInProgressError
@@ -46,7 +46,7 @@ class Job:
         patience = self.connect_patience if patience is None else patience
         if self.deadline is not None and patience > RECORD_PATIENCE:
             patience = max(0.0, min(patience, self.deadline - time.monotonic()))
-        connection = database.connect(
+        connection = login.connect(
             self.target,
             application_name=f"migrations {self.source} {commit[:12] if commit else 'local'}",
             patience=patience,

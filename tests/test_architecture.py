@@ -86,8 +86,8 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 
 # What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
 STATUS_ROOMS = {
-    "connection_url", "database", "duration", "errors", "job", "ledger", "migration_files", "plan", "report", "service",
-    "settings", "status", "status_endpoint",
+    "connection_url", "database", "duration", "errors", "job", "ledger", "login", "migration_files", "plan", "report",
+    "service", "settings", "status", "status_endpoint",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
     "admin_endpoint", "execution", "lock", "planned_run", "runner", "script", "sql_lexer",
