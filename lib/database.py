@@ -23,7 +23,11 @@ Row = tuple[str | None, ...]
 Rows = list[Row]
 
 # How long a cancelled statement is waited for before the connection is dropped, in seconds.
-CANCEL_PATIENCE = 5.0
+CANCEL_PATIENCE = 3.0
+# How long a wait for the server lasts before anybody looks up, in seconds.
+SLICE = 0.25
+# With these a server lets go of a client whose machine has vanished within 20 seconds, in place of two hours.
+KEEPALIVES = "set local tcp_keepalives_idle = 5; set local tcp_keepalives_interval = 5; set local tcp_keepalives_count = 3;"
 # COPY data is handed to libpq in pieces of so many characters.
 _COPY_CHUNK = 1 << 18
 
@@ -52,13 +56,19 @@ class ScriptError(Exception):
 class Connection:
     """One connection in autocommit, and the deadline (monotonic seconds) that whatever runs on it must keep.
 
-    `undo` is SQL that follows every rollback in the same message: what it undoes never gets back into a pool.
+    `end_by`, later than the deadline, is the last moment for what has to be done after it. `undo` is SQL that follows
+    every rollback in the same message: what it undoes never gets back into a pool. `while_waiting` is called every `slice`
+    seconds at the latest while an answer is waited for.
     """
 
     def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.raw = raw
         self.deadline: float | None = None
+        self.end_by: float | None = None
         self.undo = ""
+        self.slice = SLICE
+        self.while_waiting: Callable[[], None] | None = None
+        self.settled_by_refusal: bool | None = None
         self.on_notice: Callable[[str, str], None] | None = None
         self.notices: deque[tuple[str, str]] = deque()
         raw.add_notice_handler(self._hear)
@@ -100,11 +110,30 @@ class Connection:
     @contextmanager
     def granted(self, seconds: float) -> Iterator[None]:
         """Give what has to be done at the end so long from now, whatever the deadline, which holds again afterwards."""
-        kept, self.deadline = self.deadline, time.monotonic() + seconds
+        kept = self.deadline, self.while_waiting
+        self.deadline, self.while_waiting = self._moment_in(seconds), None
         try:
             yield
         finally:
+            self.deadline, self.while_waiting = kept
+
+    @contextmanager
+    def at_most(self, seconds: float, otherwise: str) -> Iterator[None]:
+        """Hold to so many seconds what a server that is well answers soon; DatabaseUnavailableError says `otherwise`."""
+        kept, limit = self.deadline, time.monotonic() + seconds
+        self.deadline = limit if kept is None else min(kept, limit)
+        try:
+            yield
+        except OutOfTimeError:
+            if kept is not None and kept <= limit:
+                raise
+            raise DatabaseUnavailableError(otherwise) from None
+        finally:
             self.deadline = kept
+
+    def _moment_in(self, seconds: float) -> float:
+        moment = time.monotonic() + seconds
+        return moment if self.end_by is None else min(moment, self.end_by)
 
     def query(self, message: str | sql.Composed) -> list[Rows]:
         """Send one message and return the rows of each of its statements that returns rows. Raises as `run` does."""
@@ -184,10 +213,12 @@ class Connection:
     def _wait(self, *, writing: bool = False) -> None:
         """Wait for the server, in slices, so that a signal or the deadline is noticed."""
         self._check_deadline()
-        _wait(self.raw.pgconn, 0.25, writing=writing)
+        _wait(self.raw.pgconn, self.slice, writing=writing)
         if not writing:
             _in_libpq(self.raw.pgconn.consume_input)
         self._tell()
+        if self.while_waiting and not writing:
+            self.while_waiting()
 
     def _tell(self) -> None:
         """Pass the server's notices on: not in libpq's callback, where what they raise would be swallowed."""
@@ -201,21 +232,29 @@ class Connection:
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
-            raise OutOfTimeError("The time allowed ran out; the migration under way was rolled back.")
+            raise OutOfTimeError("The time allowed ran out.")
 
-    def _finish(self) -> None:
-        """Read what is left of the message after an error, so that the connection can be used again."""
+    def _finish(self) -> bool:
+        """Read what is left of the message, so that the connection can be used again; tells of a refusal in it."""
+        refused = False
         with self.granted(CANCEL_PATIENCE):
             while (result := self._next_result()) is not None:
                 if result.status == pq.ExecStatus.COPY_IN:
                     self.raw.pgconn.put_copy_end(b"the migration was stopped")
                 elif result.status == pq.ExecStatus.COPY_OUT:
                     self._drain()
+                refused = refused or result.status == pq.ExecStatus.FATAL_ERROR
         if self.raw.pgconn.status == pq.ConnStatus.BAD:
             self.raw.close()
+        return refused
 
     def settle(self) -> None:
-        """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails."""
+        """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails.
+
+        `settled_by_refusal` then says of a message that was cancelled whether the server refused a statement of it
+        (True) or had carried all of it out (False); None where that can't be known.
+        """
+        self.settled_by_refusal = None
         try:
             if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._cancel()
@@ -227,17 +266,20 @@ class Connection:
 
     def _cancel(self) -> None:
         """Ask the server to stop, and give the connection up if it doesn't answer in time."""
-        until = time.monotonic() + CANCEL_PATIENCE
+        until = self._moment_in(CANCEL_PATIENCE)
         pgconn = self.raw.pgconn
         while True:
             # A request that overtakes its statement is lost: ask again and again.
-            self.raw.cancel_safe(timeout=CANCEL_PATIENCE)
-            _wait(pgconn, 0.25)
+            self.raw.cancel_safe(timeout=max(0.1, until - time.monotonic()))
+            _wait(pgconn, SLICE)
             pgconn.consume_input()
             if not pgconn.is_busy():
-                return self._finish()
+                break
             if time.monotonic() >= until:
-                return self.raw.close()
+                self.raw.close()
+                return
+        refused = self._finish()
+        self.settled_by_refusal = None if self.raw.closed else refused
 
 
 def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:

@@ -6,6 +6,7 @@ keeps its server connection in every pooler, and the lock is gone the moment the
 - The lock is polled, never waited for: a session that waits for an advisory lock holds a snapshot, for which
   CREATE INDEX CONCURRENTLY waits in turn (PostgreSQL manual, "Building Indexes Concurrently").
 - The key stands in the text of the query: with a parameter the extended protocol would keep a portal's snapshot open.
+- The heartbeat is a SET, for which the server takes no snapshot either.
 - A holder that is frozen or has vanished is let go by `idle_in_transaction_session_timeout`; a living one beats faster.
 """
 
@@ -13,18 +14,24 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from lib.database import Connection, ScriptError
-from lib.errors import DatabaseUnavailableError, MigratorError, RunInProgressError
+from lib.database import KEEPALIVES, Connection, ScriptError
+from lib.errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, RunInProgressError
 
 # Any constant does, as long as every runner has the same one.
 KEY = int.from_bytes(b"vercmig")
 HEARTBEAT = 15.0
 IDLE_LIMIT = 60
+# How long a poll for the lock may go without an answer, in seconds, where another run isn't waited for even longer.
+ANSWER_PATIENCE = 30.0
+# How long the lock's own end may take, in seconds; the server ends it anyway when the connection is gone.
+RELEASE_PATIENCE = 1.0
 
-_BEGIN = f"begin isolation level read committed read only; set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
+_BEAT = f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
+_BEGIN = f"begin isolation level read committed read only; {KEEPALIVES} {_BEAT}"
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
@@ -41,7 +48,7 @@ class RunLock:
 
     `connect` opens the connection that holds it; `patience` is how long another run is waited for, in seconds, and
     RunInProgressError follows. `on_wait` hears of the holder now and then. `backend` is the pid of the server process that
-    holds it.
+    holds it; `is_silent` tells that a heartbeat went without an answer.
     """
 
     def __init__(
@@ -55,9 +62,11 @@ class RunLock:
         self._patience = patience
         self._on_wait = on_wait
         self.backend: str | None = None
+        self.is_silent = False
         self._lost = threading.Event()
         self._released = threading.Event()
         self._heart: threading.Thread | None = None
+        self._beaten_at = 0.0
         # The heart and `check` use the same connection.
         self._turn = threading.Lock()
 
@@ -65,7 +74,7 @@ class RunLock:
         self._connection = self._connect()
         try:
             self._acquire()
-            self._heart = threading.Thread(target=self._beat, name="run lock", daemon=True)
+            self._heart = threading.Thread(target=self._keep_beating, name="run lock", daemon=True)
             self._heart.start()
         except BaseException:
             self._connection.raw.close()
@@ -76,26 +85,34 @@ class RunLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._released.set()
-        if self._heart:
-            self._heart.join(timeout=5)
-        if self._heart is None or not self._heart.is_alive():
-            self._connection.settle()
+        if not self._lost.is_set() and not isinstance(error, (DatabaseUnavailableError, OutOfTimeError)):
+            self._release()
         self._connection.raw.close()
+
+    def _release(self) -> None:
+        """Roll back, which spares a pooler the loss of its server connection, if that is done at once."""
+        if self._turn.acquire(timeout=RELEASE_PATIENCE):
+            with suppress(MigratorError, ScriptError), self._connection.granted(RELEASE_PATIENCE):
+                self._connection.query("rollback")
+            self._turn.release()
 
     def check(self) -> None:
         """Raise DatabaseUnavailableError if the lock's connection is gone: another run may have begun."""
         with self._turn:
+            # After a freeze of this process the heart may not have come to beat yet.
+            if time.monotonic() - self._beaten_at > 2 * HEARTBEAT:
+                self._beat()
             alive = not self._lost.is_set() and self._connection.is_alive()
         if not alive:
             raise DatabaseUnavailableError(
-                "The connection that holds the run lock was lost, so the run stopped before its next migration. "
+                "The connection that holds the run lock was lost, so the run stopped before its next step. "
                 "Run it again: what is still pending is applied."
             )
 
     def _acquire(self) -> None:
         until = time.monotonic() + self._patience
         next_word = time.monotonic()
-        while not self._try():
+        while not self._try(max(ANSWER_PATIENCE, until - time.monotonic())):
             now = time.monotonic()
             if now >= until:
                 raise self._in_progress()
@@ -104,11 +121,13 @@ class RunLock:
                 next_word = now + 15
             time.sleep(min(random.uniform(0.1, 0.5), until - now))
 
-    def _try(self) -> bool:
+    def _try(self, seconds: float) -> bool:
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
-        rows = self._connection.query(_BEGIN + timeout + _TRY)
+        with self._connection.at_most(seconds, "The database stopped answering while the run lock was asked for."):
+            rows = self._connection.query(_BEGIN + timeout + _TRY)
         held, self.backend = rows[0][0]
         if held == "t":
+            self._beaten_at = time.monotonic()
             return True
         self._connection.query("rollback")
         return False
@@ -117,12 +136,18 @@ class RunLock:
         rows = self._connection.query(_HOLDER)[0]
         return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
 
+    def _keep_beating(self) -> None:
+        while not self._lost.is_set() and not self._released.wait(HEARTBEAT):
+            with self._turn:
+                if not self._released.is_set():
+                    self._beat()
+
     def _beat(self) -> None:
-        """Keep the transaction from idling out. A missed beat means that the server has let the lock go."""
-        while not self._released.wait(HEARTBEAT):
-            try:
-                with self._turn, self._connection.granted(HEARTBEAT):
-                    self._connection.query("select 1")
-            except (ScriptError, MigratorError):
-                self._lost.set()
-                return
+        """Keep the transaction from idling out. A missed beat means that the server has let the lock go, or will."""
+        try:
+            with self._connection.granted(HEARTBEAT):
+                self._connection.query(_BEAT)
+            self._beaten_at = time.monotonic()
+        except (ScriptError, MigratorError) as error:
+            self.is_silent = isinstance(error, OutOfTimeError)
+            self._lost.set()
