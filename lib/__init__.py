@@ -5,6 +5,7 @@ pure, no I/O but the migrations folder
     duration          500ms, 2s, 10min
     migration_files   names, headers and checksums of the files; the folder they lie in
     sql_lexer         a script cut into statements, as psql cuts it
+    subject           what a statement with CONCURRENTLY works on
     script            how a file runs: its mode, its statements, what is refused
     plan              files and ledger to what is to be done
     report            what there is to tell, and the JSON documents
@@ -20,9 +21,14 @@ database
     login             how a connection comes about, or why not
     ledger            all SQL of the runner's own
     lock              one run at a time
+    catalog           what the server knows of an index, a partition, a statement under way
+    observer          what a statement waits for, seen from a second session
 the way through
     job               who asks for what, and who hears of it
     status            the bundle and its database side by side
+    session           where files run: how long it waits for a table, how its failures are told
+    recovery          where to go on with a file that was left half-way
+    statements        a file outside a transaction, each statement on record before it starts
     execution         one file, once, and its ledger row
     runner            plan under the lock, each file once, the outcome as a value
 surfaces, which never import each other

@@ -21,10 +21,10 @@ from lib.errors import ConfigurationError, IntegrityError, Interrupted, Migrator
 from lib.job import Job, Progress
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover
-from lib.report import AppliedNow, Document, Source, failure, validation
+from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
-from lib.terminal import Style, plan_text, run_text, status_text
+from lib.terminal import Style, plan_text, progress_bar, run_text, status_text
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
 DEFAULT_PORT = 3000
@@ -306,6 +306,7 @@ class _Log(Progress):
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
         self.style = Style.of(shell.out, shell.environ)
+        self._bar_is_open = False
 
     def retrying_connection(self, reason: str) -> None:
         self.shell.tell(f"{reason} Trying again.")
@@ -317,16 +318,40 @@ class _Log(Progress):
     def warning(self, text: str) -> None:
         self.shell.tell(f"Warning: {text}")
 
+    def recovering(self, text: str) -> None:
+        self.shell.tell(text)
+
     def waiting(self, holder: RunInProgressError) -> None:
         who = f" ({holder.holder})" if holder.holder else ""
         since = f", since {holder.since}" if holder.since else ""
         self.shell.tell(f"Waiting for another migration run{who}{since}.")
 
     def applied(self, migration: AppliedNow) -> None:
+        self._end_bar()
         self.shell.say(f"{self.style.tick} {migration.version}  {migration.execution_time_ms} ms")
 
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
+        self._end_bar()
         self.shell.tell(f"{file.path}: {reason}. It was rolled back; trying again in {pause:.1f} s.")
+
+    def still_running(self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float) -> None:
+        held_up = f", held up by {named(blockers)}" if blockers else ""
+        self._end_bar()
+        self.shell.tell(f"{file.path}: still running after {seconds:.0f} s{held_up}.")
+
+    def building(self, file: MigrationFile, index: IndexProgress, seconds: float) -> None:
+        if self.shell.err.isatty():
+            self.shell.err.write(f"\r{progress_bar(index, self.style)} {file.version}: {index.phase}\x1b[K")
+            self.shell.err.flush()
+            self._bar_is_open = True
+        else:
+            share = f" {index.percent}%" if index.total else ""
+            self.shell.tell(f"{file.path}: {index.phase}{share}, {seconds:.0f} s.")
+
+    def _end_bar(self) -> None:
+        if self._bar_is_open:
+            self._bar_is_open = False
+            self.shell.tell("")
 
     def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
         if file is not None:

@@ -148,13 +148,23 @@ class MigrationFailedError(MigratorError):
 
 
 class DatabaseUnavailableError(MigratorError):
-    """No connection could be made, or it was lost. `final` when trying again would not help; `public` for HTTP."""
+    """No connection could be made, or it was lost. `public` is the text for HTTP.
+
+    `final` when trying again would not help, `silent` when there was no answer at all.
+    """
 
     def __init__(
-        self, message: str, *, final: bool = False, public: str | None = None, sqlstate: str | None = None
+        self,
+        message: str,
+        *,
+        final: bool = False,
+        silent: bool = False,
+        public: str | None = None,
+        sqlstate: str | None = None,
     ) -> None:
         super().__init__(message)
         self.final = final
+        self.silent = silent
         self.sqlstate = sqlstate
         self._public = public
 

@@ -9,7 +9,7 @@ from lib.connection_url import ConnectionTarget
 from lib.database import Connection
 from lib.errors import RunInProgressError
 from lib.migration_files import MigrationFile
-from lib.report import AppliedNow, Source
+from lib.report import AppliedNow, Blocker, IndexProgress, Source
 from lib.settings import Settings
 
 # A connection made with no more patience than this, in seconds, is made past the deadline too: it records a run's end.
@@ -23,15 +23,21 @@ class Progress:
     def connected(self, target: ConnectionTarget) -> None: ...
     def warning(self, text: str) -> None: ...
     def waiting(self, holder: RunInProgressError) -> None: ...
+    def recovering(self, text: str) -> None: ...
     def started(self, file: MigrationFile) -> None: ...
     def applied(self, migration: AppliedNow) -> None: ...
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None: ...
+    def still_running(self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float) -> None: ...
+    def building(self, file: MigrationFile, index: IndexProgress, seconds: float) -> None: ...
     def notice(self, file: MigrationFile | None, severity: str, message: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Job:
-    """Who asks for what. `deadline` is in monotonic seconds, `run_wait` and `connect_patience` in seconds."""
+    """Who asks for what. `deadline` is in monotonic seconds, `run_wait` and `connect_patience` in seconds.
+
+    `ending` is how many seconds there are after the deadline to cancel, to roll back and to record; None is no limit.
+    """
 
     settings: Settings
     target: ConnectionTarget
@@ -39,19 +45,32 @@ class Job:
     run_wait: float = 0.0
     connect_patience: float = 30.0
     deadline: float | None = None
+    ending: float | None = None
     progress: Progress = field(default_factory=Progress)
 
-    def connect(self, *, patience: float | None = None, on_notice: Callable[[str, str], None] | None = None) -> Connection:
+    @property
+    def application_name(self) -> str:
+        """What pg_stat_activity says of a run's sessions: who they are, and of which commit."""
         commit = self.settings.deployment.commit
-        patience = self.connect_patience if patience is None else patience
-        if self.deadline is not None and patience > RECORD_PATIENCE:
-            patience = max(0.0, min(patience, self.deadline - time.monotonic()))
+        return f"migrations {self.source} {commit[:12] if commit else 'local'}"
+
+    def connect(self, *, patience: float | None = None, on_notice: Callable[[str, str], None] | None = None) -> Connection:
+        """Connect, within the deadline. `patience` stands in for that of the job, in seconds."""
         connection = login.connect(
             self.target,
-            application_name=f"migrations {self.source} {commit[:12] if commit else 'local'}",
-            patience=patience,
+            application_name=self.application_name,
+            patience=self._patience(self.connect_patience if patience is None else patience),
             on_notice=on_notice,
-            on_retry=self.progress.retrying_connection,
+            on_retry=self.progress.retrying_connection if patience is None else None,
         )
         connection.deadline = self.deadline
+        if self.deadline is not None and self.ending is not None:
+            connection.end_by = self.deadline + self.ending
         return connection
+
+    def _patience(self, seconds: float) -> float:
+        if self.deadline is None:
+            return seconds
+        # A connection made with little patience may be the one that records the end.
+        extra = 0.0 if seconds > RECORD_PATIENCE else RECORD_PATIENCE if self.ending is None else self.ending
+        return max(0.0, min(seconds, self.deadline + extra - time.monotonic()))

@@ -1,12 +1,12 @@
-"""The ledger and the journal of runs: every statement of the runner's own SQL, each with a name.
+"""The ledger and the journal of runs: every statement that reads or writes them, each with a name.
 
 `schema_migrations` has a row for each applied file, `schema_migration_runs` one for each run that had something to apply.
 Both are named with their schema, and looked up in the catalog before they are read, so that nothing is created, and no
 right is needed, by a mere look.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
 
@@ -15,16 +15,20 @@ from psycopg import sql
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection, Row, Rows, ScriptError
 from lib.errors import LedgerError
-from lib.plan import AppliedMigration
+from lib.plan import AppliedMigration, Checkpoint, Interruption
 from lib.report import Outcome, Run, Source
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
+# What a run's `error` ends with while a file outside a transaction is under way: the digest of what of it has run.
+_MARK = "Statements before it: "
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _READ_SERVER = """
 select current_database(), current_setting('server_version'),
        (select system_identifier from pg_catalog.pg_control_system())::text,
-       (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid()
+       (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid(),
+       pg_catalog.version() ~* 'linux'
+       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000
 """
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _READ_CATALOG = """
@@ -41,9 +45,10 @@ select version, name, extract(epoch from applied_at)::float8, execution_time_ms,
 """
 _READ_RUNS = """
 select id, outcome, source, extract(epoch from started_at)::float8, extract(epoch from finished_at)::float8, git_commit,
-       environment, database_fingerprint
+       environment, database_fingerprint, in_progress_version, in_progress_statement, failed_version, sqlstate,
+       pg_catalog.substring(error, {mark})
   from public.schema_migration_runs
- where id = (select max(id) from public.schema_migration_runs) or outcome = 'running'
+ where id = (select max(id) from public.schema_migration_runs) or outcome = 'running' or in_progress_version is not null
     or id = (select max(id) from public.schema_migration_runs r
               where r.environment = 'production' and r.database_fingerprint = {fingerprint})
  order by id
@@ -86,7 +91,7 @@ create table public.schema_migration_runs (
 _INTERRUPT_STALE_RUNS = """
 update public.schema_migration_runs
    set outcome = 'interrupted', finished_at = pg_catalog.clock_timestamp(),
-       error = 'The runner is gone; the next run found this one unfinished.'
+       error = pg_catalog.concat_ws(E'\n', 'The runner is gone; the next run found this one unfinished.', error)
  where outcome = 'running'
 """
 _START_RUN = """
@@ -99,19 +104,24 @@ returning id
 _FINISH_RUN = """
 update public.schema_migration_runs
    set outcome = {outcome}, finished_at = pg_catalog.clock_timestamp(),
-       failed_version = {version}, error = {error}, sqlstate = {sqlstate}
+       failed_version = case when {version}::text = any(applied) then null else {version}::text end,
+       error = {error}, sqlstate = {sqlstate},
+       in_progress_statement = coalesce({statement}::integer, in_progress_statement)
  where id = {run}
 """
 _NOTE_PROGRESS = """
 update public.schema_migration_runs
-   set in_progress_version = {version}, in_progress_statement = {statement} where id = {run}
+   set in_progress_version = {version}, in_progress_statement = {statement}, error = {note} where id = {run}
 """
+_NOTE_OBSTACLE = "update public.schema_migration_runs set error = {note} where id = {run} and in_progress_version is null"
 _RECORD = """
 insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
 values ({version}, {name}, pg_catalog.clock_timestamp() at time zone 'utc', {elapsed}, {checksum});
 update public.schema_migration_runs
-   set applied = applied || {version}::text, in_progress_version = null, in_progress_statement = null
- where id = {run};
+   set applied = case when id = {run} then applied || {version}::text else applied end,
+       error = case when id = {run} then null else error end,
+       in_progress_version = null, in_progress_statement = null
+ where id = {run} or in_progress_version = {version};
 select execution_time_ms from public.schema_migrations where version = {version};
 """
 _ELAPSED_IN_TRANSACTION = "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
@@ -127,7 +137,11 @@ select pg_catalog.pg_advisory_unlock_all();
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid."""
+    """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid.
+
+    `notices_departure` tells whether the server can be asked to look for its client while it works
+    (`client_connection_check_interval`). `interruptions` has the files that a run left half-way, by version.
+    """
 
     database: str
     server_version: str
@@ -138,6 +152,8 @@ class Survey:
     last_run: Run | None
     unfinished_runs: tuple[Run, ...]
     claimed_by_production: bool
+    notices_departure: bool = False
+    interruptions: Mapping[str, Interruption] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -158,7 +174,8 @@ def survey(connection: Connection, target: ConnectionTarget) -> Survey:
     Raises LedgerError if `schema_migrations` is another tool's or may not be read. Writes nothing.
     """
     branch = f":{target.branch}" if target.branch else ""
-    read_runs = _filled(_READ_RUNS, fingerprint=sql.SQL(_FINGERPRINT).format(branch=sql.Literal(branch)))
+    fingerprint = sql.SQL(_FINGERPRINT).format(branch=sql.Literal(branch))
+    read_runs = _filled(_READ_RUNS, fingerprint=fingerprint, mark=f"{_MARK}([0-9]+, sha256 [0-9a-f]{{64}})")
     try:
         server, catalog, ledger, runs = connection.query(_joined(_READ_SERVER, _READ_CATALOG, _READ_LEDGER, read_runs))
     except ScriptError as error:
@@ -206,13 +223,37 @@ def finish_run(
     version: str | None = None,
     error: str | None = None,
     sqlstate: str | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
-    connection.query(_filled(_FINISH_RUN, run=run, outcome=outcome, version=version, error=error, sqlstate=sqlstate))
+    """Write how a run ended, and where it left the file that it was carrying out outside a transaction.
+
+    `failed_version` stays empty while it is in doubt whether the statement at the checkpoint has taken effect.
+    """
+    if checkpoint:
+        error = f"{error or ''}\n{_MARK}{checkpoint.ran_before}"
+    end = _filled(
+        _FINISH_RUN,
+        run=run,
+        outcome=outcome,
+        version=None if checkpoint and checkpoint.in_doubt else version,
+        error=error,
+        sqlstate=sqlstate,
+        statement=checkpoint and checkpoint.statement,
+    )
+    connection.query(end)
 
 
-def note_progress(connection: Connection, run: int, version: str, statement: int) -> None:
-    """Note, before it starts, which statement (from 1) of a file outside a transaction is next."""
-    connection.query(_filled(_NOTE_PROGRESS, run=run, version=version, statement=statement))
+def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what: str) -> None:
+    """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people."""
+    note = f"{what}\n{_MARK}{checkpoint.ran_before}"
+    connection.query(
+        _filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
+    )
+
+
+def note_obstacle(connection: Connection, run: int, obstacle: str) -> None:
+    """Note what a run waits for, for whoever looks meanwhile; a file outside a transaction has its own note there."""
+    connection.query(_filled(_NOTE_OBSTACLE, run=run, note=obstacle))
 
 
 def backend(connection: Connection) -> str | None:
@@ -265,20 +306,34 @@ def _survey(server: Row, catalog: Rows, ledger: Rows, runs: Rows, branch: str) -
     tables = {row[0]: (row[1] or "").split(",") for row in catalog}
     if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
         raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
-    database, version, system, oid, backend = server
+    database, version, system, oid, backend, notices_departure = server
     fingerprint = f"{system}:{oid}{branch}"
     known = [(_run(row), row[7]) for row in runs]
+    applied = tuple(map(_applied, ledger)) if "schema_migrations" in tables else None
     return Survey(
         database=database or "",
         server_version=(version or "").split()[0],
         fingerprint=fingerprint,
         backend=backend,
-        ledger=tuple(map(_applied, ledger)) if "schema_migrations" in tables else None,
+        ledger=applied,
         runs_exist="schema_migration_runs" in tables,
         last_run=known[-1][0] if known else None,
         unfinished_runs=tuple(run for run, _ in known if run.outcome == "running"),
         claimed_by_production=any(run.environment == "production" and owner == fingerprint for run, owner in known),
+        notices_departure=notices_departure == "t",
+        interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
     )
+
+
+def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
+    """The newest word on each file that some run left half-way."""
+    found: dict[str, Interruption] = {}
+    for row in runs:
+        version, statement, failed_version, sqlstate, ran_before = row[8:]
+        if version is not None and version not in applied:
+            checkpoint = Checkpoint(version, int(statement or 1), ran_before or "", in_doubt=failed_version is None)
+            found[version] = Interruption(int(row[0] or 0), checkpoint, sqlstate)
+    return found
 
 
 def _run(row: Row) -> Run:

@@ -118,5 +118,6 @@ def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float
     return DatabaseUnavailableError(
         f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}",
         final=final,
+        silent="no answer" in reason,
         public=f"The database can't be reached: {reason}.",
     )

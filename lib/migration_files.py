@@ -68,6 +68,10 @@ class MigrationFile:
         """The column, from 1, in characters, of `offset` in its line."""
         return offset - self.text.rfind("\n", 0, offset)
 
+    def place(self, offset: int) -> str:
+        """File, line and column, as in `migrations/001-a.sql:3:7`."""
+        return f"{self.path}:{self.line_at(offset)}:{self.column_at(offset)}"
+
 
 def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
     """Read one file; MigrationFileError if its name, encoding or header is wrong."""

@@ -25,6 +25,29 @@ class AppliedMigration:
 
 
 @dataclass(frozen=True)
+class Checkpoint:
+    """How far a file outside a transaction has come. `statement`, counted from 1, is the one that comes next.
+
+    `ran_before` tells how many stood before it, and their digest; `in_doubt` when nobody knows whether that next one has
+    taken effect.
+    """
+
+    version: str
+    statement: int
+    ran_before: str
+    in_doubt: bool = False
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Where run number `run` left a file; `sqlstate` is the server's, where it was the server that stopped it."""
+
+    run: int
+    checkpoint: Checkpoint
+    sqlstate: str | None = None
+
+
+@dataclass(frozen=True)
 class Entry:
     """One migration, as the bundle and the ledger together know it."""
 

@@ -1,5 +1,6 @@
 """What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -10,6 +11,11 @@ from lib.plan import Entry, Plan
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
 Document = dict[str, Any]
+
+# How much of another session's query is shown, in characters.
+QUERY_SHOWN = 80
+
+_STRING = re.compile(r"\$(\w*)\$.*?(?:\$\1\$|\Z)|'(?:[^']|'')*(?:'|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,49 @@ class AppliedNow:
 
 
 @dataclass(frozen=True)
+class Blocker:
+    """A session that holds what a migration waits for, as far as the role may see. `seconds` is its transaction's age."""
+
+    pid: int
+    seconds: int | None = None
+    application: str | None = None
+    state: str | None = None
+    query: str | None = None
+
+    def __str__(self) -> str:
+        if self.pid == 0:
+            return "a prepared transaction (see pg_prepared_xacts)"
+        known = [
+            f"application {self.application}" if self.application else "",
+            f"in a transaction for {self.seconds} s" if self.seconds is not None else "",
+            self.state or "",
+        ]
+        about = ", ".join(filter(None, known))
+        shown = ": ".join(filter(None, [about, self.query_head]))
+        return f"pid {self.pid} ({shown})" if shown else f"pid {self.pid}"
+
+    @property
+    def query_head(self) -> str:
+        """The beginning of its query on one line; what strings it holds is nobody's business here."""
+        head = " ".join(_STRING.sub("'…'", self.query or "").split())
+        return head if len(head) <= QUERY_SHOWN else head[: QUERY_SHOWN - 1] + "…"
+
+
+@dataclass(frozen=True)
+class IndexProgress:
+    """How far an index is: the server's name of the phase, and of `total` units so many `done`."""
+
+    phase: str
+    total: int
+    done: int
+
+    @property
+    def percent(self) -> int:
+        """Of the phase, not of the whole; 0 where the server gives no total."""
+        return min(100, 100 * self.done // self.total) if self.total else 0
+
+
+@dataclass(frozen=True)
 class RunReport:
     """How a run ended, partial failure included. `pending` is None where it never came to be known."""
 
@@ -99,6 +148,11 @@ class RunReport:
             "pendingMigrations": self.pending,
             "warnings": list(self.warnings),
         }
+
+
+def named(blockers: tuple[Blocker, ...]) -> str:
+    """All of them in a sentence's part."""
+    return " and ".join(map(str, blockers))
 
 
 def failure(error: BaseException) -> Document:

@@ -1,13 +1,12 @@
 """The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
 
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from lib import ledger
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
-    DatabaseUnavailableError,
     GuardError,
     Interrupted,
     MigrationFileError,
@@ -18,14 +17,21 @@ from lib.execution import Execution
 from lib.job import RECORD_PATIENCE, Job
 from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
-from lib.plan import Plan
+from lib.observer import Observer
+from lib.plan import Checkpoint, Interruption, Plan
 from lib.planned_run import PlannedRun
 from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all
+from lib.session import Session
 from lib.status import plan_of, read_status_over, server_errors, status_of
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
+# What the runner itself asks of the database is answered within this, in seconds, or the database counts as away.
+ANSWER_PATIENCE = 30.0
+# A run that left its row unfinished may have ended just now: its lock is waited for this long, in seconds.
+STALE_PATIENCE = 2.0
+_NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
 def validate(job: Job) -> Status:
@@ -105,11 +111,13 @@ class _Run:
 
         It is bookkeeping: a run with nothing to apply doesn't fail for it.
         """
-        with suppress(MigratorError, ScriptError), RunLock(self.job.connect, patience=0.0):
+        patience = min(self.job.run_wait, STALE_PATIENCE)
+        with suppress(MigratorError, ScriptError), RunLock(self.job.connect, patience=patience):
             ledger.interrupt_stale_runs(self.connection)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
-        survey = self.survey = ledger.survey(self.connection, self.job.target)
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            survey = self.survey = ledger.survey(self.connection, self.job.target)
         plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)
         obstacle = _obstacle(self.job, survey, plan)
@@ -142,23 +150,23 @@ class _Run:
         if not scripts and not self._must_claim(survey):
             # Another run has done it all while this one waited.
             return
-        ledger.create_tables(self.connection, survey)
-        self.run_id = ledger.start_run(self.connection, self._start(survey), outcome="running" if scripts else "succeeded")
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            ledger.create_tables(self.connection, survey)
+            outcome: Outcome = "running" if scripts else "succeeded"
+            self.run_id = ledger.start_run(self.connection, self._start(survey), outcome=outcome)
         if scripts:
-            self._apply_all(scripts, lock, pooled=pooled)
+            self._apply_all(scripts, survey, lock, pooled=pooled)
 
     def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""
         if self.survey is None or self.connection.announced_backend == self.survey.backend:
             return self._look(files)
-        try:
-            with self.connection.granted(SECOND_CONNECTION_PATIENCE):
-                return self._look(files)
-        except OutOfTimeError:
-            raise DatabaseUnavailableError(
-                "The database stopped answering once the run lock was held. A run needs two server connections at a time, "
-                "and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct connection."
-            ) from None
+        otherwise = (
+            "The database stopped answering once the run lock was held. A run needs two server connections at a time, "
+            "and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct connection."
+        )
+        with self.connection.at_most(SECOND_CONNECTION_PATIENCE, otherwise):
+            return self._look(files)
 
     def _is_pooled(self, scripts: tuple[Script, ...], seen: set[str | None], lock: RunLock) -> bool:
         """Tell whether a transaction pooler is in between, where each transaction may have another server process.
@@ -184,33 +192,46 @@ class _Run:
             fingerprint=survey.fingerprint,
         )
 
-    def _apply_all(self, scripts: tuple[Script, ...], lock: RunLock, *, pooled: bool) -> None:
-        execution = Execution(
+    def _apply_all(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
+        observer = Observer(
+            lambda patience: self.job.connect(patience=patience),
+            backend=None if pooled else survey.backend,
+            application_name=self.job.application_name,
+            lock_backend=lock.backend,
+            is_lock_silent=lambda: lock.is_silent,
+        )
+
+        def check() -> None:
+            lock.check()
+            self._check_deadline()
+
+        session = Session(
             connection=self.connection,
-            connect=self.job.connect,
+            observer=observer,
             pooled=pooled,
+            notices_departure=survey.notices_departure,
             run_id=self.run_id,
             lock_timeout=self.settings.lock_timeout,
             lock_retries=self.settings.lock_retries,
-            on_retry=self.job.progress.retrying,
+            run_wait=self.job.run_wait,
+            progress=self.job.progress,
+            check=check,
         )
-        try:
-            for script in scripts:
-                lock.check()
-                self._check_deadline()
-                self._apply(execution, script)
-        except Interrupted as interruption:
-            self._record_end("interrupted", interruption)
-            raise
-        except (MigratorError, ScriptError) as error:
-            self._record_end("failed", error)
-            raise
-        self._record_end("succeeded")
+        execution = Execution(session)
+        with closing(observer):
+            try:
+                for script in scripts:
+                    check()
+                    self._apply(execution, script, survey.interruptions.get(script.file.version))
+            except (Interrupted, MigratorError, ScriptError) as error:
+                self._record_end("interrupted" if isinstance(error, Interrupted) else "failed", error, execution.checkpoint)
+                raise
+            self._record_end("succeeded")
 
-    def _apply(self, execution: Execution, script: Script) -> None:
+    def _apply(self, execution: Execution, script: Script, interruption: Interruption | None) -> None:
         self.current = script.file
         self.job.progress.started(script.file)
-        elapsed = execution.apply(script)
+        elapsed = execution.apply(script, interruption)
         self.current = None
         self.pending = (self.pending or 1) - 1
         if elapsed is not None:
@@ -221,21 +242,30 @@ class _Run:
         if self.job.deadline is not None and time.monotonic() >= self.job.deadline:
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
-    def _record_end(self, outcome: Outcome, error: BaseException | None = None) -> None:
+    def _record_end(
+        self, outcome: Outcome, error: BaseException | None = None, checkpoint: Checkpoint | None = None
+    ) -> None:
         """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
-        end = {
-            "version": self.current.version if self.current else None,
-            "error": error.public if isinstance(error, MigratorError) else None if error is None else str(error),
-            "sqlstate": getattr(error, "sqlstate", None),
-        }
+
+        def write(connection: Connection) -> None:
+            with connection.granted(RECORD_PATIENCE):
+                ledger.finish_run(
+                    connection,
+                    self.run_id,
+                    outcome,
+                    version=self.current.version if self.current else None,
+                    error=error.public if isinstance(error, MigratorError) else None if error is None else str(error),
+                    sqlstate=getattr(error, "sqlstate", None),
+                    checkpoint=checkpoint,
+                )
+
         try:
             self.connection.settle()
             if self.connection.is_alive():
-                with self.connection.granted(RECORD_PATIENCE):
-                    ledger.finish_run(self.connection, self.run_id, outcome, **end)
+                write(self.connection)
                 return
-            with self.job.connect(patience=RECORD_PATIENCE) as connection, connection.granted(RECORD_PATIENCE):
-                ledger.finish_run(connection, self.run_id, outcome, **end)
+            with self.job.connect(patience=RECORD_PATIENCE) as connection:
+                write(connection)
         except (ScriptError, MigratorError):
             self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
 
@@ -246,9 +276,7 @@ class _Run:
 def _check_sessions(scripts: tuple[Script, ...]) -> None:
     """Through a transaction pooler statements may land on any session, and what one sets would leak to other clients."""
     for script in scripts:
-        header = script.file.header
-        timeouts = header.lock_timeout is not None or header.statement_timeout is not None
-        if script.mode is not Mode.TRANSACTION and (timeouts or len(script.statements) > 1):
+        if script.needs_a_session:
             what = "its timeouts need" if len(script.statements) == 1 else "its statements outside a transaction need"
             raise MigrationFileError(
                 f"{what} a session of their own, and this connection goes through a transaction pooler; "

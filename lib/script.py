@@ -4,6 +4,7 @@ A file runs in one transaction, unless it is a single statement that PostgreSQL 
 `Transaction: none`. What can't be run as one unit is refused here, by name and line.
 """
 
+import hashlib
 import re
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -44,6 +45,29 @@ class Statement:
         return self.words[:1] == ("VACUUM",) or self.is_concurrent
 
     @property
+    def sets_session(self) -> bool:
+        """Tell whether it changes nothing but its own session, so that it has to be said again in another one."""
+        if self.words[:1] == ("SET",):
+            return self.words[1:2] not in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",))
+        return self.words[:1] in (("RESET",), ("LISTEN",), ("UNLISTEN",), ("LOAD",), ("DISCARD",)) or self.words in (
+            ("SELECT", "SET_CONFIG", "("),
+            ("SELECT", "PG_CATALOG", ".", "SET_CONFIG", "("),
+        )
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Tell whether carrying it out a second time changes nothing more. In doubt it does."""
+        if self.words[0] in _REPEATABLE or self.words[:2] in _REPEATABLE_PAIRS or self.sets_session:
+            return True
+        condition = {"CREATE": ("IF", "NOT", "EXISTS"), "DROP": ("IF", "EXISTS")}.get(self.words[0], ())
+        found = (self.words[start : start + len(condition)] == condition for start in range(1, 6))
+        return bool(condition) and any(found)
+
+    @property
+    def commits(self) -> bool:
+        return _commits(self)
+
+    @property
     def is_concurrent(self) -> bool:
         first, second = (*self.words, "", "")[:2]
         if first == "REINDEX":
@@ -79,6 +103,23 @@ class Script:
     def copy_data(self) -> tuple[str, ...]:
         """The data of each COPY, in order."""
         return tuple(statement.copy_data for statement in self.statements if statement.copy_data is not None)
+
+    def ran_before(self, index: int) -> str:
+        """How many statements stand before the one at `index`, and their SHA-256, as in `2, sha256 9f86…`."""
+        texts = [statement.text for statement in self.statements[:index]]
+        return f"{len(texts)}, sha256 {hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}"
+
+    def begins_with(self, ran_before: str) -> bool:
+        """Tell whether the file's first statements are those that `ran_before` told of."""
+        count = ran_before.partition(",")[0]
+        return count.isdigit() and self.ran_before(int(count)) == ran_before
+
+    @property
+    def needs_a_session(self) -> bool:
+        """Tell whether it sets something for its session, or has to find what an earlier statement has set."""
+        header = self.file.header
+        timeouts = header.lock_timeout is not None or header.statement_timeout is not None
+        return self.mode is not Mode.TRANSACTION and (timeouts or len(self.statements) > 1)
 
     @property
     def may_change_session(self) -> bool:
@@ -123,6 +164,10 @@ _ZERO_TIMEOUT = re.compile(
     r"idle_in_transaction_session_timeout)\s*(?:=|\bto\b)\s*'?0'?\s*;?",
     re.IGNORECASE | re.ASCII,
 )
+_REPEATABLE = (
+    "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "CHECKPOINT", "SHOW", "GRANT", "REVOKE", "COMMENT", "REFRESH"
+)  # fmt: skip
+_REPEATABLE_PAIRS = (("ALTER", "SYSTEM"), ("CREATE", "OR"), ("SECURITY", "LABEL"))
 _REINDEX_OPTION = re.compile(r"reindex\s*\([^)]*\bconcurrently\b", re.IGNORECASE)
 _SUBSCRIPTION_WITHOUT_SLOT = re.compile(r"\b(?:create_slot|connect)\s*=\s*'?(?:false|off|0)", re.IGNORECASE)
 _NEVER_IN_A_TRANSACTION = {

@@ -26,9 +26,11 @@ STATUS_CONNECT_TIMEOUT = 3.0
 # A look at the database that takes longer, connecting included, counts as the database being away, in seconds.
 STATUS_TIME_LIMIT = 8.0
 ADMIN_CONNECT_TIMEOUT = 30.0
-# Vercel's default; a function ends itself this long before it would be ended, in seconds.
+# Vercel's default; a function stops its work this long before it would be ended, in seconds.
 DEFAULT_MAX_DURATION = 300
 MARGIN = 15.0
+# So much of that margin may go to rolling back and recording; the rest is the answer's.
+ENDING_SHARE = 0.8
 
 _log = logging.getLogger("migrations")
 
@@ -46,18 +48,19 @@ class Service:
         target = (settings.migrating if admin else settings.reading) or self.fallback
         if target is None:
             raise ConfigurationError("No database URL is set; the README lists the variables that are looked up.")
-        limit = time_limit(self.root) if admin else STATUS_TIME_LIMIT
+        limit, ending = time_limit(self.root) if admin else (STATUS_TIME_LIMIT, None)
         return Job(
             settings=settings,
             target=target,
             source="admin",
             connect_patience=settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
             deadline=time.monotonic() + limit,
+            ending=ending,
         )
 
 
-def time_limit(root: Path) -> float:
-    """How long the admin function may work, in seconds: its `maxDuration` in vercel.json, less a margin to end in."""
+def time_limit(root: Path) -> tuple[float, float]:
+    """How long the admin function may work, by its `maxDuration` in vercel.json, and then take to end, in seconds."""
     try:
         functions = json.loads((root / "vercel.json").read_text())["functions"]
         entry = next(
@@ -66,7 +69,8 @@ def time_limit(root: Path) -> float:
         longest = float(entry["maxDuration"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         longest = DEFAULT_MAX_DURATION
-    return longest - min(MARGIN, longest / 4)
+    margin = min(MARGIN, longest / 4)
+    return longest - margin, margin * ENDING_SHARE
 
 
 def encode_body(document: Document) -> bytes:

@@ -8,6 +8,7 @@ Pure: text in, pieces out. The pieces joined are the text.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,6 +91,16 @@ def split(text: str) -> tuple[Piece, ...]:
         if piece.reads_copy_data:
             start = _append_copy_data(text, start, pieces)
     return tuple(pieces)
+
+
+def tokens(text: str) -> Iterator[str]:
+    """The tokens of one statement as they are written, without white space and comments."""
+    offset = 0
+    while match := _TOKEN.match(text, offset):
+        end = _token_end(text, match)
+        if match.lastgroup not in ("space", "comment", "block"):
+            yield text[offset:end]
+        offset = end
 
 
 class _Statement:

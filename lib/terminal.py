@@ -8,7 +8,7 @@ from typing import TextIO
 from lib.duration import in_words
 from lib.plan import Entry
 from lib.planned_run import PlannedRun
-from lib.report import RunReport, Status
+from lib.report import IndexProgress, RunReport, Status
 from lib.script import Mode
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
@@ -46,6 +46,13 @@ class Style:
 
     def paint(self, colour: str, text: str) -> str:
         return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
+
+
+def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
+    """How far a phase of an index build is, as in `[######------------------]  25%`."""
+    full, empty = ("█", "░") if style.unicode else ("#", "-")
+    filled = width * index.percent // 100
+    return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
 
 
 def status_text(status: Status, style: Style, *, place: str) -> str:

@@ -12,7 +12,18 @@ from conftest import ROOT
 import lib
 
 LIB = ROOT / "lib"
-PURE_ROOMS = ("errors", "duration", "migration_files", "sql_lexer", "script", "plan", "report", "planned_run", "terminal")
+PURE_ROOMS = (
+    "errors",
+    "duration",
+    "migration_files",
+    "sql_lexer",
+    "subject",
+    "script",
+    "plan",
+    "report",
+    "planned_run",
+    "terminal",
+)
 
 
 def rooms() -> list[str]:
@@ -90,7 +101,8 @@ STATUS_ROOMS = {
     "service", "settings", "status", "status_endpoint",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "execution", "lock", "planned_run", "runner", "script", "sql_lexer",
+    "admin_endpoint", "catalog", "execution", "lock", "observer", "planned_run", "recovery", "runner", "script",
+    "session", "sql_lexer", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}

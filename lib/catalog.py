@@ -1,0 +1,86 @@
+"""What the server's catalog knows: of an index and a partition, and of a statement that another session carries out."""
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from lib.database import Connection
+from lib.subject import Subject
+
+# Named by its table, since that is whose schema it is in.
+_INDEX = """
+select x.indisvalid, pg_catalog.format('%I.%I', n.nspname, i.relname)
+  from pg_catalog.pg_class t
+  join pg_catalog.pg_namespace n on n.oid = t.relnamespace
+  join pg_catalog.pg_class i on i.relnamespace = t.relnamespace and i.relname = {index}::name
+  join pg_catalog.pg_index x on x.indexrelid = i.oid and x.indrelid = t.oid
+ where t.oid = pg_catalog.to_regclass({table})
+"""
+_EXISTS = "select pg_catalog.to_regclass({name}) is not null"
+_INVALID = """
+select pg_catalog.format('%I.%I', n.nspname, i.relname)
+  from pg_catalog.pg_index x
+  join pg_catalog.pg_class i on i.oid = x.indexrelid
+  join pg_catalog.pg_namespace n on n.oid = i.relnamespace
+ where not x.indisvalid and i.relkind = 'i'
+   and x.indrelid = coalesce((select indrelid from pg_catalog.pg_index where indexrelid = pg_catalog.to_regclass({index})),
+                             pg_catalog.to_regclass({table}))
+"""
+_INVALID_BY_REINDEX = _INVALID + " and i.relname ~ '_cc(?:new|old)[0-9]*$'"
+_PARTITION = """
+select inhdetachpending from pg_catalog.pg_inherits
+ where inhrelid = pg_catalog.to_regclass({partition}) and inhparent = pg_catalog.to_regclass({table})
+"""
+# The server keeps but the first kilobyte of a query, unless it is told otherwise.
+_AT_WORK = """
+select pid, to_char(query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+  from pg_catalog.pg_stat_activity
+ where datname = current_database() and pid <> pg_catalog.pg_backend_pid() and state = 'active'
+   and query <> '' and pg_catalog.starts_with({text}, pg_catalog.left(query, 200))
+"""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index as the catalog has it; `name` is qualified and quoted, for SQL."""
+
+    name: str
+    is_valid: bool
+
+
+def find_index(connection: Connection, subject: Subject) -> Index | None:
+    """The index of that name on that table, looked up as the session would."""
+    rows = connection.query(_filled(_INDEX, index=subject.index_name, table=subject.table))[0]
+    return Index(rows[0][1] or "", rows[0][0] == "t") if rows else None
+
+
+def relation_exists(connection: Connection, name: str) -> bool:
+    return connection.query(_filled(_EXISTS, name=name))[0][0][0] == "t"
+
+
+def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: bool = False) -> set[str]:
+    """The names, qualified and quoted, of the invalid indexes on a table, or on that of an index.
+
+    `by_reindex`: only those that an unfinished REINDEX CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
+    """
+    query = _INVALID_BY_REINDEX if by_reindex else _INVALID
+    rows = connection.query(_filled(query, index=subject.index if by_reindex else None, table=subject.table))[0]
+    return {row[0] or "" for row in rows}
+
+
+def is_partition(connection: Connection, subject: Subject) -> tuple[bool, bool]:
+    """Tell whether it is attached still, and whether an unfinished DETACH CONCURRENTLY has it half off."""
+    rows = connection.query(_filled(_PARTITION, partition=subject.index, table=subject.table))[0]
+    return bool(rows), bool(rows) and rows[0][0] == "t"
+
+
+def who_carries_out(connection: Connection, text: str) -> tuple[str, str] | None:
+    """The pid of another session that is carrying out this very statement, and since when, as far as the role may see."""
+    rows = connection.query(_filled(_AT_WORK, text=text))[0]
+    return (rows[0][0] or "", rows[0][1] or "") if rows else None
+
+
+def _filled(template: str, /, **values: str | None) -> sql.Composed:
+    return sql.SQL(template).format(
+        **{name: sql.SQL("null::text") if v is None else sql.Literal(v) for name, v in values.items()}
+    )

@@ -1,0 +1,157 @@
+"""The session that files run in: how long it waits for a table, who looks on, and how its failures are told."""
+
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lib import ledger
+from lib.database import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
+from lib.duration import milliseconds
+from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutOfTimeError
+from lib.job import Progress
+from lib.observer import Observer, Sight
+from lib.plan import AppliedMigration
+from lib.report import named
+from lib.script import Mode, Script, Statement
+
+# lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
+LOCK_CONFLICTS = ("55P03", "40P01")
+# A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
+PAUSE = (4.0, 6.0)
+# A statement is looked at for the first time after so many seconds, or so much of its lock timeout.
+FIRST_LOOK = 0.5
+FIRST_LOOK_SHARE = 0.4
+# What takes long is told after so many seconds, and again after as many.
+TOLD_EVERY = 15.0
+# The longest part of a server's message that is passed on, in characters.
+LONGEST_MESSAGE = 2000
+
+
+@dataclass(frozen=True)
+class Session:
+    """Where files run: on which connection, for which run, with which patience (seconds) towards busy tables.
+
+    `pooled` when a transaction pooler is in between, where nothing may be set for a session; `notices_departure` as the
+    survey says it. `check` raises when the run may not go on.
+    """
+
+    connection: Connection
+    observer: Observer
+    pooled: bool
+    notices_departure: bool
+    run_id: int
+    lock_timeout: float
+    lock_retries: int
+    run_wait: float
+    progress: Progress
+    check: Callable[[], None]
+
+    def lock_timeout_of(self, script: Script, statement: Statement | None = None) -> float:
+        """What a file waits for a lock at most, or a statement of it, in seconds; 0 is no limit."""
+        given = script.file.header.lock_timeout
+        if given is not None:
+            return given
+        return 0.0 if statement and statement.waits_without_lock_timeout else self.lock_timeout
+
+    def timeouts(self, script: Script, statement: Statement | None = None, *, scope: str) -> list[str]:
+        """The SQL that sets the timeouts of a file, or of a statement of it; `scope` is `local ` or nothing."""
+        settings = [f"set {scope}lock_timeout = {milliseconds(self.lock_timeout_of(script, statement))};"]
+        if (limit := script.file.header.statement_timeout) is not None:
+            settings.append(f"set {scope}statement_timeout = {milliseconds(limit)};")
+        return settings
+
+    def watched(self, script: Script, lock_timeout: float, attempt: Callable[[], Rows]) -> Rows:
+        """Carry it out while the observer looks on, and tell of what it sees."""
+        first = min(FIRST_LOOK, lock_timeout * FIRST_LOOK_SHARE) if lock_timeout else FIRST_LOOK
+        next_word = TOLD_EVERY
+
+        def tell(sight: Sight, seconds: float) -> None:
+            nonlocal next_word
+            if sight.index and not sight.blockers:
+                self.progress.building(script.file, sight.index, seconds)
+            elif seconds >= next_word:
+                next_word = seconds + TOLD_EVERY
+                self.progress.still_running(script.file, sight.blockers, seconds)
+
+        with self.observer.watching(self.connection, first=first, tell=tell):
+            return attempt()
+
+    def with_retries(self, script: Script, attempt: Callable[[], Rows], statement: Statement | None = None) -> Rows:
+        """Try again what failed for want of a lock, with pauses that are long against the lock timeout."""
+        lock_timeout = self.lock_timeout_of(script, statement)
+        for _ in range(self.lock_retries):
+            try:
+                return self.watched(script, lock_timeout, attempt)
+            except ScriptError as error:
+                if error.refusal.sqlstate not in LOCK_CONFLICTS:
+                    raise
+                self.connection.settle()
+                self._wait_for_the_table(script, error.refusal)
+                self.check()
+        return self.watched(script, lock_timeout, attempt)
+
+    def _wait_for_the_table(self, script: Script, refusal: Refusal) -> None:
+        pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
+        held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
+        reason = f"{refusal.message}{held_up}"
+        self.progress.retrying(script.file, reason, pause)
+        with suppress(ScriptError, MigratorError):
+            ledger.note_obstacle(self.observer.session(), self.run_id, f"{script.file.path}: {reason}")
+        deadline = self.connection.deadline
+        if deadline is not None and time.monotonic() + pause >= deadline:
+            raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
+        time.sleep(pause)
+
+    def record_script(self, script: Script, elapsed: int | None = None) -> str:
+        """The SQL that records the file; `elapsed` in milliseconds, measured from the transaction's start if not given."""
+        file = script.file
+        row = AppliedMigration(file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed)
+        return ledger.record_script(self.run_id, row)
+
+    def find_recorded(self, script: Script) -> tuple[int, bool] | None:
+        """The milliseconds in the file's ledger row, and whether this run wrote it; None if no row is to be had."""
+        if self.connection.raw.closed:
+            return None
+        with self.connection.granted(CANCEL_PATIENCE):
+            return ledger.find(self.connection, self.run_id, script.file.version)
+
+    def failed(self, script: Script, error: ScriptError, *, done: int, sent_before: int, more: str = "") -> MigratorError:
+        """Say where in the file the server stopped: at the position it gives, else at the statement it had come to.
+
+        `done` statements of the file had run; `sent_before` characters stood in the message before its SQL.
+        """
+        file, refusal = script.file, error.refusal
+        offset = None
+        if refusal.position is not None and 0 <= refusal.position - 1 - sent_before < len(script.sql):
+            offset = script.offset_in_file(refusal.position - 1 - sent_before)
+        elif 0 <= done < len(script.statements):
+            offset = script.statements[done].offset
+        text = _failure_text(file.path if offset is None else file.place(offset), refusal)
+        if refusal.sqlstate in LOCK_CONFLICTS:
+            return BusyTableError(
+                text + self._busy_text(script, done) + more, version=file.version, sqlstate=refusal.sqlstate
+            )
+        line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
+        text += _what_stays(script, done) + more
+        return MigrationFailedError(text, version=file.version, sqlstate=refusal.sqlstate, line=line, column=column)
+
+    def _busy_text(self, script: Script, done: int) -> str:
+        held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
+        stays = _what_stays(script, done) or " Nothing of it was applied; run it again later."
+        return f"{held_up}\n  A table it needs stayed busy through every try.{stays}"
+
+
+def _what_stays(script: Script, done: int) -> str:
+    if script.mode is not Mode.STATEMENTS or done < 1:
+        return ""
+    count = f"{done} of the file's statements"
+    return f"\n  What ran outside a transaction before it stays: {count}. The next run goes on after them."
+
+
+def _failure_text(place: str, refusal: Refusal) -> str:
+    more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
+    lines = [f"{place}: {refusal.message[:LONGEST_MESSAGE]} (SQLSTATE {refusal.sqlstate})"]
+    lines += [f"  {name}: {text[:LONGEST_MESSAGE]}" for name, text in more if text]
+    return "\n".join(lines)
