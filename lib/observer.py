@@ -9,7 +9,7 @@ It is no part of the lock's transaction, in which a look would keep a snapshot, 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -39,6 +39,8 @@ select p.phase, greatest(p.blocks_total, p.tuples_total, p.lockers_total),
             else p.tuples_done end
   from pg_catalog.pg_stat_progress_create_index p join pg_catalog.pg_stat_activity a using (pid) where {ours};
 """
+_STILL_HELD = "select 1 from pg_catalog.pg_stat_activity where {any_of}"
+_STILL_IN = "pid = {pid} and xact_start <= pg_catalog.clock_timestamp() - interval '1 second' * {seconds}"
 _BY_PID = "a.pid = {pid}"
 # Through a transaction pooler any server process may carry it out; the name stays with the one that last did.
 _BY_NAME = (
@@ -92,6 +94,21 @@ class Observer:
         if self._connection is None or not self._connection.is_alive():
             self._connection = self._connect(patience)
         return self._connection
+
+    def still_hold(self) -> bool:
+        """Tell whether one of those who held up the last statement is in that very transaction still; in doubt not."""
+        held = [
+            sql.SQL(_STILL_IN).format(pid=sql.SQL(str(blocker.pid)), seconds=sql.SQL(str(blocker.seconds)))
+            for blocker in self.blockers
+            if blocker.seconds is not None
+        ]
+        if not held:
+            return False
+        with suppress(MigratorError, ScriptError):
+            session = self.session()
+            with session.granted(LOOK_PATIENCE):
+                return bool(session.query(sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held)))[0])
+        return False
 
     @contextmanager
     def watching(self, watched: Connection, *, first: float, tell: Callable[[Sight, float], None]) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """The session that files run in: how long it waits for a table, who looks on, and how its failures are told."""
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from lib.script import Mode, Script, Statement
 LOCK_CONFLICTS = ("55P03", "40P01")
 # A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
 PAUSE = (4.0, 6.0)
+# Past the pause it is looked so often, in seconds, for as long again, whether the same transaction holds the table still.
+STILL_HELD_POLL = 0.5
 # A statement is looked at for the first time after so many seconds, or so much of its lock timeout.
 FIRST_LOOK = 0.5
 FIRST_LOOK_SHARE = 0.4
@@ -103,6 +106,10 @@ class Session:
         if deadline is not None and time.monotonic() + pause >= deadline:
             raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
         time.sleep(pause)
+        # While the same transaction holds the table, another try would only hold up the application once more.
+        until = min(time.monotonic() + pause, deadline or math.inf)
+        while time.monotonic() < until and self.observer.still_hold():
+            time.sleep(STILL_HELD_POLL)
 
     def record_script(self, script: Script, elapsed: int | None = None) -> str:
         """The SQL that records the file; `elapsed` in milliseconds, measured from the transaction's start if not given."""

@@ -113,6 +113,8 @@ class StatementRun:
         copy_data = () if statement.copy_data is None else (statement.copy_data,)
 
         def attempt() -> Rows:
+            if build:
+                build.drop_left_behind()
             self._doubt()
             try:
                 return self.connection.run(statement.text, copy_data=copy_data)
@@ -223,9 +225,13 @@ class _Build:
         """Drop what a build that failed has left; an index that can't be dropped right now is the next run's to drop."""
         with suppress(ScriptError, MigratorError), self._connection.granted(DROP_PATIENCE):
             self._left_behind = catalog.invalid_indexes(self._connection, self._subject) - self._invalid_before
-            for name in sorted(self._left_behind):
-                self._connection.run(f"drop index concurrently {name}")
-            self._left_behind = set()
+            self.drop_left_behind()
+
+    def drop_left_behind(self) -> None:
+        """Drop what an earlier try has left; raises ScriptError as a statement of the file does."""
+        for name in sorted(self._left_behind):
+            self._connection.run(f"drop index concurrently if exists {name}")
+        self._left_behind = set()
 
     @property
     def left_behind_text(self) -> str:

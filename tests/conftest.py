@@ -47,6 +47,14 @@ def pytest_report_header() -> list[str]:
     return [_server_header(), f"faults: seed {seed} (FAULT_SEED={seed} ./test.sh --faults has the same ones again)"]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Of the faults that were meant to strike, how many found the run still under way."""
+    reports = [r for some in terminalreporter.stats.values() for r in some if getattr(r, "when", "") == "call"]
+    struck = [value for report in reports for name, value in report.user_properties if name == "struck"]
+    if struck:
+        terminalreporter.line(f"faults: {len(struck)}, of which {sum(struck)} struck a run under way")
+
+
 def _server_header() -> str:
     if os.environ.get("TEST_DATABASE_URL"):
         return "PostgreSQL: the server of TEST_DATABASE_URL"

@@ -28,13 +28,10 @@ class Trouble:
 class FaultProxy:
     """Listens on `port` for as long as it is entered; `struck` tells whether the trouble has come."""
 
-    def fall_silent(self) -> None:
-        """Have the trouble come with the next byte."""
-        self._trouble = Trouble("silence", -1)
-
-    def __init__(self, target_port: int, trouble: Trouble) -> None:
+    def __init__(self, target_port: int, trouble: Trouble | None = None) -> None:
         self._target = ("127.0.0.1", target_port)
-        self._trouble = trouble
+        self._trouble = trouble or Trouble("cut", 1 << 60)
+        self._is_first_frozen = False
         self._carried = 0
         self._turn = threading.Lock()
         self._ended = threading.Event()
@@ -53,12 +50,21 @@ class FaultProxy:
             thread.join(timeout=10)
         self._listener.close()
 
+    def fall_silent(self) -> None:
+        """Have the trouble come with the next byte."""
+        self._trouble = Trouble("silence", -1)
+
+    def freeze_first(self) -> None:
+        """Carry nothing more on the connection that was made first."""
+        self._is_first_frozen = True
+
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
         self._threads.append(thread)
         thread.start()
 
     def _listen(self) -> None:
+        first = True
         while not self._ended.is_set():
             if not select.select([self._listener], [], [], 0.05)[0]:
                 continue
@@ -68,11 +74,14 @@ class FaultProxy:
             except OSError:
                 client.close()
                 continue
-            self._start(self._relay, client, server)
+            self._start(self._relay, client, server, first)
+            first = False
 
-    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+    def _relay(self, client: socket.socket, server: socket.socket, is_first: bool) -> None:
         with client, server, suppress(OSError):
             while not self._ended.is_set():
+                if is_first and self._is_first_frozen:
+                    self._ended.wait()
                 for source in select.select([client, server], [], [], 0.05)[0]:
                     piece = source.recv(65536)
                     if not piece or not self._carry(piece, client, server):

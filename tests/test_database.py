@@ -1,11 +1,14 @@
 """Deadlines and losses: what ends a message early leaves nothing open, and says why."""
 
+import threading
 import time
 from collections.abc import Callable
 
+import pytest
 from conftest import Bundle, Database
+from fault_proxy import FaultProxy, Trouble
 
-from lib import runner
+from lib import lock, observer, runner
 from lib.errors import (
     DatabaseUnavailableError,
     OutOfTimeError,
@@ -112,3 +115,50 @@ class TestDeadlinesAndLosses:
         assert "run lock was lost" in str(report.error)
         assert [migration.version for migration in report.applied] == ["000-a"]
         assert not db.has("b")
+
+    @pytest.mark.parametrize("at", [3000, 7000, 9000])
+    def test_a_database_that_falls_silent_is_told_in_time(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, at: int
+    ) -> None:
+        """A function ends itself before it is ended, whatever the server doesn't answer any more."""
+        for number in range(20):
+            bundle.write(f"{number:03d}-a.sql", f"create table a{number} (x int);\nselect pg_sleep(0.1);")
+        with FaultProxy(db.target.port, Trouble("silence", at)) as proxy:
+            began = time.monotonic()
+            job = make_job(target=db.through(proxy.port).target, deadline=began + 3, ending=4.0)
+            report = runner.migrate(job)
+            took = time.monotonic() - began
+        assert proxy.struck
+        assert isinstance(report.error, (OutOfTimeError, DatabaseUnavailableError))
+        assert took < 3 + 4 + 1
+        assert runner.migrate(make_job()).error is None
+        assert db.versions() == [f"{number:03d}-a" for number in range(20)]
+
+    def test_a_file_that_was_not_confirmed_to_be_stopped_is_not_said_to_be_rolled_back(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
+        with FaultProxy(db.target.port) as proxy:
+            threading.Timer(1, proxy.fall_silent).start()
+            report = runner.migrate(
+                make_job(target=db.through(proxy.port).target, deadline=time.monotonic() + 2, ending=4.0)
+            )
+        assert "did not confirm that 000-a was stopped: it was rolled back, or had just committed" in str(report.error)
+
+    def test_what_was_rolled_back_in_time_is_said_to_be(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
+        report = runner.migrate(make_job(deadline=time.monotonic() + 1, ending=4.0))
+        assert str(report.error) == "The time allowed ran out. 000-a was rolled back."
+
+    def test_a_build_does_not_hang_on_a_database_that_falls_silent(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(observer, "STUCK", 1.0)
+        monkeypatch.setattr(lock, "HEARTBEAT", 0.5)
+        monkeypatch.setattr(observer, "AFTER_FAILURE", 0.5)
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
+        with FaultProxy(db.target.port) as proxy:
+            threading.Timer(1, proxy.fall_silent).start()
+            report = runner.migrate(make_job(target=db.through(proxy.port).target))
+        assert isinstance(report.error, DatabaseUnavailableError)
+        assert "stuck" in str(report.error)

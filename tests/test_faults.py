@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,7 @@ class Scene:
     db: Database
     folder: Path
     chance: random.Random
+    tell: Callable[[str, object], None]
 
     def start(self, through: Database | None = None) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -77,8 +78,12 @@ class Scene:
             text=True,
         )
 
-    def moment(self) -> None:
-        time.sleep(self.chance.uniform(0.15, LONGEST))
+    def wait_for_the_moment(
+        self, process: "subprocess.Popen[str]", earliest: float = 0.15, latest: float = LONGEST
+    ) -> None:
+        """Some instant of the run; it is noted whether the run was under way by then."""
+        time.sleep(self.chance.uniform(earliest, latest))
+        self.tell("struck", process.poll() is None)
 
     def the_next_run_works(self, through: Database | None = None) -> None:
         process = self.start(through)
@@ -108,9 +113,11 @@ def write_chain(folder: Path) -> None:
 
 
 @pytest.fixture
-def scene(db: Database, tmp_path: Path, request: pytest.FixtureRequest) -> Scene:
+def scene(
+    db: Database, tmp_path: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> Scene:
     write_chain(tmp_path / "migrations")
-    return Scene(db, tmp_path / "migrations", random.Random(f"{SEED} {request.node.name}"))
+    return Scene(db, tmp_path / "migrations", random.Random(f"{SEED} {request.node.name}"), record_property)
 
 
 def faults(all_of_them: int = ALL, share: int = SHARE) -> pytest.MarkDecorator:
@@ -135,7 +142,7 @@ def test_a_run_that_is_killed(scene: Scene, fault: int, signum: int, way: str, r
     if way == "pooled":
         (scene.folder / "003-indexes.sql").write_text(ONE_INDEX)
     process = scene.start(through)
-    scene.moment()
+    scene.wait_for_the_moment(process)
     process.send_signal(signum)
     output = end(process)
     assert process.returncode in (0, -signum, 128 + signum), output
@@ -146,7 +153,7 @@ def test_a_run_that_is_killed(scene: Scene, fault: int, signum: int, way: str, r
 @faults()
 def test_runs_that_race_and_one_of_them_is_killed(scene: Scene, fault: int) -> None:
     processes = [scene.start() for _ in range(3)]
-    scene.moment()
+    scene.wait_for_the_moment(processes[0])
     processes[0].kill()
     outputs = [end(process) for process in processes]
     assert [process.returncode for process in processes[1:]] == [0, 0], outputs
@@ -160,6 +167,7 @@ def test_eight_runs_that_race_all_succeed(scene: Scene, fault: int, way: str, re
     through = scene.db if way == "direct" else scene.db.through(request.getfixturevalue("pooler"))
     if way == "pooled":
         (scene.folder / "003-indexes.sql").write_text(ONE_INDEX)
+    scene.tell("struck", True)
     processes = [scene.start(through) for _ in range(8)]
     outputs = [end(process) for process in processes]
     assert [process.returncode for process in processes] == [0] * 8, outputs
@@ -176,8 +184,11 @@ THE_FILES = f"{OURS} and pid not in (select pid from pg_locks where locktype = '
 @pytest.mark.parametrize("whose", [OURS, THE_LOCKS, THE_FILES], ids=["any", "the lock's", "the file's"])
 def test_a_backend_that_is_terminated(scene: Scene, fault: int, whose: str) -> None:
     process = scene.start()
-    scene.moment()
-    scene.db.query(f"select pg_terminate_backend(pid) from pg_stat_activity where {whose} order by random() limit 1")
+    time.sleep(scene.chance.uniform(0.3, LONGEST))
+    ended = scene.db.query(
+        f"select pg_terminate_backend(pid) from pg_stat_activity where {whose} order by random() limit 1"
+    )
+    scene.tell("struck", bool(ended))
     output = end(process)
     assert process.returncode in (0, 1), output
     scene.the_next_run_works()
@@ -191,6 +202,7 @@ def test_a_stream_in_trouble(scene: Scene, fault: int, kind: str) -> None:
     with FaultProxy(scene.db.target.port, Trouble(kind, scene.chance.randrange(TRAFFIC), seconds)) as proxy:
         process = scene.start(scene.db.through(proxy.port))
         output = end(process)
+        scene.tell("struck", proxy.struck)
         assert process.returncode in ((0, 1) if kind != "delay" else (0,)), output
     scene.the_next_run_works()
     scene.verify()
@@ -209,7 +221,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Clust
 def test_a_server_that_stops_in_the_middle(fragile: embedded.Cluster, scene: Scene, fault: int) -> None:
     scene.db = Database(embedded.start(fragile)).new(f"stopped_{fault}")
     process = scene.start()
-    scene.moment()
+    scene.wait_for_the_moment(process)
     # SIGQUIT is the immediate shutdown: PostgreSQL manual, "Shutting Down the Server".
     os.kill(int((fragile.data / "postmaster.pid").read_text().split("\n")[0]), signal.SIGQUIT)
     wait_until(lambda: not embedded.is_running(fragile), "the server is down", 20)
@@ -230,7 +242,7 @@ def test_plain_statements_outside_a_transaction_are_never_doubled_nor_skipped(sc
     """What can't be known is named, with one way on for each answer; here the truth is known."""
     (scene.folder / "007-plain.sql").write_text(PLAIN)
     process = scene.start()
-    time.sleep(scene.chance.uniform(0.9, LONGEST + 0.6))
+    scene.wait_for_the_moment(process, 0.9, LONGEST + 0.6)
     process.send_signal(scene.chance.choice([signal.SIGKILL, signal.SIGTERM]))
     end(process)
     second = scene.start()

@@ -4,15 +4,16 @@ import threading
 import time
 from collections.abc import Callable
 
-from conftest import Bundle, Database, Witness
+import psycopg
+import pytest
+from conftest import Bundle, Database, Witness, wait_until
 
-from lib import runner
-from lib.errors import (
-    BusyTableError,
-    RunInProgressError,
-)
-from lib.job import Job
+from lib import lock, runner
+from lib.errors import BusyTableError, DatabaseUnavailableError, RunInProgressError
+from lib.job import Job, Progress
 from lib.lock import RunLock
+from lib.migration_files import MigrationFile
+from lib.report import AppliedNow
 
 MakeJob = Callable[..., Job]
 
@@ -113,3 +114,130 @@ class TestTheRunLock:
         with RunLock(make_job().connect, patience=0):
             pass
         assert db.advisory_locks() == 0
+
+    def test_its_heartbeat_takes_no_snapshot(self, db: Database) -> None:
+        """Nor does it read anything: else the level of the transaction's isolation could not be set any more."""
+        for statement, is_refused in ((lock._BEAT, False), ("select 1", True)):
+            with db.connect() as connection:
+                connection.execute("begin")
+                connection.execute(statement)
+                if is_refused:
+                    with pytest.raises(psycopg.errors.ActiveSqlTransaction, match="before any query"):
+                        connection.execute("set transaction isolation level serializable")
+                else:
+                    connection.execute("set transaction isolation level serializable")
+
+    def test_an_index_is_built_concurrently_beside_a_beating_lock(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lock, "HEARTBEAT", 0.005)
+        db.query("create table t as select g as x from generate_series(1, 20000) g")
+        for number in range(10):
+            bundle.write(f"{number:03d}-i.sql", f"create index concurrently i{number} on t (x)")
+        assert runner.migrate(make_job(deadline=time.monotonic() + 60)).error is None
+        assert len(db.versions()) == 10
+
+    def test_a_process_that_was_frozen_looks_before_it_goes_on(
+        self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with RunLock(make_job().connect, patience=0) as held:
+            held.check()
+            # The heart has not beaten since; through a pooler nobody tells that the server has let go.
+            monkeypatch.setattr(held, "_beaten_at", time.monotonic() - 61)
+            monkeypatch.setattr(held._connection, "is_alive", lambda: True)
+            db.query(
+                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()"
+            )
+            with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):
+                held.check()
+
+    def test_it_is_free_the_moment_its_holder_is_gone(self, make_job: MakeJob, db: Database) -> None:
+        held = RunLock(make_job().connect, patience=0).__enter__()
+        held._connection.raw.close()
+        with RunLock(make_job().connect, patience=5):
+            assert db.advisory_locks() == 1
+
+
+def end_the_lock(db: Database) -> None:
+    mine = "database = (select oid from pg_database where datname = current_database())"
+    db.query(f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and {mine}")
+    wait_until(lambda: db.advisory_locks() == 0, "the lock is gone")
+
+
+class Saboteur(Progress):
+    """Ends the lock's backend when it hears of a certain thing for the nth time."""
+
+    def __init__(self, db: Database, event: str, nth: int) -> None:
+        self.db, self.event, self.left = db, event, nth
+
+    def strike(self, event: str) -> None:
+        self.left -= event == self.event
+        if event == self.event and self.left == 0:
+            end_the_lock(self.db)
+
+    def started(self, file: MigrationFile) -> None:
+        self.strike("started")
+
+    def applied(self, migration: AppliedNow) -> None:
+        self.strike("applied")
+
+    def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
+        self.strike("retrying")
+
+    def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
+        self.strike("notice")
+
+
+class TestALockThatIsLost:
+    @pytest.mark.parametrize("nth", [1, 2, 3])
+    @pytest.mark.parametrize("event", ["started", "notice", "applied"])
+    def test_at_any_point_the_run_stops_before_its_next_file(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, event: str, nth: int
+    ) -> None:
+        for number in range(3):
+            notice = "do $$begin raise notice 'here'; perform pg_sleep(0.1); end$$;"
+            bundle.write(f"{number:03d}-a.sql", f"create table a{number} (x int);\n{notice}")
+        report = runner.migrate(make_job(progress=Saboteur(db, event, nth)))
+        assert [migration.version for migration in report.applied] == [f"{number:03d}-a" for number in range(nth)]
+        assert db.versions() == [f"{number:03d}-a" for number in range(nth)]
+        if nth < 3:
+            assert isinstance(report.error, DatabaseUnavailableError)
+            assert "the run lock was lost" in str(report.error)
+            assert db.runs()[0]["outcome"] == "failed"
+        assert runner.migrate(make_job()).error is None
+        assert db.versions() == [f"{number:03d}-a" for number in range(3)]
+
+    def test_while_a_table_is_waited_for_it_is_not_tried_again(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table a (x int)")
+        bundle.write("000-a.sql", "alter table a add column y int")
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table a in access share mode")
+            report = runner.migrate(make_job(progress=Saboteur(db, "retrying", 1), lock_timeout=0.1, lock_retries=50))
+        assert isinstance(report.error, DatabaseUnavailableError)
+        assert "the run lock was lost" in str(report.error)
+
+    def test_outside_a_transaction_it_stops_before_the_next_statement(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        notice = "do $$begin raise notice 'here'; perform pg_sleep(0.1); end$$;\n"
+        bundle.write("000-a.sql", f"-- Transaction: none\ncreate table a (x int);\n{notice}create table b (x int);")
+        report = runner.migrate(make_job(progress=Saboteur(db, "notice", 1)))
+        assert "the run lock was lost" in str(report.error)
+        assert db.has("a")
+        assert not db.has("b")
+        assert db.runs()[0]["in_progress_statement"] == 3
+        # Known to be the next one: nothing is in doubt.
+        assert runner.migrate(make_job()).error is None
+        assert db.has("b")
+
+    def test_a_ledger_row_that_has_appeared_outside_a_transaction_counts_as_another_runs(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        insert = "insert into public.schema_migrations (version, name) values ('000-a', 'A')"
+        bundle.write("000-a.sql", f"-- Transaction: none\n{insert};")
+        report = runner.migrate(make_job())
+        assert report.error is None
+        assert report.applied == ()
+        assert db.versions() == ["000-a"]
