@@ -1,8 +1,6 @@
 """Compare this runner with its peers, as whole processes, on the embedded PostgreSQL: see README.md beside this file."""
 
 import argparse
-import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -11,28 +9,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
-import psycopg
-from contenders import ROOT, Contender, absent, contenders, install
-from proxy import HOST, FarServer, Flight
-
-sys.path.insert(0, str(ROOT))
-
-from lib import embedded
-from lib.connection_url import ConnectionTarget
+import process
+from contenders import Contender, chosen, contenders, install
+from proxy import FarServer, Flight
+from server import BenchError, Server, started
 
 # Each way, in seconds: a round trip of 20 ms, as from a build to a database in the next region.
 DELAY = 0.010
 # The longest that one run may take, in seconds.
 LIMIT = 120.0
-LAUNCHER = Path(__file__).with_name("launch.py")
-
-
-class BenchError(Exception):
-    """A contender failed, or did not do what it was asked to."""
 
 
 @dataclass(frozen=True)
@@ -76,39 +63,38 @@ Samples = Mapping[tuple[str, str], Sequence[Sample]]
 
 
 class Bench:
-    """The server, the folders with everybody's files, and the databases made so far."""
+    """The server, near and far, and the folders with everybody's files."""
 
-    def __init__(self, target: ConnectionTarget, far: FarServer, folder: Path) -> None:
-        self.target = target
+    def __init__(self, server: Server, far: FarServer, folder: Path) -> None:
+        self.server = server
         self.far = far
         self.folder = folder
-        self.databases: list[str] = []
 
     def measure(self, scenario: Scenario, found: Sequence[Contender], runs: int) -> dict[str, list[Sample]]:
         """Each in its turn, `runs` times over, so that drift hits all alike. The first, untimed turn warms up."""
         rivals = [contender for contender in found if scenario.suits(contender)]
         samples: dict[str, list[Sample]] = {contender.name: [] for contender in rivals}
-        databases = {} if scenario.fresh else {contender.name: self.create_database() for contender in rivals}
+        databases = {} if scenario.fresh else {contender.name: self.server.create_database() for contender in rivals}
         for turn in range(runs + 1):
             for contender in rivals:
                 sample = self.run(scenario, contender, databases.get(contender.name))
                 samples[contender.name] += [sample] * (turn > 0)
         for database in databases.values():
-            self.drop_database(database)
+            self.server.drop_database(database)
         return samples
 
     def run(
         self, scenario: Scenario, contender: Contender, database: str | None = None, folder: Path | None = None
     ) -> Sample:
         """One run on the database, or on a fresh one that is dropped again."""
-        name = database or self.create_database()
+        name = database or self.server.create_database()
         self.far.take()
         folder = folder or self.project(contender, scenario.files)
-        sample = launch(contender, folder, self.environ(name, far=scenario.far))
+        sample = launch(contender, folder, self.server.environ(name, self.far.port if scenario.far else None))
         if contender.applies and self.count_tables(name) != scenario.files:
             raise BenchError(f"{contender.name} made {self.count_tables(name)} tables of {scenario.files}.")
         if database is None:
-            self.drop_database(name)
+            self.server.drop_database(name)
         return replace(sample, flights=self.far.take())
 
     def project(self, contender: Contender, files: int) -> Path:
@@ -118,44 +104,9 @@ class Bench:
             contender.write(folder, [create_table(number) for number in range(1, files + 1)])
         return folder
 
-    def environ(self, database: str, *, far: bool) -> dict[str, str]:
-        """This process's environment, with this database alone in it, as a URL and in libpq's variables."""
-        p = self.target.parameters
-        port = str(self.far.port) if far else p["port"]
-        ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "PYTHON", "DBMATE")
-        kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(ours)}
-        return {
-            **kept,
-            "DATABASE_URL": f"postgresql://{p['user']}:{quote(p['password'])}@{HOST}:{port}/{database}?sslmode=disable",
-            "PGHOST": HOST,
-            "PGPORT": port,
-            "PGUSER": p["user"],
-            "PGPASSWORD": p["password"],
-            "PGDATABASE": database,
-            "PGSSLMODE": "disable",
-        }
-
-    def create_database(self) -> str:
-        name = f"bench_{os.getpid()}_{len(self.databases)}"
-        self.databases.append(name)
-        self.query("postgres", f"create database {name}")
-        return name
-
-    def drop_database(self, name: str) -> None:
-        self.query("postgres", f"drop database if exists {name} with (force)")
-
-    def drop_all(self) -> None:
-        for name in self.databases:
-            self.drop_database(name)
-
     def count_tables(self, database: str) -> int:
-        return int(self.query(database, r"select count(*) from pg_class where relkind = 'r' and relname like 'bench\_%'"))
-
-    def query(self, database: str, statement: str) -> str:
-        """Run one statement; the first value it returns, as text."""
-        with psycopg.connect(**{**self.target.parameters, "dbname": database}, autocommit=True) as connection:
-            cursor = connection.execute(statement)
-            return str((cursor.fetchone() or ("",))[0]) if cursor.description else ""
+        named = r"relkind = 'r' and relname like 'bench\_%'"
+        return int(self.server.query(database, f"select count(*) from pg_class where {named}"))
 
 
 def create_table(number: int) -> str:
@@ -164,28 +115,10 @@ def create_table(number: int) -> str:
 
 def launch(contender: Contender, folder: Path, environ: Mapping[str, str]) -> Sample:
     """Run the contender as a process of its own; BenchError if it fails or takes too long."""
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(LAUNCHER), *contender.command],
-        cwd=folder,
-        env=dict(environ),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=LIMIT)
-    except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise BenchError(f"{contender.name} took longer than {LIMIT:g} s.") from None
-        raise
-    wall, cpu, kib, code = out.split() or ("0", "0", "0", "unknown")
-    if code != "0":
-        raise BenchError(f"{contender.name} ended with exit code {code}:\n{err[-2000:]}")
-    return Sample(float(wall), float(cpu), int(kib) / 1024)
+    ended = process.run(contender.command, folder, environ, LIMIT)
+    if ended.fault:
+        raise BenchError(f"{contender.name} {ended.fault}")
+    return Sample(ended.wall, ended.cpu, ended.memory)
 
 
 def table(corner: str, samples: Samples, cell: Callable[[Sequence[Sample], Sequence[Sample]], str]) -> str:
@@ -233,14 +166,15 @@ def print_tables(samples: Samples) -> None:
 
 def print_flights(bench: Bench, ours: Contender) -> None:
     """What our own runs wait for, flight by flight."""
-    database = bench.create_database()
+    database = bench.server.create_database()
     bench.run(Scenario("to begin with", 100), ours, database)
     list_flights("no-op, 100 applied", bench.run(Scenario("no-op", 100, far=True), ours, database))
     migrations = bench.project(ours, 100) / "migrations"
     for number in range(101, 111):
         (migrations / f"{number:04d}-create-a-table.sql").write_text(create_table(number))
     list_flights("10 pending, 100 applied", bench.run(Scenario("more", 110, far=True), ours, database, migrations.parent))
-    list_flights("10 pending, empty database", bench.run(Scenario("first", 10, far=True), ours, bench.create_database()))
+    empty = bench.server.create_database()
+    list_flights("10 pending, empty database", bench.run(Scenario("first", 10, far=True), ours, empty))
 
 
 def list_flights(title: str, sample: Sample) -> None:
@@ -250,36 +184,14 @@ def list_flights(title: str, sample: Sample) -> None:
         print(f"  connection {flight.connection}: {head}")
 
 
-def print_place(bench: Bench, found: Sequence[Contender]) -> None:
-    """When, where and what, so that a table can be told from a later one."""
-    server = bench.query("postgres", "show server_version")
-    facts = [f"{datetime.now(UTC):%Y-%m-%d}", f"{os.cpu_count()} cores", f"load {os.getloadavg()[0]:.1f}"]
-    facts += [f"PostgreSQL {server}", f"Python {platform.python_version()}", f"psycopg {psycopg.__version__}"]
-    facts += [f"{contender.name} {contender.version}" for contender in found if contender.version]
-    print(", ".join(facts), flush=True)
-    for name in absent(found):
-        print(f"{name} is not installed and is left out (`python bench/compare.py --install`).")
-
-
 @contextmanager
-def opened() -> Iterator[tuple[Bench, Path]]:
-    """The bench and the server's psql. A server that ran before is left running."""
-    cluster = embedded.locate(ROOT, name="bench")
-    ran_before = embedded.is_running(cluster)
-    target = embedded.start(cluster)
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="bench-") as folder,
-            FarServer(target.host, int(target.port), DELAY) as far,
-        ):
-            bench = Bench(target, far, Path(folder))
-            try:
-                yield bench, cluster.binaries / "bin" / "psql"
-            finally:
-                bench.drop_all()
-    finally:
-        if not ran_before:
-            embedded.stop(cluster)
+def opened() -> Iterator[Bench]:
+    with (
+        started() as server,
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        FarServer(server.target.host, int(server.target.port), DELAY) as far,
+    ):
+        yield Bench(server, far, Path(folder))
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -292,14 +204,10 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def chosen(found: Sequence[Contender], names: str) -> list[Contender]:
-    return [contender for contender in found if not names or contender.name in names.split(",")]
-
-
 def compare(arguments: argparse.Namespace) -> None:
-    with opened() as (bench, psql):
-        found = contenders(psql)
-        print_place(bench, found)
+    with opened() as bench:
+        found = contenders(bench.server.psql)
+        bench.server.print_place(found)
         if arguments.flights:
             print_flights(bench, found[0])
             return

@@ -87,6 +87,11 @@ def contenders(psql: Path) -> list[Contender]:
     ]
 
 
+def chosen(found: Sequence[Contender], names: str) -> list[Contender]:
+    """Those named, with commas between them; all if none is."""
+    return [contender for contender in found if not names or contender.name in names.split(",")]
+
+
 def absent(found: Sequence[Contender]) -> list[str]:
     names = {contender.name for contender in found}
     return [peer.name for peer in _PEERS if peer.name not in names]

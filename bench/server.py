@@ -1,0 +1,97 @@
+"""The embedded PostgreSQL that all contenders meet, and the databases made on it."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+from contenders import ROOT, Contender, absent
+from proxy import HOST
+
+sys.path.insert(0, str(ROOT))
+
+from lib import embedded
+from lib.connection_url import ConnectionTarget
+
+
+class BenchError(Exception):
+    """A contender failed, or did not do what it was asked to."""
+
+
+class Server:
+    """The running server, its psql, and the databases made so far."""
+
+    def __init__(self, target: ConnectionTarget, psql: Path) -> None:
+        self.target = target
+        self.psql = psql
+        self.databases: list[str] = []
+
+    def environ(self, database: str, port: int | None = None) -> dict[str, str]:
+        """This process's environment, with this database alone in it, as a URL and in libpq's variables."""
+        p = self.target.parameters
+        at = str(port or p["port"])
+        ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "PYTHON", "DBMATE")
+        kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(ours)}
+        return {
+            **kept,
+            "DATABASE_URL": f"postgresql://{p['user']}:{quote(p['password'])}@{HOST}:{at}/{database}?sslmode=disable",
+            "PGHOST": HOST,
+            "PGPORT": at,
+            "PGUSER": p["user"],
+            "PGPASSWORD": p["password"],
+            "PGDATABASE": database,
+            "PGSSLMODE": "disable",
+        }
+
+    def create_database(self) -> str:
+        name = f"bench_{os.getpid()}_{len(self.databases)}"
+        self.databases.append(name)
+        self.query("postgres", f"create database {name}")
+        return name
+
+    def drop_database(self, name: str) -> None:
+        self.query("postgres", f"drop database if exists {name} with (force)")
+
+    def drop_all(self) -> None:
+        for name in self.databases:
+            self.drop_database(name)
+
+    def connect(self, database: str, name: str = "bench") -> psycopg.Connection:
+        """A connection in autocommit; `name` is its application_name."""
+        parameters = {**self.target.parameters, "dbname": database, "application_name": name}
+        return psycopg.connect(**parameters, autocommit=True)
+
+    def query(self, database: str, statement: str) -> str:
+        """Run one statement; the first value it returns, as text."""
+        with self.connect(database) as connection:
+            cursor = connection.execute(statement)
+            return str((cursor.fetchone() or ("",))[0]) if cursor.description else ""
+
+    def print_place(self, found: Sequence[Contender]) -> None:
+        """When, where and what, so that a table can be told from a later one."""
+        version = self.query("postgres", "show server_version")
+        facts = [f"{datetime.now(UTC):%Y-%m-%d}", f"{os.cpu_count()} cores", f"load {os.getloadavg()[0]:.1f}"]
+        facts += [f"PostgreSQL {version}", f"Python {platform.python_version()}", f"psycopg {psycopg.__version__}"]
+        facts += [f"{contender.name} {contender.version}" for contender in found if contender.version]
+        print(", ".join(facts), flush=True)
+        for name in absent(found):
+            print(f"{name} is not installed and is left out (`python bench/compare.py --install`).")
+
+
+@contextmanager
+def started() -> Iterator[Server]:
+    """The server, started if need be; one that ran before is left running."""
+    cluster = embedded.locate(ROOT, name="bench")
+    ran_before = embedded.is_running(cluster)
+    server = Server(embedded.start(cluster), cluster.binaries / "bin" / "psql")
+    try:
+        yield server
+    finally:
+        server.drop_all()
+        if not ran_before:
+            embedded.stop(cluster)
