@@ -116,7 +116,7 @@ class TestDeadlinesAndLosses:
         assert [migration.version for migration in report.applied] == ["000-a"]
         assert not db.has("b")
 
-    @pytest.mark.parametrize("at", [3000, 7000, 9000])
+    @pytest.mark.parametrize("at", [3000, 9000])
     def test_a_database_that_falls_silent_is_told_in_time(
         self, make_job: MakeJob, bundle: Bundle, db: Database, at: int
     ) -> None:
@@ -125,12 +125,12 @@ class TestDeadlinesAndLosses:
             bundle.write(f"{number:03d}-a.sql", f"create table a{number} (x int);\nselect pg_sleep(0.1);")
         with FaultProxy(db.target.port, Trouble("silence", at)) as proxy:
             began = time.monotonic()
-            job = make_job(target=db.through(proxy.port).target, deadline=began + 3, ending=4.0)
+            job = make_job(target=db.through(proxy.port).target, deadline=began + 1.5, ending=3.0)
             report = runner.migrate(job)
             took = time.monotonic() - began
         assert proxy.struck
         assert isinstance(report.error, (OutOfTimeError, DatabaseUnavailableError))
-        assert took < 3 + 4 + 1
+        assert took < 1.5 + 3 + 1
         assert runner.migrate(make_job()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(20)]
 
@@ -141,7 +141,7 @@ class TestDeadlinesAndLosses:
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(1, proxy.fall_silent).start()
             report = runner.migrate(
-                make_job(target=db.through(proxy.port).target, deadline=time.monotonic() + 2, ending=4.0)
+                make_job(target=db.through(proxy.port).target, deadline=time.monotonic() + 2, ending=2.0)
             )
         assert "did not confirm that 000-a was stopped: it was rolled back, or had just committed" in str(report.error)
 
