@@ -16,8 +16,10 @@ def _run() -> int:
     if sys.version_info < (3, 11):  # noqa: UP036  for an environment that somebody else has made
         print(f"Python {sys.version.split()[0]} is too old for this: 3.11 or newer is needed.", file=sys.stderr)
         return 2
+    from lib.errors import interrupting_signals
+
     # From the first moment on, while the imports take theirs.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in interrupting_signals():
         signal.signal(each, lambda signum, _: sys.exit(128 + signum))
     try:
         from lib.cli import main

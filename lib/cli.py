@@ -17,7 +17,14 @@ from typing import TextIO
 from lib import embedded, runner
 from lib.connection_url import ConnectionTarget
 from lib.database import defer
-from lib.errors import ConfigurationError, IntegrityError, Interrupted, MigratorError, RunInProgressError
+from lib.errors import (
+    ConfigurationError,
+    IntegrityError,
+    Interrupted,
+    MigratorError,
+    RunInProgressError,
+    interrupting_signals,
+)
 from lib.job import Job, Progress
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover
@@ -35,7 +42,7 @@ Serve = Callable[[Mapping[str, str], Path, ConnectionTarget | None, int], None]
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 usage or configuration; 3 an applied
 file was modified, renamed or is missing, or (status --check) something is pending; 4 another run, or a busy table,
-held a lock for too long; 130/143 interrupted. The variables are described in README.md.
+held a lock for too long; 129/130/143 interrupted. The variables are described in README.md.
 """
 
 
@@ -101,16 +108,17 @@ def _with_default_command(argv: Sequence[str]) -> list[str]:
 
 
 def _catch_signals() -> None:
-    """SIGINT and SIGTERM raise Interrupted once; while that is handled, more of them change nothing."""
+    """The signals that end a run raise Interrupted once; while that is handled, more of them change nothing."""
+    caught = interrupting_signals()
 
     def interrupt(signum: int, _frame: object) -> None:
-        for each in (signal.SIGINT, signal.SIGTERM):
+        for each in caught:
             signal.signal(each, signal.SIG_IGN)
         interrupted = Interrupted(signum)
         if not defer(interrupted):
             raise interrupted
 
-    for each in (signal.SIGINT, signal.SIGTERM):
+    for each in caught:
         signal.signal(each, interrupt)
 
 

@@ -92,6 +92,7 @@ class RunLock:
     def _release(self) -> None:
         """Roll back, which spares a pooler the loss of its server connection, if that is done at once."""
         if self._turn.acquire(timeout=RELEASE_PATIENCE):
+            self._connection.end_by = time.monotonic() + RELEASE_PATIENCE
             with suppress(MigratorError, ScriptError), self._connection.granted(RELEASE_PATIENCE):
                 self._connection.query("rollback")
             self._turn.release()

@@ -1,6 +1,7 @@
 """The admin endpoint against a real database: every row of its table of answers."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -259,3 +260,36 @@ def test_an_error_of_ours_is_500_in_json_and_tells_nothing(service: Service, mon
     response = client.post(MIGRATE_PATH, headers={"Authorization": f"Bearer {SECRET}"})
     assert response.status_code == 500
     assert response.get_json() == {"success": False, "error": "Internal error."}
+
+
+def test_parallel_requests_in_one_process_apply_each_file_once(service: Service, bundle: Bundle, db: Database) -> None:
+    """As threads, which is how the runtime brings them: one migrates, the others are told so, or find nothing left."""
+    for number in range(4):
+        bundle.write(f"{number:03d}-a.sql", f"create table a{number} (x int);\nselect pg_sleep(0.1);")
+    app = create_migrate_app(service)
+    answers: list[TestResponse] = []
+
+    def post() -> None:
+        answers.append(app.test_client().post(MIGRATE_PATH, headers={"Authorization": f"Bearer {SECRET}"}))
+
+    threads = [threading.Thread(target=post) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    applied = [migration["version"] for answer in answers for migration in answer.get_json().get("applied", ())]
+    assert applied == db.versions() == [f"{number:03d}-a" for number in range(4)]
+    assert db.advisory_locks() == 0
+
+
+def test_a_statement_in_doubt_is_500_with_both_ways_on(admin: Post, bundle: Bundle, db: Database) -> None:
+    bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\nselect 1/0;")
+    admin()
+    db.query("update schema_migration_runs set outcome = 'running', failed_version = null")
+    bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\ninsert into a values (1);")
+    response = admin()
+    document = response.get_json()
+    assert response.status_code == 500
+    assert (document["version"], document["line"]) == ("000-a", 3)
+    assert document["error"].count("update public.schema_migration_runs") == 2

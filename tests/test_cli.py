@@ -8,10 +8,12 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, Bundle, Cli, Database, local_environ
+from fault_proxy import FaultProxy
 
 COMMANDS = ("migrate", "status", "validate", "plan", "create", "serve", "stop")
 SENTINEL = "hunter2-sentinel"
@@ -172,7 +174,7 @@ class TestExitCodes:
         first.communicate(timeout=30)
         assert first.returncode == 0
 
-    @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+    @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
     def test_a_signal_rolls_back_and_records_the_interruption(
         self, cli: Cli, bundle: Bundle, db: Database, signum: int, code: int
     ) -> None:
@@ -187,6 +189,57 @@ class TestExitCodes:
         assert not db.has("a")
         assert [(run["outcome"], run["failed_version"]) for run in db.runs()] == [("interrupted", "000-a")]
         assert db.advisory_locks() == 0
+
+    def test_a_hangup_that_nohup_ignores_is_ignored(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1)")
+        process = subprocess.Popen(
+            ["nohup", sys.executable, "-m", "lib", "migrate"],
+            cwd=cli.root,
+            env=dict(cli.environ),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+        )
+        db.wait_for("pg_sleep(1)")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=20) == 0
+        assert db.versions() == ["000-a"]
+
+    def test_a_signal_ends_it_soon_though_the_database_is_silent(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30)")
+        with FaultProxy(db.target.port) as proxy:
+            process = cli.start("migrate", DATABASE_URL=db.through(proxy.port).url)
+            db.wait_for("pg_sleep(30)")
+            proxy.fall_silent()
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=9)
+        assert process.returncode == 143
+
+    def test_a_terminal_shows_a_bar_while_an_index_is_built(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        db.query(
+            "create table t as select g as x from generate_series(1, 150) g;"
+            "create function slow(int) returns int language plpgsql immutable as "
+            "$$begin perform pg_sleep(0.01); return $1; end$$"
+        )
+        bundle.write("000-a.sql", "create index concurrently t_x on t (slow(x))")
+        terminal, end = os.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lib", "migrate"],
+            cwd=cli.root,
+            env={**cli.environ, "TERM": "xterm"},
+            stdout=end,
+            stderr=end,
+        )
+        os.close(end)
+        shown = b""
+        with suppress(OSError):  # how Linux tells the end of a terminal
+            while piece := os.read(terminal, 4096):
+                shown += piece
+        os.close(terminal)
+        assert process.wait(timeout=20) == 0
+        assert re.search(r"\r\[[█░]{24}\] +\d+% 000-a: building index", shown.decode())
+        assert "✓" in shown.decode().rpartition("building index")[2]
 
     def test_a_signal_among_notices_rolls_back_too(self, cli: Cli, bundle: Bundle, db: Database) -> None:
         """What a signal raises inside libpq's callback for notices would be swallowed there."""
