@@ -21,6 +21,8 @@ from lib.report import Blocker, IndexProgress
 # The longest pause between two looks at a statement, and how long a look may take, in seconds.
 INTERVAL = 5.0
 LOOK_PATIENCE = 2.0
+# A lock timeout of a millisecond must not keep this process busy, in seconds.
+SHORTEST_SLICE = 0.02
 # A look that failed is made again after so many seconds.
 AFTER_FAILURE = 10.0
 # A server that has been waiting for us so long, while we wait for it, will never answer: the stream is stuck, in seconds.
@@ -134,7 +136,7 @@ class Observer:
                 tell(sight, now - began)
             next_look = time.monotonic() + (AFTER_FAILURE if sight is None else min(INTERVAL, max(first, now - began)))
 
-        watched.while_waiting, watched.slice = look, min(SLICE, first)
+        watched.while_waiting, watched.slice = look, max(SHORTEST_SLICE, min(SLICE, first))
         try:
             yield
         finally:

@@ -5,7 +5,7 @@ statement took effect. Then the catalog is asked. What it can't tell either is n
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lib import catalog
@@ -126,10 +126,33 @@ def changed_since(script: Script, interruption: Interruption) -> MigrationFailed
         f"{script.file.path}: run {interruption.run} carried out {_count(ran, script)} outside a transaction, "
         "and the file has been changed there since. Nothing of it was run.\n"
         "  Either put those statements back as they were: the next run goes on after them.\n"
-        "  Or undo what they did, and have the file run from its start:\n"
-        "    update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null\n"
-        f"     where in_progress_version = '{version}';",
+        f"  Or undo what they did, and have the file run from its start:\n    {_forget(version)}",
         version=version,
+    )
+
+
+def moved(scripts: Iterable[Script], interruption: Interruption) -> MigrationFailedError | None:
+    """The error for a file that was renamed after a run had carried a part of it out, if it is among these."""
+    ran = interruption.checkpoint.statement - 1
+    script = next((script for script in scripts if script.begins_with(interruption.checkpoint.ran_before)), None)
+    if ran < 1 or script is None:
+        return None
+    was, version = interruption.checkpoint.version, script.file.version
+    return MigrationFailedError(
+        f"{script.file.path}: run {interruption.run} carried out {_count(ran, script)} outside a transaction, when it was "
+        f"called {was}. Nothing was run.\n"
+        "  Either give it that name again: the next run goes on where that one stopped.\n"
+        "  Or let the record follow it:\n"
+        f"    update public.schema_migration_runs set in_progress_version = '{version}' where id = {interruption.run};\n"
+        f"  Or undo what they did, and have it run from its start:\n    {_forget(was)}",
+        version=version,
+    )
+
+
+def _forget(version: str) -> str:
+    return (
+        "update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null\n"
+        f"     where in_progress_version = '{version}';"
     )
 
 

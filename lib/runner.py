@@ -20,6 +20,7 @@ from lib.migration_files import MigrationFile, discover
 from lib.observer import Observer
 from lib.plan import Checkpoint, Interruption, Plan
 from lib.planned_run import PlannedRun
+from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all
 from lib.session import Session
@@ -150,12 +151,26 @@ class _Run:
         if not scripts and not self._must_claim(survey):
             # Another run has done it all while this one waited.
             return
+        self._check_interruptions(files, scripts, survey)
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.create_tables(self.connection, survey)
             outcome: Outcome = "running" if scripts else "succeeded"
             self.run_id = ledger.start_run(self.connection, self._start(survey), outcome=outcome)
         if scripts:
             self._apply_all(scripts, survey, lock, pooled=pooled)
+
+    def _check_interruptions(
+        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: ledger.Survey
+    ) -> None:
+        """Mention what a run left half-way of a file that is not in this bundle; refuse it under another name."""
+        names = {file.version for file in files}
+        for version, interruption in survey.interruptions.items():
+            if version in names:
+                continue
+            if fault := moved(scripts, interruption):
+                raise fault
+            at = f"statement {interruption.checkpoint.statement} of {version}, which is not in this bundle"
+            self.job.progress.warning(f"Run {interruption.run} stopped at {at}.")
 
     def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""

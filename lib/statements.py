@@ -80,12 +80,12 @@ class StatementRun:
             self.session.check()
             self._note(index)
             self._set_up(index)
-        subject = subject_of(statement.text) if statement.is_concurrent else None
-        build = _Build(self.connection, subject) if subject and subject.work is Work.CREATE else None
+        build: _Build | None = None
         # Inside a transaction of the file's own only the whole of it could be tried again; a procedure may have
         # committed before it failed.
         once = in_block or statement.words[0] in ("CALL", "DO")
         try:
+            build = _build_of(self.connection, statement)
             self._carry_out(statement, self._attempt(statement, build), once=once)
         except ScriptError as error:
             before = sum(len(earlier.text) for earlier in self.script.statements[:index])
@@ -210,6 +210,11 @@ class StatementRun:
                 self.connection.run(ledger.reset_script())
         except (ScriptError, MigratorError):
             self.connection.raw.close()
+
+
+def _build_of(connection: Connection, statement: Statement) -> "_Build | None":
+    subject = subject_of(statement.text) if statement.is_concurrent else None
+    return _Build(connection, subject) if subject and subject.work is Work.CREATE else None
 
 
 class _Build:

@@ -121,6 +121,28 @@ class TestAfterAFailure:
         assert runner.migrate(make_job()).error is None
         assert effects(db) == ["in a transaction"]
 
+    def test_a_file_that_was_renamed_since_is_told_by_both_names(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, note("first"))
+        (bundle.migrations / "001-b.sql").unlink()
+        bundle.write("002-renamed.sql", NONE + note("first") + note("second"))
+        error = str(runner.migrate(make_job()).error)
+        assert "migrations/002-renamed.sql: run 1 carried out 1 of its 2 statements" in error
+        assert "when it was called 001-b" in error
+        assert effects(db) == ["first"]
+        db.query(re.findall(r"update [^;]*;", error)[0])
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["first", "second"]
+
+    def test_a_file_that_is_gone_is_mentioned(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, note("first"))
+        (bundle.migrations / "001-b.sql").unlink()
+        bundle.write("002-other.sql", "create table other (x int)")
+        witness = Witness()
+        assert runner.migrate(make_job(progress=witness)).error is None
+        assert ("Run 1 stopped at statement 2 of 001-b, which is not in this bundle.",) in witness.of("warning")
+
 
 class TestInDoubt:
     def test_a_plain_statement_is_named_with_both_ways_on(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
