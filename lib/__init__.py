@@ -5,9 +5,9 @@ pure, no I/O but the migrations folder
     duration          500ms, 2s, 10min
     migration_files   names, headers and checksums of the files; the folder they lie in
     sql_lexer         a script cut into statements, as psql cuts it
+    plan              files and ledger to what is to be done
     subject           what a statement with CONCURRENTLY works on
     script            how a file runs: its mode, its statements, what is refused
-    plan              files and ledger to what is to be done
     report            what there is to tell, and the JSON documents
     planned_run       the same of a run that has not been
     terminal          the reports as text for people

@@ -340,7 +340,7 @@ class _Log(Progress):
 
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
         self._end_bar()
-        self.shell.tell(f"{file.path}: {reason}. It was rolled back; trying again in {pause:.1f} s.")
+        self.shell.tell(f"{file.path}: {reason}. It was rolled back; trying again in {pause:.1f} s at the earliest.")
 
     def still_running(self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float) -> None:
         held_up = f", held up by {named(blockers)}" if blockers else ""

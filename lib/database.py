@@ -28,6 +28,11 @@ CANCEL_PATIENCE = 3.0
 SLICE = 0.25
 # With these a server lets go of a client whose machine has vanished within 20 seconds, in place of two hours.
 KEEPALIVES = "set local tcp_keepalives_idle = 5; set local tcp_keepalives_interval = 5; set local tcp_keepalives_count = 3;"
+# What is true of the file under way when a connection is gone.
+WHAT_BECAME_OF_IT = (
+    "A file under way in a transaction was rolled back, or had just committed; run it again, and what is still pending is "
+    "applied."
+)
 # COPY data is handed to libpq in pieces of so many characters.
 _COPY_CHUNK = 1 << 18
 
@@ -285,8 +290,7 @@ class Connection:
 def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
     said = f" The server said: {last_words.message} (SQLSTATE {last_words.sqlstate})." if last_words else ""
     return DatabaseUnavailableError(
-        f"The connection to the database was lost.{said} A file under way was rolled back, or had just committed; "
-        "run it again, and what is still pending is applied.",
+        f"The connection to the database was lost.{said} {WHAT_BECAME_OF_IT}",
         sqlstate=last_words.sqlstate if last_words else None,
     )
 

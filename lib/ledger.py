@@ -21,6 +21,8 @@ from lib.report import Outcome, Run, Source
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 # What a run's `error` ends with while a file outside a transaction is under way: the digest of what of it has run.
 _MARK = "Statements before it: "
+_MARK_WITH_IT = "; with it: "
+_DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _READ_SERVER = """
@@ -46,7 +48,7 @@ select version, name, extract(epoch from applied_at)::float8, execution_time_ms,
 _READ_RUNS = """
 select id, outcome, source, extract(epoch from started_at)::float8, extract(epoch from finished_at)::float8, git_commit,
        environment, database_fingerprint, in_progress_version, in_progress_statement, failed_version, sqlstate,
-       pg_catalog.substring(error, {mark})
+       pg_catalog.substring(error, {before}), pg_catalog.substring(error, {with_it})
   from public.schema_migration_runs
  where id = (select max(id) from public.schema_migration_runs) or outcome = 'running' or in_progress_version is not null
     or id = (select max(id) from public.schema_migration_runs r
@@ -175,7 +177,9 @@ def survey(connection: Connection, target: ConnectionTarget) -> Survey:
     """
     branch = f":{target.branch}" if target.branch else ""
     fingerprint = sql.SQL(_FINGERPRINT).format(branch=sql.Literal(branch))
-    read_runs = _filled(_READ_RUNS, fingerprint=fingerprint, mark=f"{_MARK}([0-9]+, sha256 [0-9a-f]{{64}})")
+    read_runs = _filled(
+        _READ_RUNS, fingerprint=fingerprint, before=f"{_MARK}{_DIGEST}", with_it=f"{_MARK_WITH_IT}{_DIGEST}"
+    )
     try:
         server, catalog, ledger, runs = connection.query(_joined(_READ_SERVER, _READ_CATALOG, _READ_LEDGER, read_runs))
     except ScriptError as error:
@@ -230,7 +234,7 @@ def finish_run(
     `failed_version` stays empty while it is in doubt whether the statement at the checkpoint has taken effect.
     """
     if checkpoint:
-        error = f"{error or ''}\n{_MARK}{checkpoint.ran_before}"
+        error = f"{error or ''}\n{_mark(checkpoint)}"
     end = _filled(
         _FINISH_RUN,
         run=run,
@@ -245,10 +249,15 @@ def finish_run(
 
 def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what: str) -> None:
     """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people."""
-    note = f"{what}\n{_MARK}{checkpoint.ran_before}"
+    note = f"{what}\n{_mark(checkpoint)}"
     connection.query(
         _filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
     )
+
+
+def _mark(checkpoint: Checkpoint) -> str:
+    with_it = f"{_MARK_WITH_IT}{checkpoint.with_it}" if checkpoint.with_it else ""
+    return f"{_MARK}{checkpoint.ran_before}{with_it}"
 
 
 def note_obstacle(connection: Connection, run: int, obstacle: str) -> None:
@@ -329,9 +338,10 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
     """The newest word on each file that some run left half-way."""
     found: dict[str, Interruption] = {}
     for row in runs:
-        version, statement, failed_version, sqlstate, ran_before = row[8:]
+        version, statement, failed_version, sqlstate, ran_before, with_it = row[8:]
         if version is not None and version not in applied:
-            checkpoint = Checkpoint(version, int(statement or 1), ran_before or "", in_doubt=failed_version is None)
+            in_doubt = failed_version is None
+            checkpoint = Checkpoint(version, int(statement or 1), ran_before or "", with_it or "", in_doubt=in_doubt)
             found[version] = Interruption(int(row[0] or 0), checkpoint, sqlstate)
     return found
 

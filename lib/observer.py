@@ -14,13 +14,16 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from lib.database import SLICE, Connection, Row, ScriptError
+from lib.database import SLICE, WHAT_BECAME_OF_IT, Connection, Row, ScriptError
 from lib.errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
 from lib.report import Blocker, IndexProgress
+from lib.sql_lexer import without_strings
 
 # The longest pause between two looks at a statement, and how long a look may take, in seconds.
 INTERVAL = 5.0
 LOOK_PATIENCE = 2.0
+# How much of another session's query is shown, in characters.
+QUERY_SHOWN = 80
 # A lock timeout of a millisecond must not keep this process busy, in seconds.
 SHORTEST_SLICE = 0.02
 # A look that failed is made again after so many seconds.
@@ -170,9 +173,14 @@ class Observer:
         if stuck or silent:
             watched.raw.close()
             raise DatabaseUnavailableError(
-                "The server's answer did not come: the connection to the database is stuck. A file under way was rolled "
-                "back, or had just committed; run it again, and what is still pending is applied."
+                f"The server's answer did not come: the connection to the database is stuck. {WHAT_BECAME_OF_IT}"
             )
+
+
+def query_head(query: str) -> str:
+    """The beginning of another session's query; what strings it holds is nobody's business here."""
+    head = without_strings(query)
+    return head if len(head) <= QUERY_SHOWN else head[: QUERY_SHOWN - 1] + "…"
 
 
 def _sight(activity: list[Row], blockers: list[Row], index: list[Row]) -> Sight:
@@ -180,7 +188,7 @@ def _sight(activity: list[Row], blockers: list[Row], index: list[Row]) -> Sight:
     return Sight(
         is_at_work=None if at_work is None else at_work == "t",
         blockers=tuple(
-            Blocker(int(pid or 0), None if seconds is None else int(seconds), name, state, query)
+            Blocker(int(pid or 0), None if seconds is None else int(seconds), name, state, query_head(query or ""))
             for pid, seconds, name, state, query in blockers
         ),
         index=IndexProgress(index[0][0] or "", int(index[0][1] or 0), int(index[0][2] or 0)) if index else None,

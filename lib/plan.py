@@ -28,13 +28,14 @@ class AppliedMigration:
 class Checkpoint:
     """How far a file outside a transaction has come. `statement`, counted from 1, is the one that comes next.
 
-    `ran_before` tells how many stood before it, and their digest; `in_doubt` when nobody knows whether that next one has
-    taken effect.
+    `ran_before` tells how many stood before it, and their digest, and `with_it` the same with that one; `in_doubt` when
+    nobody knows whether it has taken effect.
     """
 
     version: str
     statement: int
     ran_before: str
+    with_it: str = ""
     in_doubt: bool = False
 
 

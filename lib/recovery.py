@@ -48,12 +48,19 @@ class Recovery:
             if earlier.sets_session:
                 self.connection.run(earlier.text)
         if index < len(script.statements):
+            if at.in_doubt and not self._is_unchanged(index):
+                raise _in_doubt(script, self.interruption, index, "it was another one then")
             self._wait_for_the_server(index)
             index += self._has_taken_effect(index)
         if index:
             ran = _count(index, script)
             self.tell(f"{script.file.path}: run {self.interruption.run} had carried out {ran}; going on after that.")
         return index
+
+    def _is_unchanged(self, index: int) -> bool:
+        """Tell whether the statement that was noted is the one that stands there now."""
+        with_it = self.interruption.checkpoint.with_it
+        return with_it.partition(",")[0] == str(index + 1) and self.script.begins_with(with_it)
 
     def _wait_for_the_server(self, index: int) -> None:
         """Wait while a session of the earlier run, whose client is gone, still carries the statement out."""
@@ -76,7 +83,7 @@ class Recovery:
         if subject is not None:
             return self._has_subject_taken_effect(subject, index)
         if in_doubt and not statement.is_repeatable:
-            raise _in_doubt(self.script, self.interruption, index)
+            raise _in_doubt(self.script, self.interruption, index, "the catalog can't tell")
         return False
 
     def _has_subject_taken_effect(self, subject: Subject, index: int) -> bool:
@@ -96,10 +103,12 @@ class Recovery:
         if subject.index is None:
             # Which of the table's indexes got the name that the server chose?
             if in_doubt:
-                raise _in_doubt(self.script, self.interruption, index)
+                look = "select indexrelid::regclass, indisvalid from pg_index where indrelid = 'the table'::regclass"
+                raise _in_doubt(self.script, self.interruption, index, f"its index has no name to look for; see {look}")
             return False
         found = catalog.find_index(self.connection, subject)
-        if found and not found.is_valid and self.interruption.sqlstate != DUPLICATE_TABLE:
+        is_ours = self._is_unchanged(index) and self.interruption.sqlstate != DUPLICATE_TABLE
+        if found and not found.is_valid and is_ours:
             self._drop({found.name})
             return False
         return in_doubt and found is not None and found.is_valid
@@ -156,7 +165,7 @@ def _forget(version: str) -> str:
     )
 
 
-def _in_doubt(script: Script, interruption: Interruption, index: int) -> MigrationFailedError:
+def _in_doubt(script: Script, interruption: Interruption, index: int, why: str) -> MigrationFailedError:
     statement: Statement = script.statements[index]
     file, run = script.file, interruption.run
     line = file.line_at(statement.offset)
@@ -164,7 +173,7 @@ def _in_doubt(script: Script, interruption: Interruption, index: int) -> Migrati
     return MigrationFailedError(
         f"{file.path}:{line}: it isn't known whether statement {index + 1} of {len(script.statements)} has taken effect: "
         f"{statement.head}\n"
-        f"  Run {run} was cut off while it was under way, and the catalog can't tell. Nothing was run. "
+        f"  Run {run} was cut off while it was under way, and {why}. Nothing was run. "
         "Look, say which it is, and run it again.\n"
         f"  If it has, go on after it:\n    {verdict}, in_progress_statement = {index + 2} where id = {run};\n"
         f"  If it has not, run it again:\n    {verdict} where id = {run};",

@@ -1,6 +1,5 @@
 """What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -11,11 +10,6 @@ from lib.plan import Entry, Plan
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
 Document = dict[str, Any]
-
-# How much of another session's query is shown, in characters.
-QUERY_SHOWN = 80
-
-_STRING = re.compile(r"\$(\w*)\$.*?(?:\$\1\$|\Z)|'(?:[^']|'')*(?:'|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -79,7 +73,10 @@ class AppliedNow:
 
 @dataclass(frozen=True)
 class Blocker:
-    """A session that holds what a migration waits for, as far as the role may see. `seconds` is its transaction's age."""
+    """A session that holds what a migration waits for, as far as the role may see.
+
+    `seconds` is its transaction's age; `query` is the head of its query, without the strings in it.
+    """
 
     pid: int
     seconds: int | None = None
@@ -96,14 +93,8 @@ class Blocker:
             self.state or "",
         ]
         about = ", ".join(filter(None, known))
-        shown = ": ".join(filter(None, [about, self.query_head]))
+        shown = ": ".join(filter(None, [about, self.query]))
         return f"pid {self.pid} ({shown})" if shown else f"pid {self.pid}"
-
-    @property
-    def query_head(self) -> str:
-        """The beginning of its query on one line; what strings it holds is nobody's business here."""
-        head = " ".join(_STRING.sub("'…'", self.query or "").split())
-        return head if len(head) <= QUERY_SHOWN else head[: QUERY_SHOWN - 1] + "…"
 
 
 @dataclass(frozen=True)

@@ -239,6 +239,8 @@ class _Run:
                     check()
                     self._apply(execution, script, survey.interruptions.get(script.file.version))
             except (Interrupted, MigratorError, ScriptError) as error:
+                if isinstance(error, Interrupted) and self.current:
+                    error.args = (f"{error} It was at {self.current.path}.",)
                 self._record_end("interrupted" if isinstance(error, Interrupted) else "failed", error, execution.checkpoint)
                 raise
             self._record_end("succeeded")

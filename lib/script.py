@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
+from lib.plan import Checkpoint
 from lib.sql_lexer import LexicalError, Piece, split
 
 
@@ -108,6 +109,11 @@ class Script:
         """How many statements stand before the one at `index`, and their SHA-256, as in `2, sha256 9f86…`."""
         texts = [statement.text for statement in self.statements[:index]]
         return f"{len(texts)}, sha256 {hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}"
+
+    def checkpoint(self, index: int) -> Checkpoint:
+        """Where the file has come to when the statement at `index` is next."""
+        with_it = self.ran_before(index + 1) if index < len(self.statements) else ""
+        return Checkpoint(self.file.version, index + 1, self.ran_before(index), with_it)
 
     def begins_with(self, ran_before: str) -> bool:
         """Tell whether the file's first statements are those that `ran_before` told of."""

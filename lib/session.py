@@ -137,16 +137,15 @@ class Session:
             offset = script.statements[done].offset
         text = _failure_text(file.path if offset is None else file.place(offset), refusal)
         if refusal.sqlstate in LOCK_CONFLICTS:
-            return BusyTableError(
-                text + self._busy_text(script, done) + more, version=file.version, sqlstate=refusal.sqlstate
-            )
+            text += self._busy_text(script, done, more)
+            return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
         text += _what_stays(script, done) + more
         return MigrationFailedError(text, version=file.version, sqlstate=refusal.sqlstate, line=line, column=column)
 
-    def _busy_text(self, script: Script, done: int) -> str:
+    def _busy_text(self, script: Script, done: int, more: str) -> str:
         held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
-        stays = _what_stays(script, done) or " Nothing of it was applied; run it again later."
+        stays = (_what_stays(script, done) + more) or " Nothing of it was applied; run it again later."
         return f"{held_up}\n  A table it needs stayed busy through every try.{stays}"
 
 

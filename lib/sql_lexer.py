@@ -93,6 +93,22 @@ def split(text: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
+def without_strings(text: str) -> str:
+    """The text on one line, every string in it shown as `'…'` and every comment left out, also where it is cut off."""
+    parts: list[str] = []
+    offset = 0
+    try:
+        while match := _TOKEN.match(text, offset):
+            end = _token_end(text, match)
+            kind = match.lastgroup
+            is_string = kind in ("escape", "quote", "dollar")
+            parts.append("'…'" if is_string else " " if kind in ("space", "comment", "block") else text[offset:end])
+            offset = end
+    except LexicalError:
+        parts.append("…")
+    return " ".join("".join(parts).split())
+
+
 def tokens(text: str) -> Iterator[str]:
     """The tokens of one statement as they are written, without white space and comments."""
     offset = 0

@@ -130,7 +130,7 @@ class StatementRun:
     def _note(self, index: int) -> None:
         """Note which statement is next: not in the file's own session, which may have another role or be read-only."""
         whole = len(self.script.statements)
-        checkpoint = Checkpoint(self.script.file.version, index + 1, self.script.ran_before(index))
+        checkpoint = self.script.checkpoint(index)
         session = self.connection if whole == 1 else self.session.observer.session(patience=CANCEL_PATIENCE)
         with session.at_most(NOTE_PATIENCE, "The database stopped answering between two statements."):
             what = f"Statement {index + 1} of {whole} is next, or under way."
@@ -160,7 +160,7 @@ class StatementRun:
             self.checkpoint = replace(self.checkpoint, in_doubt=in_doubt)
 
     def _mark_run(self, index: int) -> None:
-        self.checkpoint = Checkpoint(self.script.file.version, index + 2, self.script.ran_before(index + 1))
+        self.checkpoint = self.script.checkpoint(index + 1)
 
     def _judge(self, index: int, *, in_block: bool) -> None:
         """Say what became of a statement that was cut off, as far as the server has confirmed it."""

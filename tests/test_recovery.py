@@ -9,9 +9,12 @@ import psycopg
 import pytest
 from conftest import Bundle, Database, Witness, wait_until
 
-from lib import runner
+from lib import ledger, runner
 from lib.errors import LockError, MigrationFailedError
 from lib.job import Job
+from lib.login import connect
+from lib.migration_files import parse
+from lib.script import prepare
 
 MakeJob = Callable[..., Job]
 NONE = "-- Transaction: none\n"
@@ -26,12 +29,15 @@ def effects(db: Database) -> list[str]:
     return [row[0] for row in db.query("select what from effects order by seq")]
 
 
-def interrupt_at(db: Database, statement: int) -> None:
-    """Leave the journal as a runner does that vanishes with this statement under way."""
-    [run] = db.query("select max(id) from schema_migration_runs where in_progress_version is not null")
-    vanished = "outcome = 'running', finished_at = null, failed_version = null"
-    db.query(f"update schema_migration_runs set {vanished} where id = {run[0]}")
-    assert db.query(f"select in_progress_statement from schema_migration_runs where id = {run[0]}") == [(statement,)]
+def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
+    """Leave the journal as a runner does that vanishes with this statement of 001-b, as it is now, under way."""
+    filename = "001-b.sql"
+    script = prepare(parse(filename, (bundle.migrations / filename).read_bytes()))
+    [(run,)] = db.query("select max(id) from schema_migration_runs")
+    with connect(db.target, application_name="test", patience=5) as connection:
+        ledger.note_progress(connection, run, script.checkpoint(statement - 1), "under way")
+    vanished = "outcome = 'running', finished_at = null, failed_version = null, sqlstate = null"
+    db.query(f"update schema_migration_runs set {vanished} where id = {run}")
 
 
 def fail_at(bundle: Bundle, make_job: MakeJob, before: str) -> None:
@@ -149,8 +155,8 @@ class TestInDoubt:
         for answer, expected in ((0, ["first", "third"]), (1, ["first", "second", "third"])):
             db.query("truncate effects; drop table if exists schema_migrations, schema_migration_runs")
             fail_at(bundle, make_job, note("first"))
-            interrupt_at(db, 2)
             bundle.write("001-b.sql", NONE + note("first") + note("second") + note("third"))
+            vanish_at(db, bundle, 2)
             report = runner.migrate(make_job())
             assert isinstance(report.error, MigrationFailedError)
             assert "migrations/001-b.sql:3: it isn't known whether statement 2 of 3 has taken effect" in str(report.error)
@@ -161,6 +167,15 @@ class TestInDoubt:
             db.query(re.findall(r"^    (update .*;)$", str(report.error), re.MULTILINE)[answer])
             assert runner.migrate(make_job()).error is None
             assert effects(db) == expected
+
+    def test_a_statement_that_was_another_one_then_is_in_doubt(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        fail_at(bundle, make_job, "")
+        bundle.write("001-b.sql", "create index concurrently one on t (x)")
+        vanish_at(db, bundle, 1)
+        bundle.write("001-b.sql", "create index concurrently two on t (x)")
+        assert "while it was under way, and it was another one then" in str(runner.migrate(make_job()).error)
 
     @pytest.mark.parametrize(
         "statement",
@@ -178,8 +193,8 @@ class TestInDoubt:
         self, make_job: MakeJob, bundle: Bundle, db: Database, statement: str
     ) -> None:
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         bundle.write("001-b.sql", f"{NONE}{statement};\n{note('after')}")
+        vanish_at(db, bundle, 1)
         assert runner.migrate(make_job()).error is None
         assert effects(db) == ["after"]
 
@@ -187,16 +202,16 @@ class TestInDoubt:
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         bundle.write("001-b.sql", "create index concurrently on t (x)")
+        vanish_at(db, bundle, 1)
         assert "it isn't known whether statement 1 of 1" in str(runner.migrate(make_job()).error)
 
     def test_the_run_that_vanished_is_marked_and_its_note_kept(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
         fail_at(bundle, make_job, note("first"))
-        interrupt_at(db, 2)
         bundle.write("001-b.sql", NONE + note("first") + note("second"))
+        vanish_at(db, bundle, 2)
         runner.migrate(make_job())
         first = db.runs()[0]
         assert first["outcome"] == "interrupted"
@@ -224,11 +239,11 @@ class TestIndexes:
     ) -> None:
         before = note("first") if way == "in a row" else ""
         fail_at(bundle, make_job, before)
-        interrupt_at(db, 2 if before else 1)
         leave_invalid(db)
         [(left, _)] = index_of(db, "t_x")
         header = NONE if before else ""
         bundle.write("001-b.sql", f"{header}{before}create unique index concurrently {condition}t_x on t (x);")
+        vanish_at(db, bundle, 2 if before else 1)
         witness = Witness()
         assert runner.migrate(make_job(progress=witness)).error is None
         [(built, is_valid)] = index_of(db, "t_x")
@@ -236,12 +251,19 @@ class TestIndexes:
         assert built != left
         assert "left the index public.t_x invalid; dropping it" in witness.of("recovering")[0][0]
 
+    def test_one_that_another_left_invalid_is_not_dropped(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, "")
+        leave_invalid(db)
+        bundle.write("001-b.sql", "create index concurrently if not exists t_x on t (x)")
+        assert "the index public.t_x was there already, and it is INVALID" in str(runner.migrate(make_job()).error)
+        assert [valid for _, valid in index_of(db, "t_x")] == [False]
+
     def test_one_that_is_finished_is_not_built_twice(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         fail_at(bundle, make_job, note("first"))
-        interrupt_at(db, 2)
         db.query("create index concurrently t_x on t (x)")
         finished = index_of(db, "t_x")
         bundle.write("001-b.sql", f"{NONE}{note('first')}create index concurrently t_x on t (x);\n{note('last')}")
+        vanish_at(db, bundle, 2)
         assert runner.migrate(make_job()).error is None
         assert index_of(db, "t_x") == finished
         assert effects(db) == ["first", "last"]
@@ -249,33 +271,33 @@ class TestIndexes:
     def test_one_of_a_schema_in_the_search_path_is_found(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         db.query('create schema app; create table app."T" (x int)')
         fail_at(bundle, make_job, "set search_path = app;\n")
-        interrupt_at(db, 2)
         db.query('create index concurrently "T x" on app."T" (x)')
         bundle.write("001-b.sql", f'{NONE}set search_path = app;\ncreate index concurrently "T x" on "T" (x);')
+        vanish_at(db, bundle, 2)
         assert runner.migrate(make_job()).error is None
         assert db.versions() == ["001-b"]
 
     def test_a_drop_that_took_effect_is_not_said_again(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         bundle.write("001-b.sql", "drop index concurrently t_x")
+        vanish_at(db, bundle, 1)
         assert runner.migrate(make_job()).error is None
 
     def test_a_drop_that_did_not_is(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         db.query("create index t_x on t (x)")
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         bundle.write("001-b.sql", "drop index concurrently t_x")
+        vanish_at(db, bundle, 1)
         assert runner.migrate(make_job()).error is None
         assert index_of(db, "t_x") == []
 
     def test_what_an_unfinished_reindex_left_is_dropped(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         db.query("create index t_x on t (x)")
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         cancel_while_held(db, "reindex index concurrently t_x")
         assert [valid for _, valid in index_of(db, "t_x_ccnew")] == [False]
         bundle.write("001-b.sql", "reindex index concurrently t_x")
+        vanish_at(db, bundle, 1)
         assert runner.migrate(make_job()).error is None
         assert index_of(db, "t_x_ccnew") == []
 
@@ -283,13 +305,13 @@ class TestIndexes:
     def test_a_partition_is_detached_once(self, make_job: MakeJob, bundle: Bundle, db: Database, half_off: bool) -> None:
         db.query("create table p (x int) partition by range (x); create table q partition of p for values from (1) to (9)")
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         if half_off:
             cancel_while_held(db, "alter table p detach partition q concurrently", table="p")
             assert db.query("select inhdetachpending from pg_inherits where inhrelid = 'q'::regclass") == [(True,)]
         else:
             db.query("alter table p detach partition q")
         bundle.write("001-b.sql", "alter table p detach partition q concurrently")
+        vanish_at(db, bundle, 1)
         assert runner.migrate(make_job()).error is None
         assert db.query("select 1 from pg_inherits where inhrelid = 'q'::regclass") == []
 
@@ -330,8 +352,8 @@ class TestAServerStillAtWork:
 
     def test_it_is_waited_for(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         bundle.write("001-b.sql", self.STATEMENT)
+        vanish_at(db, bundle, 1)
         witness = Witness()
         with self.building(db) as release:
             timer = threading.Timer(1.5, release)
@@ -343,8 +365,8 @@ class TestAServerStillAtWork:
 
     def test_it_is_told_where_nobody_waits(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         fail_at(bundle, make_job, "")
-        interrupt_at(db, 1)
         bundle.write("001-b.sql", self.STATEMENT)
+        vanish_at(db, bundle, 1)
         with self.building(db):
             report = runner.migrate(make_job(run_wait=0))
         assert isinstance(report.error, LockError)
