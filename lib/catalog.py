@@ -1,5 +1,6 @@
 """What the server's catalog knows: of an index and a partition, and of a statement that another session carries out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -23,6 +24,7 @@ select pg_catalog.format('%I.%I', n.nspname, i.relname)
   join pg_catalog.pg_class i on i.oid = x.indexrelid
   join pg_catalog.pg_namespace n on n.oid = i.relnamespace
  where not x.indisvalid and i.relkind = 'i'
+   and not exists (select from pg_catalog.pg_stat_progress_create_index p where p.index_relid = x.indexrelid)
    and x.indrelid = coalesce((select indrelid from pg_catalog.pg_index where indexrelid = pg_catalog.to_regclass({index})),
                              pg_catalog.to_regclass({table}))
 """
@@ -33,10 +35,17 @@ select inhdetachpending from pg_catalog.pg_inherits
 """
 # The server keeps but the first kilobyte of a query, unless it is told otherwise.
 _AT_WORK = """
-select pid, to_char(query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-  from pg_catalog.pg_stat_activity
- where datname = current_database() and pid <> pg_catalog.pg_backend_pid() and state = 'active'
-   and query <> '' and pg_catalog.starts_with({text}, pg_catalog.left(query, 200))
+select a.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+  from pg_catalog.pg_stat_activity a, pg_catalog.unnest(array[{texts}]::text[]) as t (text)
+ where a.datname = current_database() and a.pid <> pg_catalog.pg_backend_pid()
+   and (a.state = 'active' or a.state ~ '^idle in transaction' and a.application_name ~ '^migrations ')
+   and (a.query = t.text or length(a.query) > 200 and pg_catalog.starts_with(t.text, pg_catalog.left(a.query, 200)))
+ limit 1
+"""
+_BUILDING = """
+select p.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+  from pg_catalog.pg_stat_progress_create_index p left join pg_catalog.pg_stat_activity a using (pid)
+ where p.index_relid = pg_catalog.to_regclass({name})
 """
 
 
@@ -61,7 +70,8 @@ def relation_exists(connection: Connection, name: str) -> bool:
 def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: bool = False) -> set[str]:
     """The names, qualified and quoted, of the invalid indexes on a table, or on that of an index.
 
-    `by_reindex`: only those that an unfinished REINDEX CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
+    One that somebody is building at the moment is none of them. `by_reindex`: only those that an unfinished REINDEX
+    CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
     """
     query = _INVALID_BY_REINDEX if by_reindex else _INVALID
     rows = connection.query(_filled(query, index=subject.index if by_reindex else None, table=subject.table))[0]
@@ -74,10 +84,23 @@ def is_partition(connection: Connection, subject: Subject) -> tuple[bool, bool]:
     return bool(rows), bool(rows) and rows[0][0] == "t"
 
 
-def who_carries_out(connection: Connection, text: str) -> tuple[str, str] | None:
-    """The pid of another session that is carrying out this very statement, and since when, as far as the role may see."""
-    rows = connection.query(_filled(_AT_WORK, text=text))[0]
-    return (rows[0][0] or "", rows[0][1] or "") if rows else None
+def who_carries_out(connection: Connection, messages: Iterable[str]) -> tuple[str, str] | None:
+    """The pid of another session that is at one of these very messages, and since when, as far as the role may see.
+
+    At one of them is also an earlier run's session that has its transaction open after it.
+    """
+    texts = sql.SQL(",").join(map(sql.Literal, messages))
+    return _who(connection, sql.SQL(_AT_WORK).format(texts=texts))
+
+
+def who_builds(connection: Connection, index: Index) -> tuple[str, str] | None:
+    """The same of a session that is building this index, by whatever statement."""
+    return _who(connection, _filled(_BUILDING, name=index.name))
+
+
+def _who(connection: Connection, query: sql.Composed) -> tuple[str, str] | None:
+    rows = connection.query(query)[0]
+    return (rows[0][0] or "", rows[0][1] or "a time unknown") if rows else None
 
 
 def _filled(template: str, /, **values: str | None) -> sql.Composed:

@@ -56,6 +56,7 @@ class Shell:
     err: TextIO
     serve: Serve
     secrets: list[str] = field(default_factory=list)
+    bar_is_open: bool = False
 
     def say(self, text: str) -> None:
         self._print(text, self.out)
@@ -64,12 +65,21 @@ class Shell:
         """A diagnostic, to stderr."""
         self._print(text, self.err)
 
+    def show_bar(self, bar: str) -> None:
+        """A line on stderr that the next one overwrites, or ends."""
+        self.bar_is_open = False
+        self._print(f"\r{bar}\x1b[K", self.err, end="")
+        self.bar_is_open = True
+
     def print_json(self, document: Document) -> None:
         self.say(json.dumps(document, indent=2, ensure_ascii=False))
 
-    def _print(self, text: str, stream: TextIO) -> None:
+    def _print(self, text: str, stream: TextIO, *, end: str = "\n") -> None:
         try:
-            print(text, file=stream, flush=True)
+            if self.bar_is_open:
+                self.bar_is_open = False
+                print(file=self.err, flush=True)
+            print(text, file=stream, end=end, flush=True)
         except OSError:
             # Whoever read this has gone, or the disk is full; that must not stop a migration half-way through its chain.
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path of ours
@@ -314,7 +324,6 @@ class _Log(Progress):
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
         self.style = Style.of(shell.out, shell.environ)
-        self._bar_is_open = False
 
     def retrying_connection(self, reason: str) -> None:
         self.shell.tell(f"{reason} Trying again.")
@@ -335,31 +344,21 @@ class _Log(Progress):
         self.shell.tell(f"Waiting for another migration run{who}{since}.")
 
     def applied(self, migration: AppliedNow) -> None:
-        self._end_bar()
         self.shell.say(f"{self.style.tick} {migration.version}  {migration.execution_time_ms} ms")
 
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
-        self._end_bar()
         self.shell.tell(f"{file.path}: {reason}. It was rolled back; trying again in {pause:.1f} s at the earliest.")
 
     def still_running(self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float) -> None:
         held_up = f", held up by {named(blockers)}" if blockers else ""
-        self._end_bar()
         self.shell.tell(f"{file.path}: still running after {seconds:.0f} s{held_up}.")
 
     def building(self, file: MigrationFile, index: IndexProgress, seconds: float) -> None:
         if self.shell.err.isatty():
-            self.shell.err.write(f"\r{progress_bar(index, self.style)} {file.version}: {index.phase}\x1b[K")
-            self.shell.err.flush()
-            self._bar_is_open = True
+            self.shell.show_bar(f"{progress_bar(index, self.style)} {file.version}: {index.phase}")
         else:
             share = f" {index.percent}%" if index.total else ""
             self.shell.tell(f"{file.path}: {index.phase}{share}, {seconds:.0f} s.")
-
-    def _end_bar(self) -> None:
-        if self._bar_is_open:
-            self._bar_is_open = False
-            self.shell.tell("")
 
     def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
         if file is not None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -58,12 +59,21 @@ class ScriptError(Exception):
         self.done = done
 
 
+class Settled(Enum):
+    """What became of a message that was cut off, as far as the server has confirmed it."""
+
+    UNKNOWN = 0
+    STOPPED = 1
+    FINISHED = 2
+
+
 class Connection:
     """One connection in autocommit, and the deadline (monotonic seconds) that whatever runs on it must keep.
 
     `end_by`, later than the deadline, is the last moment for what has to be done after it. `undo` is SQL that follows
     every rollback in the same message: what it undoes never gets back into a pool. `while_waiting` is called every `slice`
-    seconds at the latest while an answer is waited for.
+    seconds at the latest while an answer is waited for; `heard_at` is when the server last sent anything. `settled_as` says
+    what became of a message that was cut off.
     """
 
     def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
@@ -73,7 +83,8 @@ class Connection:
         self.undo = ""
         self.slice = SLICE
         self.while_waiting: Callable[[], None] | None = None
-        self.settled_by_refusal: bool | None = None
+        self.heard_at = time.monotonic()
+        self.settled_as = Settled.UNKNOWN
         self.on_notice: Callable[[str, str], None] | None = None
         self.notices: deque[tuple[str, str]] = deque()
         raw.add_notice_handler(self._hear)
@@ -218,7 +229,8 @@ class Connection:
     def _wait(self, *, writing: bool = False) -> None:
         """Wait for the server, in slices, so that a signal or the deadline is noticed."""
         self._check_deadline()
-        _wait(self.raw.pgconn, self.slice, writing=writing)
+        if _wait(self.raw.pgconn, self.slice, writing=writing):
+            self.heard_at = time.monotonic()
         if not writing:
             _in_libpq(self.raw.pgconn.consume_input)
         self._tell()
@@ -254,12 +266,8 @@ class Connection:
         return refused
 
     def settle(self) -> None:
-        """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails.
-
-        `settled_by_refusal` then says of a message that was cancelled whether the server refused a statement of it
-        (True) or had carried all of it out (False); None where that can't be known.
-        """
-        self.settled_by_refusal = None
+        """Leave nothing open on the connection: cancel what still runs, roll back, and close it if that fails."""
+        self.settled_as = Settled.UNKNOWN
         try:
             if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._cancel()
@@ -284,7 +292,8 @@ class Connection:
                 self.raw.close()
                 return
         refused = self._finish()
-        self.settled_by_refusal = None if self.raw.closed else refused
+        if not self.raw.closed:
+            self.settled_as = Settled.STOPPED if refused else Settled.FINISHED
 
 
 def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
@@ -327,8 +336,9 @@ def _in_libpq(call: Callable[[], T]) -> T:
     return result
 
 
-def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> None:
-    select.select([pgconn.socket], [pgconn.socket] if writing else [], [], seconds)
+def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> bool:
+    """Wait for so long at most; tells whether the server has sent anything."""
+    return bool(select.select([pgconn.socket], [pgconn.socket] if writing else [], [], seconds)[0])
 
 
 def _refusal(result: "pq.abc.PGresult") -> Refusal:

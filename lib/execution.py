@@ -4,11 +4,11 @@ import time
 from dataclasses import replace
 
 from lib import ledger
-from lib.database import KEEPALIVES, ScriptError
+from lib.database import KEEPALIVES, Rows, ScriptError
 from lib.duration import milliseconds
 from lib.errors import MigrationFailedError, OutOfTimeError
 from lib.plan import Checkpoint, Interruption
-from lib.recovery import changed_since
+from lib.recovery import changed_since, in_doubt
 from lib.script import Mode, Script
 from lib.session import Session
 from lib.statements import DEPARTURE_CHECK, StatementRun
@@ -53,12 +53,18 @@ class Execution:
     def _apply_in_transaction(self, script: Script) -> int | None:
         """The whole file and its ledger row in one message: both commit, or neither."""
         session, connection = self.session, self.session.connection
-        settings = "".join([*session.timeouts(script, scope="local "), *self._safeguards(script)])
-        begin = f"begin {script.begin_options};{settings}"
+        begin = settings = ""
         reset = "set constraints all immediate;" + ledger.reset_script() if script.may_change_session else ""
-        message = f"{begin}{script.sql}\n{reset}{session.record_script(script)}commit"
+        rest = f"{script.sql}\n{reset}{session.record_script(script)}commit"
+
+        def attempt() -> Rows:
+            nonlocal begin, settings
+            settings = "".join([*session.timeouts(script, scope="local "), *self._safeguards()])
+            begin = f"begin {script.begin_options};{settings}"
+            return connection.run(begin + rest, copy_data=script.copy_data)
+
         try:
-            rows = session.with_retries(script, lambda: connection.run(message, copy_data=script.copy_data))
+            rows = session.with_retries(script, attempt)
         except (ScriptError, OutOfTimeError) as error:
             connection.settle()
             if recorded := session.find_recorded(script):
@@ -72,15 +78,15 @@ class Execution:
             raise session.failed(script, error, done=done, sent_before=len(begin)) from None
         return int(rows[-1][0] or 0)
 
-    def _safeguards(self, script: Script) -> list[str]:
+    def _safeguards(self) -> list[str]:
         """What lets the server notice by itself that this client is gone, or frozen past its deadline."""
         settings = [KEEPALIVES]
         if self.session.notices_departure:
             settings.append(f"set local client_connection_check_interval = {DEPARTURE_CHECK};")
-        deadline = self.session.connection.deadline
-        if deadline is not None and script.file.header.statement_timeout is None:
-            left = max(0.0, deadline - time.monotonic()) + GRACE
-            settings.append(f"set local statement_timeout = {milliseconds(left)};")
+        connection = self.session.connection
+        if connection.deadline is not None and connection.server_version >= 170000:
+            left = max(0.0, connection.deadline - time.monotonic()) + GRACE
+            settings.append(f"set local transaction_timeout = {milliseconds(left)};")
         return settings
 
     def _what_became_of(self, script: Script) -> str:
@@ -110,4 +116,6 @@ def _as_it_began(script: Script, interruption: Interruption) -> Script:
         return script
     if len(script.statements) == 1 and at.statement == 1:
         return replace(script, mode=Mode.ALONE)
+    if at.statement == 1:
+        raise in_doubt(script, interruption, 0, "the file is one transaction by now")
     raise changed_since(script, interruption)

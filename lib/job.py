@@ -68,6 +68,13 @@ class Job:
             connection.end_by = self.deadline + self.ending
         return connection
 
+    @property
+    def may_still_connect(self) -> bool:
+        """Tell whether a connection that isn't answered would still end in time."""
+        if self.deadline is None or self.ending is None:
+            return True
+        return self.deadline + self.ending - time.monotonic() >= login.SHORTEST_PATIENCE
+
     def _patience(self, seconds: float) -> float:
         if self.deadline is None:
             return seconds

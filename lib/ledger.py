@@ -108,12 +108,14 @@ update public.schema_migration_runs
    set outcome = {outcome}, finished_at = pg_catalog.clock_timestamp(),
        failed_version = case when {version}::text = any(applied) then null else {version}::text end,
        error = {error}, sqlstate = {sqlstate},
-       in_progress_statement = coalesce({statement}::integer, in_progress_statement)
+       in_progress_statement = case when in_progress_version is null then null
+                                    else coalesce({statement}::integer, in_progress_statement) end
  where id = {run}
 """
 _NOTE_PROGRESS = """
 update public.schema_migration_runs
-   set in_progress_version = {version}, in_progress_statement = {statement}, error = {note} where id = {run}
+   set in_progress_version = {version}, in_progress_statement = {statement}, error = {note}
+ where id = {run} and outcome = 'running' returning id
 """
 _NOTE_OBSTACLE = "update public.schema_migration_runs set error = {note} where id = {run} and in_progress_version is null"
 _RECORD = """
@@ -247,12 +249,16 @@ def finish_run(
     connection.query(end)
 
 
-def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what: str) -> None:
-    """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people."""
+def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what: str) -> bool:
+    """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people.
+
+    Returns False if this run is no longer under way in the journal: another one has begun, and has marked it.
+    """
     note = f"{what}\n{_mark(checkpoint)}"
-    connection.query(
+    rows = connection.query(
         _filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
     )
+    return bool(rows[0])
 
 
 def _mark(checkpoint: Checkpoint) -> str:

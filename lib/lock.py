@@ -30,6 +30,7 @@ ANSWER_PATIENCE = 30.0
 # How long the lock's own end may take, in seconds; the server ends it anyway when the connection is gone.
 RELEASE_PATIENCE = 1.0
 
+_NO_ANSWER = "The database stopped answering while the run lock was asked for."
 _BEAT = f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
 _BEGIN = f"begin isolation level read committed read only; {KEEPALIVES} {_BEAT}"
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
@@ -124,17 +125,16 @@ class RunLock:
 
     def _try(self, seconds: float) -> bool:
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
-        with self._connection.at_most(seconds, "The database stopped answering while the run lock was asked for."):
-            rows = self._connection.query(_BEGIN + timeout + _TRY)
-        held, self.backend = rows[0][0]
-        if held == "t":
-            self._beaten_at = time.monotonic()
-            return True
-        self._connection.query("rollback")
-        return False
+        with self._connection.at_most(seconds, _NO_ANSWER):
+            held, self.backend = self._connection.query(_BEGIN + timeout + _TRY)[0][0]
+            if held != "t":
+                self._connection.query("rollback")
+        self._beaten_at = time.monotonic()
+        return held == "t"
 
     def _in_progress(self) -> RunInProgressError:
-        rows = self._connection.query(_HOLDER)[0]
+        with self._connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            rows = self._connection.query(_HOLDER)[0]
         return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
 
     def _keep_beating(self) -> None:

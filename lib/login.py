@@ -12,6 +12,8 @@ from lib.connection_url import ConnectionTarget
 from lib.database import Connection
 from lib.errors import DatabaseUnavailableError
 
+# libpq waits for an answer for so long at least, in seconds.
+SHORTEST_PATIENCE = 2.0
 # libpq says in words alone why a connection failed: what is recognised, what it means, whether trying again is useless.
 _REASONS = (
     ("password authentication failed", "the user or the password was refused", True),
@@ -91,7 +93,7 @@ def _connect_once(target: ConnectionTarget, application_name: str, patience: flo
         **target.parameters,
         "application_name": application_name,
         "client_encoding": "utf8",
-        "connect_timeout": str(max(2, min(10, int(patience)))),
+        "connect_timeout": str(max(int(SHORTEST_PATIENCE), min(10, int(patience)))),
     }
     return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
 

@@ -32,9 +32,10 @@ AFTER_FAILURE = 10.0
 STUCK = 60.0
 
 _LOOK = """
-select pg_catalog.bool_or(a.wait_event_type is distinct from 'Client') from pg_catalog.pg_stat_activity a where {ours};
+select pg_catalog.bool_or(a.wait_event is null or a.wait_event not in ('ClientRead', 'ClientWrite'))
+  from pg_catalog.pg_stat_activity a where {ours};
 select distinct b.pid, extract(epoch from pg_catalog.clock_timestamp() - o.xact_start)::integer, o.application_name,
-       o.state, o.query
+       o.state, o.query, extract(epoch from o.xact_start)
   from pg_catalog.pg_stat_activity a
  cross join lateral pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) as b (pid)
   left join pg_catalog.pg_stat_activity o on o.pid = b.pid
@@ -45,7 +46,7 @@ select p.phase, greatest(p.blocks_total, p.tuples_total, p.lockers_total),
   from pg_catalog.pg_stat_progress_create_index p join pg_catalog.pg_stat_activity a using (pid) where {ours};
 """
 _STILL_HELD = "select 1 from pg_catalog.pg_stat_activity where {any_of}"
-_STILL_IN = "pid = {pid} and xact_start <= pg_catalog.clock_timestamp() - interval '1 second' * {seconds}"
+_STILL_IN = "pid = {pid} and extract(epoch from xact_start) = {began}"
 _BY_PID = "a.pid = {pid}"
 # Through a transaction pooler any server process may carry it out; the name stays with the one that last did.
 _BY_NAME = (
@@ -83,6 +84,7 @@ class Observer:
         else:
             ours = sql.SQL(_BY_PID).format(pid=sql.SQL(str(int(backend))))
         self._look_query = sql.SQL(_LOOK).format(ours=ours)
+        self._knows_pid = backend is not None
         self._connect = connect
         self._is_lock_silent = is_lock_silent
         self._connection: Connection | None = None
@@ -103,9 +105,9 @@ class Observer:
     def still_hold(self) -> bool:
         """Tell whether one of those who held up the last statement is in that very transaction still; in doubt not."""
         held = [
-            sql.SQL(_STILL_IN).format(pid=sql.SQL(str(blocker.pid)), seconds=sql.SQL(str(blocker.seconds)))
+            sql.SQL(_STILL_IN).format(pid=sql.SQL(str(blocker.pid)), began=sql.Literal(blocker.began))
             for blocker in self.blockers
-            if blocker.seconds is not None
+            if blocker.began is not None
         ]
         if not held:
             return False
@@ -156,7 +158,7 @@ class Observer:
             self.close()
             return None
         except DatabaseUnavailableError as error:
-            self._silent_since = self._silent_since or time.monotonic() if error.silent else None
+            self._silent_since = (self._silent_since or time.monotonic()) if error.silent else None
             return None
         except (ScriptError, MigratorError):
             return None
@@ -167,14 +169,19 @@ class Observer:
         """End a wait that has no end: the server waits for us too, or says nothing on any connection."""
         now = time.monotonic()
         if sight is not None:
-            self._idle_since = None if sight.is_at_work else self._idle_since or now
-        stuck = sight is not None and self._idle_since is not None and now - self._idle_since >= STUCK
+            self._idle_since = (self._idle_since or now) if self._is_idle(sight) else None
+        idle_since = None if self._idle_since is None else max(self._idle_since, watched.heard_at)
+        stuck = sight is not None and idle_since is not None and now - idle_since >= STUCK
         silent = self._silent_since is not None and now - self._silent_since >= STUCK and self._is_lock_silent()
         if stuck or silent:
             watched.raw.close()
             raise DatabaseUnavailableError(
                 f"The server's answer did not come: the connection to the database is stuck. {WHAT_BECAME_OF_IT}"
             )
+
+    def _is_idle(self, sight: Sight) -> bool:
+        """Tell whether the server is known not to work for us. A name that nobody goes by is no evidence, a pid is."""
+        return sight.is_at_work is False or (sight.is_at_work is None and self._knows_pid)
 
 
 def query_head(query: str) -> str:
@@ -188,8 +195,8 @@ def _sight(activity: list[Row], blockers: list[Row], index: list[Row]) -> Sight:
     return Sight(
         is_at_work=None if at_work is None else at_work == "t",
         blockers=tuple(
-            Blocker(int(pid or 0), None if seconds is None else int(seconds), name, state, query_head(query or ""))
-            for pid, seconds, name, state, query in blockers
+            Blocker(int(pid or 0), None if seconds is None else int(seconds), name, state, query_head(query or ""), began)
+            for pid, seconds, name, state, query, began in blockers
         ),
         index=IndexProgress(index[0][0] or "", int(index[0][1] or 0), int(index[0][2] or 0)) if index else None,
     )

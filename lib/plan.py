@@ -28,8 +28,8 @@ class AppliedMigration:
 class Checkpoint:
     """How far a file outside a transaction has come. `statement`, counted from 1, is the one that comes next.
 
-    `ran_before` tells how many stood before it, and their digest, and `with_it` the same with that one; `in_doubt` when
-    nobody knows whether it has taken effect.
+    `ran_before` tells how many stood before it, and their digest, and `with_it` the same with that one, or with all of the
+    block of the file's own that it begins; `in_doubt` when nobody knows whether it has taken effect.
     """
 
     version: str

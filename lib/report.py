@@ -75,7 +75,8 @@ class AppliedNow:
 class Blocker:
     """A session that holds what a migration waits for, as far as the role may see.
 
-    `seconds` is its transaction's age; `query` is the head of its query, without the strings in it.
+    `seconds` is its transaction's age, and `began` its beginning in seconds since 1970; `query` is the head of its query,
+    without the strings in it.
     """
 
     pid: int
@@ -83,6 +84,7 @@ class Blocker:
     application: str | None = None
     state: str | None = None
     query: str | None = None
+    began: str | None = None
 
     def __str__(self) -> str:
         if self.pid == 0:

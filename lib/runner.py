@@ -1,7 +1,7 @@
 """The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
 
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from lib import ledger
 from lib.database import Connection, ScriptError
@@ -78,6 +78,7 @@ class _Run:
         self.applied: list[AppliedNow] = []
         self.current: MigrationFile | None = None
         self.run_id = 0
+        self._connections = ExitStack()
 
     def report(self, error: MigratorError | Interrupted | None) -> RunReport:
         return RunReport(
@@ -92,11 +93,10 @@ class _Run:
 
     def go(self) -> None:
         files = discover(self.settings.migrations_dir)
-        with self.job.connect(on_notice=self._notice) as connection:
-            self.connection = connection
-            connection.undo = ledger.reset_script()
+        with self._connections:
+            self._connect()
             self.job.progress.connected(self.job.target)
-            _check_strings(connection)
+            _check_strings(self.connection)
             plan, survey = self._look(files)
             scripts = prepare_all(plan.pending)
             if scripts or self._must_claim(survey):
@@ -107,13 +107,18 @@ class _Run:
                 if survey.unfinished_runs:
                     self._interrupt_stale_runs()
 
+    def _connect(self) -> None:
+        self.connection = self._connections.enter_context(self.job.connect(on_notice=self._notice))
+        self.connection.undo = ledger.reset_script()
+
     def _interrupt_stale_runs(self) -> None:
         """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well.
 
         It is bookkeeping: a run with nothing to apply doesn't fail for it.
         """
         patience = min(self.job.run_wait, STALE_PATIENCE)
-        with suppress(MigratorError, ScriptError), RunLock(self.job.connect, patience=patience):
+        lock = RunLock(self.job.connect, patience=patience)
+        with suppress(MigratorError, ScriptError), lock, self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.interrupt_stale_runs(self.connection)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
@@ -174,6 +179,9 @@ class _Run:
 
     def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""
+        if not self.connection.is_alive():
+            # It was idle for as long as another run was waited for.
+            self._connect()
         if self.survey is None or self.connection.announced_backend == self.survey.backend:
             return self._look(files)
         otherwise = (
@@ -265,6 +273,7 @@ class _Run:
         """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
 
         def write(connection: Connection) -> None:
+            connection.settle()
             with connection.granted(RECORD_PATIENCE):
                 ledger.finish_run(
                     connection,
@@ -276,15 +285,16 @@ class _Run:
                     checkpoint=checkpoint,
                 )
 
-        try:
-            self.connection.settle()
+        with suppress(ScriptError, MigratorError):
             if self.connection.is_alive():
                 write(self.connection)
                 return
-            with self.job.connect(patience=RECORD_PATIENCE) as connection:
-                write(connection)
-        except (ScriptError, MigratorError):
-            self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
+        with suppress(ScriptError, MigratorError):
+            if self.job.may_still_connect:
+                with self.job.connect(patience=RECORD_PATIENCE) as connection:
+                    write(connection)
+                return
+        self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
 
     def _notice(self, severity: str, message: str) -> None:
         self.job.progress.notice(self.current, severity, message)

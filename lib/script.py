@@ -42,18 +42,28 @@ class Statement:
 
     @property
     def waits_without_lock_timeout(self) -> bool:
-        """CONCURRENTLY and VACUUM wait for old snapshots by locks: a timeout leaves an invalid index behind."""
-        return self.words[:1] == ("VACUUM",) or self.is_concurrent
+        """CONCURRENTLY waits for old transactions by locks: a timeout leaves an invalid index. VACUUM is in nobody's way.
+
+        VACUUM FULL is: it locks the table as ALTER TABLE does.
+        """
+        is_full = "FULL" in self.words or bool(_VACUUM_FULL.match(self.text))
+        return (self.words[:1] == ("VACUUM",) and not is_full) or self.is_concurrent
 
     @property
     def sets_session(self) -> bool:
         """Tell whether it changes nothing but its own session, so that it has to be said again in another one."""
         if self.words[:1] == ("SET",):
             return self.words[1:2] not in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",))
-        return self.words[:1] in (("RESET",), ("LISTEN",), ("UNLISTEN",), ("LOAD",), ("DISCARD",)) or self.words in (
-            ("SELECT", "SET_CONFIG", "("),
-            ("SELECT", "PG_CATALOG", ".", "SET_CONFIG", "("),
-        )
+        if self.words[:1] in (("RESET",), ("LISTEN",), ("UNLISTEN",), ("LOAD",), ("DISCARD",)):
+            return True
+        call = ("SELECT", "PG_CATALOG", ".", "SET_CONFIG", "(")
+        rest = next((self.words[len(c) :] for c in (call, (call[0], *call[3:])) if self.words[: len(c)] == c), None)
+        return rest is not None and (rest == () or (len(rest) == 2 and rest[0] == "AS"))
+
+    @property
+    def forgets_settings(self) -> bool:
+        """Tell whether what the runner has set for the session may be gone after it."""
+        return self.words[:1] in (("RESET",), ("DISCARD",))
 
     @property
     def is_repeatable(self) -> bool:
@@ -65,8 +75,27 @@ class Statement:
         return bool(condition) and any(found)
 
     @property
-    def commits(self) -> bool:
-        return _commits(self)
+    def begins_block(self) -> bool:
+        return _begins(self)
+
+    @property
+    def ends_block(self) -> bool:
+        """Tell whether it commits or rolls back; a ROLLBACK TO stays inside."""
+        return _controls_transaction(self) and not _begins(self)
+
+    @property
+    def may_commit(self) -> bool:
+        """Tell whether a part of it may have committed when it fails: a procedure's, or a DO's with COMMIT in it."""
+        return self.words[0] == "CALL" or (self.words[0] == "DO" and bool(_COMMITS_INSIDE.search(self.text)))
+
+    @property
+    def leaves_session_state(self) -> bool:
+        """Tell whether it makes what only its own session has, and what can't simply be said again in another one."""
+        first, second = (*self.words, "", "")[:2]
+        is_temporary = first == "CREATE" and any(word in ("TEMP", "TEMPORARY") for word in self.words[1:4])
+        is_prepared = first == "PREPARE" and second != "TRANSACTION"
+        sets_otherwise = not self.sets_session and bool(_BY_FUNCTION.search(self.text))
+        return is_temporary or is_prepared or first == "DECLARE" or sets_otherwise
 
     @property
     def is_concurrent(self) -> bool:
@@ -112,7 +141,7 @@ class Script:
 
     def checkpoint(self, index: int) -> Checkpoint:
         """Where the file has come to when the statement at `index` is next."""
-        with_it = self.ran_before(index + 1) if index < len(self.statements) else ""
+        with_it = self.ran_before(self.block_end(index)) if index < len(self.statements) else ""
         return Checkpoint(self.file.version, index + 1, self.ran_before(index), with_it)
 
     def begins_with(self, ran_before: str) -> bool:
@@ -130,7 +159,18 @@ class Script:
     @property
     def may_change_session(self) -> bool:
         """Tell whether a setting, a temporary table or a lock may outlive the file's transaction. In doubt it may."""
-        return any(_CHANGES_SESSION.search(s.text) or s.words[0] == "TABLE" for s in self.statements)
+        return self.may_have_changed_session(len(self.statements))
+
+    def may_have_changed_session(self, index: int) -> bool:
+        """Tell the same of the statements before the one at `index`."""
+        return any(_CHANGES_SESSION.search(s.text) or s.words[0] == "TABLE" for s in self.statements[:index])
+
+    def block_end(self, index: int) -> int:
+        """The index of the statement after this one, or after the block of the file's own that it begins."""
+        if not self.statements[index].begins_block:
+            return index + 1
+        ends = (at + 1 for at in range(index, len(self.statements)) if self.statements[at].ends_block)
+        return next(ends, len(self.statements))
 
 
 def prepare(file: MigrationFile) -> Script:
@@ -140,6 +180,8 @@ def prepare(file: MigrationFile) -> Script:
     except LexicalError as error:
         raise _refused(file, error.offset, str(error)) from None
     if not file.header.transactional:
+        for statement in statements:
+            _check_chain(file, statement)
         return Script(file, Mode.STATEMENTS, statements)
     if len(statements) == 1 and _refuses_transaction(statements[0]):
         return Script(file, Mode.ALONE, statements)
@@ -166,7 +208,7 @@ _CHANGES_SESSION = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _ZERO_TIMEOUT = re.compile(
-    r"set\s+(?:session\s+|local\s+)?(?:lock_timeout|statement_timeout|transaction_timeout|"
+    r"set\s+(?:session\s+|local\s+)?(lock_timeout|statement_timeout|transaction_timeout|"
     r"idle_in_transaction_session_timeout)\s*(?:=|\bto\b)\s*'?0'?\s*;?",
     re.IGNORECASE | re.ASCII,
 )
@@ -174,6 +216,9 @@ _REPEATABLE = (
     "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "CHECKPOINT", "SHOW", "GRANT", "REVOKE", "COMMENT", "REFRESH"
 )  # fmt: skip
 _REPEATABLE_PAIRS = (("ALTER", "SYSTEM"), ("CREATE", "OR"), ("SECURITY", "LABEL"))
+_VACUUM_FULL = re.compile(r"vacuum\s*\([^)]*\bfull\b", re.IGNORECASE)
+_COMMITS_INSIDE = re.compile(r"\b(?:commit|rollback)\b", re.IGNORECASE)
+_BY_FUNCTION = re.compile(r"\b(?:pg_(?:try_)?advisory_lock\w*|set_config)\s*\(", re.IGNORECASE)
 _REINDEX_OPTION = re.compile(r"reindex\s*\([^)]*\bconcurrently\b", re.IGNORECASE)
 _SUBSCRIPTION_WITHOUT_SLOT = re.compile(r"\b(?:create_slot|connect)\s*=\s*'?(?:false|off|0)", re.IGNORECASE)
 _NEVER_IN_A_TRANSACTION = {
@@ -202,9 +247,17 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
             words=piece.words,
             copy_data=_copy_data(file.text, pieces, index) if piece.reads_copy_data else None,
         )
-        if not _ZERO_TIMEOUT.fullmatch(statement.text.strip()):
+        if not _is_overruled(file, statement):
             statements.append(statement)
     return tuple(statements)
+
+
+def _is_overruled(file: MigrationFile, statement: Statement) -> bool:
+    """A dump's header switches every timeout off; where the runner has set one, that stays."""
+    zero = _ZERO_TIMEOUT.fullmatch(statement.text.strip())
+    if zero is None:
+        return False
+    return zero[1].lower() != "statement_timeout" or file.header.statement_timeout is not None
 
 
 def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> str:
@@ -219,6 +272,16 @@ def _check_meta_command(file: MigrationFile, piece: Piece) -> None:
     name = _META_NAME.match(command)
     assert name is not None  # a meta-command begins with its backslash
     raise _refused(file, piece.start, f"{name.group()} is a command of psql, not SQL; write it in SQL or take it out")
+
+
+def _check_chain(file: MigrationFile, statement: Statement) -> None:
+    """What a chain of transactions has committed could not be told from what its last one has not."""
+    if _controls_transaction(statement) and statement.words[-2:] == ("AND", "CHAIN"):
+        raise _refused(
+            file,
+            statement.offset,
+            f'"{statement.head}" chains transactions; write COMMIT and BEGIN, or use a file for each',
+        )
 
 
 def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) -> Script:

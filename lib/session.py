@@ -23,6 +23,11 @@ LOCK_CONFLICTS = ("55P03", "40P01")
 PAUSE = (4.0, 6.0)
 # Past the pause it is looked so often, in seconds, for as long again, whether the same transaction holds the table still.
 STILL_HELD_POLL = 0.5
+# In a pause the session says something so often, in seconds, and is answered within so many.
+SPEAKS_EVERY = 2.0
+SILENCE = 30.0
+# How long noting a blocker may take, in seconds: it is there for whoever looks, and nothing depends on it.
+NOTE_PATIENCE = 2.0
 # A statement is looked at for the first time after so many seconds, or so much of its lock timeout.
 FIRST_LOOK = 0.5
 FIRST_LOOK_SHARE = 0.4
@@ -101,15 +106,26 @@ class Session:
         reason = f"{refusal.message}{held_up}"
         self.progress.retrying(script.file, reason, pause)
         with suppress(ScriptError, MigratorError):
-            ledger.note_obstacle(self.observer.session(), self.run_id, f"{script.file.path}: {reason}")
+            observing = self.observer.session()
+            with observing.granted(NOTE_PATIENCE):
+                ledger.note_obstacle(observing, self.run_id, f"{script.file.path}: {reason}")
         deadline = self.connection.deadline
         if deadline is not None and time.monotonic() + pause >= deadline:
             raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
-        time.sleep(pause)
+        self._sleep(pause)
         # While the same transaction holds the table, another try would only hold up the application once more.
         until = min(time.monotonic() + pause, deadline or math.inf)
         while time.monotonic() < until and self.observer.still_hold():
             time.sleep(STILL_HELD_POLL)
+
+    def _sleep(self, seconds: float) -> None:
+        """Sleep, and speak now and then: a session that is idle for long is ended where `idle_session_timeout` is set."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, SPEAKS_EVERY))
+            if left > SPEAKS_EVERY:
+                with self.connection.at_most(SILENCE, "The database stopped answering while a table was waited for."):
+                    self.connection.query("select 1")
 
     def record_script(self, script: Script, elapsed: int | None = None) -> str:
         """The SQL that records the file; `elapsed` in milliseconds, measured from the transaction's start if not given."""
@@ -121,13 +137,18 @@ class Session:
         """The milliseconds in the file's ledger row, and whether this run wrote it; None if no row is to be had."""
         if self.connection.raw.closed:
             return None
-        with self.connection.granted(CANCEL_PATIENCE):
+        # What goes wrong here must not hide why it is asked.
+        with suppress(ScriptError, MigratorError), self.connection.granted(CANCEL_PATIENCE):
             return ledger.find(self.connection, self.run_id, script.file.version)
+        return None
 
-    def failed(self, script: Script, error: ScriptError, *, done: int, sent_before: int, more: str = "") -> MigratorError:
+    def failed(
+        self, script: Script, error: ScriptError, *, done: int, sent_before: int, stays: int = 0, more: str = ""
+    ) -> MigratorError:
         """Say where in the file the server stopped: at the position it gives, else at the statement it had come to.
 
-        `done` statements of the file had run; `sent_before` characters stood in the message before its SQL.
+        `done` statements of the file had run, and of them `stays` stay; `sent_before` characters stood in the message
+        before the file's SQL.
         """
         file, refusal = script.file, error.refusal
         offset = None
@@ -137,22 +158,22 @@ class Session:
             offset = script.statements[done].offset
         text = _failure_text(file.path if offset is None else file.place(offset), refusal)
         if refusal.sqlstate in LOCK_CONFLICTS:
-            text += self._busy_text(script, done, more)
+            text += self._busy_text(script, stays, more)
             return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text += _what_stays(script, done) + more
+        text += _what_stays(script, stays) + more
         return MigrationFailedError(text, version=file.version, sqlstate=refusal.sqlstate, line=line, column=column)
 
-    def _busy_text(self, script: Script, done: int, more: str) -> str:
+    def _busy_text(self, script: Script, stays: int, more: str) -> str:
         held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
-        stays = (_what_stays(script, done) + more) or " Nothing of it was applied; run it again later."
-        return f"{held_up}\n  A table it needs stayed busy through every try.{stays}"
+        after = (_what_stays(script, stays) + more) or " Nothing of it was applied; run it again later."
+        return f"{held_up}\n  A table it needs stayed busy through every try.{after}"
 
 
-def _what_stays(script: Script, done: int) -> str:
-    if script.mode is not Mode.STATEMENTS or done < 1:
+def _what_stays(script: Script, stays: int) -> str:
+    if script.mode is not Mode.STATEMENTS or stays < 1:
         return ""
-    count = f"{done} of the file's statements"
+    count = f"{stays} of the file's statements"
     return f"\n  What ran outside a transaction before it stays: {count}. The next run goes on after them."
 
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from lib import catalog, ledger
-from lib.database import CANCEL_PATIENCE, KEEPALIVES, Connection, Rows, ScriptError
-from lib.errors import MigrationFailedError, MigratorError, OutOfTimeError
+from lib.database import CANCEL_PATIENCE, KEEPALIVES, Connection, Rows, ScriptError, Settled
+from lib.errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import DUPLICATE_TABLE, Recovery
 from lib.script import Script, Statement
@@ -23,7 +23,8 @@ IDLE_LIMIT = 60
 DROP_PATIENCE = 10.0
 # How long noting a statement may take, in seconds.
 NOTE_PATIENCE = 15.0
-_SETS_TIMEOUT = re.compile(r"\b(?:lock|statement)_timeout\b", re.IGNORECASE)
+# The parameters that a statement names where it may set them.
+_SETS = re.compile(r"\bset(?:_config\s*\(\s*'|\s+(?:session\s+|local\s+)?)\"?(\w+)", re.IGNORECASE)
 
 
 class StatementRun:
@@ -34,7 +35,9 @@ class StatementRun:
         self.connection = session.connection
         self.script = script
         self.checkpoint: Checkpoint | None = None
-        self._settings: list[str] = []
+        self._settings: dict[str, str] = {}
+        self._block_began: int | None = None
+        self._may_observe = True
 
     def apply(self, interruption: Interruption | None) -> int | None:
         """Run what is left of the file and record it; returns milliseconds, or None if another run had recorded it.
@@ -54,17 +57,13 @@ class StatementRun:
 
     def _recover(self, interruption: Interruption) -> int:
         """The index of the statement to go on with, after what an earlier run left half-way has been put in order."""
-
-        def drop_index(name: str) -> None:
-            statement = f"drop index concurrently if exists {name}"
-            self.session.watched(self.script, 0.0, lambda: self.connection.run(statement))
-
         recovery = Recovery(
             script=self.script,
             interruption=interruption,
             connection=self.connection,
             patience=self.session.run_wait,
-            drop_index=drop_index,
+            check=self.session.check,
+            carry_out=self._put_in_order,
             tell=self.session.progress.recovering,
         )
         try:
@@ -73,34 +72,43 @@ class StatementRun:
             self.connection.settle()
             raise self.session.failed(self.script, error, done=-1, sent_before=len(self.script.sql)) from None
 
+    def _put_in_order(self, text: str) -> None:
+        """Carry out a statement of ours as one of the file's: `… concurrently` without a lock timeout."""
+        statement = Statement(text, 0, tuple(text.upper().split()))
+        self._set(self.session.timeouts(self.script, statement, scope=""))
+        self.session.with_retries(self.script, lambda: self.connection.run(text), statement)
+
     def _run(self, index: int) -> None:
         statement = self.script.statements[index]
-        in_block = self.connection.in_transaction
-        if not in_block:
-            self.session.check()
+        self.session.check()
+        if not self.connection.in_transaction:
+            self._block_began = None
             self._note(index)
             self._set_up(index)
-        build: _Build | None = None
+            self._block_began = index if statement.begins_block else None
+        is_in_block = self._block_began is not None
+        leftovers: _Leftovers | None = None
         # Inside a transaction of the file's own only the whole of it could be tried again; a procedure may have
         # committed before it failed.
-        once = in_block or statement.words[0] in ("CALL", "DO")
+        once = is_in_block or statement.words[0] in ("CALL", "DO")
         try:
-            build = _build_of(self.connection, statement)
-            self._carry_out(statement, self._attempt(statement, build), once=once)
+            leftovers = _leftovers_of(self.connection, statement)
+            self._carry_out(statement, self._attempt(index, leftovers), once=once)
         except ScriptError as error:
             before = sum(len(earlier.text) for earlier in self.script.statements[:index])
-            more = build.left_behind_text if build else ""
-            raise self.session.failed(self.script, error, done=index, sent_before=-before, more=more) from None
-        except BaseException as error:
-            self._judge(index, in_block=in_block)
-            if isinstance(error, OutOfTimeError):
-                where = f"statement {index + 1} of the {len(self.script.statements)} in {self.script.file.path}"
-                raise OutOfTimeError(f"{error} It was at {where}; the next run goes on from there.") from None
-            raise
-        if build and (fault := build.fault(self.script, index)):
+            stays = index if self._block_began is None else self._block_began
+            more = leftovers.text if leftovers else ""
+            raise self.session.failed(self.script, error, done=index, stays=stays, sent_before=-before, more=more) from None
+        except OutOfTimeError as error:
+            where = f"statement {index + 1} of the {len(self.script.statements)} in {self.script.file.path}"
+            raise OutOfTimeError(f"{error} It was at {where}.") from None
+        if leftovers and (fault := leftovers.fault(self.script, index)):
             self._doubt(in_doubt=False)
             raise fault
-        if not self.connection.in_transaction:
+        if self.connection.in_transaction:
+            # Nothing of the block has taken effect before its COMMIT.
+            self._doubt(in_doubt=False)
+        else:
             self._mark_run(index)
 
     def _carry_out(self, statement: Statement, attempt: Callable[[], Rows], *, once: bool) -> None:
@@ -109,51 +117,88 @@ class StatementRun:
         else:
             self.session.with_retries(self.script, attempt, statement)
 
-    def _attempt(self, statement: Statement, build: "_Build | None") -> Callable[[], Rows]:
+    def _attempt(self, index: int, leftovers: "_Leftovers | None") -> Callable[[], Rows]:
+        statement = self.script.statements[index]
         copy_data = () if statement.copy_data is None else (statement.copy_data,)
 
         def attempt() -> Rows:
-            if build:
-                build.drop_left_behind()
+            if leftovers:
+                leftovers.drop()
             self._doubt()
             try:
                 return self.connection.run(statement.text, copy_data=copy_data)
             except ScriptError as error:
-                self._doubt(in_doubt=False)
+                self._doubt(in_doubt=statement.may_commit and self._block_began is None)
                 self.connection.settle()
-                if build and error.refusal.sqlstate != DUPLICATE_TABLE:
-                    build.clear_away()
+                if leftovers and error.refusal.sqlstate != DUPLICATE_TABLE:
+                    leftovers.clear_away()
+                raise
+            except BaseException:
+                self._judge(index)
                 raise
 
         return attempt
 
+    def _judge(self, index: int) -> None:
+        """Say what became of a statement that was cut off, as far as the server has confirmed it."""
+        statement = self.script.statements[index]
+        settled_as = self.connection.settled_as
+        if self.connection.raw.closed or settled_as is Settled.UNKNOWN:
+            return
+        is_in_block = self._block_began is not None
+        if settled_as is Settled.FINISHED and (statement.ends_block or not is_in_block):
+            self._mark_run(index)
+        else:
+            # What stood in a block was rolled back with it. Of an index the catalog is asked.
+            self._doubt(in_doubt=not is_in_block and (statement.may_commit or statement.is_concurrent))
+
     def _note(self, index: int) -> None:
-        """Note which statement is next: not in the file's own session, which may have another role or be read-only."""
-        whole = len(self.script.statements)
+        """Note which statement is next, in a session that no statement of the file may have given another role."""
         checkpoint = self.script.checkpoint(index)
-        session = self.connection if whole == 1 else self.session.observer.session(patience=CANCEL_PATIENCE)
+        what = f"Statement {index + 1} of {len(self.script.statements)} is next, or under way."
+        session = self._noting_session(index)
         with session.at_most(NOTE_PATIENCE, "The database stopped answering between two statements."):
-            what = f"Statement {index + 1} of {whole} is next, or under way."
-            ledger.note_progress(session, self.session.run_id, checkpoint, what)
+            is_ours = ledger.note_progress(session, self.session.run_id, checkpoint, what)
+        if not is_ours:
+            raise DatabaseUnavailableError(
+                "Another run has begun meanwhile, and has marked this one as interrupted: it stopped before its next step."
+            )
         self.checkpoint = checkpoint
 
+    def _noting_session(self, index: int) -> Connection:
+        """The file's own session, until it may have been changed; then another, if one is to be had."""
+        if self._may_observe and self.script.may_have_changed_session(index):
+            try:
+                return self.session.observer.session(patience=CANCEL_PATIENCE)
+            except DatabaseUnavailableError:
+                self._may_observe = False
+        return self.connection
+
     def _set_up(self, index: int) -> None:
-        """Set what the next statement needs, unless the file has set a timeout of its own by then."""
-        statements = self.script.statements
-        if self.session.pooled or any(_SETS_TIMEOUT.search(earlier.text) for earlier in statements[:index]):
+        """Set what the next statement needs, but for what an earlier one of the file has set itself."""
+        if self.session.pooled:
             return
+        statement, earlier = self.script.statements[index], self.script.statements[:index]
+        if earlier and earlier[-1].forgets_settings:
+            self._settings = {}
         settings = [
-            *self.session.timeouts(self.script, statements[index], scope=""),
-            KEEPALIVES.replace("set local", "set"),
+            *self.session.timeouts(self.script, statement, scope=""),
+            *(f"{setting};" for setting in KEEPALIVES.replace("set local", "set").removesuffix(";").split("; ")),
             f"set idle_in_transaction_session_timeout = '{IDLE_LIMIT}s';",
         ]
         if self.session.notices_departure:
             # A build of an index that has lost its client is worth more when it is finished.
-            check = 0 if statements[index].waits_without_lock_timeout else DEPARTURE_CHECK
+            check = 0 if statement.waits_without_lock_timeout else DEPARTURE_CHECK
             settings.append(f"set client_connection_check_interval = {check};")
-        if settings != self._settings:
-            self.connection.run("".join(settings))
-            self._settings = settings
+        by_file = {name.lower() for each in earlier for name in _SETS.findall(each.text)}
+        self._set([setting for setting in settings if setting.split()[1] not in by_file])
+
+    def _set(self, settings: list[str]) -> None:
+        changed = {setting.split()[1]: setting for setting in settings}
+        changed = {name: setting for name, setting in changed.items() if self._settings.get(name) != setting}
+        if changed and not self.session.pooled:
+            self.connection.run("".join(changed.values()))
+            self._settings |= changed
 
     def _doubt(self, *, in_doubt: bool = True) -> None:
         if self.checkpoint:
@@ -161,19 +206,6 @@ class StatementRun:
 
     def _mark_run(self, index: int) -> None:
         self.checkpoint = self.script.checkpoint(index + 1)
-
-    def _judge(self, index: int, *, in_block: bool) -> None:
-        """Say what became of a statement that was cut off, as far as the server has confirmed it."""
-        statement = self.script.statements[index]
-        if self.connection.raw.closed or self.connection.settled_by_refusal is None:
-            return
-        if self.connection.settled_by_refusal:
-            self._doubt(in_doubt=statement.words[0] in ("CALL", "DO"))
-        elif not in_block or statement.commits:
-            self._mark_run(index)
-        else:
-            # The block that it stood in was rolled back.
-            self._doubt(in_doubt=False)
 
     def _check_ended(self) -> None:
         if self.connection.in_transaction:
@@ -197,6 +229,11 @@ class StatementRun:
                 if self.session.find_recorded(self.script) is None:
                     raise
                 return None
+            except OutOfTimeError:
+                path = self.script.file.path
+                raise OutOfTimeError(
+                    f"{path} was carried out, and could not be recorded in time; the next run does."
+                ) from None
         self.checkpoint = None
         return elapsed
 
@@ -212,37 +249,50 @@ class StatementRun:
             self.connection.raw.close()
 
 
-def _build_of(connection: Connection, statement: Statement) -> "_Build | None":
+def _leftovers_of(connection: Connection, statement: Statement) -> "_Leftovers | None":
     subject = subject_of(statement.text) if statement.is_concurrent else None
-    return _Build(connection, subject) if subject and subject.work is Work.CREATE else None
+    return _Leftovers(connection, subject) if subject and subject.work in (Work.CREATE, Work.REINDEX) else None
 
 
-class _Build:
-    """A CREATE INDEX CONCURRENTLY: what it leaves invalid is dropped, and an invalid one is no success."""
+class _Leftovers:
+    """What an index build CONCURRENTLY leaves invalid is dropped, and an index that is invalid is no success."""
 
     def __init__(self, connection: Connection, subject: Subject) -> None:
         self._connection = connection
         self._subject = subject
-        self._invalid_before = catalog.invalid_indexes(connection, subject)
-        self._left_behind: set[str] = set()
+        self._names: set[str] = set()
+        self._before = self._invalid()
 
     def clear_away(self) -> None:
         """Drop what a build that failed has left; an index that can't be dropped right now is the next run's to drop."""
         with suppress(ScriptError, MigratorError), self._connection.granted(DROP_PATIENCE):
-            self._left_behind = catalog.invalid_indexes(self._connection, self._subject) - self._invalid_before
-            self.drop_left_behind()
+            self._names = self._invalid() - self._before
+            self.drop()
 
-    def drop_left_behind(self) -> None:
+    def drop(self) -> None:
         """Drop what an earlier try has left; raises ScriptError as a statement of the file does."""
-        for name in sorted(self._left_behind):
+        for name in sorted(self._names & self._invalid() if self._names else ()):
             self._connection.run(f"drop index concurrently if exists {name}")
-        self._left_behind = set()
+        self._names = set()
+
+    def _invalid(self) -> set[str]:
+        """The invalid indexes that may be this statement's: the one that it names, else those of its table."""
+        if self._subject.work is Work.CREATE and self._subject.index:
+            found = catalog.find_index(self._connection, self._subject)
+            return (
+                {found.name} if found and not found.is_valid and not catalog.who_builds(self._connection, found) else set()
+            )
+        by_reindex = self._subject.work is Work.REINDEX
+        return catalog.invalid_indexes(self._connection, self._subject, by_reindex=by_reindex)
 
     @property
-    def left_behind_text(self) -> str:
-        if not self._left_behind:
+    def text(self) -> str:
+        if not self._names:
             return ""
-        return f"\n  It left {', '.join(sorted(self._left_behind))} invalid, which the next run drops first."
+        names = ", ".join(sorted(self._names))
+        if self._subject.work is Work.CREATE and not self._subject.index:
+            return f"\n  It left {names} invalid. Drop it: drop index concurrently {names};"
+        return f"\n  It left {names} invalid, which the next run drops first."
 
     def fault(self, script: Script, index: int) -> MigrationFailedError | None:
         """What is wrong with an index that `if not exists` took for a good one: some build has left it invalid."""

@@ -52,7 +52,11 @@ def server_errors() -> Iterator[None]:
         yield
     except ScriptError as error:
         refusal = error.refusal
-        hint = " Grant usage and create on schema public to the role." if refusal.sqlstate == INSUFFICIENT_PRIVILEGE else ""
+        hint = (
+            " Grant the role usage and create on schema public, and select, insert and update on the runner's tables there."
+            if refusal.sqlstate == INSUFFICIENT_PRIVILEGE
+            else ""
+        )
         raise LedgerError(
             f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate}).{hint}"
         ) from None

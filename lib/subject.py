@@ -36,7 +36,12 @@ class Subject:
     def index_name(self) -> str:
         """The index's name without quotes, as the catalog has it."""
         name = self.index or ""
-        return name[1:-1].replace('""', '"') if name.startswith('"') else name.lower()
+        return name[1:-1].replace('""', '"') if name.startswith('"') else _folded(name)
+
+
+def _folded(name: str) -> str:
+    """In lower case as the server has it: of a name in UTF-8 it changes A to Z alone."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def subject_of(text: str) -> Subject | None:

@@ -115,9 +115,17 @@ class TestTheRunLock:
             pass
         assert db.advisory_locks() == 0
 
-    def test_its_heartbeat_takes_no_snapshot(self, db: Database) -> None:
+    def test_its_heartbeat_takes_no_snapshot(
+        self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Nor does it read anything: else the level of the transaction's isolation could not be set any more."""
-        for statement, is_refused in ((lock._BEAT, False), ("select 1", True)):
+        monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
+        last = "select query from pg_stat_activity join pg_locks using (pid) where locktype = 'advisory' and datname ="
+        with RunLock(make_job().connect, patience=0):
+            time.sleep(0.5)
+            [(beat,)] = db.query(f"{last} current_database()")
+        assert "pg_try_advisory_xact_lock" not in beat
+        for statement, is_refused in ((beat, False), ("select 1", True)):
             with db.connect() as connection:
                 connection.execute("begin")
                 connection.execute(statement)
@@ -126,6 +134,20 @@ class TestTheRunLock:
                         connection.execute("set transaction isolation level serializable")
                 else:
                     connection.execute("set transaction isolation level serializable")
+
+    def test_a_holder_that_is_frozen_is_let_go(
+        self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(lock, "_BEGIN", lock._BEGIN.replace("'60s'", "'500ms'"))
+        with RunLock(make_job().connect, patience=0) as held:
+            wait_until(lambda: db.advisory_locks() == 0, "the server has let it go", 10)
+            with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):
+                held.check()
+
+    def test_its_session_asks_the_server_to_notice_a_vanished_machine(self, make_job: MakeJob) -> None:
+        with RunLock(make_job().connect, patience=0) as held:
+            assert held._connection.query("show tcp_keepalives_idle")[0] == [("5",)]
+            assert held._connection.query("show idle_in_transaction_session_timeout")[0] == [("1min",)]
 
     def test_an_index_is_built_concurrently_beside_a_beating_lock(
         self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
@@ -145,9 +167,7 @@ class TestTheRunLock:
             # The heart has not beaten since; through a pooler nobody tells that the server has let go.
             monkeypatch.setattr(held, "_beaten_at", time.monotonic() - 61)
             monkeypatch.setattr(held._connection, "is_alive", lambda: True)
-            db.query(
-                "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and pid <> pg_backend_pid()"
-            )
+            end_the_lock(db)
             with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):
                 held.check()
 

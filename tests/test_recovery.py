@@ -34,10 +34,10 @@ def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
     filename = "001-b.sql"
     script = prepare(parse(filename, (bundle.migrations / filename).read_bytes()))
     [(run,)] = db.query("select max(id) from schema_migration_runs")
-    with connect(db.target, application_name="test", patience=5) as connection:
-        ledger.note_progress(connection, run, script.checkpoint(statement - 1), "under way")
     vanished = "outcome = 'running', finished_at = null, failed_version = null, sqlstate = null"
     db.query(f"update schema_migration_runs set {vanished} where id = {run}")
+    with connect(db.target, application_name="test", patience=5) as connection:
+        assert ledger.note_progress(connection, run, script.checkpoint(statement - 1), "under way")
 
 
 def fail_at(bundle: Bundle, make_job: MakeJob, before: str) -> None:
@@ -92,7 +92,7 @@ class TestAfterAFailure:
         bundle.write("001-b.sql", NONE + note("another") + note("second"))
         report = runner.migrate(make_job())
         assert isinstance(report.error, MigrationFailedError)
-        assert "has been changed there since. Nothing of it was run." in str(report.error)
+        assert "has been changed there since. Nothing was run." in str(report.error)
         assert effects(db) == ["first"]
         bundle.write("001-b.sql", NONE + note("first") + note("second"))
         assert runner.migrate(make_job()).error is None
