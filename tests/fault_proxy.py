@@ -44,8 +44,12 @@ class FaultProxy:
         self._start(self._listen)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Cut everything."""
         self._ended.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
         for thread in self._threads:
             thread.join(timeout=10)
         self._listener.close()
@@ -82,6 +86,7 @@ class FaultProxy:
             while not self._ended.is_set():
                 if is_first and self._is_first_frozen:
                     self._ended.wait()
+                    return
                 for source in select.select([client, server], [], [], 0.05)[0]:
                     piece = source.recv(65536)
                     if not piece or not self._carry(piece, client, server):

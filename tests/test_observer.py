@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -146,6 +147,38 @@ class TestAStreamThatIsStuck:
         assert runner.migrate(make_job()).error is None
         assert db.versions() == ["000-a"]
         assert db.runs()[0]["outcome"] == "failed"
+
+    def test_a_name_that_nobody_goes_by_is_no_evidence(
+        self,
+        make_job: MakeJob,
+        bundle: Bundle,
+        pooled: ConnectionTarget,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Behind a pooler that tells another name, or after a file that sets its own."""
+        monkeypatch.setattr(observer, "STUCK", 0.5)
+        monkeypatch.setattr(observer, "INTERVAL", 0.5)
+        bundle.write("000-a.sql", "set local application_name = 'x';\nselect pg_sleep(3);")
+        assert runner.migrate(make_job(target=pooled)).error is None
+
+    def test_another_transaction_of_the_same_session_is_another_one(self, make_job: MakeJob, db: Database) -> None:
+        watcher = observer.Observer(
+            lambda patience: make_job().connect(patience=patience),
+            backend="1",
+            application_name="x",
+            lock_backend="1",
+            is_lock_silent=lambda: False,
+        )
+        with closing(watcher), db.connect() as holder:
+            holder.execute("begin")
+            [(pid, began)] = holder.execute(
+                "select pid, extract(epoch from xact_start)::text from pg_stat_activity where pid = pg_backend_pid()"
+            ).fetchall()
+            watcher.blockers = (Blocker(pid, 0, began=began),)
+            assert watcher.still_hold()
+            holder.execute("commit")
+            holder.execute("begin")
+            assert not watcher.still_hold()
 
 
 def test_the_percentage_of_a_phase() -> None:

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from conftest import Bundle, Database, Witness, wait_until
+from fault_proxy import FaultProxy
 
 from lib import ledger, runner
-from lib.errors import LockError, MigrationFailedError
+from lib.errors import LockError, MigrationFailedError, MigrationFileError
 from lib.job import Job
 from lib.login import connect
 from lib.migration_files import parse
@@ -148,6 +149,72 @@ class TestAfterAFailure:
         witness = Witness()
         assert runner.migrate(make_job(progress=witness)).error is None
         assert ("Run 1 stopped at statement 2 of 001-b, which is not in this bundle.",) in witness.of("warning")
+
+
+class TestABlockOfTheFilesOwn:
+    BLOCK = "begin;\n" + note("in it") + "commit;\n"
+
+    @pytest.mark.parametrize("has_run", [True, False])
+    def test_it_is_in_doubt_as_a_whole(self, make_job: MakeJob, bundle: Bundle, db: Database, has_run: bool) -> None:
+        fail_at(bundle, make_job, note("first"))
+        bundle.write("001-b.sql", NONE + note("first") + self.BLOCK + note("last"))
+        vanish_at(db, bundle, 2)
+        if has_run:
+            db.query(note("in it"))
+        error = str(runner.migrate(make_job()).error)
+        assert "whether the block of statements 2 to 4 of 5 has taken effect" in error
+        db.query(re.findall(r"^    (update .*;)$", error, re.MULTILINE)[0 if has_run else 1])
+        assert runner.migrate(make_job()).error is None
+        expected = ["first", "in it", "last"]
+        assert sorted(effects(db)) == sorted(expected)
+
+    def test_it_is_not_gone_on_with_without_the_lock(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        end_lock = (
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+            " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);\n"
+        )
+        bundle.write("001-b.sql", f"{NONE}begin;\n{note('a')}{end_lock}{note('b')}commit;\n")
+        assert "the run lock was lost" in str(runner.migrate(make_job()).error)
+        assert effects(db) == []
+        [run] = db.runs()
+        assert (run["in_progress_statement"], run["failed_version"]) == (1, "001-b")
+
+    def test_a_run_that_is_still_in_it_is_waited_for(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        fail_at(bundle, make_job, "")
+        bundle.write("001-b.sql", NONE + self.BLOCK)
+        vanish_at(db, bundle, 1)
+        with db.connect(application_name="migrations cli local") as earlier:
+            earlier.execute("begin;")
+            error = runner.migrate(make_job(run_wait=0)).error
+        assert isinstance(error, LockError)
+        assert "the server still carries out statement 1" in str(error)
+
+    def test_a_chain_of_transactions_is_refused(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write("001-b.sql", f"{NONE}begin;\n{note('a')}commit and chain;\n{note('b')}commit;")
+        error = runner.migrate(make_job()).error
+        assert isinstance(error, MigrationFileError)
+        assert "migrations/001-b.sql:4" in str(error)
+
+    def test_an_answer_that_got_lost_leaves_a_doubt(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        """The statement commits, and the connection is gone before its answer."""
+        slow = "insert into effects (what) select 'slow' from pg_sleep(1)"
+        bundle.write("001-b.sql", f"{NONE}{slow};\n{note('last')}")
+        with FaultProxy(db.target.port) as proxy:
+            threading.Timer(0.6, proxy.freeze_first).start()
+            threading.Timer(2.0, proxy.end).start()
+            assert runner.migrate(make_job(target=db.through(proxy.port).target)).error is not None
+        assert effects(db) == ["slow"]
+        assert "it isn't known whether statement 1 of 2" in str(runner.migrate(make_job()).error)
+
+    @pytest.mark.parametrize("made", ["create temp table x (y int)", "prepare p as select 1", "select pg_advisory_lock(7)"])
+    def test_what_only_its_session_had_is_named(self, make_job: MakeJob, bundle: Bundle, db: Database, made: str) -> None:
+        fail_at(bundle, make_job, f"{made};\n")
+        bundle.write("001-b.sql", f"{NONE}{made};\n{note('b')}")
+        error = str(runner.migrate(make_job()).error)
+        assert "what this one made ended with its session" in error
+        db.query(re.findall(r"update [^;]*;", error)[0])
+        assert runner.migrate(make_job()).error is None
+        assert effects(db) == ["b"]
 
 
 class TestInDoubt:

@@ -4,10 +4,11 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
-from conftest import Bundle, Cli, Database, Witness
+from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib import runner
 from lib.errors import BusyTableError, MigrationFailedError
@@ -65,6 +66,81 @@ class TestAnIndexThatFails:
         assert witness.of("retrying")
         assert db.query("select indisvalid from pg_index where indrelid = 't'::regclass") == [(True,)]
         assert db.versions() == ["000-a"]
+
+    def test_what_somebody_else_is_building_meanwhile_is_left_alone(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        """Ours fails while theirs is invalid still: it is not taken for what ours has left."""
+        db.query("create table other (x int); alter table t add column y int")
+        bundle.write("000-a.sql", "create unique index concurrently on t (x)")
+        with db.connect() as writer, db.connect() as theirs:
+            writer.execute("begin isolation level repeatable read; select 1 from other")
+            thread = threading.Thread(target=theirs.execute, args=("create index concurrently theirs on t (y)",))
+            thread.start()
+            wait_until(lambda: invalid_indexes(db) == ["theirs"], "their index is there, and invalid")
+            # Theirs has the table's lock: ours has to wait for it, and gives way.
+            bundle.write("000-a.sql", "-- Lock-Timeout: 300ms\ncreate unique index concurrently on t (x)")
+            assert isinstance(runner.migrate(make_job(lock_retries=1)).error, BusyTableError)
+            writer.execute("rollback")
+            thread.join()
+        assert db.query("select indisvalid from pg_index where indexrelid = 'theirs'::regclass") == [(True,)]
+
+
+class TestItsSession:
+    def test_a_timeout_of_the_files_own_leaves_the_others_as_they_are(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        names = ("statement_timeout", "lock_timeout", "client_connection_check_interval")
+        shown = ", ".join(f"current_setting('{name}') as {name}" for name in names)
+        bundle.write(
+            "000-a.sql", f"{NONE}set statement_timeout = '1h';\nvacuum pg_class;\ncreate table a as select {shown};"
+        )
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select * from a") == [("1h", "200ms", "1s")]
+
+    def test_what_a_reset_takes_away_is_set_again(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write(
+            "000-a.sql", f"{NONE}select 1;\nreset all;\ncreate table a as select current_setting('lock_timeout') as v;"
+        )
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select v from a") == [("200ms",)]
+
+    @pytest.mark.parametrize("transaction", ["", NONE])
+    def test_a_statement_timeout_of_the_roles_can_be_switched_off(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, transaction: str
+    ) -> None:
+        db.query(f"alter database {db.target.database} set statement_timeout = '500ms'")
+        bundle.write("000-a.sql", f"{transaction}set statement_timeout = 0;\nselect pg_sleep(0.8);")
+        assert runner.migrate(make_job()).error is None
+
+    def test_vacuum_full_gives_way_as_any_strong_lock(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create table t (x int)")
+        for number, sql in enumerate(("vacuum full t", "vacuum (full, verbose) t")):
+            bundle.write(f"{number:03d}-a.sql", sql)
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table t in access share mode")
+            assert isinstance(runner.migrate(make_job(lock_retries=0)).error, BusyTableError)
+        assert runner.migrate(make_job()).error is None
+
+    def test_two_connections_are_enough(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        role = f"lim_{db.target.database}"
+        db.query(f"create role {role} login password 'long enough for a test' connection limit 2")
+        try:
+            db.query(f"grant create on schema public to {role}; grant create on database {db.target.database} to {role}")
+            login = {"user": role, "password": "long enough for a test"}
+            target = replace(db.target, parameters={**db.target.parameters, **login})
+            bundle.write("000-a.sql", f"{NONE}create table a (x int);\nselect 1;\ncreate index concurrently a_x on a (x);")
+            assert runner.migrate(make_job(target=target)).error is None
+        finally:
+            db.query(f"drop owned by {role}; drop role {role}")
+
+    def test_another_run_that_has_begun_meanwhile_is_noticed_before_a_statement(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        mark = "update public.schema_migration_runs set outcome = 'interrupted'"
+        bundle.write("000-a.sql", f"{NONE}{mark};\ncreate table a (x int);")
+        assert "Another run has begun meanwhile" in str(runner.migrate(make_job()).error)
+        assert not db.has("a")
 
 
 class TestTheRecord:
