@@ -4,7 +4,7 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.migration_files import parse
-from lib.script import Mode, Script, prepare, prepare_all
+from lib.script import Mode, Script, Statement, prepare, prepare_all
 
 DUMP = r"""--
 -- PostgreSQL database dump
@@ -266,7 +266,7 @@ class TestStatements:
     @pytest.mark.parametrize(
         ("statement", "dropped"),
         [
-            ("SET statement_timeout = 0;", True),
+            ("SET statement_timeout = 0;", False),
             ("set lock_timeout to '0'", True),
             ("set session idle_in_transaction_session_timeout=0;", True),
             ("SET LOCAL transaction_timeout TO 0;", True),
@@ -280,10 +280,14 @@ class TestStatements:
     def test_a_zero_timeout_is_dropped_and_any_other_value_kept(self, header: str, statement: str, dropped: bool) -> None:
         assert len(texts(f"{header}select 1;\n{statement}")) == (1 if dropped else 2)
 
+    def test_a_zero_statement_timeout_does_not_override_the_headers(self) -> None:
+        assert len(texts("-- Statement-Timeout: 5s\nselect 1;\nset statement_timeout = 0;")) == 1
+
     def test_a_dump_is_accepted_with_its_data(self) -> None:
         script = script_of(DUMP)
         assert script.mode is Mode.TRANSACTION
         assert [statement.head.split("(")[0].strip() for statement in script.statements] == [
+            "SET statement_timeout = 0",
             "SET client_encoding = 'UTF8'",
             "SELECT pg_catalog.set_config",
             "CREATE TABLE public.a",
@@ -343,3 +347,69 @@ def test_in_doubt_a_file_may_change_the_session(sql: str, may: bool) -> None:
 def test_a_read_only_transaction_of_its_own_is_refused_since_it_could_not_be_recorded() -> None:
     with pytest.raises(MigrationFileError, match=r"001-a\.sql:2: in a READ ONLY transaction it could not be recorded"):
         prepare(parse("001-a.sql", b"-- x\nbegin isolation level serializable, read only;\nselect 1;\ncommit;"))
+
+
+class TestWhatAStatementLeaves:
+    def statement(self, sql: str) -> Statement:
+        return script_of(f"-- Transaction: none\n{sql}").statements[0]
+
+    @pytest.mark.parametrize(
+        ("sql", "expected"),
+        [
+            ("set search_path = app", True),
+            ("set local search_path = app", False),
+            ("select set_config('a.b', 'c', false)", True),
+            ("select pg_catalog.set_config('a.b', 'c', false) as x", True),
+            ("select set_config('a.b', 'c', false), f()", False),
+            ("reset all", True),
+            ("insert into t values (1)", False),
+        ],
+    )
+    def test_what_changes_nothing_but_its_session(self, sql: str, expected: bool) -> None:
+        assert self.statement(sql).sets_session is expected
+
+    @pytest.mark.parametrize(
+        ("sql", "expected"),
+        [
+            ("create temporary table x (y int)", True),
+            ("create unlogged table x (y int)", False),
+            ("prepare p as select 1", True),
+            ("prepare transaction 'x'", False),
+            ("select pg_advisory_lock(1)", True),
+            ("select set_config('a.b', 'c', false), f()", True),
+            ("set search_path = app", False),
+        ],
+    )
+    def test_what_only_its_session_has(self, sql: str, expected: bool) -> None:
+        assert self.statement(sql).leaves_session_state is expected
+
+    @pytest.mark.parametrize(
+        ("sql", "expected"),
+        [
+            ("call p()", True),
+            ("do $$begin commit; end$$", True),
+            ("do $$begin perform 1; end$$", False),
+            ("insert into t values ('commit')", False),
+        ],
+    )
+    def test_what_may_have_committed_a_part_when_it_fails(self, sql: str, expected: bool) -> None:
+        assert self.statement(sql).may_commit is expected
+
+    @pytest.mark.parametrize(
+        ("sql", "expected"), [("vacuum t", True), ("vacuum full t", False), ("vacuum (full) t", False)]
+    )
+    def test_what_waits_without_a_lock_timeout(self, sql: str, expected: bool) -> None:
+        assert self.statement(sql).waits_without_lock_timeout is expected
+
+    def test_a_block_of_the_files_own_is_one_unit(self) -> None:
+        script = script_of("-- Transaction: none\nselect 1;\nbegin;\nsavepoint a;\nrollback to a;\nend;\nselect 2;")
+        assert [script.block_end(index) for index in (0, 1, 5)] == [1, 5, 6]
+        assert script.checkpoint(1).with_it == script.ran_before(5)
+        assert script.checkpoint(6).with_it == ""
+
+    def test_its_beginning_is_known_by_a_digest(self) -> None:
+        before = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 3;")
+        after = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 4;")
+        assert after.begins_with(before.ran_before(2))
+        assert not after.begins_with(before.ran_before(3))
+        assert not after.begins_with("")
