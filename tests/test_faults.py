@@ -16,18 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Database, local_environ, wait_until
+from conftest import ROOT, Database, local_environ, new_database, wait_until
 from fault_proxy import FaultProxy, Trouble
 
 from lib import embedded
+from lib.connection_url import ConnectionTarget
 
 SEED = os.environ.get("FAULT_SEED", "0")
 # How often each kind of fault strikes.
 ALL, SHARE = 18, 1
-# A run of the chain takes about a second; a fault strikes somewhere in it, counted from the start of the process.
-LONGEST = 1.6
 # What a run sends and receives, in bytes.
-TRAFFIC = 16_000
+TRAFFIC = 12_000
 
 INDEXES = """\
 -- Transaction: none
@@ -61,6 +60,7 @@ class Scene:
     folder: Path
     chance: random.Random
     tell: Callable[[str, object], None]
+    longest: float
 
     def start(self, through: Database | None = None) -> "subprocess.Popen[str]":
         return subprocess.Popen(
@@ -78,11 +78,9 @@ class Scene:
             text=True,
         )
 
-    def wait_for_the_moment(
-        self, process: "subprocess.Popen[str]", earliest: float = 0.15, latest: float = LONGEST
-    ) -> None:
+    def wait_for_the_moment(self, process: "subprocess.Popen[str]", earliest: float = 0.15, more: float = 0.0) -> None:
         """Some instant of the run; it is noted whether the run was under way by then."""
-        time.sleep(self.chance.uniform(earliest, latest))
+        time.sleep(self.chance.uniform(earliest, self.longest + more))
         self.tell("struck", process.poll() is None)
 
     def the_next_run_works(self, through: Database | None = None) -> None:
@@ -112,12 +110,28 @@ def write_chain(folder: Path) -> None:
         (folder / f"{version}.sql").write_text(sql + note + "\ncommit;" * sql.startswith("begin"))
 
 
+@pytest.fixture(scope="module")
+def longest(server: ConnectionTarget, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """How long a run of the chain takes here and now, in seconds, from the start of its process."""
+    folder = tmp_path_factory.mktemp("chain") / "migrations"
+    write_chain(folder)
+    with new_database(server) as database:
+        scene = Scene(database, folder, random.Random(), lambda *_: None, 0.0)
+        began = time.monotonic()
+        scene.the_next_run_works()
+        return time.monotonic() - began
+
+
 @pytest.fixture
 def scene(
-    db: Database, tmp_path: Path, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+    db: Database,
+    tmp_path: Path,
+    longest: float,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> Scene:
     write_chain(tmp_path / "migrations")
-    return Scene(db, tmp_path / "migrations", random.Random(f"{SEED} {request.node.name}"), record_property)
+    return Scene(db, tmp_path / "migrations", random.Random(f"{SEED} {request.node.name}"), record_property, longest)
 
 
 def faults(all_of_them: int = ALL, share: int = SHARE) -> pytest.MarkDecorator:
@@ -184,7 +198,7 @@ THE_FILES = f"{OURS} and pid not in (select pid from pg_locks where locktype = '
 @pytest.mark.parametrize("whose", [OURS, THE_LOCKS, THE_FILES], ids=["any", "the lock's", "the file's"])
 def test_a_backend_that_is_terminated(scene: Scene, fault: int, whose: str) -> None:
     process = scene.start()
-    time.sleep(scene.chance.uniform(0.3, LONGEST))
+    time.sleep(scene.chance.uniform(0.3, scene.longest))
     ended = scene.db.query(
         f"select pg_terminate_backend(pid) from pg_stat_activity where {whose} order by random() limit 1"
     )
@@ -250,7 +264,7 @@ def test_plain_statements_outside_a_transaction_are_never_doubled_nor_skipped(sc
     text, effect_of = plain_statements()
     (scene.folder / "007-plain.sql").write_text(text)
     process = scene.start()
-    scene.wait_for_the_moment(process, 0.9, LONGEST + 0.6)
+    scene.wait_for_the_moment(process, 0.7, 0.5)
     process.send_signal(scene.chance.choice([signal.SIGKILL, signal.SIGTERM]))
     end(process)
     second = scene.start()
