@@ -245,7 +245,7 @@ def _plan(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.json:
         shell.print_json(planned.to_dict())
     else:
-        for warning in planned.status.plan.warnings:
+        for warning in planned.warnings:
             shell.tell(f"Warning: {warning}")
         shell.say(plan_text(planned, Style.of(shell.out, shell.environ)))
     return planned.obstacle.exit_code if planned.obstacle else 0

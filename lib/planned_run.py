@@ -4,18 +4,33 @@ from dataclasses import dataclass, field
 
 from lib.duration import in_words
 from lib.errors import MigratorError
+from lib.plan import Interruption
 from lib.report import Document, Status, failure
 from lib.script import Mode, Script
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """What `migrate` would do now. `obstacle` is what would stop it before anything ran."""
+    """What `migrate` would do now. `obstacle` is what would stop it before anything ran.
+
+    `half_done` has the pending files that a run outside a transaction left half-way.
+    """
 
     status: Status
     scripts: tuple[Script, ...]
     lock_timeout: float
     obstacle: MigratorError | None = field(default=None)
+    half_done: tuple[Interruption, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the plan, and which file is gone on with where it was left."""
+        left = (
+            f"Migration {each.checkpoint.version} was left at its statement {each.checkpoint.statement} by run {each.run}; "
+            "the next run goes on from there, as far as it can know whether that one took effect."
+            for each in self.half_done
+        )
+        return (*self.status.plan.warnings, *left)
 
     def to_dict(self) -> Document:
         document = failure(self.obstacle) if self.obstacle else {"success": True}
@@ -27,7 +42,7 @@ class PlannedRun:
             "pgVersion": f"PostgreSQL {self.status.server_version}",
             "pendingMigrations": len(self.status.plan.pending),
             "plan": [self._script(script) for script in self.scripts],
-            "warnings": list(self.status.plan.warnings),
+            "warnings": list(self.warnings),
         }
 
     def _script(self, script: Script) -> Document:

@@ -52,7 +52,9 @@ def plan(job: Job) -> PlannedRun:
         survey = ledger.survey(connection, job.target)
     found = status_of(job, files, survey)
     scripts = prepare_all(found.plan.pending)
-    return PlannedRun(found, scripts, job.settings.lock_timeout, _obstacle(job, survey, found.plan))
+    pending = {file.version for file in found.plan.pending}
+    half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    return PlannedRun(found, scripts, job.settings.lock_timeout, _obstacle(job, survey, found.plan), half_done)
 
 
 def migrate(job: Job) -> RunReport:

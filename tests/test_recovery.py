@@ -151,6 +151,12 @@ class TestAfterAFailure:
         assert ("Run 1 stopped at statement 2 of 001-b, which is not in this bundle.",) in witness.of("warning")
 
 
+def test_the_plan_says_where_a_file_was_left(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    fail_at(bundle, make_job, note("first"))
+    [warning] = runner.plan(make_job()).to_dict()["warnings"]
+    assert warning.startswith("Migration 001-b was left at its statement 2 by run 1;")
+
+
 class TestABlockOfTheFilesOwn:
     BLOCK = "begin;\n" + note("in it") + "commit;\n"
 
