@@ -24,7 +24,7 @@ PAUSE = (4.0, 6.0)
 # Past the pause it is looked so often, in seconds, for as long again, whether the same transaction holds the table still.
 STILL_HELD_POLL = 0.5
 # In a pause the session says something so often, in seconds, and is answered within so many.
-SPEAKS_EVERY = 2.0
+SPEAKS_EVERY = 1.0
 SILENCE = 30.0
 # How long noting a blocker may take, in seconds: it is there for whoever looks, and nothing depends on it.
 NOTE_PATIENCE = 2.0
@@ -116,16 +116,15 @@ class Session:
         # While the same transaction holds the table, another try would only hold up the application once more.
         until = min(time.monotonic() + pause, deadline or math.inf)
         while time.monotonic() < until and self.observer.still_hold():
-            time.sleep(STILL_HELD_POLL)
+            self._sleep(STILL_HELD_POLL)
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, and speak now and then: a session that is idle for long is ended where `idle_session_timeout` is set."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, SPEAKS_EVERY))
-            if left > SPEAKS_EVERY:
-                with self.connection.at_most(SILENCE, "The database stopped answering while a table was waited for."):
-                    self.connection.query("select 1")
+            with self.connection.at_most(SILENCE, "The database stopped answering while a table was waited for."):
+                self.connection.query("select 1")
 
     def record_script(self, script: Script, elapsed: int | None = None) -> str:
         """The SQL that records the file; `elapsed` in milliseconds, measured from the transaction's start if not given."""

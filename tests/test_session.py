@@ -90,6 +90,17 @@ def test_it_is_not_tried_again_while_the_same_transaction_holds_the_table(
     assert len(witness.of("retrying")) == 1
 
 
+def test_a_pause_is_not_idle_enough_for_a_limit_of_idle_sessions(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    db.query(f"create table t (x int); alter database {db.target.database} set idle_session_timeout = '1500ms'")
+    bundle.write("000-a.sql", "alter table t add column y int")
+    with db.connect() as holder:
+        holder.execute("begin; lock table t in access share mode")
+        timer = threading.Timer(3, lambda: holder.execute("rollback"))
+        timer.start()
+        assert runner.migrate(make_job(lock_timeout=0.4, lock_retries=3)).error is None
+        timer.join()
+
+
 @pytest.mark.parametrize("setting", ["client_connection_check_interval", "tcp_keepalives_idle", "tcp_keepalives_count"])
 def test_a_transaction_asks_the_server_to_notice_that_its_client_is_gone(
     make_job: MakeJob, bundle: Bundle, db: Database, setting: str
