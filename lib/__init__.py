@@ -19,7 +19,7 @@ edges
 database
     database          a connection, and the simple query protocol
     login             how a connection comes about, or why not
-    ledger            all SQL of the runner's own
+    ledger            the ledger and the journal of runs
     lock              one run at a time
     catalog           what the server knows of an index, a partition, a statement under way
     observer          what a statement waits for, seen from a second session

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from lib.database import Connection
+from lib.database import Connection, filled
 from lib.subject import Subject
 
 # Named by its table, since that is whose schema it is in.
@@ -59,12 +59,12 @@ class Index:
 
 def find_index(connection: Connection, subject: Subject) -> Index | None:
     """The index of that name on that table, looked up as the session would."""
-    rows = connection.query(_filled(_INDEX, index=subject.index_name, table=subject.table))[0]
+    rows = connection.query(filled(_INDEX, index=subject.index_name, table=subject.table))[0]
     return Index(rows[0][1] or "", rows[0][0] == "t") if rows else None
 
 
 def relation_exists(connection: Connection, name: str) -> bool:
-    return connection.query(_filled(_EXISTS, name=name))[0][0][0] == "t"
+    return connection.query(filled(_EXISTS, name=name))[0][0][0] == "t"
 
 
 def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: bool = False) -> set[str]:
@@ -74,13 +74,13 @@ def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: boo
     CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
     """
     query = _INVALID_BY_REINDEX if by_reindex else _INVALID
-    rows = connection.query(_filled(query, index=subject.index if by_reindex else None, table=subject.table))[0]
+    rows = connection.query(filled(query, index=subject.index if by_reindex else None, table=subject.table))[0]
     return {row[0] or "" for row in rows}
 
 
 def is_partition(connection: Connection, subject: Subject) -> tuple[bool, bool]:
     """Tell whether it is attached still, and whether an unfinished DETACH CONCURRENTLY has it half off."""
-    rows = connection.query(_filled(_PARTITION, partition=subject.index, table=subject.table))[0]
+    rows = connection.query(filled(_PARTITION, partition=subject.index, table=subject.table))[0]
     return bool(rows), bool(rows) and rows[0][0] == "t"
 
 
@@ -95,15 +95,9 @@ def who_carries_out(connection: Connection, messages: Iterable[str]) -> tuple[st
 
 def who_builds(connection: Connection, index: Index) -> tuple[str, str] | None:
     """The same of a session that is building this index, by whatever statement."""
-    return _who(connection, _filled(_BUILDING, name=index.name))
+    return _who(connection, filled(_BUILDING, name=index.name))
 
 
 def _who(connection: Connection, query: sql.Composed) -> tuple[str, str] | None:
     rows = connection.query(query)[0]
     return (rows[0][0] or "", rows[0][1] or "a time unknown") if rows else None
-
-
-def _filled(template: str, /, **values: str | None) -> sql.Composed:
-    return sql.SQL(template).format(
-        **{name: sql.SQL("null::text") if v is None else sql.Literal(v) for name, v in values.items()}
-    )

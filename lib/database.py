@@ -27,8 +27,6 @@ Rows = list[Row]
 CANCEL_PATIENCE = 3.0
 # How long a wait for the server lasts before anybody looks up, in seconds.
 SLICE = 0.25
-# With these a server lets go of a client whose machine has vanished within 20 seconds, in place of two hours.
-KEEPALIVES = "set local tcp_keepalives_idle = 5; set local tcp_keepalives_interval = 5; set local tcp_keepalives_count = 3;"
 # What is true of the file under way when a connection is gone.
 WHAT_BECAME_OF_IT = (
     "A file under way in a transaction was rolled back, or had just committed; run it again, and what is still pending is "
@@ -302,6 +300,20 @@ def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
         f"The connection to the database was lost.{said} {WHAT_BECAME_OF_IT}",
         sqlstate=last_words.sqlstate if last_words else None,
     )
+
+
+def filled(template: str, /, **values: object) -> sql.Composed:
+    """A statement with its values as literals, as the simple protocol carries them; what is SQL already stays as it is."""
+    literals = {name: v if isinstance(v, sql.Composable) else sql.Literal(v) for name, v in values.items()}
+    return sql.SQL(template).format(**literals)
+
+
+def keepalives(scope: str) -> list[str]:
+    """The SQL by which a server lets go of a client whose machine has vanished within 20 seconds, in place of two hours.
+
+    `scope` is `local ` or nothing.
+    """
+    return [f"set {scope}tcp_keepalives_{name};" for name in ("idle = 5", "interval = 5", "count = 3")]
 
 
 class _Signals(threading.local):

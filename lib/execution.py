@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from lib import ledger
-from lib.database import KEEPALIVES, Rows, ScriptError
+from lib.database import Rows, ScriptError, keepalives
 from lib.duration import milliseconds
 from lib.errors import MigrationFailedError, OutOfTimeError
 from lib.plan import Checkpoint, Interruption
@@ -80,7 +80,7 @@ class Execution:
 
     def _safeguards(self) -> list[str]:
         """What lets the server notice by itself that this client is gone, or frozen past its deadline."""
-        settings = [KEEPALIVES]
+        settings = keepalives("local ")
         if self.session.notices_departure:
             settings.append(f"set local client_connection_check_interval = {DEPARTURE_CHECK};")
         connection = self.session.connection

@@ -13,7 +13,7 @@ from typing import cast
 from psycopg import sql
 
 from lib.connection_url import ConnectionTarget
-from lib.database import Connection, Row, Rows, ScriptError
+from lib.database import Connection, Row, Rows, ScriptError, filled
 from lib.errors import LedgerError
 from lib.plan import AppliedMigration, Checkpoint, Interruption
 from lib.report import Outcome, Run, Source
@@ -179,9 +179,7 @@ def survey(connection: Connection, target: ConnectionTarget) -> Survey:
     """
     branch = f":{target.branch}" if target.branch else ""
     fingerprint = sql.SQL(_FINGERPRINT).format(branch=sql.Literal(branch))
-    read_runs = _filled(
-        _READ_RUNS, fingerprint=fingerprint, before=f"{_MARK}{_DIGEST}", with_it=f"{_MARK_WITH_IT}{_DIGEST}"
-    )
+    read_runs = filled(_READ_RUNS, fingerprint=fingerprint, before=f"{_MARK}{_DIGEST}", with_it=f"{_MARK_WITH_IT}{_DIGEST}")
     try:
         server, catalog, ledger, runs = connection.query(_joined(_READ_SERVER, _READ_CATALOG, _READ_LEDGER, read_runs))
     except ScriptError as error:
@@ -202,7 +200,7 @@ def create_tables(connection: Connection, survey: Survey) -> None:
 
 def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "running") -> int:
     """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held. Returns its id."""
-    record = _filled(
+    record = filled(
         _START_RUN,
         source=start.source,
         environment=start.environment,
@@ -237,7 +235,7 @@ def finish_run(
     """
     if checkpoint:
         error = f"{error or ''}\n{_mark(checkpoint)}"
-    end = _filled(
+    end = filled(
         _FINISH_RUN,
         run=run,
         outcome=outcome,
@@ -256,7 +254,7 @@ def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what
     """
     note = f"{what}\n{_mark(checkpoint)}"
     rows = connection.query(
-        _filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
+        filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
     )
     return bool(rows[0])
 
@@ -268,7 +266,7 @@ def _mark(checkpoint: Checkpoint) -> str:
 
 def note_obstacle(connection: Connection, run: int, obstacle: str) -> None:
     """Note what a run waits for, for whoever looks meanwhile; a file outside a transaction has its own note there."""
-    connection.query(_filled(_NOTE_OBSTACLE, run=run, note=obstacle))
+    connection.query(filled(_NOTE_OBSTACLE, run=run, note=obstacle))
 
 
 def backend(connection: Connection) -> str | None:
@@ -278,14 +276,14 @@ def backend(connection: Connection) -> str | None:
 
 def find(connection: Connection, run: int, version: str) -> tuple[int, bool] | None:
     """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
-    rows = connection.query(_filled(_FIND, run=run, version=version))[0]
+    rows = connection.query(filled(_FIND, run=run, version=version))[0]
     return (int(rows[0][0] or 0), rows[0][1] == "t") if rows else None
 
 
 def record_script(run: int, migration: AppliedMigration) -> str:
     """The SQL that records a migration and returns its milliseconds; measured from the transaction's start if not given."""
     elapsed = migration.execution_time_ms
-    return _filled(
+    return filled(
         _RECORD,
         run=run,
         version=migration.version,
@@ -398,8 +396,3 @@ _LOOKS_LIKE = {
 
 def _joined(*statements: str | sql.Composable) -> sql.Composed:
     return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])
-
-
-def _filled(template: str, /, **values: object) -> sql.Composed:
-    literals = {name: v if isinstance(v, sql.Composable) else sql.Literal(v) for name, v in values.items()}
-    return sql.SQL(template).format(**literals)

@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from lib.database import KEEPALIVES, Connection, ScriptError
+from lib.database import Connection, ScriptError, keepalives
 from lib.errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, RunInProgressError
 
 # Any constant does, as long as every runner has the same one.
@@ -32,7 +32,7 @@ RELEASE_PATIENCE = 1.0
 
 _NO_ANSWER = "The database stopped answering while the run lock was asked for."
 _BEAT = f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
-_BEGIN = f"begin isolation level read committed read only; {KEEPALIVES} {_BEAT}"
+_BEGIN = f"begin isolation level read committed read only; {''.join(keepalives('local '))} {_BEAT}"
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""

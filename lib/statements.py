@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from lib import catalog, ledger
-from lib.database import CANCEL_PATIENCE, KEEPALIVES, Connection, Rows, ScriptError, Settled
+from lib.database import CANCEL_PATIENCE, Connection, Rows, ScriptError, Settled, keepalives
 from lib.errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import DUPLICATE_TABLE, Recovery
@@ -183,7 +183,7 @@ class StatementRun:
             self._settings = {}
         settings = [
             *self.session.timeouts(self.script, statement, scope=""),
-            *(f"{setting};" for setting in KEEPALIVES.replace("set local", "set").removesuffix(";").split("; ")),
+            *keepalives(""),
             f"set idle_in_transaction_session_timeout = '{IDLE_LIMIT}s';",
         ]
         if self.session.notices_departure:
