@@ -1,9 +1,7 @@
 """What an application feels while a migration alters a table that a long query holds: see README.md beside this file."""
 
 import argparse
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,7 +15,7 @@ from threading import Event
 import process
 import psycopg
 from contenders import Contender, chosen, contenders
-from server import BenchError, Server, started
+from server import Server, exit_code_of, started
 
 CREATE = (
     "create table t (id bigint primary key, note text); insert into t select n, n::text from generate_series(1, 1000) n"
@@ -182,13 +180,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        compare(arguments)
-    except (BenchError, subprocess.SubprocessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of(lambda: compare(arguments))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,7 @@
 """Compare this runner with its peers, as whole processes, on the embedded PostgreSQL: see README.md beside this file."""
 
 import argparse
-import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,7 +12,7 @@ from pathlib import Path
 import process
 from contenders import Contender, chosen, contenders, install
 from proxy import FarServer, Flight
-from server import BenchError, Server, started
+from server import BenchError, Server, exit_code_of, started
 
 # Each way, in seconds: a round trip of 20 ms, as from a build to a database in the next region.
 DELAY = 0.010
@@ -225,13 +223,7 @@ def compare(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str]) -> int:
     arguments = parse_arguments(argv)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        install() if arguments.install else compare(arguments)
-    except (BenchError, subprocess.SubprocessError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    return 0
+    return exit_code_of(lambda: install() if arguments.install else compare(arguments))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,10 @@
 
 import os
 import platform
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,3 +97,14 @@ def started() -> Iterator[Server]:
         server.drop_all()
         if not ran_before:
             embedded.stop(cluster)
+
+
+def exit_code_of(work: Callable[[], None]) -> int:
+    """Do it as a program does: SIGTERM ends it in order, and what went wrong is told on stderr."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        work()
+    except (BenchError, subprocess.SubprocessError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
