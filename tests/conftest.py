@@ -122,6 +122,17 @@ class Database:
         self.query(f"create database {name} strategy wal_log")
         return self.named(name)
 
+    @contextmanager
+    def another_role(self, options: str = "") -> Iterator["Database"]:
+        """The same as a role of its own, which may create tables, and is gone afterwards with all that it owns."""
+        role, password = f"lowly_{self.target.database}", "long enough for a test"
+        self.query(f"create role {role} login password '{password}' {options}; grant create on schema public to {role}")
+        try:
+            parameters = {**self.target.parameters, "user": role, "password": password}
+            yield Database(replace(self.target, parameters=parameters))
+        finally:
+            self.query(f"drop owned by {role}; drop role {role}")
+
     def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
         return psycopg.connect(**{**self.target.parameters, **parameters}, autocommit=True)
 

@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 from conftest import Bundle, Database, Witness, wait_until
@@ -82,20 +81,14 @@ class TestWhatIsSeen:
         assert [(run["outcome"], run["error"]) for run in db.runs()] == [("succeeded", None)]
 
     def test_a_role_that_may_see_little_still_names_the_pid(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
-        role = f"lowly_{db.target.database}"
-        db.query(f"create role {role} login password 'long enough for a test'; grant create on schema public to {role}")
-        try:
-            db.query(f"create table a (x int); alter table a owner to {role}")
-            login = {"user": role, "password": "long enough for a test"}
-            target = replace(db.target, parameters={**db.target.parameters, **login})
+        with db.another_role() as theirs:
+            theirs.query("create table a (x int)")
             bundle.write("000-a.sql", "alter table a add column y int")
             with db.connect(application_name="reporting") as holder, holder.transaction():
                 holder.execute("lock table a in access share mode")
                 pid = holder.info.backend_pid
-                report = runner.migrate(make_job(target=target, lock_timeout=0.5, lock_retries=0))
+                report = runner.migrate(make_job(target=theirs.target, lock_timeout=0.5, lock_retries=0))
             assert f"held up by pid {pid} (application reporting" in str(report.error)
-        finally:
-            db.query(f"drop owned by {role}; drop role {role}")
 
     def test_how_far_an_index_is(
         self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch

@@ -4,7 +4,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 
 import psycopg
 import pytest
@@ -123,16 +122,10 @@ class TestItsSession:
         assert runner.migrate(make_job()).error is None
 
     def test_two_connections_are_enough(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
-        role = f"lim_{db.target.database}"
-        db.query(f"create role {role} login password 'long enough for a test' connection limit 2")
-        try:
-            db.query(f"grant create on schema public to {role}; grant create on database {db.target.database} to {role}")
-            login = {"user": role, "password": "long enough for a test"}
-            target = replace(db.target, parameters={**db.target.parameters, **login})
-            bundle.write("000-a.sql", f"{NONE}create table a (x int);\nselect 1;\ncreate index concurrently a_x on a (x);")
-            assert runner.migrate(make_job(target=target)).error is None
-        finally:
-            db.query(f"drop owned by {role}; drop role {role}")
+        bundle.write("000-a.sql", f"{NONE}create table a (x int);\nselect 1;\ncreate index concurrently a_x on a (x);")
+        with db.another_role("connection limit 2") as limited:
+            db.query(f"grant create on database {db.target.database} to {limited.target.parameters['user']}")
+            assert runner.migrate(make_job(target=limited.target)).error is None
 
     def test_another_run_that_has_begun_meanwhile_is_noticed_before_a_statement(
         self, make_job: MakeJob, bundle: Bundle, db: Database
