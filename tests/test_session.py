@@ -124,10 +124,9 @@ def test_what_a_killed_run_was_at_is_gone_in_seconds(cli: Cli, bundle: Bundle, d
     process = cli.start("migrate")
     db.wait_for("pg_sleep(30)")
     end_abruptly(process)
-    gone = (
-        "select 1 from pg_stat_activity where state = 'active' and query like '%pg_sleep(30)%' and pid <> pg_backend_pid()"
-    )
-    wait_until(lambda: not db.query(gone), "the server has noticed", 5)
+    mine = "datname = current_database() and pid <> pg_backend_pid()"
+    at_it = f"select 1 from pg_stat_activity where {mine} and state = 'active' and query like '%pg_sleep(30)%'"
+    wait_until(lambda: not db.query(at_it), "the server has noticed", 10)
     bundle.write("000-a.sql", "create table a (x int)")
     assert cli("migrate").returncode == 0
     assert [run["outcome"] for run in db.runs()] == ["interrupted", "succeeded"]
@@ -136,7 +135,8 @@ def test_what_a_killed_run_was_at_is_gone_in_seconds(cli: Cli, bundle: Bundle, d
 def test_a_build_of_an_index_goes_on_without_its_client(cli: Cli, bundle: Bundle, db: Database) -> None:
     db.query("create table t (x int)")
     bundle.write("000-a.sql", "-- Transaction: none\nselect 1;\ncreate index concurrently t_x on t (x);")
-    building = "select pid from pg_stat_activity where state = 'active' and query like 'create index concurrently t_x%'"
+    mine = "datname = current_database() and state = 'active'"
+    building = f"select pid from pg_stat_activity where {mine} and query like 'create index concurrently t_x%'"
     with db.connect() as writer:
         writer.execute("begin; lock table t in row exclusive mode")
         process = cli.start("migrate")
