@@ -7,6 +7,8 @@ pure, no I/O but the migrations folder
     sql_lexer         a script cut into statements, as psql cuts it
     plan              files and ledger to what is to be done
     subject           what a statement with CONCURRENTLY works on
+    statement         one statement: what its words tell of how it has to run
+    place             where in a file an error belongs, and how its line is shown
     script            how a file runs: its mode, its statements, what is refused
     report            what there is to tell, and the JSON documents
     planned_run       the same of a run that has not been

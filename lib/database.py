@@ -8,7 +8,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -32,13 +32,14 @@ WHAT_BECAME_OF_IT = (
     "A file under way in a transaction was rolled back, or had just committed; run it again, and what is still pending is "
     "applied."
 )
-# COPY data is handed to libpq in pieces of so many characters.
-_COPY_CHUNK = 1 << 18
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the server said about a statement. `position` counts characters of the whole message, from 1."""
+    """What the server said about a statement. `position` counts characters of the whole message, from 1.
+
+    `internal_position` counts those of `internal_query`, which is a query that a function ran.
+    """
 
     sqlstate: str
     message: str
@@ -46,6 +47,8 @@ class Refusal:
     hint: str | None
     context: str | None
     position: int | None
+    internal_query: str | None = None
+    internal_position: int | None = None
 
 
 class ScriptError(Exception):
@@ -154,7 +157,7 @@ class Connection:
         text = message if isinstance(message, str) else message.as_string(None)
         return [_rows(result) for result in self._send(text, ()) if result.nfields]
 
-    def run(self, script: str, *, copy_data: Sequence[str] = ()) -> Rows:
+    def run(self, script: str, *, copy_data: Sequence[Iterable[bytes]] = ()) -> Rows:
         """Send a script as one message, feed its COPYs, and return the rows of the last statement that returns any.
 
         Raises ScriptError when the server refuses a statement, OutOfTimeError at the deadline, DatabaseUnavailableError
@@ -163,7 +166,7 @@ class Connection:
         results = [result for result in self._send(script, copy_data) if result.nfields]
         return _rows(results[-1]) if results else []
 
-    def _send(self, message: str, copy_data: Sequence[str]) -> "list[pq.abc.PGresult]":
+    def _send(self, message: str, copy_data: Sequence[Iterable[bytes]]) -> "list[pq.abc.PGresult]":
         feeds = iter(copy_data)
         results: list[pq.abc.PGresult] = []
         try:
@@ -171,7 +174,7 @@ class Connection:
             while (result := self._next_result()) is not None:
                 if result.status == pq.ExecStatus.FATAL_ERROR:
                     raise self._refused(_refusal(result), len(results))
-                if not self._copies(result, next(feeds, "") if result.status == pq.ExecStatus.COPY_IN else ""):
+                if not self._copies(result, next(feeds, ()) if result.status == pq.ExecStatus.COPY_IN else ()):
                     results.append(result)
         except psycopg.OperationalError:
             self.raw.close()
@@ -183,7 +186,7 @@ class Connection:
             raise
         return results
 
-    def _copies(self, result: "pq.abc.PGresult", data: str) -> bool:
+    def _copies(self, result: "pq.abc.PGresult", data: Iterable[bytes]) -> bool:
         """Serve a COPY, if that is what the server has come to."""
         if result.status == pq.ExecStatus.COPY_IN:
             self._feed(data)
@@ -207,10 +210,9 @@ class Connection:
             self._wait()
         return _in_libpq(pgconn.get_result)
 
-    def _feed(self, data: str) -> None:
+    def _feed(self, data: Iterable[bytes]) -> None:
         pgconn = self.raw.pgconn
-        for start in range(0, len(data), _COPY_CHUNK):
-            chunk = data[start : start + _COPY_CHUNK].encode()
+        for chunk in data:
             while pgconn.put_copy_data(chunk) == 0:
                 self._wait(writing=True)
             while pgconn.flush():
@@ -243,7 +245,8 @@ class Connection:
                 self.on_notice(*notice)
 
     def _hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        self.notices.append((diagnostic.severity or "", diagnostic.message_primary or ""))
+        more = [diagnostic.message_primary, diagnostic.message_detail, diagnostic.message_hint]
+        self.notices.append((diagnostic.severity or "", " ".join(filter(None, more))))
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:
@@ -359,6 +362,7 @@ def _refusal(result: "pq.abc.PGresult") -> Refusal:
         return None if value is None else value.decode("utf-8", "replace")
 
     position = field(pq.DiagnosticField.STATEMENT_POSITION)
+    internal_position = field(pq.DiagnosticField.INTERNAL_POSITION)
     return Refusal(
         sqlstate=field(pq.DiagnosticField.SQLSTATE) or "",
         message=field(pq.DiagnosticField.MESSAGE_PRIMARY) or "the server gave no message",
@@ -366,6 +370,8 @@ def _refusal(result: "pq.abc.PGresult") -> Refusal:
         hint=field(pq.DiagnosticField.MESSAGE_HINT),
         context=field(pq.DiagnosticField.CONTEXT),
         position=int(position) if position else None,
+        internal_query=field(pq.DiagnosticField.INTERNAL_QUERY),
+        internal_position=int(internal_position) if internal_position else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""One file, once: its SQL and its ledger row in one message to the server, or each statement by itself."""
+"""One file, once: its SQL and its ledger row in one transaction, or each statement by itself."""
 
 import time
 from dataclasses import replace
@@ -10,11 +10,12 @@ from lib.errors import MigrationFailedError, OutOfTimeError
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import changed_since, in_doubt
 from lib.script import Mode, Script
-from lib.session import Session
+from lib.session import Sent, Session
 from lib.statements import DEPARTURE_CHECK, StatementRun
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
-REFUSES_TRANSACTION = "25001"
+# invalid_transaction_termination: a DO or a procedure commits.
+REFUSES_TRANSACTION = ("25001", "2D000")
 # How much longer than the client the server keeps to a deadline, in seconds: it is there for a client that is frozen.
 GRACE = 5.0
 
@@ -51,17 +52,22 @@ class Execution:
         return elapsed
 
     def _apply_in_transaction(self, script: Script) -> int | None:
-        """The whole file and its ledger row in one message: both commit, or neither."""
+        """The whole file and its ledger row in one message, or in several if it is large: both commit, or neither."""
         session, connection = self.session, self.session.connection
-        begin = settings = ""
-        reset = "set constraints all immediate;" + ledger.reset_script() if script.may_change_session else ""
-        rest = f"{script.sql}\n{reset}{session.record_script(script)}commit"
+        batches = tuple(script.batches())
+        sent = Sent(batches[0])
+        reset = ledger.reset_script(prepared=script.may_prepare)
+        connection.undo = reset
 
         def attempt() -> Rows:
-            nonlocal begin, settings
-            settings = "".join([*session.timeouts(script, scope="local "), *self._safeguards()])
-            begin = f"begin {script.begin_options};{settings}"
-            return connection.run(begin + rest, copy_data=script.copy_data)
+            nonlocal sent
+            rows: Rows = []
+            for batch in batches:
+                begin = self._begin(script) if batch is batches[0] else ""
+                end = f"{_end(script, reset)}{session.record_script(script)}commit" if batch is batches[-1] else ""
+                sent = Sent(batch, len(begin), begin.count(";"))
+                rows = connection.run(f"{begin}{batch.text}\n{end}", copy_data=batch.copy_data)
+            return rows
 
         try:
             rows = session.with_retries(script, attempt)
@@ -72,11 +78,14 @@ class Execution:
                 return elapsed if ours else None
             if isinstance(error, OutOfTimeError):
                 raise OutOfTimeError(f"{error} {self._what_became_of(script)}") from None
-            if error.refusal.sqlstate == REFUSES_TRANSACTION and len(script.statements) == 1:
-                return self._apply_alone(script)
-            done = error.done - 1 - settings.count(";")
-            raise session.failed(script, error, done=done, sent_before=len(begin)) from None
+            if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
+                return self._apply_alone(script, error.refusal.sqlstate)
+            raise session.failed(script, error, sent) from None
         return int(rows[-1][0] or 0)
+
+    def _begin(self, script: Script) -> str:
+        settings = [*self.session.timeouts(script, scope="local "), *self._safeguards()]
+        return f"begin {script.begin_options};{''.join(settings)}"
 
     def _safeguards(self) -> list[str]:
         """What lets the server notice by itself that this client is gone, or frozen past its deadline."""
@@ -95,7 +104,7 @@ class Execution:
             return f"The server did not confirm that {version} was stopped: it was rolled back, or had just committed."
         return f"{version} was rolled back."
 
-    def _apply_alone(self, script: Script) -> int | None:
+    def _apply_alone(self, script: Script, sqlstate: str) -> int | None:
         """Run a single statement again that turned out to refuse a transaction."""
         alone = replace(script, mode=Mode.ALONE)
         if self.session.pooled and alone.needs_a_session:
@@ -104,9 +113,14 @@ class Execution:
                 "own then, and this connection goes through a transaction pooler; set MIGRATION_DATABASE_URL to a direct "
                 "connection.",
                 version=script.file.version,
-                sqlstate=REFUSES_TRANSACTION,
+                sqlstate=sqlstate,
             )
         return self._apply_outside(alone)
+
+
+def _end(script: Script, reset: str) -> str:
+    """What stands between the file's statements and its ledger row: what the file has set must not reach that."""
+    return f"set constraints all immediate;{reset}" if script.may_change_session else ""
 
 
 def _as_it_began(script: Script, interruption: Interruption) -> Script:

@@ -137,6 +137,17 @@ _RESET_SESSION = """
 reset session authorization; reset role; reset all; close all; unlisten *; discard temporary;
 select pg_catalog.pg_advisory_unlock_all();
 """
+_DEALLOCATE = """
+do $$
+declare
+    prepared text;
+begin
+    for prepared in select name from pg_catalog.pg_prepared_statements where from_sql loop
+        execute pg_catalog.format('deallocate %I', prepared);
+    end loop;
+end
+$$;
+"""
 
 
 @dataclass(frozen=True)
@@ -293,9 +304,12 @@ def record_script(run: int, migration: AppliedMigration) -> str:
     ).as_string(None)
 
 
-def reset_script() -> str:
-    """The SQL that undoes what a file may have set in the session, inside a transaction or out, also through a pooler."""
-    return _RESET_SESSION
+def reset_script(*, prepared: bool = False) -> str:
+    """The SQL that undoes what a file may have set in the session, inside a transaction or out, also through a pooler.
+
+    With `prepared` also the statements that SQL has prepared; those of the protocol are the pooler's own.
+    """
+    return _RESET_SESSION + (_DEALLOCATE if prepared else "")
 
 
 def _read_if_there(connection: Connection, catalog: Rows, table: str, query: str | sql.Composed) -> Rows:

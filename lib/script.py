@@ -7,14 +7,20 @@ A file runs in one transaction, unless it is a single statement that PostgreSQL 
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from itertools import accumulate
 
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
 from lib.plan import Checkpoint
-from lib.sql_lexer import LexicalError, Piece, split
+from lib.sql_lexer import LexicalError, Piece, backslashes, split, variables
+from lib.statement import Statement
+
+# So many characters of a file travel in one message; the server reads each as a whole before it carries it out.
+BATCH = 1 << 20
 
 
 class Mode(StrEnum):
@@ -26,85 +32,29 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Statement:
-    """One statement: its `text` from its first token on, which stands at `offset` of the file's text."""
+class Batch:
+    """Statements of a file that travel in one message, the one at index `first` of the file and those after it."""
 
-    text: str
-    offset: int
-    words: tuple[str, ...]
-    copy_data: str | None = None
+    first: int
+    statements: tuple[Statement, ...]
 
     @property
-    def head(self) -> str:
-        """The first words on one line, for messages."""
-        line = " ".join(self.text.removesuffix(";").split())
-        return line if len(line) <= 60 else line[:59] + "…"
+    def text(self) -> str:
+        return "".join(statement.text for statement in self.statements)
 
     @property
-    def waits_without_lock_timeout(self) -> bool:
-        """CONCURRENTLY waits for old transactions by locks: a timeout leaves an invalid index. VACUUM is in nobody's way.
+    def copy_data(self) -> tuple[Iterator[bytes], ...]:
+        """The data of each COPY, in order."""
+        return tuple(statement.copy_chunks() for statement in self.statements if statement.copy_data)
 
-        VACUUM FULL is: it locks the table as ALTER TABLE does.
-        """
-        is_full = "FULL" in self.words or bool(_VACUUM_FULL.match(self.text))
-        return (self.words[:1] == ("VACUUM",) and not is_full) or self.is_concurrent
-
-    @property
-    def sets_session(self) -> bool:
-        """Tell whether it changes nothing but its own session, so that it has to be said again in another one."""
-        if self.words[:1] == ("SET",):
-            return self.words[1:2] not in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",))
-        if self.words[:1] in (("RESET",), ("LISTEN",), ("UNLISTEN",), ("LOAD",), ("DISCARD",)):
-            return True
-        call = ("SELECT", "PG_CATALOG", ".", "SET_CONFIG", "(")
-        rest = next((self.words[len(c) :] for c in (call, (call[0], *call[3:])) if self.words[: len(c)] == c), None)
-        return rest is not None and (rest == () or (len(rest) == 2 and rest[0] == "AS"))
-
-    @property
-    def forgets_settings(self) -> bool:
-        """Tell whether what the runner has set for the session may be gone after it."""
-        return self.words[:1] in (("RESET",), ("DISCARD",))
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Tell whether carrying it out a second time changes nothing more. In doubt it does."""
-        if self.words[0] in _REPEATABLE or self.words[:2] in _REPEATABLE_PAIRS or self.sets_session:
-            return True
-        condition = {"CREATE": ("IF", "NOT", "EXISTS"), "DROP": ("IF", "EXISTS")}.get(self.words[0], ())
-        found = (self.words[start : start + len(condition)] == condition for start in range(1, 6))
-        return bool(condition) and any(found)
-
-    @property
-    def begins_block(self) -> bool:
-        return _begins(self)
-
-    @property
-    def ends_block(self) -> bool:
-        """Tell whether it commits or rolls back; a ROLLBACK TO stays inside."""
-        return _controls_transaction(self) and not _begins(self)
-
-    @property
-    def may_commit(self) -> bool:
-        """Tell whether a part of it may have committed when it fails: a procedure's, or a DO's with COMMIT in it."""
-        return self.words[0] == "CALL" or (self.words[0] == "DO" and bool(_COMMITS_INSIDE.search(self.text)))
-
-    @property
-    def leaves_session_state(self) -> bool:
-        """Tell whether it makes what only its own session has, and what can't simply be said again in another one."""
-        first, second = (*self.words, "", "")[:2]
-        is_temporary = first == "CREATE" and any(word in ("TEMP", "TEMPORARY") for word in self.words[1:4])
-        is_prepared = first == "PREPARE" and second != "TRANSACTION"
-        sets_otherwise = not self.sets_session and bool(_BY_FUNCTION.search(self.text))
-        return is_temporary or is_prepared or first == "DECLARE" or sets_otherwise
-
-    @property
-    def is_concurrent(self) -> bool:
-        first, second = (*self.words, "", "")[:2]
-        if first == "REINDEX":
-            return "CONCURRENTLY" in self.words or bool(_REINDEX_OPTION.match(self.text))
-        if first in ("CREATE", "DROP"):
-            return "CONCURRENTLY" in self.words and "INDEX" in self.words[:3]
-        return (first, second) == ("ALTER", "TABLE") and "DETACH" in self.words and "CONCURRENTLY" in self.words
+    def offset_in_file(self, offset: int) -> int | None:
+        """Translate an offset in `text` into one in the file's; None for one that lies outside."""
+        starts = [0, *accumulate(statement.size for statement in self.statements)]
+        if not 0 <= offset < starts[-1]:
+            return None
+        index = bisect_right(starts, offset) - 1
+        statement = self.statements[index]
+        return min(statement.offset + offset - starts[index], statement.end)
 
 
 @dataclass(frozen=True)
@@ -116,28 +66,29 @@ class Script:
     statements: tuple[Statement, ...]
     begin_options: str = ""
 
-    @property
-    def sql(self) -> str:
-        """The statements as one text, without COPY data; `offset_in_file` leads back."""
-        return "".join(statement.text for statement in self.statements)
-
-    def offset_in_file(self, offset: int) -> int:
-        """Translate an offset in `sql` into one in the file's text."""
-        starts = [0]
-        for statement in self.statements:
-            starts.append(starts[-1] + len(statement.text))
-        index = min(bisect_right(starts, offset) - 1, len(self.statements) - 1)
-        return min(self.statements[index].offset + offset - starts[index], len(self.file.text))
-
-    @property
-    def copy_data(self) -> tuple[str, ...]:
-        """The data of each COPY, in order."""
-        return tuple(statement.copy_data for statement in self.statements if statement.copy_data is not None)
+    def batches(self) -> Iterator[Batch]:
+        """The file in messages of a size that neither side has to be afraid of; at least one, if it is empty."""
+        first, size = 0, 0
+        for index, statement in enumerate(self.statements):
+            if size and size + statement.size > BATCH:
+                yield Batch(first, self.statements[first:index])
+                first, size = index, 0
+            size += statement.size
+        yield Batch(first, self.statements[first:])
 
     def ran_before(self, index: int) -> str:
         """How many statements stand before the one at `index`, and their SHA-256, as in `2, sha256 9f86…`."""
-        texts = [statement.text for statement in self.statements[:index]]
-        return f"{len(texts)}, sha256 {hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}"
+        return f"{index}, sha256 {self._digests[index]}"
+
+    @cached_property
+    def _digests(self) -> tuple[str, ...]:
+        """Of each number of statements from the file's first on, joined by NUL characters."""
+        digest = hashlib.sha256()
+        digests = [digest.hexdigest()]
+        for index, statement in enumerate(self.statements):
+            digest.update(("\0" if index else "").encode() + statement.text.encode())
+            digests.append(digest.hexdigest())
+        return tuple(digests)
 
     def checkpoint(self, index: int) -> Checkpoint:
         """Where the file has come to when the statement at `index` is next."""
@@ -147,7 +98,7 @@ class Script:
     def begins_with(self, ran_before: str) -> bool:
         """Tell whether the file's first statements are those that `ran_before` told of."""
         count = ran_before.partition(",")[0]
-        return count.isdigit() and self.ran_before(int(count)) == ran_before
+        return count.isdigit() and int(count) <= len(self.statements) and self.ran_before(int(count)) == ran_before
 
     @property
     def needs_a_session(self) -> bool:
@@ -163,7 +114,17 @@ class Script:
 
     def may_have_changed_session(self, index: int) -> bool:
         """Tell the same of the statements before the one at `index`."""
-        return any(_CHANGES_SESSION.search(s.text) or s.words[0] == "TABLE" for s in self.statements[:index])
+        return index > self._first_change
+
+    @cached_property
+    def _first_change(self) -> int:
+        changes = (index for index, statement in enumerate(self.statements) if not statement.sets_nothing)
+        return next(changes, len(self.statements))
+
+    @cached_property
+    def may_prepare(self) -> bool:
+        """Tell whether it may leave a prepared statement behind. In doubt it may."""
+        return self.may_change_session and "prepare" in self.file.text.lower()
 
     def block_end(self, index: int) -> int:
         """The index of the statement after this one, or after the block of the file's own that it begins."""
@@ -179,11 +140,13 @@ def prepare(file: MigrationFile) -> Script:
         statements = _statements(file, split(file.text))
     except LexicalError as error:
         raise _refused(file, error.offset, str(error)) from None
+    _check_variables(file, statements)
+    _check_text_settings(file, statements)
     if not file.header.transactional:
         for statement in statements:
             _check_chain(file, statement)
         return Script(file, Mode.STATEMENTS, statements)
-    if len(statements) == 1 and _refuses_transaction(statements[0]):
+    if len(statements) == 1 and statements[0].refuses_transaction:
         return Script(file, Mode.ALONE, statements)
     return _in_a_transaction(file, statements)
 
@@ -202,36 +165,63 @@ def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
     return tuple(scripts)
 
 
-_CHANGES_SESSION = re.compile(
-    r"\b(?:set|reset|set_config|temp|temporary|pg_temp|prepare|declare|listen|load|lock|advisory\w*|do|call|select|"
-    r"execute|values|insert|update|delete|merge|pg_advisory\w*)\b",
-    re.IGNORECASE | re.ASCII,
-)
-_ZERO_TIMEOUT = re.compile(
-    r"set\s+(?:session\s+|local\s+)?(lock_timeout|statement_timeout|transaction_timeout|"
-    r"idle_in_transaction_session_timeout)\s*(?:=|\bto\b)\s*'?0'?\s*;?",
-    re.IGNORECASE | re.ASCII,
-)
-_REPEATABLE = (
-    "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "CHECKPOINT", "SHOW", "GRANT", "REVOKE", "COMMENT", "REFRESH"
-)  # fmt: skip
-_REPEATABLE_PAIRS = (("ALTER", "SYSTEM"), ("CREATE", "OR"), ("SECURITY", "LABEL"))
-_VACUUM_FULL = re.compile(r"vacuum\s*\([^)]*\bfull\b", re.IGNORECASE)
-_COMMITS_INSIDE = re.compile(r"\b(?:commit|rollback)\b", re.IGNORECASE)
-_BY_FUNCTION = re.compile(r"\b(?:pg_(?:try_)?advisory_lock\w*|set_config)\s*\(", re.IGNORECASE)
-_REINDEX_OPTION = re.compile(r"reindex\s*\([^)]*\bconcurrently\b", re.IGNORECASE)
-_SUBSCRIPTION_WITHOUT_SLOT = re.compile(r"\b(?:create_slot|connect)\s*=\s*'?(?:false|off|0)", re.IGNORECASE)
-_NEVER_IN_A_TRANSACTION = {
-    ("CREATE", "DATABASE"),
-    ("DROP", "DATABASE"),
-    ("CREATE", "TABLESPACE"),
-    ("DROP", "TABLESPACE"),
-    ("ALTER", "SYSTEM"),
-    ("DISCARD", "ALL"),
-}
 # A second backslash on the line would begin another command, or SQL after `\\`.
 _IGNORED_META = re.compile(r"\\(?:restrict\b|unrestrict\b|set\s+ON_ERROR_STOP\b)[^\\]*")
 _META_NAME = re.compile(r"\\\S*")
+# The variables that psql has at its start (psql's page of the manual, "Variables").
+PSQL_VARIABLES = frozenset(
+    [
+        "AUTOCOMMIT",
+        "COMP_KEYWORD_CASE",
+        "DBNAME",
+        "ECHO",
+        "ECHO_HIDDEN",
+        "ENCODING",
+        "ERROR",
+        "FETCH_COUNT",
+        "HIDE_TABLEAM",
+        "HIDE_TOAST_COMPRESSION",
+        "HISTCONTROL",
+        "HISTFILE",
+        "HISTSIZE",
+        "HOST",
+        "IGNOREEOF",
+        "LAST_ERROR_MESSAGE",
+        "LAST_ERROR_SQLSTATE",
+        "LASTOID",
+        "ON_ERROR_ROLLBACK",
+        "ON_ERROR_STOP",
+        "PIPELINE_COMMAND_COUNT",
+        "PIPELINE_RESULT_COUNT",
+        "PIPELINE_SYNC_COUNT",
+        "PORT",
+        "PROMPT1",
+        "PROMPT2",
+        "PROMPT3",
+        "QUIET",
+        "ROW_COUNT",
+        "SERVER_VERSION_NAME",
+        "SERVER_VERSION_NUM",
+        "SERVICE",
+        "SERVICEFILE",
+        "SHELL_ERROR",
+        "SHELL_EXIT_CODE",
+        "SHOW_ALL_RESULTS",
+        "SHOW_CONTEXT",
+        "SINGLELINE",
+        "SINGLESTEP",
+        "SQLSTATE",
+        "USER",
+        "VERBOSITY",
+        "VERSION",
+        "VERSION_NAME",
+        "VERSION_NUM",
+        "WATCH_INTERVAL",
+    ]
+)
+_NAMES_A_VARIABLE = re.compile(rf":(?:['\"]?(?:{'|'.join(sorted(PSQL_VARIABLES))})\b|\{{\?)")
+# Client encodings under which the bytes of a UTF-8 file reach the server as they are.
+_ENCODINGS = ("UTF8", "UTF-8", "UNICODE", "SQL_ASCII", "DEFAULT")
 
 
 def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Statement, ...]:
@@ -241,12 +231,8 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
             _check_meta_command(file, piece)
         if piece.kind != "statement":
             continue
-        statement = Statement(
-            text=file.text[piece.first : piece.end] + ("" if piece.terminated else "\n;"),
-            offset=piece.first,
-            words=piece.words,
-            copy_data=_copy_data(file.text, pieces, index) if piece.reads_copy_data else None,
-        )
+        copy_data = _copy_data(file.text, pieces, index) if piece.reads_copy_data else None
+        statement = Statement(file.text, piece.first, piece.end, piece.terminated, copy_data)
         if not _is_overruled(file, statement):
             statements.append(statement)
     return tuple(statements)
@@ -254,15 +240,13 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
 
 def _is_overruled(file: MigrationFile, statement: Statement) -> bool:
     """A dump's header switches every timeout off; where the runner has set one, that stays."""
-    zero = _ZERO_TIMEOUT.fullmatch(statement.text.strip())
-    if zero is None:
-        return False
-    return zero[1].lower() != "statement_timeout" or file.header.statement_timeout is not None
+    off = statement.switched_off_timeout
+    return off is not None and (off != "statement_timeout" or file.header.statement_timeout is not None)
 
 
-def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> str:
-    piece = next(piece for piece in pieces[index:] if piece.kind == "copy data")
-    return text[piece.start : piece.end].rpartition("\\.")[0]
+def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> tuple[int, int]:
+    piece = next(piece for piece in pieces[index : index + 3] if piece.kind == "copy data")
+    return piece.start, text.rindex("\\.", piece.start, piece.end)
 
 
 def _check_meta_command(file: MigrationFile, piece: Piece) -> None:
@@ -274,9 +258,46 @@ def _check_meta_command(file: MigrationFile, piece: Piece) -> None:
     raise _refused(file, piece.start, f"{name.group()} is a command of psql, not SQL; write it in SQL or take it out")
 
 
+def _check_variables(file: MigrationFile, statements: tuple[Statement, ...]) -> None:
+    """What psql would put in the place of its own variables, nobody else knows."""
+    for statement in statements:
+        if not _NAMES_A_VARIABLE.search(file.text, statement.offset, statement.end):
+            continue
+        for name, offset in variables(statement.text):
+            if name in PSQL_VARIABLES or statement.text.startswith(":{", offset):
+                raise _refused(
+                    file,
+                    statement.offset + offset,
+                    f"psql would put the value of its variable {name} here; write the value itself, or put a space after "
+                    "the colon if it is no variable",
+                )
+
+
+def _check_text_settings(file: MigrationFile, statements: tuple[Statement, ...]) -> None:
+    """A file is read once, as UTF-8 and with standard strings; a SET that would have the rest read otherwise is refused."""
+    for index, statement in enumerate(statements):
+        name, value = statement.text_setting or ("", "")
+        if name in ("CLIENT_ENCODING", "NAMES") and value not in _ENCODINGS and not file.text.isascii():
+            fault = f"the file is UTF-8 and not only ASCII, and this says {value}; take it out"
+            raise _refused(file, statement.offset, fault)
+        if name == "STANDARD_CONFORMING_STRINGS" and value in ("OFF", "FALSE", "NO", "0"):
+            _check_backslashes(file, statements[index + 1 :])
+
+
+def _check_backslashes(file: MigrationFile, statements: tuple[Statement, ...]) -> None:
+    for statement in statements:
+        for offset in backslashes(statement.text):
+            raise _refused(
+                file,
+                statement.offset + offset,
+                "with standard_conforming_strings off a backslash in this string would be an escape; write it as E'…' and "
+                "take that setting out",
+            )
+
+
 def _check_chain(file: MigrationFile, statement: Statement) -> None:
     """What a chain of transactions has committed could not be told from what its last one has not."""
-    if _controls_transaction(statement) and statement.words[-2:] == ("AND", "CHAIN"):
+    if statement.chains:
         raise _refused(
             file,
             statement.offset,
@@ -286,8 +307,8 @@ def _check_chain(file: MigrationFile, statement: Statement) -> None:
 
 def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) -> Script:
     options = ""
-    if len(statements) >= 2 and _begins(statements[0]) and _commits(statements[-1]):
-        options = _begin_options(statements[0])
+    if len(statements) >= 2 and statements[0].begins_block and statements[-1].commits:
+        options = statements[0].begin_options
         if "READ ONLY" in options:
             raise _refused(
                 file, statements[0].offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out"
@@ -299,59 +320,20 @@ def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) ->
 
 
 def _check_in_transaction(file: MigrationFile, statement: Statement) -> None:
-    if _controls_transaction(statement):
+    if statement.begins_block or statement.ends_block:
         raise _refused(
             file,
             statement.offset,
             f'"{statement.head}" would end or begin a transaction, but the whole file is one; take it out, '
             "or split the file, or put `-- Transaction: none` in its header",
         )
-    if _refuses_transaction(statement):
+    if statement.refuses_transaction:
         raise _refused(
             file,
             statement.offset,
             f'"{statement.head}" can\'t run inside a transaction; move it to a file of its own, '
             "or put `-- Transaction: none` in the header",
         )
-
-
-def _begins(statement: Statement) -> bool:
-    return statement.words[:1] == ("BEGIN",) or statement.words[:2] == ("START", "TRANSACTION")
-
-
-def _commits(statement: Statement) -> bool:
-    words = statement.words
-    return words[:1] in (("COMMIT",), ("END",)) and "PREPARED" not in words and words[-2:] != ("AND", "CHAIN")
-
-
-def _begin_options(statement: Statement) -> str:
-    """The options in upper case, without comments: nothing but keywords and commas can stand there."""
-    first, second = (*statement.words, "")[:2]
-    named = first == "START" or second in ("WORK", "TRANSACTION")
-    return " ".join(statement.words[2 if named else 1 :])
-
-
-def _controls_transaction(statement: Statement) -> bool:
-    """BEGIN, COMMIT and their kin. Savepoints stay inside the transaction and are no harm."""
-    first, second = (*statement.words, "", "")[:2]
-    if first == "ROLLBACK":
-        return "TO" not in statement.words
-    return first in ("BEGIN", "COMMIT", "END", "ABORT") or (first, second) in (
-        ("START", "TRANSACTION"),
-        ("PREPARE", "TRANSACTION"),
-    )
-
-
-def _refuses_transaction(statement: Statement) -> bool:
-    """The statements whose page of the manual says "cannot be executed inside a transaction block"."""
-    first, second = (*statement.words, "", "")[:2]
-    if first == "REINDEX" and any(word in statement.words for word in ("SCHEMA", "DATABASE", "SYSTEM")):
-        return True
-    if first == "CLUSTER":
-        return set(statement.words) <= {"CLUSTER", "VERBOSE", "(", ")"}
-    if (first, second) == ("CREATE", "SUBSCRIPTION"):
-        return not _SUBSCRIPTION_WITHOUT_SLOT.search(statement.text)
-    return statement.is_concurrent or first == "VACUUM" or (first, second) in _NEVER_IN_A_TRANSACTION
 
 
 def _refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:

@@ -13,9 +13,11 @@ from lib.duration import milliseconds
 from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.job import Progress
 from lib.observer import Observer, Sight
+from lib.place import excerpt, place_inside
 from lib.plan import AppliedMigration
 from lib.report import named
-from lib.script import Mode, Script, Statement
+from lib.script import Batch, Mode, Script
+from lib.statement import Statement
 
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
@@ -35,6 +37,50 @@ FIRST_LOOK_SHARE = 0.4
 TOLD_EVERY = 15.0
 # The longest part of a server's message that is passed on, in characters.
 LONGEST_MESSAGE = 2000
+
+
+# What a file can do that fails for being one transaction: unsafe_new_enum_value_usage, invalid_transaction_termination,
+# active_sql_transaction.
+_WAYS_OUT = {
+    "55P04": "The file is one transaction: put ALTER TYPE … ADD VALUE into a file of its own, before this one.",
+    "2D000": "The file is one transaction: put `-- Transaction: none` in its header, and this commits as it does in psql.",
+    "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
+    "header.",
+}
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message with statements of a file. So many `characters`, and `statements` of the runner's, stood before them."""
+
+    batch: Batch
+    characters: int = 0
+    statements: int = 0
+
+    def offset_of(self, error: ScriptError) -> int | None:
+        """Where in the file the server stopped; None where it was none of the file's statements."""
+        refusal, statement = error.refusal, self._statement(error)
+        if refusal.position is not None:
+            offset = self.batch.offset_in_file(refusal.position - 1 - self.characters)
+            if offset is not None:
+                return offset
+        if statement is None:
+            return None
+        inside = place_inside(statement, refusal.context, refusal.internal_query, refusal.internal_position)
+        return statement.offset if inside is None else inside
+
+    def which(self, error: ScriptError, script: Script) -> str:
+        """Which of the file's statements it was, where the server gave no position."""
+        count, number = len(script.statements), self.batch.first + error.done - self.statements + 1
+        if error.refusal.position is not None or count < 2:
+            return ""
+        if number > count:
+            return "\n  At the file's end, where what was deferred is checked, and the file recorded."
+        return f"\n  In statement {number} of {count}." if number > 0 else ""
+
+    def _statement(self, error: ScriptError) -> Statement | None:
+        index = error.done - self.statements
+        return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
 
 
 @dataclass(frozen=True)
@@ -142,25 +188,30 @@ class Session:
         return None
 
     def failed(
-        self, script: Script, error: ScriptError, *, done: int, sent_before: int, stays: int = 0, more: str = ""
+        self,
+        script: Script,
+        error: ScriptError,
+        sent: Sent | None = None,
+        *,
+        stays: int = 0,
+        more: str = "",
     ) -> MigratorError:
         """Say where in the file the server stopped: at the position it gives, else at the statement it had come to.
 
-        `done` statements of the file had run, and of them `stays` stay; `sent_before` characters stood in the message
-        before the file's SQL.
+        `sent` is the message that failed, None for one that held nothing of the file's. `stays` of the file's statements
+        stay; `more` is added to the text.
         """
         file, refusal = script.file, error.refusal
-        offset = None
-        if refusal.position is not None and 0 <= refusal.position - 1 - sent_before < len(script.sql):
-            offset = script.offset_in_file(refusal.position - 1 - sent_before)
-        elif 0 <= done < len(script.statements):
-            offset = script.statements[done].offset
-        text = _failure_text(file.path if offset is None else file.place(offset), refusal)
+        offset = sent.offset_of(error) if sent else None
+        which = sent.which(error, script) if sent else ""
+        place = file.path if offset is None else file.place(offset)
+        shown = "" if offset is None else f"\n{excerpt(file.text, offset)}"
+        text = f"{place}: {_message(refusal)}{shown}{which}{_details(refusal)}"
         if refusal.sqlstate in LOCK_CONFLICTS:
             text += self._busy_text(script, stays, more)
             return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text += _what_stays(script, stays) + more
+        text += _way_out(script, refusal) + _what_stays(script, stays) + more
         return MigrationFailedError(text, version=file.version, sqlstate=refusal.sqlstate, line=line, column=column)
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
@@ -176,8 +227,14 @@ def _what_stays(script: Script, stays: int) -> str:
     return f"\n  What ran outside a transaction before it stays: {count}. The next run goes on after them."
 
 
-def _failure_text(place: str, refusal: Refusal) -> str:
+def _message(refusal: Refusal) -> str:
+    return f"{refusal.message[:LONGEST_MESSAGE]} (SQLSTATE {refusal.sqlstate})"
+
+
+def _details(refusal: Refusal) -> str:
     more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
-    lines = [f"{place}: {refusal.message[:LONGEST_MESSAGE]} (SQLSTATE {refusal.sqlstate})"]
-    lines += [f"  {name}: {text[:LONGEST_MESSAGE]}" for name, text in more if text]
-    return "\n".join(lines)
+    return "".join(f"\n  {name}: {text[:LONGEST_MESSAGE]}" for name, text in more if text)
+
+
+def _way_out(script: Script, refusal: Refusal) -> str:
+    return f"\n  {_WAYS_OUT[refusal.sqlstate]}" if script.mode is Mode.TRANSACTION and refusal.sqlstate in _WAYS_OUT else ""

@@ -4,35 +4,49 @@ The rules are those of PostgreSQL's `src/fe_utils/psqlscan.l`: a semicolon ends 
 string, a quoted identifier, a dollar-quoted body, a comment, parentheses, or the `BEGIN ATOMIC … END` body of a function.
 After a `COPY … FROM stdin` the data follows, up to a line of `\.`; a backslash elsewhere begins a psql meta-command.
 
-Pure: text in, pieces out. The pieces joined are the text.
+psql reads line by line and guesses in two places where the server's own grammar knows better: an `E'…'` string that goes on
+on the next line, and a name that reads like a keyword of a `BEGIN ATOMIC` body. Where the two would cut differently,
+nobody can say what the file means, and it is refused.
+
+Pure: text in, pieces out. The pieces joined are the text. Time and memory are linear in the text.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from itertools import islice
+from typing import Literal, NamedTuple
 
 Kind = Literal["statement", "copy data", "meta-command", "space"]
 
-# How many words of a statement are kept: enough for `ALTER TABLE … DETACH PARTITION … CONCURRENTLY`.
-_WORDS_KEPT = 40
+# How many words of a statement are told, and among how many tokens they are looked for: enough for `ALTER TABLE … DETACH
+# PARTITION … CONCURRENTLY`, and for a COPY of a table with 1600 columns.
+WORDS_KEPT = 40
+_TOKENS_SEEN = 4000
 
 # Letters, "_" and all beyond ASCII; as negated sets, which compile in a twentieth of the time.
 _START = r"[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _TAG = r"[^\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _REST = r"[^\x00-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
+_WORD = rf"{_START}{_REST}*+"
+# One that is not the beginning of a string, or of something else that is no word.
+_BARE_WORD = rf"(?![eEbBxXnN]'|[uU]&){_WORD}"
+_DIGITS = r"[0-9](?:_?[0-9])*+"
+# A number, and what is wrongly stuck to it: `1e5`, `1.`, `.5`, `0x1f`, `1e+`, `2nd`. The dots of `1..2` are none of it.
+_NUMBER = rf"(?:{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+](?:{_DIGITS}(?:{_WORD})?)?|{_WORD})?"
+# A variable of psql's, which it leaves as it stands where it has none of that name.
+_VARIABLE = rf":(?::|=|{_TAG}++)?"
 _TOKEN = re.compile(
     rf"""
-      (?P<space>     [ \t\n\r\f\v]+ )
-    | (?P<comment>   --[^\n\r]* )
+      (?P<space>     [ \t\n\r\f\v]++ )
+    | (?P<comment>   --[^\n\r]*+ )
     | (?P<block>     /\* )
     | (?P<escape>    [eE]' )
     | (?P<quote>     (?:[uU]&|[bBxXnN])?' )
     | (?P<name>      (?:[uU]&)?" )
-    | (?P<dollar>    \$(?:{_START}{_TAG}*)?\$ )
-    | (?P<word>      {_START}{_REST}* )
-    | (?P<number>    [0-9][0-9_.]*(?:{_START}{_REST}*)? )
-    | (?P<other>     [^ \t\n\r\f\v] )
+    | (?P<dollar>    \$(?:{_START}{_TAG}*+)?\$ )
+    | (?P<word>      (?![uU]&){_WORD} )
+    | (?P<number>    {_NUMBER} | \$[0-9]++(?:{_WORD})? )
+    | (?P<other>     {_VARIABLE} | [^ \t\n\r\f\v] )
     """,
     re.VERBOSE,
 )
@@ -43,45 +57,58 @@ _ESCAPE_END = re.compile(r"(?:[^'\\]++|''|\\.)*+'", re.DOTALL)
 # A string of the E kind goes on after white space with a line break in it, as in 'a'⏎'b'.
 _CONTINUATION = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+'")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
+_REST_OF_LINE = re.compile(r"(?:[ \t\n\r\f\v]|--[^\n\r]*+)*+")
 _LINE_END = re.compile(r"\r?\n|\Z")
-_COPY_END = re.compile(r"^\\\.[ \t]*\r?$\n?", re.MULTILINE)
+_COPY_END = re.compile(r"\n\\\.(?:\r?\n|\r?\Z)")
+_VARIABLE_NAME = re.compile(rf":(?:({_TAG}+)|'({_TAG}+)'|\"({_TAG}+)\"|\{{\?({_TAG}+)\}})")
+_BLANKS = ("space", "comment", "block")
+_STRINGS = ("escape", "quote", "dollar")
+
+_MAY_MAKE_A_FUNCTION: tuple[list[str], ...] = ([], ["CREATE"], ["CREATE", "OR"], ["CREATE", "OR", "REPLACE"])
+_MAKES_A_FUNCTION = (
+    *(["CREATE", kind] for kind in ("FUNCTION", "PROCEDURE")),
+    *(["CREATE", "OR", "REPLACE", kind] for kind in ("FUNCTION", "PROCEDURE")),
+)
+_HEAD = re.compile(rf"({_BARE_WORD})(?:[ \t\n\r\f\v]++({_BARE_WORD}))?")
+# A comment with none inside it.
+_BLOCK = r"/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"
+_BLANK = re.compile(rf"(?:[ \t\n\r\f\v]++|--[^\n\r]*+|{_BLOCK})*+")
+# What may stand anywhere in a statement without ending it or changing how the rest is read: all but parentheses,
+# semicolons, backslashes, dollar signs, block comments, and E strings that may go on.
+_PLAIN = (
+    r"[\x00-\x20!#%&*+,<=>?@\[\]^`{|}~\x7f]++"
+    rf"|{_BARE_WORD}|'(?:[^']++|'')*+'|\"(?:[^\"]++|\"\")*+\"|{_NUMBER}|{_VARIABLE}|\.|--[^\n\r]*+|-(?!-)|/(?!\*)|{_BLOCK}"
+    r"|[eE]'(?:[^'\\]++|''|\\[\s\S])*+'(?![ \t\f\v]*+(?:[\n\r]|--))"
+)
+_INNERMOST = rf"\((?:{_PLAIN}|;)*+\)"
+_STRETCH = re.compile(rf"(?:{_PLAIN}|\((?:{_PLAIN}|;|{_INNERMOST})*+\))*+")
 
 
 class LexicalError(ValueError):
-    """The text can't be cut: what stands at `offset` is never closed."""
+    """The text can't be cut: what stands at `offset` is never closed, or is read otherwise by psql than by the server."""
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
         self.offset = offset
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A stretch of the text, `start` to `end`.
 
-    For a statement, `first` is the offset of its first token, and `words` its first words and signs outside of
-    parentheses in upper case; a string stands there as `'`, a quoted identifier as `"`. `terminated` tells whether
-    its last character is the semicolon that ends it.
+    For a statement, `first` is the offset of its first token, and `terminated` tells whether its last character is the
+    semicolon that ends it. `reads_copy_data` marks a `COPY … FROM stdin`, after which psql reads data and no SQL.
     """
 
     kind: Kind
     start: int
     end: int
     first: int = 0
-    words: tuple[str, ...] = ()
     terminated: bool = False
-
-    @property
-    def reads_copy_data(self) -> bool:
-        """Tell whether this is a `COPY … FROM stdin`, after which psql reads data and no SQL."""
-        if self.words[:1] != ("COPY",):
-            return False
-        after = self.words[self.words.index("FROM") + 1 :] if "FROM" in self.words else ()
-        return after[:1] == ("STDIN",)
+    reads_copy_data: bool = False
 
 
 def split(text: str) -> tuple[Piece, ...]:
-    """Cut `text` into pieces; LexicalError if a quote, a comment or COPY data is never closed."""
+    """Cut `text` into pieces; LexicalError if a quote, a comment or COPY data is never closed, or is read in two ways."""
     pieces: list[Piece] = []
     start = 0
     while start < len(text):
@@ -93,17 +120,17 @@ def split(text: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
+def words_of(statement: str) -> tuple[str, ...]:
+    """Its first words and signs outside of parentheses, in upper case: `'` is a string, `"` a quoted name."""
+    return tuple(islice(_words(statement), WORDS_KEPT))
+
+
 def without_strings(text: str) -> str:
     """The text on one line, every string in it shown as `'…'` and every comment left out, also where it is cut off."""
     parts: list[str] = []
-    offset = 0
     try:
-        while match := _TOKEN.match(text, offset):
-            end = _token_end(text, match)
-            kind = match.lastgroup
-            is_string = kind in ("escape", "quote", "dollar")
-            parts.append("'…'" if is_string else " " if kind in ("space", "comment", "block") else text[offset:end])
-            offset = end
+        for kind, start, end in scan(text):
+            parts.append("'…'" if kind in _STRINGS else " " if kind in _BLANKS else text[start:end])
     except LexicalError:
         parts.append("…")
     return " ".join("".join(parts).split())
@@ -111,72 +138,141 @@ def without_strings(text: str) -> str:
 
 def tokens(text: str) -> Iterator[str]:
     """The tokens of one statement as they are written, without white space and comments."""
+    return (text[start:end] for kind, start, end in scan(text) if kind not in _BLANKS)
+
+
+def variables(text: str) -> Iterator[tuple[str, int]]:
+    """The variables of psql that a text names, as in `:name`, `:'name'`, `:"name"` and `:{?name}`, each with its offset."""
+    for kind, start, _ in scan(text):
+        if kind == "other" and (named := _VARIABLE_NAME.match(text, start)):
+            yield next(filter(None, named.groups())), start
+
+
+def backslashes(text: str) -> Iterator[int]:
+    """The offsets of the plain strings with a backslash in them: an escape, if `standard_conforming_strings` is off."""
+    return (start for kind, start, end in scan(text) if kind == "quote" and "\\" in text[start:end])
+
+
+def scan(text: str) -> Iterator[tuple[str, int, int]]:
+    """Every token with its kind, start and end, white space and comments too; LexicalError at one that is never closed."""
     offset = 0
     while match := _TOKEN.match(text, offset):
-        end = _token_end(text, match)
-        if match.lastgroup not in ("space", "comment", "block"):
-            yield text[offset:end]
-        offset = end
+        offset = _token_end(text, match)
+        yield match.lastgroup or "", match.start(), offset
 
 
-class _Statement:
-    """What is known of a statement while its tokens go by."""
+def _words(statement: str) -> Iterator[str]:
+    depth = 0
+    for kind, start, end in islice(scan(statement), _TOKENS_SEEN):
+        if kind in _BLANKS:
+            continue
+        sign = "'" if kind in _STRINGS else '"' if kind == "name" else statement[start:end].upper()
+        if depth == 0:
+            yield sign
+        depth = max(0, depth + (sign == "(") - (sign == ")"))
+
+
+class _Body:
+    """Whether the words that go by stand in a `BEGIN ATOMIC` body: as psql counts, and by the server's grammar.
+
+    psql counts every BEGIN, CASE and END of a CREATE FUNCTION or PROCEDURE outside of parentheses. The server opens a body
+    at BEGIN ATOMIC alone, and after `.` or AS these are names.
+    """
 
     def __init__(self) -> None:
-        self.first: int | None = None
-        self.words: list[str] = []
-        self.parentheses = 0
-        self.begins = 0
-        self.before = ""
+        self._psqls = 0
+        self._servers = 0
+        self._suspect = 0
+        self._identifiers: list[str] = []
+        self._before = ""
 
-    def see(self, sign: str, offset: int) -> None:
-        if self.first is None:
-            self.first = offset
-        self.before = sign
-        if self.parentheses == 0 and len(self.words) < _WORDS_KEPT:
-            self.words.append(sign)
+    @property
+    def is_possible(self) -> bool:
+        """Tell whether its first words leave it possible that the statement makes a function."""
+        first = self._identifiers
+        return first in _MAY_MAKE_A_FUNCTION or self._is_of_a_function
 
-    def see_word(self, word: str, offset: int) -> None:
-        word = word.upper()
-        before = self.before
-        self.see(word, offset)
-        if self.parentheses or before in (".", "AS") or not self._makes_a_function():
+    @property
+    def _is_of_a_function(self) -> bool:
+        first = self._identifiers
+        return first[:2] in _MAKES_A_FUNCTION or first[:4] in _MAKES_A_FUNCTION
+
+    def see(self, token: str, offset: int, *, is_word: bool, is_inside: bool) -> None:
+        """Take note of the next token, `is_inside` parentheses or not."""
+        word, before = token.upper(), self._before
+        self._before = word
+        if is_word and len(self._identifiers) < 4:
+            self._identifiers.append(word)
+        if is_inside or not is_word or not self._is_of_a_function:
             return
-        if word == ("CASE" if self.begins else "ATOMIC") and (self.begins or before == "BEGIN"):
-            self.begins += 1
-        elif word == "END" and self.begins:
-            self.begins -= 1
+        is_name = before in (".", "AS")
+        if word == "BEGIN" or (is_name and word in ("CASE", "END")):
+            self._suspect = offset
+        self._psqls = _counted(word, self._psqls, opens=word == "BEGIN")
+        if not is_name:
+            self._servers = _counted(word, self._servers, opens=word == "ATOMIC" and before == "BEGIN")
 
-    def _makes_a_function(self) -> bool:
-        words = self.words[:4]
-        if words[:1] != ["CREATE"]:
-            return False
-        kind = words[3:4] if words[1:3] == ["OR", "REPLACE"] else words[1:2]
-        return kind in (["FUNCTION"], ["PROCEDURE"])
+    def is_open(self) -> bool:
+        """Tell whether a semicolon here stands in a body; LexicalError where psql and the server differ about it."""
+        if (self._psqls > 0) is not (self._servers > 0):
+            raise LexicalError(
+                "psql takes this name for a keyword of a BEGIN ATOMIC body; write it in double quotes", self._suspect
+            )
+        return self._psqls > 0
+
+
+def _counted(word: str, depth: int, *, opens: bool) -> int:
+    if opens or (word == "CASE" and depth):
+        return depth + 1
+    return max(0, depth - (word == "END"))
 
 
 def _next_piece(text: str, start: int) -> Piece:
-    statement = _Statement()
+    first = _skip(_BLANK, text, start)
+    head = _HEAD.match(text, first)
+    if head is None or _may_make_a_function(head):
+        return _piece_with_body(text, start)
+    offset, parentheses = head.end(), 0
+    while match := _TOKEN.match(text, _skip(_STRETCH, text, offset)):
+        token = match.group()
+        if token == ";" and not parentheses:
+            return _statement(text, start, match.end(), first, terminated=True)
+        if token == "\\":
+            return _statement(text, start, match.start(), first)
+        parentheses = max(0, parentheses + (token == "(") - (token == ")"))
+        offset = _token_end(text, match)
+    return _statement(text, start, len(text), first)
+
+
+def _may_make_a_function(head: re.Match[str]) -> bool:
+    return head[1].upper() == "CREATE" and (head[2] or "OR").upper() in ("OR", "FUNCTION", "PROCEDURE")
+
+
+def _piece_with_body(text: str, start: int) -> Piece:
+    """The piece of what may make a function: token by token, until its words tell that it does not."""
+    first, body, parentheses = -1, _Body(), 0
     offset = start
     while match := _TOKEN.match(text, offset):
         kind, token = match.lastgroup, match.group()
-        if kind == "word":
-            statement.see_word(token, offset)
-        elif kind == "other":
-            if token == ";" and not statement.parentheses and not statement.begins:
-                return _piece(statement, start, match.end(), terminated=True)
+        if kind not in _BLANKS:
             if token == "\\":
-                return _meta_command(text, start, offset, statement)
-            statement.see(token, offset)
-            statement.parentheses = max(0, statement.parentheses + (token == "(") - (token == ")"))
-        elif kind == "number":
-            statement.see(token, offset)
-        elif kind not in ("space", "comment", "block"):
-            statement.see('"' if kind == "name" else "'", offset)
+                return _meta_command(text, start, match.start(), first)
+            if token == ";" and not parentheses and not body.is_open():
+                return _statement(text, start, match.end(), first, terminated=True)
+            first = match.start() if first < 0 else first
+            body.see(token, match.start(), is_word=kind == "word", is_inside=parentheses > 0)
+            parentheses = max(0, parentheses + (token == "(") - (token == ")"))
         offset = _token_end(text, match)
-    if statement.begins:
-        raise LexicalError("unterminated BEGIN ATOMIC body", statement.first or start)
-    return _piece(statement, start, len(text))
+        if not body.is_possible:
+            offset = _skip(_STRETCH, text, offset)
+    if body.is_open():
+        raise LexicalError("unterminated BEGIN ATOMIC body", first)
+    return _statement(text, start, len(text), first)
+
+
+def _skip(pattern: re.Pattern[str], text: str, offset: int) -> int:
+    match = pattern.match(text, offset)
+    return match.end() if match else offset
 
 
 def _token_end(text: str, match: re.Match[str]) -> int:
@@ -203,13 +299,24 @@ def _closed(match: re.Match[str] | None, what: str, offset: int) -> int:
 
 
 def _escape_string_end(text: str, opening: re.Match[str]) -> int:
-    end = opening.end()
+    end, is_plain_to_psql = opening.end(), False
     while True:
         end = _closed(_ESCAPE_END.match(text, end), "quoted string", opening.start())
         continuation = _CONTINUATION.match(text, end)
         if continuation is None:
             return end
         end = continuation.end()
+        is_plain_to_psql = is_plain_to_psql or "\n" in continuation.group()
+        if is_plain_to_psql:
+            _check_continued(text, end)
+
+
+def _check_continued(text: str, start: int) -> None:
+    """psql, which reads line by line, takes the part after a line feed for a string without escapes."""
+    escaped, plain = _ESCAPE_END.match(text, start), _STRING_END.match(text, start)
+    if (escaped and escaped.end()) != (plain and plain.end()):
+        fault = "psql reads this part of an E'…' string without its escapes; write the string on one line"
+        raise LexicalError(fault, start - 1)
 
 
 def _block_comment_end(text: str, opening: re.Match[str]) -> int:
@@ -223,16 +330,25 @@ def _block_comment_end(text: str, opening: re.Match[str]) -> int:
     return offset
 
 
-def _piece(statement: _Statement, start: int, end: int, *, terminated: bool = False) -> Piece:
-    if statement.first is None:
+def _statement(text: str, start: int, end: int, first: int, *, terminated: bool = False) -> Piece:
+    """The piece of one statement; of space, where no token stands in it (`first` is negative)."""
+    if first < 0:
         return Piece("space", start, end)
-    return Piece("statement", start, end, statement.first, tuple(statement.words), terminated)
+    return Piece("statement", start, end, first, terminated, _reads_copy_data(text, first, end))
 
 
-def _meta_command(text: str, start: int, backslash: int, statement: _Statement) -> Piece:
+def _reads_copy_data(text: str, first: int, end: int) -> bool:
+    if text[first : first + 4].upper() != "COPY":
+        return False
+    words = words_of(text[first:end])
+    after = words[words.index("FROM") + 1 :] if "FROM" in words else ()
+    return words[0] == "COPY" and after[:1] == ("STDIN",)
+
+
+def _meta_command(text: str, start: int, backslash: int, first: int) -> Piece:
     """A backslash: what stands before it is a piece of its own, the command goes to the end of the line."""
     if backslash > start:
-        return _piece(statement, start, backslash)
+        return _statement(text, start, backslash, first)
     line_end = _LINE_END.search(text, backslash)
     assert line_end is not None  # \Z always matches
     return Piece("meta-command", backslash, line_end.end(), backslash)
@@ -245,7 +361,7 @@ def _append_copy_data(text: str, start: int, pieces: list[Piece]) -> int:
     assert line_end is not None  # \Z always matches
     if line_end.end() > start:
         pieces.append(_rest_of_line(text, start, line_end.end()))
-    end = _COPY_END.search(text, line_end.end())
+    end = _COPY_END.search(text, line_end.end() - 1)
     if end is None:
         raise LexicalError("unterminated COPY data: no line of \\. ends it", copy.first)
     pieces.append(Piece("copy data", line_end.end(), end.end(), line_end.end()))
@@ -253,7 +369,6 @@ def _append_copy_data(text: str, start: int, pieces: list[Piece]) -> int:
 
 
 def _rest_of_line(text: str, start: int, end: int) -> Piece:
-    rest = text[start:end].strip()
-    if rest and not rest.startswith("--"):
+    if not _REST_OF_LINE.fullmatch(text, start, end):
         raise LexicalError("after COPY … FROM stdin; nothing may follow on its line: its data begins on the next", start)
     return Piece("space", start, end)

@@ -11,8 +11,9 @@ from lib.database import CANCEL_PATIENCE, Connection, Rows, ScriptError, Settled
 from lib.errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import DUPLICATE_TABLE, Recovery
-from lib.script import Script, Statement
-from lib.session import Session
+from lib.script import Batch, Script
+from lib.session import Sent, Session
+from lib.statement import Statement
 from lib.subject import Subject, Work, subject_of
 
 # The server looks so often, in milliseconds, whether the client of a statement is still there.
@@ -36,8 +37,13 @@ class StatementRun:
         self.script = script
         self.checkpoint: Checkpoint | None = None
         self._settings: dict[str, str] = {}
+        # What the statements before the one at `_read` may have set themselves.
+        self._set_by_file: set[str] = set()
+        self._read = 0
         self._block_began: int | None = None
         self._may_observe = True
+        self._reset = ledger.reset_script(prepared=script.may_prepare)
+        session.connection.undo = self._reset
 
     def apply(self, interruption: Interruption | None) -> int | None:
         """Run what is left of the file and record it; returns milliseconds, or None if another run had recorded it.
@@ -70,11 +76,11 @@ class StatementRun:
             return recovery.first_statement()
         except ScriptError as error:
             self.connection.settle()
-            raise self.session.failed(self.script, error, done=-1, sent_before=len(self.script.sql)) from None
+            raise self.session.failed(self.script, error) from None
 
     def _put_in_order(self, text: str) -> None:
         """Carry out a statement of ours as one of the file's: `… concurrently` without a lock timeout."""
-        statement = Statement(text, 0, tuple(text.upper().split()))
+        statement = Statement(text, 0, len(text), terminated=False)
         self._set(self.session.timeouts(self.script, statement, scope=""))
         self.session.with_retries(self.script, lambda: self.connection.run(text), statement)
 
@@ -90,15 +96,15 @@ class StatementRun:
         leftovers: _Leftovers | None = None
         # Inside a transaction of the file's own only the whole of it could be tried again; a procedure may have
         # committed before it failed.
-        once = is_in_block or statement.words[0] in ("CALL", "DO")
+        once = is_in_block or statement.command in ("CALL", "DO")
         try:
             leftovers = _leftovers_of(self.connection, statement)
             self._carry_out(statement, self._attempt(index, leftovers), once=once)
         except ScriptError as error:
-            before = sum(len(earlier.text) for earlier in self.script.statements[:index])
             stays = index if self._block_began is None else self._block_began
             more = leftovers.text if leftovers else ""
-            raise self.session.failed(self.script, error, done=index, stays=stays, sent_before=-before, more=more) from None
+            sent = Sent(Batch(index, (statement,)))
+            raise self.session.failed(self.script, error, sent, stays=stays, more=more) from None
         except OutOfTimeError as error:
             where = f"statement {index + 1} of the {len(self.script.statements)} in {self.script.file.path}"
             raise OutOfTimeError(f"{error} It was at {where}.") from None
@@ -119,7 +125,7 @@ class StatementRun:
 
     def _attempt(self, index: int, leftovers: "_Leftovers | None") -> Callable[[], Rows]:
         statement = self.script.statements[index]
-        copy_data = () if statement.copy_data is None else (statement.copy_data,)
+        copy_data = (statement.copy_chunks(),) if statement.copy_data else ()
 
         def attempt() -> Rows:
             if leftovers:
@@ -178,8 +184,8 @@ class StatementRun:
         """Set what the next statement needs, but for what an earlier one of the file has set itself."""
         if self.session.pooled:
             return
-        statement, earlier = self.script.statements[index], self.script.statements[:index]
-        if earlier and earlier[-1].forgets_settings:
+        statement = self.script.statements[index]
+        if index and self.script.statements[index - 1].forgets_settings:
             self._settings = {}
         settings = [
             *self.session.timeouts(self.script, statement, scope=""),
@@ -190,8 +196,10 @@ class StatementRun:
             # A build of an index that has lost its client is worth more when it is finished.
             check = 0 if statement.waits_without_lock_timeout else DEPARTURE_CHECK
             settings.append(f"set client_connection_check_interval = {check};")
-        by_file = {name.lower() for each in earlier for name in _SETS.findall(each.text)}
-        self._set([setting for setting in settings if setting.split()[1] not in by_file])
+        for earlier in self.script.statements[self._read : index]:
+            self._set_by_file |= {name.lower() for name in _SETS.findall(earlier.text)}
+        self._read = index
+        self._set([setting for setting in settings if setting.split()[1] not in self._set_by_file])
 
     def _set(self, settings: list[str]) -> None:
         changed = {setting.split()[1]: setting for setting in settings}
@@ -222,7 +230,7 @@ class StatementRun:
         with self.connection.granted(CANCEL_PATIENCE):
             if not self.session.pooled:
                 # A message of its own: a session that was made read-only is so to the end of its transaction.
-                self.connection.run(ledger.reset_script())
+                self.connection.run(self._reset)
             try:
                 self.connection.run(self.session.record_script(self.script, elapsed))
             except ScriptError:
@@ -244,7 +252,7 @@ class StatementRun:
             return
         try:
             with self.connection.granted(CANCEL_PATIENCE):
-                self.connection.run(ledger.reset_script())
+                self.connection.run(self._reset)
         except (ScriptError, MigratorError):
             self.connection.raw.close()
 

@@ -18,6 +18,8 @@ PURE_ROOMS = (
     "migration_files",
     "sql_lexer",
     "subject",
+    "statement",
+    "place",
     "script",
     "plan",
     "report",
@@ -101,8 +103,8 @@ STATUS_ROOMS = {
     "service", "settings", "status", "status_endpoint",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "lock", "observer", "planned_run", "recovery", "runner", "script",
-    "session", "sql_lexer", "statements", "subject",
+    "admin_endpoint", "catalog", "execution", "lock", "observer", "place", "planned_run", "recovery", "runner", "script",
+    "session", "sql_lexer", "statement", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}

@@ -22,7 +22,7 @@ MakeJob = Callable[..., Job]
         ("create table é (x int);\nselect 'ü', nothing;", ":2:13:", "42703"),
         ("select 1;\r\nselekt 2;\r\n", ":2:1:", "42601"),
         ("\ufeffselect 1;\nselect 2 +;", ":2:11:", "42601"),
-        ("select 1;\n\n\ndo $$ begin raise exception 'no'; end $$;", ":4:1:", "P0001"),
+        ("select 1;\n\n\ndo $$ begin raise exception 'no'; end $$;", ":4:7:", "P0001"),
         ("-- c\nbegin;\nselect 1;\nselect 1/0;\ncommit;", ":4:1:", "22012"),
         ("create table a (x int);\ncopy a from stdin;\n1\n2\n\\.\nselect 1/0;", ":6:1:", "22012"),
     ],
@@ -106,13 +106,15 @@ class TestModes:
         assert runner.migrate(make_job()).error is None
         assert db.versions() == ["000-a", "001-b"]
 
-    def test_a_commit_behind_a_function_named_begin_is_found(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_a_commit_behind_a_function_named_begin_is_not_run(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
         bundle.write(
             "000-a.sql", "create function begin() returns int language sql as 'select 1';\ncreate table a (x int);\ncommit;"
         )
         report = runner.migrate(make_job())
         assert isinstance(report.error, MigrationFileError)
-        assert report.error.line == 3
+        assert report.error.line == 1
         assert not db.has("a")
 
     def test_a_procedure_that_has_committed_is_not_called_again(

@@ -46,14 +46,21 @@ def texts(sql: str) -> list[str]:
     return [statement.text for statement in script_of(sql).statements]
 
 
+def copy_data_of(script: Script) -> list[bytes]:
+    return [b"".join(chunks) for batch in script.batches() for chunks in batch.copy_data]
+
+
 def check_the_way_back(script: Script) -> None:
     """Every character of the SQL stands in the file where `offset_in_file` says, but for a terminator put in."""
+    [batch] = script.batches()
     start = 0
     for statement in script.statements:
         for offset in range(len(statement.text.removesuffix("\n;"))):
-            assert script.file.text[script.offset_in_file(start + offset)] == statement.text[offset]
-        start += len(statement.text)
-    assert start == len(script.sql)
+            assert script.file.text[batch.offset_in_file(start + offset)] == statement.text[offset]
+        start += statement.size
+    assert start == len(batch.text)
+    assert batch.offset_in_file(start) is None
+    assert batch.offset_in_file(-1) is None
 
 
 class TestModes:
@@ -295,7 +302,7 @@ class TestStatements:
             "COPY public.a",
             "ALTER TABLE ONLY public.a ADD CONSTRAINT a_pkey PRIMARY KEY…",
         ]
-        assert script.copy_data == ("1\tit's; $$ BEGIN;\n2\tCOMMIT; /*\n", "")
+        assert copy_data_of(script) == [b"1\tit's; $$ BEGIN;\n2\tCOMMIT; /*\n", b""]
         assert [statement.copy_data for statement in script.statements[:3]] == [None] * 3
 
 
@@ -317,13 +324,15 @@ class TestTheWayBack:
 
     def test_an_error_after_copy_data_is_on_its_own_line(self) -> None:
         script = script_of("begin;\ncopy a from stdin;\n1\n2\n\\.\n\nselect\n  wrong;\ncommit;")
-        offset = script.offset_in_file(script.sql.index("wrong"))
+        [batch] = script.batches()
+        offset = batch.offset_in_file(batch.text.index("wrong"))
+        assert offset is not None
         assert (script.file.line_at(offset), script.file.column_at(offset)) == (8, 3)
 
     @pytest.mark.parametrize("sql", ["select (", "select (\n", "select ( -- x;"])
     def test_an_error_at_the_terminator_put_in_is_at_the_end_of_the_file(self, sql: str) -> None:
-        script = script_of(sql)
-        assert script.offset_in_file(len(script.sql) - 1) == len(sql)
+        [batch] = script_of(sql).batches()
+        assert batch.offset_in_file(len(batch.text) - 1) == len(sql)
 
 
 @pytest.mark.parametrize(
@@ -337,7 +346,18 @@ class TestTheWayBack:
         ("do $$ begin perform 1; end $$", True),
         ("select pg_advisory_lock(1)", True),
         ("listen x", True),
-        ("alter table a alter x set not null", True),
+        ("alter table a alter x set not null", False),
+        ("alter table a add y int default f()", True),
+        ("create table a as select f()", True),
+        ("create table a (x int) partition by list (x); create table b partition of a for values in (1)", True),
+        ("create table pg_temp.a (x int)", True),
+        ("create index i on a (f(x))", True),
+        ("create or replace function f() returns int language sql as 'select 1'", False),
+        ("create extension citext", True),
+        ("grant select on a to b; revoke select on a from b", False),
+        ("insert into a values (1)", True),
+        ("(select set_config('a.b', 'c', false))", True),
+        ("refresh materialized view a", True),
     ],
 )
 def test_in_doubt_a_file_may_change_the_session(sql: str, may: bool) -> None:

@@ -1,10 +1,12 @@
 """The lexer against psql's rules (src/fe_utils/psqlscan.l): where a statement ends, and that nothing is ever lost."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.sql_lexer import LexicalError, split
+from lib.sql_lexer import LexicalError, split, words_of
 
 # What a SQL text is made of where it is hard to cut.
 FRAGMENTS = (
@@ -82,9 +84,10 @@ ONE_STATEMENT = {
     "escape string in lower case": r"select e'it\'s;'",
     "escape string with a doubled quote": r"select E'a''\';'",
     "escape string that ends in a backslash": r"select E'\\', ';'",
-    "escape string continued over a line": "select E'a'\n'b\\';'",
-    "escape string continued over a comment": "select E'a' -- it's\n  -- and;\n  'b\\';'",
-    "escape string continued over CR LF": "select E'a'\r\n\r\n\t'b\\';'",
+    "escape string continued over a line": "select E'a\\''\n'b;\\n'",
+    "escape string continued over a comment": "select E'a' -- it's\n  -- and;\n  'b\\\\;'",
+    "escape string continued over CR LF": "select E'a'\r\n\r\n\t'b\\n;'",
+    "escape string continued over a CR": "select E'a'\r'b\\';'",
     "escape string and a string on the same line": r"select E'a' ';\'",
     "identifier that ends in E": r"select some_e'\', ';'",
     "Unicode string": r"select U&'\0441;'",
@@ -186,12 +189,12 @@ def test_a_semicolon_in_a_comment_or_in_parentheses_does_not_terminate(text: str
         ("create index /* x */ concurrently i on t (concurrently, f(x))", "CREATE INDEX CONCURRENTLY I ON T ("),
         ("Comment On Table \"T\" is 'vacuum'", "COMMENT ON TABLE \" IS '"),
         ("begin isolation level read committed, read only", "BEGIN ISOLATION LEVEL READ COMMITTED , READ ONLY"),
-        ("select $$vacuum$$, E'x', 1.5e3, $1", "SELECT ' , ' , 1.5e3 , $ 1"),
+        ("select $$vacuum$$, E'x', 1.5e3, $1", "SELECT ' , ' , 1.5E3 , $1"),
         ("reindex (verbose) schema s", "REINDEX ( SCHEMA S"),
     ],
 )
 def test_the_words_are_those_outside_of_strings_comments_and_parentheses(text: str, words: str) -> None:
-    assert split(text)[0].words == tuple(words.split())
+    assert words_of(text) == tuple(words.split())
 
 
 class TestCopy:
@@ -268,7 +271,7 @@ def test_a_backslash_begins_a_meta_command_up_to_the_end_of_its_line(text: str, 
         ("'it''s;\n", "unterminated quoted string"),
         (r"E'it''s \';", "unterminated quoted string"),
         (r"E'a\\\'", "unterminated quoted string"),
-        ("E'a'\n'b\\'", "unterminated quoted string"),
+        ("E'a'\r'b\\'", "unterminated quoted string"),
         ("U&'a", "unterminated quoted string"),
         ('"a;', "unterminated quoted identifier"),
         ('"a"";', "unterminated quoted identifier"),
@@ -321,8 +324,10 @@ def test_no_text_makes_it_slow(head: str, repeated: str, tail: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "pieces"),
     [
-        ("create function begin() returns int language sql as 'x'; commit;", 2),
-        ("create procedure p() begin atomic select t.case, 1 as begin from t; end; commit;", 2),
+        ("create function f() returns int language sql as 'begin'; commit;", 2),
+        ("create function \"begin\"() returns int language sql as 'x'; commit;", 2),
+        ("create function f(begin int) returns int language sql as 'x'; commit;", 2),
+        ('create procedure p() begin atomic select t."case", 1 as "begin" from t; end; commit;', 2),
         ("create function f() returns int begin atomic select case when true then 1 end; end; commit;", 2),
         ("copy k from '/f' where a is distinct from stdin; select 1;", 2),
     ],
@@ -331,6 +336,41 @@ def test_words_that_only_look_like_the_edge_of_a_body_are_none(sql: str, pieces:
     assert [piece.kind for piece in split(sql)] == ["statement"] * pieces
 
 
+@pytest.mark.parametrize(
+    ("sql", "suspect"),
+    [
+        ("create function begin() returns int language sql as 'x'; commit;", "begin()"),
+        ("create or replace procedure s.begin() language sql as 'x'; commit;", "begin()"),
+        ("create procedure p() begin atomic select 1 as case; end; commit;", "case;"),
+        ("create procedure p() begin atomic select t.end; select 2; end; commit;", "end;"),
+        ("create function begin() returns int language sql as 'x'", "begin()"),
+    ],
+)
+def test_a_name_that_psql_takes_for_the_edge_of_a_body_is_refused(sql: str, suspect: str) -> None:
+    with pytest.raises(LexicalError, match="psql takes this name for a keyword") as raised:
+        split(f"select 1;\n{sql}")
+    assert raised.value.offset == f"select 1;\n{sql}".index(suspect)
+
+
+@pytest.mark.parametrize("continued", ["'b\\'; select 2;'", "'b'\r'c\\'; select 2;'"])
+def test_an_escape_string_that_psql_reads_otherwise_on_its_next_line_is_refused(continued: str) -> None:
+    text = f"select E'a'\n{continued};"
+    with pytest.raises(LexicalError, match="psql reads this part") as raised:
+        split(text)
+    assert text[raised.value.offset] == "'"
+
+
 def test_a_body_that_never_ends_is_an_error() -> None:
     with pytest.raises(LexicalError, match="unterminated BEGIN ATOMIC body"):
         split("select 1; create function f() returns int begin atomic select 1; commit;")
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.sql")), ids=lambda path: path.name)
+def test_whole_files_are_cut_as_their_golden_files_say(path: Path) -> None:
+    """A line for each piece: its kind, where it begins and ends, and its head."""
+    text = path.read_bytes().decode()
+    lines = [f"{piece.kind} {piece.start}-{piece.end} {text[piece.start : piece.end][:70]!r}\n" for piece in split(text)]
+    assert "".join(lines) == path.with_suffix(".pieces").read_text(encoding="utf-8")
