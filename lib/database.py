@@ -245,8 +245,9 @@ class Connection:
                 self.on_notice(*notice)
 
     def _hear(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        more = [diagnostic.message_primary, diagnostic.message_detail, diagnostic.message_hint]
-        self.notices.append((diagnostic.severity or "", " ".join(filter(None, more))))
+        more = (("Detail", diagnostic.message_detail), ("Hint", diagnostic.message_hint))
+        lines = [diagnostic.message_primary or "", *(f"  {name}: {text}" for name, text in more if text)]
+        self.notices.append((diagnostic.severity or "", "\n".join(lines)))
 
     def _check_deadline(self) -> None:
         if self.deadline is not None and time.monotonic() >= self.deadline:

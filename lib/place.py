@@ -64,9 +64,12 @@ def _place_in_block(
     if body is None:
         return None
     start = _line_start(statement.source, body, line)
-    found = statement.source.find(internal_query, start, statement.end) if internal_query else -1
-    if found >= 0 and internal_position:
-        return found + internal_position - 1
+    if internal_query and internal_position:
+        # PERFORM reaches the server as SELECT.
+        for shown, shift in ((internal_query, 0), (internal_query.removeprefix("SELECT"), len("SELECT"))):
+            found = statement.source.find(shown, start, statement.end)
+            if found >= 0:
+                return found + internal_position - 1 - shift
     while start < statement.end and statement.source[start].isspace():
         start += 1
     return start

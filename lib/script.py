@@ -54,7 +54,10 @@ class Batch:
             return None
         index = bisect_right(starts, offset) - 1
         statement = self.statements[index]
-        return min(statement.offset + offset - starts[index], statement.end)
+        if starts[index] + statement.end - statement.offset <= offset:
+            # The terminator put in stands after the last word.
+            return statement.offset + len(statement.source[statement.offset : statement.end].rstrip())
+        return statement.offset + offset - starts[index]
 
 
 @dataclass(frozen=True)

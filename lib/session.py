@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,6 +48,7 @@ _WAYS_OUT = {
     "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
     "header.",
 }
+_PASSWORD = re.compile(r"\bpassword\s*(?:=|e?'|\$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,10 @@ class Sent:
         if number > count:
             return "\n  At the file's end, where what was deferred is checked, and the file recorded."
         return f"\n  In statement {number} of {count}." if number > 0 else ""
+
+    def is_secret(self, offset: int) -> bool:
+        """Tell whether the statement there may hold a password, which has no place in a log."""
+        return any(s.offset <= offset <= s.end and _PASSWORD.search(s.text) for s in self.batch.statements)
 
     def _statement(self, error: ScriptError) -> Statement | None:
         index = error.done - self.statements
@@ -205,8 +211,12 @@ class Session:
         offset = sent.offset_of(error) if sent else None
         which = sent.which(error, script) if sent else ""
         place = file.path if offset is None else file.place(offset)
-        shown = "" if offset is None else f"\n{excerpt(file.text, offset)}"
-        text = f"{place}: {_message(refusal)}{shown}{which}{_details(refusal)}"
+        shown = f"\n{excerpt(file.text, offset)}" if sent and offset is not None and not sent.is_secret(offset) else ""
+        message = _message(refusal)
+        if offset is not None and file.text[offset : offset + 1] != ";":
+            # That was the semicolon put in.
+            message = message.replace('at or near ";"', "at end of input")
+        text = f"{place}: {message}{shown}{which}{_details(refusal)}"
         if refusal.sqlstate in LOCK_CONFLICTS:
             text += self._busy_text(script, stays, more)
             return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
@@ -228,12 +238,16 @@ def _what_stays(script: Script, stays: int) -> str:
 
 
 def _message(refusal: Refusal) -> str:
-    return f"{refusal.message[:LONGEST_MESSAGE]} (SQLSTATE {refusal.sqlstate})"
+    return f"{_indented(refusal.message[:LONGEST_MESSAGE])} (SQLSTATE {refusal.sqlstate})"
 
 
 def _details(refusal: Refusal) -> str:
     more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
-    return "".join(f"\n  {name}: {text[:LONGEST_MESSAGE]}" for name, text in more if text)
+    return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in more if text)
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
 
 
 def _way_out(script: Script, refusal: Refusal) -> str:

@@ -1,17 +1,22 @@
 """One file, once: in a transaction, alone, or statement by statement, and what it sets stays its own."""
 
+import threading
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from conftest import Bundle, Database
 
 from lib import runner
+from lib.connection_url import ConnectionTarget
 from lib.errors import (
     BusyTableError,
     MigrationFailedError,
     MigrationFileError,
 )
 from lib.job import Job
+from lib.migration_files import discover
+from lib.script import prepare
 
 MakeJob = Callable[..., Job]
 
@@ -49,6 +54,146 @@ def test_a_deferred_constraint_that_fails_at_commit_undoes_the_file(
     assert report.error.sqlstate == "23503"
     assert not db.has("a")
     assert db.versions() == []
+
+
+FUNCTION = "create function boom() returns void language plpgsql as $$begin perform 1/0; end$$;\n"
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        (
+            "select 1;\n\tselect * fro t;",
+            '2:11: syntax error at or near "fro" (SQLSTATE 42601)\n  2 |  select * fro t;\n    |           ^',
+        ),
+        ("select 1,\n\n", "1:10: syntax error at end of input (SQLSTATE 42601)\n  1 | select 1,\n    |          ^"),
+        (
+            "create table users (user_id int);\r\nselect 'é', userid\r\n  from users;",
+            '2:13: column "userid" does not exist (SQLSTATE 42703)\n'
+            "  2 | select 'é', userid\n    |             ^\n"
+            '  Hint: Perhaps you meant to reference the column "users.user_id".',
+        ),
+        (
+            "create table a (x int);\ninsert into a\n  select 1/0;\nselect 1;",
+            "2:1: division by zero (SQLSTATE 22012)\n  2 | insert into a\n    | ^\n  In statement 2 of 3.",
+        ),
+        (
+            "select 1;\ndo $$\nbegin\n  perform 1;\n  perform 1\n    from nope;\nend $$;",
+            '6:10: relation "nope" does not exist (SQLSTATE 42P01)\n  6 |     from nope;\n    |          ^\n'
+            "  In statement 2 of 2.\n  Context: PL/pgSQL function inline_code_block line 4 at PERFORM",
+        ),
+        (
+            f"{FUNCTION}do $$\nbegin\n  perform boom();\nend $$;",
+            "4:3: division by zero (SQLSTATE 22012)\n  4 |   perform boom();\n    |   ^\n  In statement 2 of 2.\n"
+            '  Context: SQL statement "SELECT 1/0"\n    PL/pgSQL function boom() line 1 at PERFORM\n'
+            '    SQL statement "SELECT boom()"\n    PL/pgSQL function inline_code_block line 3 at PERFORM',
+        ),
+        (
+            "create function f() returns int language plpgsql as $$\nbegin\n  retrn 1;\nend $$;",
+            '3:3: syntax error at or near "retrn" (SQLSTATE 42601)\n  3 |   retrn 1;\n    |   ^',
+        ),
+        (
+            "create table a (x int, y text);\ncopy a from stdin;\n1\tok\ntwo\tbäd\n\\.\nselect 1;",
+            '4:1: invalid input syntax for type integer: "two" (SQLSTATE 22P02)\n  4 | two bäd\n    | ^\n'
+            '  In statement 2 of 3.\n  Context: COPY a, line 2, column x: "two"',
+        ),
+        (
+            'create table a (x int, y text);\ncopy a from stdin (format csv, header);\nx,y\n1,"a\nb"\nq,z\n\\.\n',
+            '6:1: invalid input syntax for type integer: "q" (SQLSTATE 22P02)\n  6 | q,z\n    | ^\n'
+            '  In statement 2 of 2.\n  Context: COPY a, line 4, column x: "q"',
+        ),
+        (
+            "create table a (x int primary key, y int references a deferrable initially deferred);\n"
+            "insert into a values (1, 2);",
+            'insert or update on table "a" violates foreign key constraint "a_y_fkey" (SQLSTATE 23503)\n'
+            "  At the file's end, where what was deferred is checked, and the file recorded.\n"
+            '  Detail: Key (y)=(2) is not present in table "a".',
+        ),
+        (
+            "-- Transaction: none\nselect 1;\nselect 1,\n  nope;",
+            '4:3: column "nope" does not exist (SQLSTATE 42703)\n  4 |   nope;\n    |   ^\n'
+            "  What ran outside a transaction before it stays: 1 of the file's statements. "
+            "The next run goes on after them.",
+        ),
+        (
+            "create table a (x int);\ndo $$begin commit; end$$;",
+            "2:6: invalid transaction termination (SQLSTATE 2D000)\n  2 | do $$begin commit; end$$;\n    |      ^\n"
+            "  In statement 2 of 2.\n  Context: PL/pgSQL function inline_code_block line 1 at COMMIT\n"
+            "  The file is one transaction: put `-- Transaction: none` in its header, and this commits as it does in psql.",
+        ),
+    ],
+    ids=[
+        *("syntax", "end of input", "hint", "run time", "in a DO block", "in a function", "in a function's source"),
+        *("COPY data", "CSV data", "deferred", "outside a transaction", "a DO that commits"),
+    ],
+)
+def test_an_error_shows_its_place(make_job: MakeJob, bundle: Bundle, db: Database, sql: str, expected: str) -> None:
+    bundle.write("000-a.sql", sql)
+    error = runner.migrate(make_job()).error
+    assert isinstance(error, MigrationFailedError)
+    assert str(error) == f"migrations/000-a.sql:{'' if expected[0].isdigit() else ' '}{expected}"
+    assert db.versions() == []
+
+
+def test_a_line_with_a_password_is_not_shown(make_job: MakeJob, bundle: Bundle) -> None:
+    bundle.write("000-a.sql", "create role app login\n  password 'hunter2hunter2' nonsense;")
+    error = str(runner.migrate(make_job()).error)
+    assert error == 'migrations/000-a.sql:2:29: unrecognized role option "nonsense" (SQLSTATE 42601)'
+
+
+def test_an_enum_value_that_is_used_too_early_is_told_with_the_way_out(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    db.query("create type mood as enum ('fine'); create table t (m mood)")
+    bundle.write("000-a.sql", "alter type mood add value 'well';\ninsert into t values ('well');")
+    error = str(runner.migrate(make_job()).error)
+    assert "(SQLSTATE 55P04)" in error
+    assert "put ALTER TYPE … ADD VALUE into a file of its own, before this one." in error
+
+
+class TestLargeFiles:
+    """More than one message's worth."""
+
+    ROWS = "".join(f"insert into a values ({n}, '{'é' * 1000}');\n" for n in range(2500))
+
+    def test_it_is_one_transaction_all_the_same(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write(
+            "000-a.sql", f"create table a (x int, y text);\n{self.ROWS}create table ids as select txid_current() as id;"
+        )
+        assert len(list(prepare(discover(bundle.migrations)[0]).batches())) == 3
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select count(*), count(distinct xmin::text) from a") == [(2500, 1)]
+        assert db.versions() == ["000-a"]
+
+    def test_an_error_late_in_it_is_at_its_place_and_undoes_it_all(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", f"create table a (x int, y text);\n{self.ROWS}select 1,\n  nope;\nselect 2;")
+        error = runner.migrate(make_job()).error
+        assert isinstance(error, MigrationFailedError)
+        assert (error.line, error.column) == (2503, 3)
+        assert not db.has("a")
+
+    def test_copy_data_is_streamed(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        rows = "".join(f"{n}\t{'é' * 500}\n" for n in range(3000))
+        bundle.write("000-a.sql", f"create table a (x int, y text);\ncopy a from stdin;\n{rows}\\.\nselect 1/0;")
+        error = runner.migrate(make_job()).error
+        assert isinstance(error, MigrationFailedError)
+        assert error.line == 3004
+        bundle.write("000-a.sql", f"create table a (x int, y text);\ncopy a from stdin;\n{rows}\\.\n")
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select count(*), sum(length(y)) from a") == [(3000, 1_500_000)]
+
+    def test_it_waits_for_a_busy_table_as_a_whole(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create table busy (x int)")
+        bundle.write("000-a.sql", f"create table a (x int, y text);\n{self.ROWS}alter table busy add column y int;")
+        with db.connect() as holder:
+            holder.execute("begin; lock table busy")
+            timer = threading.Timer(1, lambda: holder.execute("rollback"))
+            timer.start()
+            assert runner.migrate(make_job(lock_retries=3)).error is None
+            timer.join()
+        assert db.query("select count(*) from a") == [(2500,)]
 
 
 class TestModes:
@@ -151,7 +296,55 @@ class TestModes:
             db.query(f"drop role {role}")
 
 
+# All that outlives a transaction in its session.
+EVERYTHING = (
+    "set work_mem = '5MB'; select set_config('search_path', 'pg_catalog', false), pg_advisory_lock(4242);"
+    "create temp table t (x int); prepare p as select 1; do $$begin execute 'prepare \"q;\" as select 1'; end$$;"
+    "listen news; declare c cursor with hold for select 1; set role pg_monitor;"
+)
+LEFT = (
+    "select current_setting('work_mem'), current_setting('search_path'), current_user, to_regclass('pg_temp.t'),"
+    " (select count(*) from pg_prepared_statements), (select count(*) from pg_cursors),"
+    " (select count(*) from pg_listening_channels()),"
+    " (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())"
+)
+NOTHING = ("4MB", '"$user", public', "postgres", None, 0, 0, 0, 0)
+
+
 class TestWhatAFileSets:
+    @pytest.mark.parametrize("header", ["", "-- Transaction: none\n"], ids=["in a transaction", "without"])
+    def test_nothing_of_it_reaches_the_next_file(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, header: str
+    ) -> None:
+        bundle.write("000-a.sql", f"{header}{EVERYTHING}")
+        bundle.write("001-b.sql", f"create table b (memory, path, who, temp, prepared, cursors, channels, locks) as {LEFT}")
+        bundle.write("002-c.sql", "prepare p as select 2; execute p;")
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select * from b") == [NOTHING]
+        assert db.advisory_locks() == 0
+
+    @pytest.mark.parametrize(
+        ("header", "through_pooler"),
+        [("", False), ("", True), ("-- Transaction: none\n", False)],
+        ids=["direct", "pooled", "outside a transaction"],
+    )
+    def test_nothing_of_it_is_left_when_the_file_fails(
+        self,
+        make_job: MakeJob,
+        bundle: Bundle,
+        db: Database,
+        pooled: ConnectionTarget,
+        header: str,
+        through_pooler: bool,
+    ) -> None:
+        bundle.write("000-a.sql", f"{header}{EVERYTHING}select 1/0;")
+        error = runner.migrate(make_job(target=pooled if through_pooler else db.target)).error
+        assert isinstance(error, MigrationFailedError)
+        assert [(run["outcome"], run["sqlstate"]) for run in db.runs()] == [("failed", "22012")]
+        assert db.advisory_locks() == 0
+        with psycopg.connect(**pooled.parameters, autocommit=True, prepare_threshold=None) as client:
+            assert client.execute(LEFT).fetchone() == NOTHING
+
     @pytest.mark.parametrize(
         "sql",
         [

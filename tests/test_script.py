@@ -4,7 +4,7 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.migration_files import parse
-from lib.script import Mode, Script, Statement, prepare, prepare_all
+from lib.script import BATCH, Mode, Script, prepare, prepare_all
 
 DUMP = r"""--
 -- PostgreSQL database dump
@@ -225,6 +225,87 @@ class TestRefusals:
         assert raised.value.details() == {"version": "000-x", "line": 1}
 
 
+class TestWhatPsqlWouldReadOtherwise:
+    @pytest.mark.parametrize(
+        ("sql", "name", "place"),
+        [
+            ("select 1;\nselect :USER;", "USER", 2),
+            ("select 1;\n\ncomment on database x is :'DBNAME';", "DBNAME", 3),
+            ('grant all on t to\n:"USER";', "USER", 2),
+            ("select a[1:PORT] from t;", "PORT", 1),
+            ("select :{?mine};", "mine", 1),
+        ],
+    )
+    def test_a_variable_that_psql_has_a_value_for_is_refused(self, sql: str, name: str, place: int) -> None:
+        with pytest.raises(
+            MigrationFileError, match=rf"001-x\.sql:{place}: psql would put the value of its variable {name} "
+        ):
+            script_of(sql)
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            *("select :mine", "select ':USER'", "select $$:USER$$ -- :USER\n", "select a::USER", "select a[1:n]"),
+            *('select \'{"role":"USER"}\'', "select a := USER", "select :USERS", "copy t from stdin;\n:USER\n\\.\n"),
+        ],
+    )
+    def test_what_psql_leaves_as_it_stands_is_left(self, sql: str) -> None:
+        assert script_of(sql).mode is Mode.TRANSACTION
+
+    @pytest.mark.parametrize(
+        "setting", ["set client_encoding = 'LATIN1'", "SET CLIENT_ENCODING TO win1252", "set names 'latin1'"]
+    )
+    def test_another_encoding_is_refused_where_it_makes_a_difference(self, setting: str) -> None:
+        assert len(texts(f"{setting};\nselect 'e';")) == 2
+        with pytest.raises(
+            MigrationFileError, match=r"001-x\.sql:2: the file is UTF-8 and not only ASCII, and this says \w+"
+        ):
+            script_of(f"select 1;\n{setting};\nselect 'é';")
+
+    @pytest.mark.parametrize(
+        "setting", ["set client_encoding = 'UTF8'", "set client_encoding to sql_ascii", "set names 'utf-8'"]
+    )
+    def test_an_encoding_that_leaves_the_bytes_alone_is_kept(self, setting: str) -> None:
+        assert len(texts(f"{setting};\nselect 'é';")) == 2
+
+    def test_strings_that_another_setting_would_read_otherwise_are_refused(self) -> None:
+        off = "SET standard_conforming_strings = off;\n"
+        assert len(texts(f"select 'C:\\';\n{off}select 'a', E'\\n', $$\\$$;")) == 3
+        with pytest.raises(MigrationFileError, match=r"001-x\.sql:3: with standard_conforming_strings off a backslash"):
+            script_of(f"{off}select 1;\nselect 'it\\'s';--'")
+
+
+class TestBatches:
+    def test_a_file_of_common_size_is_one_message(self) -> None:
+        [batch] = script_of("select 1;" * 1000).batches()
+        assert (batch.first, len(batch.statements)) == (0, 1000)
+
+    def test_an_empty_file_is_one_message_too(self) -> None:
+        [batch] = script_of("-- nothing").batches()
+        assert (batch.first, batch.statements, batch.text) == (0, (), "")
+
+    def test_a_large_one_is_several_and_none_is_much_larger_than_the_limit(self) -> None:
+        large = f"select '{'x' * (BATCH // 3)}';\n"
+        batches = list(script_of(large * 7 + f"select '{'y' * 2 * BATCH}'; select 1;").batches())
+        assert [(batch.first, len(batch.statements)) for batch in batches] == [
+            (0, 2),
+            (2, 2),
+            (4, 2),
+            (6, 1),
+            (7, 1),
+            (8, 1),
+        ]
+        assert all(batch.offset_in_file(7) == batch.statements[0].offset + 7 for batch in batches)
+
+    def test_copy_data_does_not_count_and_comes_in_pieces(self) -> None:
+        data = "é" * BATCH
+        script = script_of(f"copy a from stdin;\n{data}\n\\.\nselect 1;")
+        [batch] = script.batches()
+        pieces = list(batch.copy_data[0])
+        assert len(pieces) > 4
+        assert b"".join(pieces).decode() == f"{data}\n"
+
+
 class TestOutermostTransaction:
     @pytest.mark.parametrize(
         ("begin", "options"),
@@ -330,38 +411,9 @@ class TestTheWayBack:
         assert (script.file.line_at(offset), script.file.column_at(offset)) == (8, 3)
 
     @pytest.mark.parametrize("sql", ["select (", "select (\n", "select ( -- x;"])
-    def test_an_error_at_the_terminator_put_in_is_at_the_end_of_the_file(self, sql: str) -> None:
+    def test_an_error_at_the_terminator_put_in_is_after_the_last_word(self, sql: str) -> None:
         [batch] = script_of(sql).batches()
-        assert batch.offset_in_file(len(batch.text) - 1) == len(sql)
-
-
-@pytest.mark.parametrize(
-    ("sql", "may"),
-    [
-        ("create table a (x int)", False),
-        ("create index i on a (x); drop table b; comment on table a is 'x'", False),
-        ("set search_path = x", True),
-        ("SELECT set_config('search_path', '', false)", True),
-        ("create temp table t (x int)", True),
-        ("do $$ begin perform 1; end $$", True),
-        ("select pg_advisory_lock(1)", True),
-        ("listen x", True),
-        ("alter table a alter x set not null", False),
-        ("alter table a add y int default f()", True),
-        ("create table a as select f()", True),
-        ("create table a (x int) partition by list (x); create table b partition of a for values in (1)", True),
-        ("create table pg_temp.a (x int)", True),
-        ("create index i on a (f(x))", True),
-        ("create or replace function f() returns int language sql as 'select 1'", False),
-        ("create extension citext", True),
-        ("grant select on a to b; revoke select on a from b", False),
-        ("insert into a values (1)", True),
-        ("(select set_config('a.b', 'c', false))", True),
-        ("refresh materialized view a", True),
-    ],
-)
-def test_in_doubt_a_file_may_change_the_session(sql: str, may: bool) -> None:
-    assert script_of(sql).may_change_session is may
+        assert batch.offset_in_file(len(batch.text) - 1) == len(sql.rstrip())
 
 
 def test_a_read_only_transaction_of_its_own_is_refused_since_it_could_not_be_recorded() -> None:
@@ -369,67 +421,16 @@ def test_a_read_only_transaction_of_its_own_is_refused_since_it_could_not_be_rec
         prepare(parse("001-a.sql", b"-- x\nbegin isolation level serializable, read only;\nselect 1;\ncommit;"))
 
 
-class TestWhatAStatementLeaves:
-    def statement(self, sql: str) -> Statement:
-        return script_of(f"-- Transaction: none\n{sql}").statements[0]
+def test_a_block_of_the_files_own_is_one_unit() -> None:
+    script = script_of("-- Transaction: none\nselect 1;\nbegin;\nsavepoint a;\nrollback to a;\nend;\nselect 2;")
+    assert [script.block_end(index) for index in (0, 1, 5)] == [1, 5, 6]
+    assert script.checkpoint(1).with_it == script.ran_before(5)
+    assert script.checkpoint(6).with_it == ""
 
-    @pytest.mark.parametrize(
-        ("sql", "expected"),
-        [
-            ("set search_path = app", True),
-            ("set local search_path = app", False),
-            ("select set_config('a.b', 'c', false)", True),
-            ("select pg_catalog.set_config('a.b', 'c', false) as x", True),
-            ("select set_config('a.b', 'c', false), f()", False),
-            ("reset all", True),
-            ("insert into t values (1)", False),
-        ],
-    )
-    def test_what_changes_nothing_but_its_session(self, sql: str, expected: bool) -> None:
-        assert self.statement(sql).sets_session is expected
 
-    @pytest.mark.parametrize(
-        ("sql", "expected"),
-        [
-            ("create temporary table x (y int)", True),
-            ("create unlogged table x (y int)", False),
-            ("prepare p as select 1", True),
-            ("prepare transaction 'x'", False),
-            ("select pg_advisory_lock(1)", True),
-            ("select set_config('a.b', 'c', false), f()", True),
-            ("set search_path = app", False),
-        ],
-    )
-    def test_what_only_its_session_has(self, sql: str, expected: bool) -> None:
-        assert self.statement(sql).leaves_session_state is expected
-
-    @pytest.mark.parametrize(
-        ("sql", "expected"),
-        [
-            ("call p()", True),
-            ("do $$begin commit; end$$", True),
-            ("do $$begin perform 1; end$$", False),
-            ("insert into t values ('commit')", False),
-        ],
-    )
-    def test_what_may_have_committed_a_part_when_it_fails(self, sql: str, expected: bool) -> None:
-        assert self.statement(sql).may_commit is expected
-
-    @pytest.mark.parametrize(
-        ("sql", "expected"), [("vacuum t", True), ("vacuum full t", False), ("vacuum (full) t", False)]
-    )
-    def test_what_waits_without_a_lock_timeout(self, sql: str, expected: bool) -> None:
-        assert self.statement(sql).waits_without_lock_timeout is expected
-
-    def test_a_block_of_the_files_own_is_one_unit(self) -> None:
-        script = script_of("-- Transaction: none\nselect 1;\nbegin;\nsavepoint a;\nrollback to a;\nend;\nselect 2;")
-        assert [script.block_end(index) for index in (0, 1, 5)] == [1, 5, 6]
-        assert script.checkpoint(1).with_it == script.ran_before(5)
-        assert script.checkpoint(6).with_it == ""
-
-    def test_its_beginning_is_known_by_a_digest(self) -> None:
-        before = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 3;")
-        after = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 4;")
-        assert after.begins_with(before.ran_before(2))
-        assert not after.begins_with(before.ran_before(3))
-        assert not after.begins_with("")
+def test_its_beginning_is_known_by_a_digest() -> None:
+    before = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 3;")
+    after = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 4;")
+    assert after.begins_with(before.ran_before(2))
+    assert not after.begins_with(before.ran_before(3))
+    assert not after.begins_with("")
