@@ -99,21 +99,30 @@ class Plan:
                 for file in self.late
                 if not self.strict_order
             ),
-            *(
-                f"{file.path}: its header names the environment {name!r}, which is none of "
-                f"{', '.join(ENVIRONMENTS)} nor the current one. Is it a typing error?"
-                for file, name in self.unknown_environments
-            ),
+            *self.environment_warnings,
+        )
+
+    @property
+    def environment_warnings(self) -> tuple[str, ...]:
+        """The part of them about headers that may have a typing error."""
+        return tuple(
+            f"{file.path}: its header names the environment {name!r}, which is none of "
+            f"{', '.join(ENVIRONMENTS)} nor the current one. Is it a typing error?"
+            for file, name in self.unknown_environments
         )
 
     def verify(self) -> None:
         """Raise IntegrityError, or OrderError in strict order, if nothing may be applied."""
+        self.verify_unchanged()
+        if self.late and self.strict_order:
+            raise OrderError("\n".join(map(_late_fault, self.late)), version=self.late[0].version)
+
+    def verify_unchanged(self) -> None:
+        """Raise IntegrityError if an applied file was modified or renamed."""
         if self.modified or self.renamed:
             faults = (*map(_modified_fault, self.modified), *(_renamed_fault(row, file) for row, file in self.renamed))
             first = self.modified[0] if self.modified else self.renamed[0][1]
             raise IntegrityError("\n".join(faults), version=first.version)
-        if self.late and self.strict_order:
-            raise OrderError("\n".join(map(_late_fault, self.late)), version=self.late[0].version)
 
     def verify_complete(self) -> None:
         """Raise as `verify` does, and also if an applied file is missing from the bundle."""

@@ -101,7 +101,7 @@ class _Run:
             _check_strings(self.connection)
             plan, survey = self._look(files)
             scripts = prepare_all(plan.pending)
-            if scripts or self._must_claim(survey):
+            if scripts or must_claim(self.job, survey):
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
                     self._migrate_locked(files, scripts, survey.backend, lock)
             else:
@@ -133,9 +133,6 @@ class _Run:
             raise obstacle
         return plan, survey
 
-    def _must_claim(self, survey: ledger.Survey) -> bool:
-        return self.settings.environment == "production" and not survey.claimed_by_production
-
     def _warn(self, plan: Plan) -> None:
         self.warnings = plan.warnings
         for warning in plan.warnings:
@@ -155,14 +152,14 @@ class _Run:
         pooled = self._is_pooled(scripts, {backend, survey.backend}, lock)
         if pooled:
             _check_sessions(scripts)
-        if not scripts and not self._must_claim(survey):
+        if not scripts and not must_claim(self.job, survey):
             # Another run has done it all while this one waited.
             return
         self._check_interruptions(files, scripts, survey)
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.create_tables(self.connection, survey)
             outcome: Outcome = "running" if scripts else "succeeded"
-            self.run_id = ledger.start_run(self.connection, self._start(survey), outcome=outcome)
+            self.run_id = ledger.start_run(self.connection, run_start(self.job, survey), outcome=outcome)
         if scripts:
             self._apply_all(scripts, survey, lock, pooled=pooled)
 
@@ -205,17 +202,6 @@ class _Run:
             return True
         seen |= {ledger.backend(self.connection) for _ in range(10)}
         return len(seen) > 1 or lock.backend in seen
-
-    def _start(self, survey: ledger.Survey) -> ledger.RunStart:
-        deployment = self.settings.deployment
-        return ledger.RunStart(
-            source=self.job.source,
-            environment=self.settings.environment,
-            commit=deployment.commit,
-            ref=deployment.ref,
-            deployment=deployment.id,
-            fingerprint=survey.fingerprint,
-        )
 
     def _apply_all(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
         observer = Observer(
@@ -325,16 +311,39 @@ def _check_strings(connection: Connection) -> None:
 
 def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | None:
     """What forbids a run before it begins: the guard, then the ledger's integrity."""
+    try:
+        check_guard(job, survey)
+        plan.verify()
+    except MigratorError as error:
+        return error
+    return None
+
+
+def check_guard(job: Job, survey: ledger.Survey) -> None:
+    """Raise GuardError if the database belongs to production and the job doesn't."""
     environment = job.settings.environment
     if survey.claimed_by_production and environment != "production":
-        return GuardError(
+        raise GuardError(
             f"This database belongs to production, and this run's environment is {environment}: nothing was applied. "
             f"Give {environment} a database of its own; or, if this really is production, set "
             "MIGRATION_ENVIRONMENT=production; or, if this is a physical copy that inherited the claim, drop it: "
             "delete from public.schema_migration_runs where environment = 'production'."
         )
-    try:
-        plan.verify()
-    except MigratorError as error:
-        return error
-    return None
+
+
+def must_claim(job: Job, survey: ledger.Survey) -> bool:
+    """Tell whether the job is production's first on this database, whose record is the claim."""
+    return job.settings.environment == "production" and not survey.claimed_by_production
+
+
+def run_start(job: Job, survey: ledger.Survey) -> ledger.RunStart:
+    """Who runs, for the journal."""
+    deployment = job.settings.deployment
+    return ledger.RunStart(
+        source=job.source,
+        environment=job.settings.environment,
+        commit=deployment.commit,
+        ref=deployment.ref,
+        deployment=deployment.id,
+        fingerprint=survey.fingerprint,
+    )
