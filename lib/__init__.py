@@ -33,6 +33,7 @@ the way through
     statements        a file outside a transaction, each statement on record before it starts
     execution         one file, once, and its ledger row
     runner            plan under the lock, each file once, the outcome as a value
+    baseline          files recorded as applied without running them
 surfaces, which never import each other
     cli               the command line
     service           what both endpoints share

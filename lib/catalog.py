@@ -42,6 +42,14 @@ select a.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS
    and (a.query = t.text or length(a.query) > 200 and pg_catalog.starts_with(t.text, pg_catalog.left(a.query, 200)))
  limit 1
 """
+_HAS_TABLES = """
+select exists (
+    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.relkind in ('r', 'p', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+       and not (n.nspname = 'public' and c.relname in ('schema_migrations', 'schema_migration_runs'))
+       and not exists (select from pg_catalog.pg_depend d
+                        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))
+"""
 _BUILDING = """
 select p.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
   from pg_catalog.pg_stat_progress_create_index p left join pg_catalog.pg_stat_activity a using (pid)
@@ -65,6 +73,11 @@ def find_index(connection: Connection, subject: Subject) -> Index | None:
 
 def relation_exists(connection: Connection, name: str) -> bool:
     return connection.query(filled(_EXISTS, name=name))[0][0][0] == "t"
+
+
+def has_tables(connection: Connection) -> bool:
+    """Tell whether there is any table but the system's, an extension's and the runner's own two."""
+    return connection.query(_HAS_TABLES)[0][0][0] == "t"
 
 
 def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: bool = False) -> set[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lib import embedded, runner
+from lib.baseline import baseline
 from lib.connection_url import ConnectionTarget
 from lib.database import defer
 from lib.errors import (
@@ -31,10 +32,14 @@ from lib.migration_files import MigrationFile, discover
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
-from lib.terminal import Style, plan_text, progress_bar, run_text, status_text
+from lib.terminal import Style, baseline_text, plan_text, progress_bar, run_text, status_text
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
 DEFAULT_PORT = 3000
+
+_BASELINE = (
+    "record the files up to and including VERSION as applied without running them, for a database that already has them"
+)
 
 # Serves until it is interrupted: the environment, the bundle, the database where the environment names none, the port.
 Serve = Callable[[Mapping[str, str], Path, ConnectionTarget | None, int], None]
@@ -191,6 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     add("plan", _plan, "show what migrate would do; nothing is written, nothing is locked", machine)
     create = add("create", _create, "write the next numbered file with its header, and print its path")
     create.add_argument("description", help='what the migration does, as in "add invoices table"')
+    record = add("baseline", _baseline, _BASELINE, machine)
+    record.add_argument("version", metavar="VERSION", help="as in 004-add-invoices; or its number, or its file")
     serve = add("serve", _serve, "serve both endpoints and the status page on 127.0.0.1")
     serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
     add("stop", _stop, "stop the embedded PostgreSQL, if one runs")
@@ -268,6 +275,16 @@ def _create(shell: Shell, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _baseline(shell: Shell, arguments: argparse.Namespace) -> int:
+    job = _job(shell, reading=False, quiet=arguments.json, doing="Recording in")
+    report = baseline(job, arguments.version)
+    if arguments.json:
+        shell.print_json(report.to_dict())
+    else:
+        shell.say(baseline_text(report, Style.of(shell.out, shell.environ)))
+    return 0
+
+
 def _serve(shell: Shell, arguments: argparse.Namespace) -> int:
     environ = with_env_files(shell.environ, root=shell.root)
     settings = _settings(shell)
@@ -288,7 +305,7 @@ def _settings(shell: Shell) -> Settings:
     return settings
 
 
-def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli") -> Job:
+def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli", doing: str = "Migrating") -> Job:
     settings = _settings(shell)
     return Job(
         settings=settings,
@@ -296,7 +313,7 @@ def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli") ->
         source=source,
         run_wait=settings.run_wait,
         connect_patience=settings.connect_patience(DEFAULT_CONNECT_TIMEOUT),
-        progress=Progress() if quiet else _Log(shell),
+        progress=Progress() if quiet else _Log(shell, doing),
     )
 
 
@@ -321,8 +338,9 @@ def _place(target: ConnectionTarget) -> str:
 class _Log(Progress):
     """Tells of the run line by line, as it happens: results on stdout, everything else on stderr."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, doing: str) -> None:
         self.shell = shell
+        self.doing = doing
         self.style = Style.of(shell.out, shell.environ)
 
     def retrying_connection(self, reason: str) -> None:
@@ -330,7 +348,7 @@ class _Log(Progress):
 
     def connected(self, target: ConnectionTarget) -> None:
         dropped = f"; left out of its URL: {', '.join(target.dropped)}" if target.dropped else ""
-        self.shell.tell(f"Migrating {target.place} (from {target.source}{dropped}).")
+        self.shell.tell(f"{self.doing} {target.place} (from {target.source}{dropped}).")
 
     def warning(self, text: str) -> None:
         self.shell.tell(f"Warning: {text}")

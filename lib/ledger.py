@@ -98,9 +98,9 @@ update public.schema_migration_runs
 """
 _START_RUN = """
 insert into public.schema_migration_runs
-       (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome, finished_at)
+       (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome, finished_at, applied)
 values ({source}, {environment}, {commit}, {ref}, {deployment}, {fingerprint}, {outcome},
-        case when {outcome} = 'running' then null else pg_catalog.clock_timestamp() end)
+        case when {outcome} = 'running' then null else pg_catalog.clock_timestamp() end, {applied}::text[])
 returning id
 """
 _FINISH_RUN = """
@@ -127,6 +127,15 @@ update public.schema_migration_runs
        in_progress_version = null, in_progress_statement = null
  where id = {run} or in_progress_version = {version};
 select execution_time_ms from public.schema_migrations where version = {version};
+"""
+_RECORD_BASELINE = """
+insert into public.schema_migrations (version, name, applied_at, checksum)
+select version, name, pg_catalog.clock_timestamp() at time zone 'utc', checksum
+  from rows from (pg_catalog.unnest({versions}::text[]), pg_catalog.unnest({names}::text[]),
+                  pg_catalog.unnest({checksums}::text[])) with ordinality as file (version, name, checksum, place)
+ order by place;
+update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null
+ where in_progress_version = any({versions}::text[])
 """
 _ELAPSED_IN_TRANSACTION = "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 _FIND = """
@@ -211,7 +220,28 @@ def create_tables(connection: Connection, survey: Survey) -> None:
 
 def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "running") -> int:
     """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held. Returns its id."""
+    rows = connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, _new_run(start, outcome), "commit"))
+    return int(rows[0][0][0] or 0)
+
+
+def record_baseline(connection: Connection, start: RunStart, files: Sequence[AppliedMigration]) -> None:
+    """Record files as applied that were not run, and the run that says so, in one transaction; the lock must be held.
+
+    What an earlier run left half-way of one of them is left so no longer.
+    """
+    versions = [file.version for file in files]
     record = filled(
+        _RECORD_BASELINE,
+        versions=versions,
+        names=[file.name for file in files],
+        checksums=[file.checksum for file in files],
+    )
+    run = _new_run(start, "succeeded", applied=versions)
+    connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, run, record, "commit"))
+
+
+def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -> sql.Composed:
+    return filled(
         _START_RUN,
         source=start.source,
         environment=start.environment,
@@ -220,9 +250,8 @@ def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "ru
         deployment=start.deployment,
         fingerprint=start.fingerprint,
         outcome=outcome,
+        applied=list(applied),
     )
-    rows = connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, record, "commit"))
-    return int(rows[0][0][0] or 0)
 
 
 def interrupt_stale_runs(connection: Connection) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from lib.errors import Interrupted, MigratorError
+from lib.migration_files import MigrationFile
 from lib.plan import Entry, Plan
 
 Source = Literal["build", "admin", "cli"]
@@ -139,6 +140,31 @@ class RunReport:
             "pgVersion": self.server_version and f"PostgreSQL {self.server_version}",
             "applied": [migration.to_dict() for migration in self.applied],
             "pendingMigrations": self.pending,
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class BaselineReport:
+    """What was recorded as applied without being run, up to and including `last`, and what is pending still."""
+
+    environment: str
+    database: str
+    server_version: str
+    last: str
+    recorded: tuple[MigrationFile, ...]
+    pending: tuple[MigrationFile, ...]
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> Document:
+        return {
+            "success": True,
+            "action": "baseline",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "recorded": [{"version": file.version, "name": file.name} for file in self.recorded],
+            "pendingMigrations": len(self.pending),
             "warnings": list(self.warnings),
         }
 

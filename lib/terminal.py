@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from lib.duration import in_words
+from lib.migration_files import MigrationFile
 from lib.plan import Entry
 from lib.planned_run import PlannedRun
-from lib.report import IndexProgress, RunReport, Status
+from lib.report import BaselineReport, IndexProgress, RunReport, Status
 from lib.script import Mode
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
@@ -127,6 +128,24 @@ def run_text(report: RunReport, style: Style) -> str:
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
     what = f"{count} migration{'s' * (count != 1)}"
     return f"{style.tick} Applied {what} to {report.database} ({report.environment}) in {total}."
+
+
+def baseline_text(report: BaselineReport, style: Style) -> str:
+    """What was recorded without being run, and what `migrate` would still apply; thousands fit into a line."""
+    where = f"{report.database} ({report.environment})"
+    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    if not report.recorded:
+        return f"{style.tick} Nothing to record: {where} has everything up to {report.last}.\n  Still pending: {pending}."
+    count = len(report.recorded)
+    what = (
+        f"{count} migrations as applied without running them" if count > 1 else "1 migration as applied without running it"
+    )
+    return f"{style.tick} Recorded {what}, in {where}: {_span(report.recorded)}.\n  Still pending: {pending}."
+
+
+def _span(files: Sequence[MigrationFile]) -> str:
+    first, last = files[0].version, files[-1].version
+    return first if first == last else f"{first} to {last}"
 
 
 def _moment(moment: datetime | None) -> str:

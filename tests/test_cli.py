@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, Bundle, Cli, Database, local_environ
 from fault_proxy import FaultProxy
 
-COMMANDS = ("migrate", "status", "validate", "plan", "create", "serve", "stop")
+COMMANDS = ("migrate", "status", "validate", "plan", "create", "baseline", "serve", "stop")
 SENTINEL = "hunter2-sentinel"
 
 
@@ -49,7 +49,9 @@ def test_help_is_everywhere(command: str) -> None:
     assert "exit codes: 0 done" in done.stdout
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["status", "--nonsense"], ["create"], ["serve", "--port", "x"]])
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["status", "--nonsense"], ["create"], ["baseline"], ["serve", "--port", "x"]]
+)
 def test_a_wrong_word_is_a_usage_error(cli: Cli, words: list[str]) -> None:
     done = cli(*words)
     assert done.returncode == 2

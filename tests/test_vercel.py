@@ -32,7 +32,7 @@ require_machine()
 FUNCTIONS = ("api/migrate", "api/migration-status")
 STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 # The command line, and what it alone needs, stay at home.
-LOCAL_ROOMS = {"__main__", "cli", "embedded", "local_server", "manifest", "terminal"}
+LOCAL_ROOMS = {"__main__", "baseline", "cli", "embedded", "local_server", "manifest", "terminal"}
 PACKAGES = {
     "blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg", "psycopg_binary", "psycopg_binary.libs",
     "typing_extensions.py", "werkzeug",
