@@ -120,7 +120,7 @@ class Plan:
     def verify_unchanged(self) -> None:
         """Raise IntegrityError if an applied file was modified or renamed."""
         if self.modified or self.renamed:
-            faults = (*map(_modified_fault, self.modified), *(_renamed_fault(row, file) for row, file in self.renamed))
+            faults = (*map(_modified_fault, self.modified), *_renamed_faults(self.renamed))
             first = self.modified[0] if self.modified else self.renamed[0][1]
             raise IntegrityError("\n".join(faults), version=first.version)
 
@@ -182,9 +182,13 @@ def _renamed(
     pending: Sequence[MigrationFile], gone: Iterable[AppliedMigration]
 ) -> tuple[tuple[AppliedMigration, MigrationFile], ...]:
     """A pending file with the number and the checksum of an applied version whose file is gone."""
-    by_number = {_number(row.version): row for row in gone if row.checksum is not None}
-    pairs = ((by_number[file.number], file) for file in pending if file.number in by_number)
-    return tuple((row, file) for row, file in pairs if file.matches(row.checksum))
+    by_number: dict[int | None, list[AppliedMigration]] = {}
+    for row in gone:
+        if row.checksum is not None:
+            by_number.setdefault(_number(row.version), []).append(row)
+    # The ledger may have had several of a number, one after the other.
+    pairs = ((row, file) for file in pending for row in by_number.get(file.number, ()) if file.matches(row.checksum))
+    return tuple({file.version: (row, file) for row, file in pairs}.values())
 
 
 def _unknown_environments(files: Iterable[MigrationFile], environment: str) -> Iterable[tuple[MigrationFile, str]]:
@@ -212,11 +216,21 @@ def _modified_fault(file: MigrationFile) -> str:
     )
 
 
-def _renamed_fault(row: AppliedMigration, file: MigrationFile) -> str:
-    return (
-        f"Migration {row.version} was applied under that name, and its file is now {file.version}. "
-        f"Rename {file.path} back to {row.version}.sql."
-    )
+def _renamed_faults(renamed: Sequence[tuple[AppliedMigration, MigrationFile]]) -> Iterable[str]:
+    """A line each, and then the other way out for all of them."""
+    for row, file in renamed:
+        yield (
+            f"Migration {row.version} was applied under that name, and its file is now {file.version}. "
+            f"Rename {file.path} back to {row.version}.sql."
+        )
+    if renamed:
+        yield "  Or let the ledger follow, in every database where it was applied under the old name:"
+    for row, file in renamed:
+        old = row.version.replace("'", "''")
+        yield (
+            f"    update public.schema_migrations set version = '{file.version}', name = '{file.name}' "
+            f"where version = '{old}';"
+        )
 
 
 def _late_fault(file: MigrationFile) -> str:

@@ -1,5 +1,6 @@
 """What there is to do, as a table of files and ledgers."""
 
+import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -9,6 +10,7 @@ from lib.errors import IntegrityError, OrderError
 from lib.migration_files import MigrationFile, parse
 from lib.plan import AppliedMigration, Plan, make_plan
 
+VARIANTS = (b"a;\n\nb;\n", b"a;\r\n\r\nb;\r\n", b"\xef\xbb\xbfa;\n\nb;\n", b"\xef\xbb\xbfa;\r\n\r\nb;\r\n")
 WHEN = datetime(2024, 1, 31, 12, tzinfo=UTC)
 
 
@@ -181,10 +183,56 @@ class TestIntegrity:
         plan.verify()
         assert plan.renamed == ()
 
-    def test_a_renamed_file_matches_with_other_line_ends(self) -> None:
-        row = AppliedMigration("000-old", "Old", checksum=parse("000-old.sql", b"a;\n").checksum)
-        plan = make_plan([parse("000-new.sql", b"\xef\xbb\xbfa;\r\n")], [row], environment="production")
-        assert len(plan.renamed) == 1
+    @pytest.mark.parametrize("here", VARIANTS)
+    @pytest.mark.parametrize("stored", VARIANTS)
+    def test_a_renamed_file_matches_with_other_line_ends(self, stored: bytes, here: bytes) -> None:
+        row = AppliedMigration("000-old", "Old", checksum=hashlib.sha256(stored).hexdigest())
+        plan = make_plan([parse("000-new.sql", here)], [row], environment="production")
+        assert [(row.version, file.version) for row, file in plan.renamed] == [("000-old", "000-new")]
+
+    def test_several_renames_are_told_at_once_with_both_ways_out_of_each(self) -> None:
+        plan = plan_of(
+            ["0000-a=1", "0001-b-and-c=2", "0002-new=3", "0003-d=4"], ["000-a=1", "001-b=2", "002-old=3x", "003-it=4"]
+        )
+        with pytest.raises(IntegrityError) as raised:
+            plan.verify()
+        assert str(raised.value).splitlines() == [
+            "Migration 000-a was applied under that name, and its file is now 0000-a. "
+            "Rename migrations/0000-a.sql back to 000-a.sql.",
+            "Migration 001-b was applied under that name, and its file is now 0001-b-and-c. "
+            "Rename migrations/0001-b-and-c.sql back to 001-b.sql.",
+            "Migration 003-it was applied under that name, and its file is now 0003-d. "
+            "Rename migrations/0003-d.sql back to 003-it.sql.",
+            "  Or let the ledger follow, in every database where it was applied under the old name:",
+            "    update public.schema_migrations set version = '0000-a', name = 'A' where version = '000-a';",
+            "    update public.schema_migrations set version = '0001-b-and-c', name = 'B And C' where version = '001-b';",
+            "    update public.schema_migrations set version = '0003-d', name = 'D' where version = '003-it';",
+        ]
+        assert raised.value.details() == {"version": "0000-a"}
+        assert versions(plan.missing) == ["002-old"]
+
+    def test_the_statement_that_moves_the_ledgers_row_quotes_the_name_that_is_there(self) -> None:
+        row = AppliedMigration("000-it's", "Old", checksum=parse("000-new.sql", b"1").checksum)
+        with pytest.raises(IntegrityError, match=r"where version = '000-it''s';$"):
+            make_plan(files("000-new=1"), [row], environment="production").verify()
+
+    def test_of_several_rows_of_its_number_a_renamed_file_finds_its_own(self) -> None:
+        for rows in (["000-first=1", "000-second=2"], ["000-second=2", "000-first=1"]):
+            plan = plan_of(["000-new=1"], rows)
+            assert [(row.version, file.version) for row, file in plan.renamed] == [("000-first", "000-new")]
+            assert versions(plan.missing) == ["000-second"]
+
+    def test_a_renamed_file_for_elsewhere_is_skipped_since_it_would_not_be_run(self) -> None:
+        plan = plan_of(["000-new=1@preview"], ["000-old=1@preview"])
+        plan.verify()
+        assert [(entry.version, entry.state) for entry in plan.entries] == [("000-new", "skipped"), ("000-old", "missing")]
+        with pytest.raises(IntegrityError, match="000-old is applied, but its file is not in this bundle"):
+            plan.verify_complete()
+
+    def test_a_swap_of_two_names_is_two_modifications(self) -> None:
+        plan = plan_of(["000-a=2", "001-b=1"], ["000-a=1", "001-b=2"])
+        assert versions(plan.modified) == ["000-a", "001-b"]
+        assert plan.renamed == ()
 
     def test_a_missing_file_is_a_warning_and_for_validate_an_error(self) -> None:
         plan = plan_of(["001-b"], ["000-a", "001-b", "002-c", "baseline"])

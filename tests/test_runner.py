@@ -139,6 +139,18 @@ def test_a_renamed_file_stops_everything_and_both_names_are_told(make_job: MakeJ
     assert db.versions() == ["000-a"]
 
 
+def test_the_way_out_of_a_rename_that_the_error_gives_is_one(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    runner.migrate(make_job())
+    (bundle.migrations / "000-a.sql").rename(bundle.migrations / "000-create-accounts.sql")
+    statement = str(runner.migrate(make_job()).error).splitlines()[-1]
+    db.query(statement)
+    found = runner.validate(make_job())
+    assert [(entry.version, entry.name, entry.state) for entry in found.plan.entries] == [
+        ("000-create-accounts", "Create Accounts", "applied")
+    ]
+
+
 def test_a_file_missing_from_the_bundle_is_a_warning_for_migrate_and_an_error_for_validate(
     make_job: MakeJob, bundle: Bundle
 ) -> None:
