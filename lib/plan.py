@@ -145,12 +145,13 @@ def make_plan(
     known = {file.version for file in files}
     gone = [row for row in rows.values() if row.version not in known]
     renamed = _renamed(pending, gone)
+    old_names = {row.version for row, _ in renamed}
     newest = max((number for number in map(_number, rows) if number is not None), default=-1)
     return Plan(
         entries=_entries(files, rows, environment),
         pending=pending,
         modified=tuple(file for file in applied if not file.matches(rows[file.version].checksum)),
-        missing=tuple(sorted((row for row in gone if row not in [old for old, _ in renamed]), key=_row_order)),
+        missing=tuple(sorted((row for row in gone if row.version not in old_names), key=_row_order)),
         late=tuple(file for file in pending if file.number < newest),
         renamed=renamed,
         unknown_environments=tuple(_unknown_environments(files, environment)),

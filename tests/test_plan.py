@@ -279,3 +279,27 @@ class TestEnvironments:
 
     def test_it_is_warned_about_on_every_run_also_when_applied(self) -> None:
         assert len(plan_of(["000-a@prod, production"], ["000-a@prod, production"]).warnings) == 1
+
+
+class TestTenThousandFiles:
+    """Untimed; what grew with the square of their number would keep these waiting for minutes."""
+
+    NUMBERS = range(10_000)
+
+    def test_their_numbers_are_compared_as_numbers_whatever_the_width(self) -> None:
+        here = [f"{number:03d}-file" for number in self.NUMBERS]
+        plan = plan_of(here, here[:9990:-1])
+        assert len(plan.pending) == 9991
+        assert [file.version for file in plan.pending[999:1001]] == ["999-file", "1000-file"]
+        assert plan.late == plan.pending
+        assert plan.entries[-1].version == "9999-file"
+
+    def test_when_their_numbers_are_made_wider_each_is_found_again(self) -> None:
+        plan = plan_of(
+            [f"{number:05d}-file={number}" for number in self.NUMBERS],
+            [f"{number:04d}-file={number}" for number in self.NUMBERS],
+        )
+        assert len(plan.renamed) == 10_000
+        assert plan.missing == ()
+        with pytest.raises(IntegrityError, match="09999-file"):
+            plan.verify()
