@@ -28,7 +28,7 @@ from lib.errors import (
 )
 from lib.job import Job, Progress
 from lib.manifest import check_manifest
-from lib.migration_files import MigrationFile, discover
+from lib.migration_files import MigrationFile, discover, next_number
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
@@ -265,12 +265,12 @@ def _create(shell: Shell, arguments: argparse.Namespace) -> int:
     if not slug:
         raise ConfigurationError("The description needs a letter (a-z) or a digit, as in: create 'add invoices table'.")
     description = " ".join(arguments.description.split())
-    number = files[-1].number + 1 if files else 0
-    path = directory / f"{number:03d}-{slug[:200].strip('-')}.sql"
+    number = next_number(files)
+    path = directory / f"{number}-{slug[:200].strip('-')}.sql"
     today = datetime.now(UTC).date()
     # Never over a file that somebody else has just created.
     with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(f"-- Version: {number:03d}\n-- Date: {today}\n-- Description: {description}\n\n")
+        file.write(f"-- Version: {number}\n-- Date: {today}\n-- Description: {description}\n\n")
     shell.say(str(path.relative_to(shell.root) if path.is_relative_to(shell.root) else path))
     return 0
 

@@ -3,6 +3,7 @@
 import codecs
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -113,6 +114,14 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
     if faults:
         raise MigrationFileError.together(faults)
     return tuple(files)
+
+
+def next_number(files: Sequence[MigrationFile]) -> str:
+    """The number after the last of `files`, in numeric order, with as many digits as that one has."""
+    if not files:
+        return "000"
+    digits = files[-1].version.partition("-")[0]
+    return str(files[-1].number + 1).zfill(len(digits))
 
 
 def name_in_words(description: str) -> str:

@@ -317,6 +317,12 @@ class TestCreate:
             r"-- Version: 008\n-- Date: \d{4}-\d\d-\d\d\n-- Description: Add Invoices: the 2nd table!\n\n", text
         )
 
+    def test_it_keeps_to_the_digits_of_the_last_file(self, cli: Cli, bundle: Bundle) -> None:
+        bundle.write("000-a.sql", "select 1")
+        bundle.write("0042-x.sql", "select 1")
+        assert cli("create", "next").stdout == "migrations/0043-next.sql\n"
+        assert (bundle.migrations / "0043-next.sql").read_text().startswith("-- Version: 0043\n")
+
     def test_it_begins_at_000_and_needs_no_database(self, cli: Cli, bundle: Bundle) -> None:
         done = cli("create", "first", DATABASE_URL="not a url")
         assert done.returncode == 0

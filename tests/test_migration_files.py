@@ -8,7 +8,7 @@ import pytest
 from conftest import Bundle
 
 from lib.errors import MigrationFileError
-from lib.migration_files import Header, MigrationFile, discover, name_in_words, parse
+from lib.migration_files import Header, MigrationFile, discover, name_in_words, next_number, parse
 
 UNIX = b"-- a comment\ncreate table a (x int);\n"
 WINDOWS = UNIX.replace(b"\n", b"\r\n")
@@ -307,3 +307,20 @@ class TestTheFolder:
         places = [line.partition(": ")[0].removeprefix("migrations/") for line in str(raised.value).splitlines()]
         assert places == ["002-latin.sql:2", "003-header.sql:1", "misnamed.sql", "001-b.sql"]
         assert raised.value.details() == {"version": "002-latin", "line": 2}
+
+    @pytest.mark.parametrize(
+        ("last", "following"),
+        [
+            (None, "000"),
+            ("000", "001"),
+            ("099", "100"),
+            ("999", "1000"),
+            ("1000", "1001"),
+            ("0042", "0043"),
+            ("0999", "1000"),
+            ("9999", "10000"),
+            ("00042", "00043"),
+        ],
+    )
+    def test_the_next_number_has_as_many_digits_as_the_last(self, last: str | None, following: str) -> None:
+        assert next_number([parse(f"{last}-x.sql", b"")] if last else []) == following
