@@ -9,7 +9,8 @@ pure, no I/O but the migrations folder
     subject           what a statement with CONCURRENTLY works on
     statement         one statement: what its words tell of how it has to run
     place             where in a file an error belongs, and how its line is shown
-    script            how a file runs: its mode, its statements, what is refused
+    refusals          what of a file is refused, with the reason and the way out
+    script            how a file runs: its mode, its statements
     report            what there is to tell, and the JSON documents
     planned_run       the same of a run that has not been
     terminal          the reports as text for people

@@ -3,7 +3,7 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -189,13 +189,23 @@ def _read_header(text: str, path: str, version: str) -> Header:
 
 def _header_lines(text: str) -> list[tuple[int, str, str]]:
     found = []
-    for number, line in enumerate(map(str.strip, text.split("\n")), start=1):
+    for number, line in enumerate(map(str.strip, _lines(text)), start=1):
         if line and not line.startswith("--"):
             break
         match = _HEADER_LINE.match(line)
         if match and match[1].lower() in _DIRECTIVES | _DOCUMENTATION:
             found.append((number, match[1].lower(), match[2].strip()))
     return found
+
+
+def _lines(text: str) -> Iterator[str]:
+    """One line after the other: a large file has millions, of which the first few matter."""
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        yield text[start:end]
+        start = end + 1
 
 
 def _transactional(value: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 import time
 from contextlib import ExitStack, closing, suppress
+from dataclasses import replace
 
 from lib import ledger
 from lib.database import Connection, ScriptError
@@ -204,6 +205,24 @@ class _Run:
         return len(seen) > 1 or lock.backend in seen
 
     def _apply_all(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
+        execution = Execution(self._session(survey, lock, pooled=pooled))
+        with ExitStack() as observers:
+            observers.enter_context(closing(execution.session.observer))
+            try:
+                for script in scripts:
+                    execution.session.check()
+                    self._apply(execution, script, survey.interruptions.get(script.file.version))
+                    if script.changes_defaults and not pooled and script is not scripts[-1]:
+                        execution = self._begun_anew(survey, lock)
+                        observers.enter_context(closing(execution.session.observer))
+            except (Interrupted, MigratorError, ScriptError) as error:
+                if isinstance(error, Interrupted) and self.current:
+                    error.args = (f"{error} It was at {self.current.path}.",)
+                self._record_end("interrupted" if isinstance(error, Interrupted) else "failed", error, execution.checkpoint)
+                raise
+            self._record_end("succeeded")
+
+    def _session(self, survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> Session:
         observer = Observer(
             lambda patience: self.job.connect(patience=patience),
             backend=None if pooled else survey.backend,
@@ -216,7 +235,7 @@ class _Run:
             lock.check()
             self._check_deadline()
 
-        session = Session(
+        return Session(
             connection=self.connection,
             observer=observer,
             pooled=pooled,
@@ -228,18 +247,14 @@ class _Run:
             progress=self.job.progress,
             check=check,
         )
-        execution = Execution(session)
-        with closing(observer):
-            try:
-                for script in scripts:
-                    check()
-                    self._apply(execution, script, survey.interruptions.get(script.file.version))
-            except (Interrupted, MigratorError, ScriptError) as error:
-                if isinstance(error, Interrupted) and self.current:
-                    error.args = (f"{error} It was at {self.current.path}.",)
-                self._record_end("interrupted" if isinstance(error, Interrupted) else "failed", error, execution.checkpoint)
-                raise
-            self._record_end("succeeded")
+
+    def _begun_anew(self, survey: ledger.Survey, lock: RunLock) -> Execution:
+        """Go on in a new session: the file before has changed what one begins with, as `alter database … set` does."""
+        self.connection.raw.close()
+        self._connect()
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            survey = replace(survey, backend=ledger.backend(self.connection))
+        return Execution(self._session(survey, lock, pooled=False))
 
     def _apply(self, execution: Execution, script: Script, interruption: Interruption | None) -> None:
         self.current = script.file

@@ -5,7 +5,6 @@ A file runs in one transaction, unless it is a single statement that PostgreSQL 
 """
 
 import hashlib
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,16 @@ from itertools import accumulate
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
 from lib.plan import Checkpoint
-from lib.sql_lexer import LexicalError, Piece, backslashes, split, variables
+from lib.refusals import (
+    check_chain,
+    check_in_transaction,
+    check_ledger,
+    check_meta_command,
+    check_text_settings,
+    check_variables,
+    refused,
+)
+from lib.sql_lexer import LexicalError, Piece, split
 from lib.statement import Statement
 
 # So many characters of a file travel in one message; the server reads each as a whole before it carries it out.
@@ -127,7 +135,12 @@ class Script:
     @cached_property
     def may_prepare(self) -> bool:
         """Tell whether it may leave a prepared statement behind. In doubt it may."""
-        return self.may_change_session and "prepare" in self.file.text.lower()
+        return any("prepare" in statement.text.lower() for statement in self.statements[self._first_change :])
+
+    @cached_property
+    def changes_defaults(self) -> bool:
+        """Tell whether it changes what a new session begins with. In doubt it does."""
+        return any(statement.changes_defaults for statement in self.statements)
 
     def block_end(self, index: int) -> int:
         """The index of the statement after this one, or after the block of the file's own that it begins."""
@@ -142,12 +155,13 @@ def prepare(file: MigrationFile) -> Script:
     try:
         statements = _statements(file, split(file.text))
     except LexicalError as error:
-        raise _refused(file, error.offset, str(error)) from None
-    _check_variables(file, statements)
-    _check_text_settings(file, statements)
+        raise refused(file, error.offset, str(error)) from None
+    check_variables(file, statements)
+    check_text_settings(file, statements)
+    check_ledger(file, statements)
     if not file.header.transactional:
         for statement in statements:
-            _check_chain(file, statement)
+            check_chain(file, statement)
         return Script(file, Mode.STATEMENTS, statements)
     if len(statements) == 1 and statements[0].refuses_transaction:
         return Script(file, Mode.ALONE, statements)
@@ -168,70 +182,11 @@ def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
     return tuple(scripts)
 
 
-# A second backslash on the line would begin another command, or SQL after `\\`.
-_IGNORED_META = re.compile(r"\\(?:restrict\b|unrestrict\b|set\s+ON_ERROR_STOP\b)[^\\]*")
-_META_NAME = re.compile(r"\\\S*")
-# The variables that psql has at its start (psql's page of the manual, "Variables").
-PSQL_VARIABLES = frozenset(
-    [
-        "AUTOCOMMIT",
-        "COMP_KEYWORD_CASE",
-        "DBNAME",
-        "ECHO",
-        "ECHO_HIDDEN",
-        "ENCODING",
-        "ERROR",
-        "FETCH_COUNT",
-        "HIDE_TABLEAM",
-        "HIDE_TOAST_COMPRESSION",
-        "HISTCONTROL",
-        "HISTFILE",
-        "HISTSIZE",
-        "HOST",
-        "IGNOREEOF",
-        "LAST_ERROR_MESSAGE",
-        "LAST_ERROR_SQLSTATE",
-        "LASTOID",
-        "ON_ERROR_ROLLBACK",
-        "ON_ERROR_STOP",
-        "PIPELINE_COMMAND_COUNT",
-        "PIPELINE_RESULT_COUNT",
-        "PIPELINE_SYNC_COUNT",
-        "PORT",
-        "PROMPT1",
-        "PROMPT2",
-        "PROMPT3",
-        "QUIET",
-        "ROW_COUNT",
-        "SERVER_VERSION_NAME",
-        "SERVER_VERSION_NUM",
-        "SERVICE",
-        "SERVICEFILE",
-        "SHELL_ERROR",
-        "SHELL_EXIT_CODE",
-        "SHOW_ALL_RESULTS",
-        "SHOW_CONTEXT",
-        "SINGLELINE",
-        "SINGLESTEP",
-        "SQLSTATE",
-        "USER",
-        "VERBOSITY",
-        "VERSION",
-        "VERSION_NAME",
-        "VERSION_NUM",
-        "WATCH_INTERVAL",
-    ]
-)
-_NAMES_A_VARIABLE = re.compile(rf":(?:['\"]?(?:{'|'.join(sorted(PSQL_VARIABLES))})\b|\{{\?)")
-# Client encodings under which the bytes of a UTF-8 file reach the server as they are.
-_ENCODINGS = ("UTF8", "UTF-8", "UNICODE", "SQL_ASCII", "DEFAULT")
-
-
 def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Statement, ...]:
     statements: list[Statement] = []
     for index, piece in enumerate(pieces):
         if piece.kind == "meta-command":
-            _check_meta_command(file, piece)
+            check_meta_command(file, piece)
         if piece.kind != "statement":
             continue
         copy_data = _copy_data(file.text, pieces, index) if piece.reads_copy_data else None
@@ -252,92 +207,37 @@ def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> tuple[int, i
     return piece.start, text.rindex("\\.", piece.start, piece.end)
 
 
-def _check_meta_command(file: MigrationFile, piece: Piece) -> None:
-    command = file.text[piece.start : piece.end]
-    if _IGNORED_META.fullmatch(command):
-        return
-    name = _META_NAME.match(command)
-    assert name is not None  # a meta-command begins with its backslash
-    raise _refused(file, piece.start, f"{name.group()} is a command of psql, not SQL; write it in SQL or take it out")
-
-
-def _check_variables(file: MigrationFile, statements: tuple[Statement, ...]) -> None:
-    """What psql would put in the place of its own variables, nobody else knows."""
-    for statement in statements:
-        if not _NAMES_A_VARIABLE.search(file.text, statement.offset, statement.end):
-            continue
-        for name, offset in variables(statement.text):
-            if name in PSQL_VARIABLES or statement.text.startswith(":{", offset):
-                raise _refused(
-                    file,
-                    statement.offset + offset,
-                    f"psql would put the value of its variable {name} here; write the value itself, or put a space after "
-                    "the colon if it is no variable",
-                )
-
-
-def _check_text_settings(file: MigrationFile, statements: tuple[Statement, ...]) -> None:
-    """A file is read once, as UTF-8 and with standard strings; a SET that would have the rest read otherwise is refused."""
-    for index, statement in enumerate(statements):
-        name, value = statement.text_setting or ("", "")
-        if name in ("CLIENT_ENCODING", "NAMES") and value not in _ENCODINGS and not file.text.isascii():
-            fault = f"the file is UTF-8 and not only ASCII, and this says {value}; take it out"
-            raise _refused(file, statement.offset, fault)
-        if name == "STANDARD_CONFORMING_STRINGS" and value in ("OFF", "FALSE", "NO", "0"):
-            _check_backslashes(file, statements[index + 1 :])
-
-
-def _check_backslashes(file: MigrationFile, statements: tuple[Statement, ...]) -> None:
-    for statement in statements:
-        for offset in backslashes(statement.text):
-            raise _refused(
-                file,
-                statement.offset + offset,
-                "with standard_conforming_strings off a backslash in this string would be an escape; write it as E'…' and "
-                "take that setting out",
-            )
-
-
-def _check_chain(file: MigrationFile, statement: Statement) -> None:
-    """What a chain of transactions has committed could not be told from what its last one has not."""
-    if statement.chains:
-        raise _refused(
-            file,
-            statement.offset,
-            f'"{statement.head}" chains transactions; write COMMIT and BEGIN, or use a file for each',
-        )
-
-
 def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) -> Script:
+    statements = _without_blocks_of_large_objects(statements)
     options = ""
-    if len(statements) >= 2 and statements[0].begins_block and statements[-1].commits:
-        options = statements[0].begin_options
+    # What sets the session for the block may stand before it.
+    first = next((index for index, statement in enumerate(statements) if not statement.sets_session), 0)
+    if len(statements) >= first + 2 and statements[first].begins_block and statements[-1].commits:
+        options = statements[first].begin_options
         if "READ ONLY" in options:
-            raise _refused(
-                file, statements[0].offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out"
+            raise refused(
+                file, statements[first].offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out"
             )
-        statements = statements[1:-1]
+        statements = (*statements[:first], *statements[first + 1 : -1])
     for statement in statements:
-        _check_in_transaction(file, statement)
+        check_in_transaction(file, statement)
     return Script(file, Mode.TRANSACTION, statements, options)
 
 
-def _check_in_transaction(file: MigrationFile, statement: Statement) -> None:
-    if statement.begins_block or statement.ends_block:
-        raise _refused(
-            file,
-            statement.offset,
-            f'"{statement.head}" would end or begin a transaction, but the whole file is one; take it out, '
-            "or split the file, or put `-- Transaction: none` in its header",
-        )
-    if statement.refuses_transaction:
-        raise _refused(
-            file,
-            statement.offset,
-            f'"{statement.head}" can\'t run inside a transaction; move it to a file of its own, '
-            "or put `-- Transaction: none` in the header",
-        )
-
-
-def _refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:
-    return MigrationFileError(fault, file=file.path, line=file.line_at(offset), version=file.version)
+def _without_blocks_of_large_objects(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+    """A dump has a transaction around the data of each large object, which is none where the whole file is one."""
+    if not any(statement.is_of_large_objects for statement in statements):
+        return statements
+    kept: list[Statement] = []
+    begun: int | None = None
+    for statement in statements:
+        if statement.begins_block and not statement.begin_options:
+            begun = len(kept)
+        elif begun is not None and statement.commits:
+            del kept[begun]
+            begun = None
+            continue
+        elif not statement.is_of_large_objects:
+            begun = None
+        kept.append(statement)
+    return tuple(kept)

@@ -169,7 +169,24 @@ class Statement:
             return set(self.words) <= {"CLUSTER", "VERBOSE", "(", ")"}
         if self.words[:2] == ("CREATE", "SUBSCRIPTION"):
             return not _SUBSCRIPTION_WITHOUT_SLOT.search(self.text)
+        if self.words[:2] in (("ALTER", "SUBSCRIPTION"), ("ALTER", "DATABASE")):
+            return ("REFRESH" if self.words[1] == "SUBSCRIPTION" else "TABLESPACE") in self.words[3:]
         return self.command == "VACUUM" or self.words[:2] in _NEVER_IN_A_TRANSACTION or self.is_concurrent
+
+    @property
+    def makes_read_only(self) -> bool:
+        """Tell whether it makes its own transaction one that writes nothing."""
+        return self.command == "SET" and bool(_READ_ONLY.match(self.text))
+
+    @property
+    def is_of_large_objects(self) -> bool:
+        """Tell whether it is a call by which a dump fills a large object."""
+        return self.command == "SELECT" and self.words[1:4] in _LARGE_OBJECT_CALLS
+
+    @property
+    def changes_defaults(self) -> bool:
+        """Tell whether it may set what a new session of a database or a role begins with, itself or in a block."""
+        return self.command in ("ALTER", "DO", "SELECT", "CALL") and bool(_DEFAULTS.search(self.text))
 
     @property
     def switched_off_timeout(self) -> str | None:
@@ -206,6 +223,13 @@ _ZERO_TIMEOUT = re.compile(
     r"idle_in_transaction_session_timeout)\s*(?:=|\bto\b)\s*'?0'?\s*;?",
     re.IGNORECASE | re.ASCII,
 )
+_READ_ONLY = re.compile(
+    r"set\s+(?:(?:session|local)\s+)?(?:transaction\s+(?:[^;]*\s)?read\s+only\b"
+    r"|transaction_read_only\s*(?:=|\bto\b)\s*'?(?:on|true|yes|1)\b)",
+    re.IGNORECASE | re.ASCII,
+)
+_LARGE_OBJECT_CALLS = tuple(("PG_CATALOG", ".", name) for name in ("LO_OPEN", "LOWRITE", "LO_CLOSE"))
+_DEFAULTS = re.compile(r"\balter\s+(?:database|role|user)\b[^;]*?\b(?:re)?set\b", re.IGNORECASE)
 _TEXT_SETTING = re.compile(
     r"set\s+(?:(?:session|local)\s+)?(client_encoding|names|standard_conforming_strings)\b\s*(?:=|\bto\b)?\s*'?([\w-]+)",
     re.IGNORECASE | re.ASCII,

@@ -94,10 +94,9 @@ class Chain:
     """The SQL files of a package, in their order.
 
     `prepare` is SQL for both databases, in place of what the project expects to find. `placeholders` are those of the
-    project's own tool. `left_out` are files that psql can't apply either, and `refused` those that the runner refuses as
-    they are, by pattern and with the reason; refused ones are given `Transaction: none`. `in_transactions` tells that the
-    project's own tool has a transaction around each file, and counts on it. What `volatile` matches in the data is as new
-    as the run.
+    project's own tool. `left_out` are files that psql can't apply either, by pattern and with the reason. `in_transactions`
+    tells that the project's own tool has a transaction around each file, and counts on it. What `volatile` matches in the
+    data is as new as the run.
     """
 
     title: str
@@ -107,7 +106,6 @@ class Chain:
     prepare: str = ""
     placeholders: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
     in_transactions: bool = False
     volatile: str = r"(?!)"
 
@@ -116,10 +114,6 @@ class Chain:
         paths = [path for path in self.order(self.package.folder()) if not _matches(path, self.left_out)]
         assert len(paths) == self.count, f"{len(paths)} files"
         return {_name(number, path): path for number, path in enumerate(paths, 1)}
-
-    def refused_files(self) -> set[str]:
-        """The names of those that the runner refuses as they are."""
-        return {name for name, path in self.files().items() if _matches(path, self.refused)}
 
     def content(self, path: Path) -> bytes:
         content = path.read_bytes()
@@ -226,6 +220,5 @@ CHAINS = (
             "Roles.sql": "needs admin.sql",
             "Duplicates_Functions.sql": "includes a file by a path of its authors",
         },
-        refused={"modules/*": "a SET stands before its BEGIN"},
     ),
 )

@@ -20,6 +20,7 @@ PURE_ROOMS = (
     "subject",
     "statement",
     "place",
+    "refusals",
     "script",
     "plan",
     "report",
@@ -103,8 +104,8 @@ STATUS_ROOMS = {
     "service", "settings", "status", "status_endpoint",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "lock", "observer", "place", "planned_run", "recovery", "runner", "script",
-    "session", "sql_lexer", "statement", "statements", "subject",
+    "admin_endpoint", "catalog", "execution", "lock", "observer", "place", "planned_run", "recovery", "refusals",
+    "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}

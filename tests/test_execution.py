@@ -371,6 +371,22 @@ class TestWhatAFileSets:
         finally:
             db.query(f"drop role if exists leaking_{role}")
 
+    @pytest.mark.parametrize(
+        "sql",
+        ["alter database {name} set search_path = app", "do $$begin alter database {name} set search_path = app;end$$"],
+    )
+    def test_what_it_sets_for_new_sessions_holds_from_the_next_file_on(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+    ) -> None:
+        bundle.write("000-a.sql", f"create schema app;\n{sql.format(name=db.target.database)};\ncreate table a (x int);")
+        bundle.write("001-b.sql", "create table b (x int)")
+        bundle.write("002-c.sql", "-- Transaction: none\ncreate table c (x int);")
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select to_regclass('public.a'), to_regclass('app.b'), to_regclass('app.c')") == [
+            ("public.a", "b", "c")
+        ]
+        assert [run["outcome"] for run in db.runs()] == ["succeeded"]
+
     def test_not_even_what_a_function_sets(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         db.query(
             "create function leak() returns text language sql as $$select set_config('search_path', 'pg_catalog', false)$$"

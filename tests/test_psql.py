@@ -14,7 +14,7 @@ from psql import PSQL, Psql, conninfo
 from test_sql_lexer import FRAGMENTS, ONE_STATEMENT
 
 from lib.connection_url import ConnectionTarget
-from lib.script import PSQL_VARIABLES
+from lib.refusals import PSQL_VARIABLES
 from lib.sql_lexer import LexicalError, split
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -122,4 +122,4 @@ def test_every_variable_that_psql_has_at_its_start_is_known(server: ConnectionTa
     ).stdout
     names = set(re.findall(r"^(\w+) = ", listed, re.MULTILINE))
     assert len(names) > 30
-    assert names <= PSQL_VARIABLES
+    assert names <= set(PSQL_VARIABLES)

@@ -98,7 +98,8 @@ class TestModes:
             *("alter table if exists only s.a detach partition s.b concurrently", "vacuum"),
             *("vacuum (analyze) a", "cluster", "cluster verbose", "cluster (verbose)", "create database d"),
             *("drop database if exists d with (force)", "create tablespace t location '/t'"),
-            *("drop tablespace t", "alter system set work_mem = '1MB'"),
+            *("drop tablespace t", "alter system set work_mem = '1MB'", "alter database d set tablespace t"),
+            "alter subscription s refresh publication",
             *("create subscription s connection 'x' publication p", "discard all"),
             "set lock_timeout = 0; create index concurrently i on a (x);",
             "\\set ON_ERROR_STOP 1\n;vacuum;;",
@@ -171,6 +172,7 @@ class TestRefusals:
             ("begin;\nselect 1;\ncommit;\nbegin;\nselect 2;\ncommit;", 3),
             ("select 0;\nbegin;\nselect 1;\ncommit;", 2),
             ("begin;\nselect 1;\ncommit;\nselect 2;", 1),
+            ("begin;\nselect lo_open(1, 2);\ncommit;\nselect 2;", 1),
             ("begin;\nselect 1;\ncommit and chain;", 1),
             ("begin;\nselect 1;\ncommit prepared 'x';", 1),
             ("begin;\nbegin;\ncommit;", 2),
@@ -223,6 +225,38 @@ class TestRefusals:
         with pytest.raises(MigrationFileError, match=r"000-x\.sql:1: (?s:.*)002-x\.sql:2: ") as raised:
             prepare_all(files)
         assert raised.value.details() == {"version": "000-x", "line": 1}
+
+
+class TestTheLedgersOwnTables:
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            'CREATE TABLE "schema_migrations" (version varchar primary key)',
+            "CREATE TABLE public.schema_migrations (version text)",
+            "create unlogged table public . schema_migration_runs (x int)",
+            "drop table if exists users, public.schema_migrations cascade",
+            "DROP SCHEMA IF EXISTS public CASCADE",
+        ],
+    )
+    def test_a_file_that_makes_or_drops_them_is_refused(self, sql: str) -> None:
+        with pytest.raises(
+            MigrationFileError, match=r"001-x\.sql:2: .* the table in which the runner keeps what it has applied"
+        ):
+            script_of(f"select 1;\n{sql};")
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "create table if not exists public.schema_migrations (id serial)",
+            "create table app.schema_migrations (version text)",
+            "create table schema_migrations_old (x int)",
+            "set search_path = app; create table schema_migrations (version text); drop table schema_migrations",
+            "drop schema publications; drop table my_schema_migrations",
+            "comment on table public.schema_migrations is 'drop table schema_migrations'",
+        ],
+    )
+    def test_what_only_looks_like_them_is_none(self, sql: str) -> None:
+        assert script_of(sql).mode is Mode.TRANSACTION
 
 
 class TestWhatPsqlWouldReadOtherwise:
@@ -330,8 +364,24 @@ class TestOutermostTransaction:
     def test_a_dump_header_may_stand_before_it(self) -> None:
         assert texts("set lock_timeout = 0;\nbegin;\nselect 1;\ncommit;") == ["select 1;"]
 
+    def test_what_sets_the_session_for_it_may_stand_before_it(self) -> None:
+        sql = "set client_min_messages = warning;\nselect set_config('search_path', 'app', false);\nbegin;\nselect 1;\nend;"
+        script = script_of(sql)
+        assert [statement.head for statement in script.statements] == [
+            *("set client_min_messages = warning", "select set_config('search_path', 'app', false)", "select 1"),
+        ]
+
     def test_it_may_be_empty(self) -> None:
         assert texts("begin; commit;") == []
+
+    def test_a_dumps_blocks_around_large_objects_are_taken_off(self) -> None:
+        block = (
+            "BEGIN;\n\nSELECT pg_catalog.lo_open('50001', 131072);\nSELECT pg_catalog.lowrite(0, '\\x78');\n"
+            "SELECT pg_catalog.lo_close(0);\n\nCOMMIT;\n"
+        )
+        assert texts(f"select 1;\n{block}{block}select 2;")[::7] == ["select 1;", "select 2;"]
+        with pytest.raises(MigrationFileError, match=r'001-x\.sql:2: "BEGIN"'):
+            script_of(f"select 1;\n{block.replace('COMMIT', 'select 1; COMMIT')}")
 
     def test_what_postgres_refuses_inside_it_is_refused(self) -> None:
         with pytest.raises(MigrationFileError, match=r"001-x\.sql:2: \"vacuum\" can't run inside a transaction"):
@@ -416,9 +466,33 @@ class TestTheWayBack:
         assert batch.offset_in_file(len(batch.text) - 1) == len(sql.rstrip())
 
 
-def test_a_read_only_transaction_of_its_own_is_refused_since_it_could_not_be_recorded() -> None:
-    with pytest.raises(MigrationFileError, match=r"001-a\.sql:2: in a READ ONLY transaction it could not be recorded"):
-        prepare(parse("001-a.sql", b"-- x\nbegin isolation level serializable, read only;\nselect 1;\ncommit;"))
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "begin isolation level serializable, read only;\nselect 1;\ncommit;",
+        "set transaction read only;\nselect 1;",
+        "set transaction isolation level serializable, read only;",
+        "set local transaction_read_only = on;",
+    ],
+)
+def test_a_read_only_transaction_is_refused_since_it_could_not_be_recorded(sql: str) -> None:
+    with pytest.raises(MigrationFileError, match=r"001-x\.sql:2: in a READ ONLY transaction it could not be recorded"):
+        script_of(f"-- x\n{sql}")
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("alter database app set search_path = app", True),
+        ("ALTER ROLE app IN DATABASE app RESET ALL", True),
+        ("do $$begin execute format('alter database %I set search_path = app', current_database()); end$$", True),
+        ("alter table a alter b set not null", False),
+        ("alter database app owner to b", False),
+        ("set search_path = app", False),
+    ],
+)
+def test_what_changes_what_new_sessions_begin_with(sql: str, expected: bool) -> None:
+    assert script_of(sql).changes_defaults is expected
 
 
 def test_a_block_of_the_files_own_is_one_unit() -> None:
