@@ -74,13 +74,16 @@ class Server:
             cursor = connection.execute(statement)
             return str((cursor.fetchone() or ("",))[0]) if cursor.description else ""
 
-    def print_place(self, found: Sequence[Contender]) -> None:
+    def print_facts(self, *more: str) -> None:
         """When, where and what, so that a table can be told from a later one."""
         version = self.query("postgres", "show server_version")
         facts = [f"{datetime.now(UTC):%Y-%m-%d}", f"{os.cpu_count()} cores", f"load {os.getloadavg()[0]:.1f}"]
         facts += [f"PostgreSQL {version}", f"Python {platform.python_version()}", f"psycopg {psycopg.__version__}"]
-        facts += [f"{contender.name} {contender.version}" for contender in found if contender.version]
-        print(", ".join(facts), flush=True)
+        print(", ".join([*facts, *more]), flush=True)
+
+    def print_place(self, found: Sequence[Contender]) -> None:
+        """The same, with the contenders that are there, and those that are not."""
+        self.print_facts(*(f"{contender.name} {contender.version}" for contender in found if contender.version))
         for name in absent(found):
             print(f"{name} is not installed and is left out (`python bench/compare.py --install`).")
 

@@ -23,7 +23,9 @@ def place_inside(
     if statement.copy_data and (line := _last(_COPY_LINE, context)):
         return _line_start(statement.source, statement.copy_data[0], line)
     if statement.command == "DO" and (line := _last(_INLINE_LINE, context)):
-        return _place_in_block(statement, line, internal_query, internal_position)
+        # The query is that of the innermost call, which the context tells of first.
+        is_blocks_own = "inline_code_block" in (context or "").partition("\n")[0]
+        return _place_in_block(statement, line, internal_query if is_blocks_own else None, internal_position)
     return None
 
 
@@ -76,13 +78,15 @@ def _place_in_block(
 
 
 def _body(statement: Statement) -> int | None:
-    """Where the code of a DO begins, after its opening quote."""
-    text = statement.text
-    for kind, start, _ in scan(text):
-        if kind == "dollar":
-            return statement.offset + text.index("$", start + 1) + 1
-        if kind == "quote":
-            return statement.offset + text.index("'", start) + 1
+    """Where the code of a DO begins, after its opening quote; None where its lines are escaped."""
+    text, before = statement.text, ""
+    for kind, start, end in scan(text):
+        if kind in ("dollar", "quote") and before != "LANGUAGE":
+            return statement.offset + text.index("$" if kind == "dollar" else "'", start + (kind == "dollar")) + 1
+        if kind == "escape":
+            return None
+        if kind not in ("space", "comment", "block"):
+            before = text[start:end].upper()
     return None
 
 

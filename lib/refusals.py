@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
 from lib.sql_lexer import Piece, backslashes, variables
-from lib.statement import Statement
+from lib.statement import Statement, is_off, unquoted
 
 # The variables that psql has at its start (psql's page of the manual, "Variables").
 PSQL_VARIABLES = (
@@ -24,12 +24,7 @@ _IGNORED_META = re.compile(r"\\(?:restrict\b|unrestrict\b|set\s+ON_ERROR_STOP\b)
 _META_NAME = re.compile(r"\\\S*")
 # Client encodings under which the bytes of a UTF-8 file reach the server as they are.
 _ENCODINGS = ("UTF8", "UTF-8", "UNICODE", "SQL_ASCII", "DEFAULT")
-_OFF = ("OFF", "FALSE", "NO", "0")
-_IF_EXISTS = r"(?:if\s+exists\s+)?(?:[^;()]*,\s*)?"
-_LEDGER = r'(?P<schema>"?public"?\s*\.\s*)?"?(?:schema_migrations|schema_migration_runs)"?(?![\w$"])'
-_MAKES_LEDGER = re.compile(rf"create\s+(?:unlogged\s+)?table\s+{_LEDGER}", re.IGNORECASE)
-_DROPS_LEDGER = re.compile(rf"drop\s+table\s+{_IF_EXISTS}{_LEDGER}", re.IGNORECASE)
-_DROPS_SCHEMA = re.compile(rf'drop\s+schema\s+{_IF_EXISTS}(?P<schema>"?public"?)(?![\w$"])', re.IGNORECASE)
+_LEDGER = ("schema_migrations", "schema_migration_runs")
 
 
 def refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:
@@ -64,18 +59,15 @@ def check_variables(file: MigrationFile, statements: Sequence[Statement]) -> Non
 
 def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) -> None:
     """A file is read once, as UTF-8 and with standard strings; a SET that would have the rest read otherwise is refused."""
-    for index, statement in enumerate(statements):
-        name, value = statement.text_setting or ("", "")
-        if name in ("CLIENT_ENCODING", "NAMES") and value not in _ENCODINGS and not file.text.isascii():
+    standard = True
+    for statement in statements:
+        name, value = statement.setting or ("", "")
+        if name == "client_encoding" and value.upper() not in _ENCODINGS and not file.text.isascii():
             fault = f"the file is UTF-8 and not only ASCII, and this says {value}; take it out"
             raise refused(file, statement.offset, fault)
-        if name == "STANDARD_CONFORMING_STRINGS" and value in _OFF:
-            _check_backslashes(file, statements[index + 1 :])
-
-
-def _check_backslashes(file: MigrationFile, statements: Sequence[Statement]) -> None:
-    for statement in statements:
-        for offset in backslashes(statement.text):
+        if name == "standard_conforming_strings":
+            standard = not is_off(value)
+        elif not standard and (offset := next(backslashes(statement.text), None)) is not None:
             raise refused(
                 file,
                 statement.offset + offset,
@@ -89,14 +81,40 @@ def check_ledger(file: MigrationFile, statements: Sequence[Statement]) -> None:
     for statement in statements:
         if statement.command not in ("CREATE", "DROP"):
             continue
-        head = statement.text[:1000]
-        made = _MAKES_LEDGER.match(head)
-        found = made or _DROPS_LEDGER.match(head) or _DROPS_SCHEMA.match(head)
         # Behind a search_path of the file's own, a bare name is perhaps another schema's.
-        if found and (found["schema"] or "search_path" not in file.text[: statement.offset]):
-            what = "would make once more" if made else "would drop"
+        is_public = "search_path" not in file.text[: statement.offset]
+        if any(_is_ledgers(name, is_public=is_public) for name in _made_or_dropped(statement)):
+            what = "would make once more" if statement.command == "CREATE" else "would drop"
             fault = f'"{statement.head}" {what} the table in which the runner keeps what it has applied'
             raise refused(file, statement.offset, f"{fault}; take it out, and what fills it")
+
+
+def _is_ledgers(name: tuple[str, ...], *, is_public: bool) -> bool:
+    if name == ("schema", "public"):
+        return True
+    return name[-1] in _LEDGER and (name[:-1] == ("public",) or (is_public and len(name) == 1))
+
+
+def _made_or_dropped(statement: Statement) -> list[tuple[str, ...]]:
+    """The tables that a CREATE TABLE or a DROP TABLE names, each in its parts; of a DROP SCHEMA `("schema", name)`.
+
+    `create table if not exists` makes nothing of what is there.
+    """
+    words = [unquoted(token) for token in statement.tokens]
+    kind = 2 if words[1:2] == ["unlogged"] else 1
+    if words[kind : kind + 1] not in (["table"], ["schema"]) or words[kind + 1 : kind + 3] == ["if", "not"]:
+        return []
+    start = kind + (3 if words[kind + 1 : kind + 3] == ["if", "exists"] else 1)
+    named = " ".join(words[start:])
+    if statement.command == "CREATE":
+        return [_parts(named.partition("(")[0])] if words[kind] == "table" else []
+    found = [_parts(part) for part in named.partition(";")[0].split(",")]
+    return found if words[kind] == "table" else [("schema", *name) for name in found]
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """The parts of a name, as far as its first blank that is not around a dot."""
+    return tuple(name.replace(" . ", ".").strip().partition(" ")[0].split("."))
 
 
 def check_chain(file: MigrationFile, statement: Statement) -> None:
@@ -123,4 +141,14 @@ def check_in_transaction(file: MigrationFile, statement: Statement) -> None:
             "or put `-- Transaction: none` in the header",
         )
     if statement.makes_read_only:
-        raise refused(file, statement.offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out")
+        raise _read_only(file, statement)
+
+
+def check_begin(file: MigrationFile, statement: Statement) -> None:
+    """Refuse the options of a file's own BEGIN under which it could not be recorded."""
+    if "READ ONLY" in statement.begin_options:
+        raise _read_only(file, statement)
+
+
+def _read_only(file: MigrationFile, statement: Statement) -> MigrationFileError:
+    return refused(file, statement.offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out")

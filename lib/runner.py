@@ -1,7 +1,7 @@
 """The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
 
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 
 from lib import ledger
@@ -37,11 +37,15 @@ _NO_ANSWER = "The database stopped answering, outside of any migration: run it a
 
 
 def validate(job: Job) -> Status:
-    """Check that every file is well-formed and every applied one is there, unchanged; raises what is wrong."""
+    """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
+
+    What is applied can't be changed any more, and may have come by another tool, or by `baseline`.
+    """
     files = discover(job.settings.migrations_dir)
-    prepare_all(files)
     with server_errors(), job.connect() as connection:
         found = read_status_over(connection, job, files)
+    applied = {entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")}
+    prepare_all(file for file in files if file.version not in applied)
     found.plan.verify_complete()
     return found
 
@@ -99,7 +103,6 @@ class _Run:
         with self._connections:
             self._connect()
             self.job.progress.connected(self.job.target)
-            _check_strings(self.connection)
             plan, survey = self._look(files)
             scripts = prepare_all(plan.pending)
             if scripts or must_claim(self.job, survey):
@@ -112,6 +115,7 @@ class _Run:
 
     def _connect(self) -> None:
         self.connection = self._connections.enter_context(self.job.connect(on_notice=self._notice))
+        _check_strings(self.connection)
         self.connection.undo = ledger.reset_script()
 
     def _interrupt_stale_runs(self) -> None:
@@ -205,22 +209,26 @@ class _Run:
         return len(seen) > 1 or lock.backend in seen
 
     def _apply_all(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
-        execution = Execution(self._session(survey, lock, pooled=pooled))
-        with ExitStack() as observers:
-            observers.enter_context(closing(execution.session.observer))
-            try:
-                for script in scripts:
-                    execution.session.check()
-                    self._apply(execution, script, survey.interruptions.get(script.file.version))
-                    if script.changes_defaults and not pooled and script is not scripts[-1]:
-                        execution = self._begun_anew(survey, lock)
-                        observers.enter_context(closing(execution.session.observer))
-            except (Interrupted, MigratorError, ScriptError) as error:
-                if isinstance(error, Interrupted) and self.current:
-                    error.args = (f"{error} It was at {self.current.path}.",)
-                self._record_end("interrupted" if isinstance(error, Interrupted) else "failed", error, execution.checkpoint)
-                raise
+        self.execution = Execution(self._session(survey, lock, pooled=pooled))
+        try:
+            self._apply_each(scripts, survey, lock, pooled=pooled)
+        except (Interrupted, MigratorError, ScriptError) as error:
+            if isinstance(error, Interrupted) and self.current:
+                error.args = (f"{error} It was at {self.current.path}.",)
+            outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
+            self._record_end(outcome, error, self.execution.checkpoint)
+            raise
+        else:
             self._record_end("succeeded")
+        finally:
+            self.execution.session.observer.close()
+
+    def _apply_each(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
+        for script in scripts:
+            self.execution.session.check()
+            self._apply(script, survey.interruptions.get(script.file.version))
+            if script.changes_defaults and not pooled and script is not scripts[-1]:
+                self._begin_anew(survey, lock)
 
     def _session(self, survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> Session:
         observer = Observer(
@@ -248,18 +256,19 @@ class _Run:
             check=check,
         )
 
-    def _begun_anew(self, survey: ledger.Survey, lock: RunLock) -> Execution:
+    def _begin_anew(self, survey: ledger.Survey, lock: RunLock) -> None:
         """Go on in a new session: the file before has changed what one begins with, as `alter database … set` does."""
+        self.execution.session.observer.close()
         self.connection.raw.close()
         self._connect()
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             survey = replace(survey, backend=ledger.backend(self.connection))
-        return Execution(self._session(survey, lock, pooled=False))
+        self.execution = Execution(self._session(survey, lock, pooled=False))
 
-    def _apply(self, execution: Execution, script: Script, interruption: Interruption | None) -> None:
+    def _apply(self, script: Script, interruption: Interruption | None) -> None:
         self.current = script.file
         self.job.progress.started(script.file)
-        elapsed = execution.apply(script, interruption)
+        elapsed = self.execution.apply(script, interruption)
         self.current = None
         self.pending = (self.pending or 1) - 1
         if elapsed is not None:

@@ -1,7 +1,7 @@
 """How a migration file runs: its mode, and the statements it comes down to. Decided before anything is sent.
 
 A file runs in one transaction, unless it is a single statement that PostgreSQL refuses inside one, or its header says
-`Transaction: none`. What can't be run as one unit is refused here, by name and line.
+`Transaction: none`. What can't be run as one unit is refused: `lib.refusals`.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
 from lib.plan import Checkpoint
 from lib.refusals import (
+    check_begin,
     check_chain,
     check_in_transaction,
     check_ledger,
@@ -24,7 +25,7 @@ from lib.refusals import (
     check_variables,
     refused,
 )
-from lib.sql_lexer import LexicalError, Piece, split
+from lib.sql_lexer import LexicalError, Piece, end_of_last_token, split
 from lib.statement import Statement
 
 # So many characters of a file travel in one message; the server reads each as a whole before it carries it out.
@@ -62,10 +63,14 @@ class Batch:
             return None
         index = bisect_right(starts, offset) - 1
         statement = self.statements[index]
-        if starts[index] + statement.end - statement.offset <= offset:
-            # The terminator put in stands after the last word.
-            return statement.offset + len(statement.source[statement.offset : statement.end].rstrip())
+        if self.is_put_in(offset):
+            return statement.offset + end_of_last_token(statement.source[statement.offset : statement.end])
         return statement.offset + offset - starts[index]
+
+    def is_put_in(self, offset: int) -> bool:
+        """Tell whether at this offset of `text` a semicolon stands that the file doesn't have."""
+        ends = accumulate(statement.size for statement in self.statements)
+        return any(end - 2 <= offset < end and not s.terminated for end, s in zip(ends, self.statements, strict=True))
 
 
 @dataclass(frozen=True)
@@ -182,6 +187,9 @@ def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
     return tuple(scripts)
 
 
+_TIMEOUTS = ("lock_timeout", "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")
+
+
 def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Statement, ...]:
     statements: list[Statement] = []
     for index, piece in enumerate(pieces):
@@ -198,8 +206,10 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
 
 def _is_overruled(file: MigrationFile, statement: Statement) -> bool:
     """A dump's header switches every timeout off; where the runner has set one, that stays."""
-    off = statement.switched_off_timeout
-    return off is not None and (off != "statement_timeout" or file.header.statement_timeout is not None)
+    name, value = statement.setting or ("", "") if statement.command == "SET" else ("", "")
+    if name not in _TIMEOUTS or value != "0":
+        return False
+    return name != "statement_timeout" or file.header.statement_timeout is not None
 
 
 def _copy_data(text: str, pieces: tuple[Piece, ...], index: int) -> tuple[int, int]:
@@ -213,11 +223,8 @@ def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) ->
     # What sets the session for the block may stand before it.
     first = next((index for index, statement in enumerate(statements) if not statement.sets_session), 0)
     if len(statements) >= first + 2 and statements[first].begins_block and statements[-1].commits:
+        check_begin(file, statements[first])
         options = statements[first].begin_options
-        if "READ ONLY" in options:
-            raise refused(
-                file, statements[first].offset, "in a READ ONLY transaction it could not be recorded; take READ ONLY out"
-            )
         statements = (*statements[:first], *statements[first + 1 : -1])
     for statement in statements:
         check_in_transaction(file, statement)

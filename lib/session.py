@@ -2,7 +2,6 @@
 
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +17,7 @@ from lib.place import excerpt, place_inside
 from lib.plan import AppliedMigration
 from lib.report import named
 from lib.script import Batch, Mode, Script
-from lib.statement import Statement
+from lib.statement import Statement, is_secretive
 
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
@@ -40,15 +39,15 @@ TOLD_EVERY = 15.0
 LONGEST_MESSAGE = 2000
 
 
-# What a file can do that fails for being one transaction: unsafe_new_enum_value_usage, invalid_transaction_termination,
-# active_sql_transaction.
+# What a file can do that fails for being one transaction: unsafe_new_enum_value_usage, out_of_memory for locks,
+# invalid_transaction_termination, active_sql_transaction.
 _WAYS_OUT = {
     "55P04": "The file is one transaction: put ALTER TYPE … ADD VALUE into a file of its own, before this one.",
+    "53200": "The file is one transaction, which holds a lock on each table and index that it makes: cut it in two.",
     "2D000": "The file is one transaction: put `-- Transaction: none` in its header, and this commits as it does in psql.",
     "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
     "header.",
 }
-_PASSWORD = re.compile(r"\bpassword\s*(?:=|e?'|\$)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class Sent:
 
     def offset_of(self, error: ScriptError) -> int | None:
         """Where in the file the server stopped; None where it was none of the file's statements."""
-        refusal, statement = error.refusal, self._statement(error)
+        refusal, statement = error.refusal, self.statement_of(error)
         if refusal.position is not None:
             offset = self.batch.offset_in_file(refusal.position - 1 - self.characters)
             if offset is not None:
@@ -80,11 +79,21 @@ class Sent:
             return "\n  At the file's end, where what was deferred is checked, and the file recorded."
         return f"\n  In statement {number} of {count}." if number > 0 else ""
 
-    def is_secret(self, offset: int) -> bool:
-        """Tell whether the statement there may hold a password, which has no place in a log."""
-        return any(s.offset <= offset <= s.end and _PASSWORD.search(s.text) for s in self.batch.statements)
+    def is_secret(self, text: str, offset: int) -> bool:
+        """Tell whether the line there, of the file's text, may show a password."""
+        start = text.rfind("\n", 0, offset) + 1
+        end = text.find("\n", offset)
+        end = len(text) if end < 0 else end
+        shown = (s for s in self.batch.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
+        return any(statement.is_secretive for statement in shown)
 
-    def _statement(self, error: ScriptError) -> Statement | None:
+    def is_at_the_end(self, error: ScriptError) -> bool:
+        """Tell whether the server stopped at a semicolon that the runner had put in."""
+        position = error.refusal.position
+        return position is not None and self.batch.is_put_in(position - 1 - self.characters)
+
+    def statement_of(self, error: ScriptError) -> Statement | None:
+        """The file's statement that was under way; None where it was none of them."""
         index = error.done - self.statements
         return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
 
@@ -209,19 +218,19 @@ class Session:
         """
         file, refusal = script.file, error.refusal
         offset = sent.offset_of(error) if sent else None
-        which = sent.which(error, script) if sent else ""
         place = file.path if offset is None else file.place(offset)
-        shown = f"\n{excerpt(file.text, offset)}" if sent and offset is not None and not sent.is_secret(offset) else ""
-        message = _message(refusal)
-        if offset is not None and file.text[offset : offset + 1] != ";":
-            # That was the semicolon put in.
-            message = message.replace('at or near ";"', "at end of input")
-        text = f"{place}: {message}{shown}{which}{_details(refusal)}"
+        text = f"{place}: {_message(refusal)}"
+        if sent and sent.is_at_the_end(error):
+            text = text.replace('at or near ";"', "at end of input")
+        is_secret = sent is not None and offset is not None and sent.is_secret(file.text, offset)
+        if offset is not None and not is_secret:
+            text += f"\n{excerpt(file.text, offset)}"
+        text += (sent.which(error, script) if sent else "") + _details(refusal, is_secret=is_secret)
         if refusal.sqlstate in LOCK_CONFLICTS:
             text += self._busy_text(script, stays, more)
             return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text += _way_out(script, refusal) + _what_stays(script, stays) + more
+        text += _way_out(script, refusal, sent.statement_of(error) if sent else None) + _what_stays(script, stays) + more
         return MigrationFailedError(text, version=file.version, sqlstate=refusal.sqlstate, line=line, column=column)
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
@@ -241,14 +250,18 @@ def _message(refusal: Refusal) -> str:
     return f"{_indented(refusal.message[:LONGEST_MESSAGE])} (SQLSTATE {refusal.sqlstate})"
 
 
-def _details(refusal: Refusal) -> str:
+def _details(refusal: Refusal, *, is_secret: bool) -> str:
+    """What more the server says, but for what may show a password."""
     more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
-    return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in more if text)
+    shown = ((name, text) for name, text in more if text and not is_secret and not is_secretive(text))
+    return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in shown)
 
 
 def _indented(text: str) -> str:
     return text.replace("\n", "\n    ")
 
 
-def _way_out(script: Script, refusal: Refusal) -> str:
-    return f"\n  {_WAYS_OUT[refusal.sqlstate]}" if script.mode is Mode.TRANSACTION and refusal.sqlstate in _WAYS_OUT else ""
+def _way_out(script: Script, refusal: Refusal, statement: Statement | None) -> str:
+    # SET TRANSACTION fails with 25001 too, where it isn't the first.
+    is_help = script.mode is Mode.TRANSACTION and not (statement and statement.command == "SET")
+    return f"\n  {_WAYS_OUT[refusal.sqlstate]}" if is_help and refusal.sqlstate in _WAYS_OUT else ""

@@ -120,9 +120,9 @@ def split(text: str) -> tuple[Piece, ...]:
     return tuple(pieces)
 
 
-def words_of(statement: str) -> tuple[str, ...]:
+def words_of(statement: str, count: int = WORDS_KEPT) -> tuple[str, ...]:
     """Its first words and signs outside of parentheses, in upper case: `'` is a string, `"` a quoted name."""
-    return tuple(islice(_words(statement), WORDS_KEPT))
+    return tuple(islice(_words(statement), count))
 
 
 def without_strings(text: str) -> str:
@@ -148,6 +148,11 @@ def variables(text: str) -> Iterator[tuple[str, int]]:
             yield next(filter(None, named.groups())), start
 
 
+def end_of_last_token(text: str) -> int:
+    """The offset behind the last token, after which nothing but white space and comments stands."""
+    return max((end for kind, _, end in scan(text) if kind not in _BLANKS), default=0)
+
+
 def backslashes(text: str) -> Iterator[int]:
     """The offsets of the plain strings with a backslash in them: an escape, if `standard_conforming_strings` is off."""
     return (start for kind, start, end in scan(text) if kind == "quote" and "\\" in text[start:end])
@@ -163,9 +168,8 @@ def scan(text: str) -> Iterator[tuple[str, int, int]]:
 
 def _words(statement: str) -> Iterator[str]:
     depth = 0
-    for kind, start, end in islice(scan(statement), _TOKENS_SEEN):
-        if kind in _BLANKS:
-            continue
+    seen = (token for token in scan(statement) if token[0] not in _BLANKS)
+    for kind, start, end in islice(seen, _TOKENS_SEEN):
         sign = "'" if kind in _STRINGS else '"' if kind == "name" else statement[start:end].upper()
         if depth == 0:
             yield sign

@@ -4,11 +4,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
-from lib.sql_lexer import WORDS_KEPT, words_of
+from lib.sql_lexer import WORDS_KEPT, tokens, without_strings, words_of
 
 # COPY data is handed on in pieces of so many characters.
 _COPY_CHUNK = 1 << 18
+# Enough words for what kind of statement it is, and enough tokens for what it names.
+OPENING = 5
+_TOKENS_KEPT = 60
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +34,16 @@ class Statement:
         return self.source[self.offset : self.end] + ("" if self.terminated else "\n;")
 
     @property
+    def is_secretive(self) -> bool:
+        """Tell whether it, or the data of its COPY, may hold what has no place in a log."""
+        return is_secretive(self.text) or bool(self.copy_data and _SECRET_COLUMN.search(self.text))
+
+    @cached_property
+    def tokens(self) -> tuple[str, ...]:
+        """Its first tokens as they are written."""
+        return tuple(islice(tokens(self.source[self.offset : self.end]), _TOKENS_KEPT))
+
+    @property
     def size(self) -> int:
         """How many characters `text` has."""
         return self.end - self.offset + (0 if self.terminated else 2)
@@ -43,12 +57,22 @@ class Statement:
     @cached_property
     def words(self) -> tuple[str, ...]:
         """Its first words and signs outside of parentheses, in upper case, without its semicolon."""
-        return words_of(self.source[self.offset : self.end - self.terminated])
+        return words_of(self._without_semicolon)
+
+    @cached_property
+    def opening(self) -> tuple[str, ...]:
+        """The first few of them, which cost less."""
+        return words_of(self._without_semicolon, OPENING)
+
+    @property
+    def _without_semicolon(self) -> str:
+        return self.source[self.offset : self.end - 1 if self.terminated else self.end]
 
     @property
     def head(self) -> str:
-        """The first words on one line, for messages."""
-        line = " ".join(self.source[self.offset : min(self.end, self.offset + 400)].removesuffix(";").split())
+        """The first words on one line, for messages; without its strings, if one may be a password."""
+        text = self.source[self.offset : min(self.end, self.offset + 400)].removesuffix(";")
+        line = without_strings(text) if is_secretive(text) else " ".join(text.split())
         return line if len(line) <= 60 else line[:59] + "…"
 
     def copy_chunks(self) -> Iterator[bytes]:
@@ -71,7 +95,7 @@ class Statement:
     def sets_session(self) -> bool:
         """Tell whether it changes nothing but its own session, so that it has to be said again in another one."""
         if self.command == "SET":
-            return self.words[1:2] not in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",))
+            return self.opening[1:2] not in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",))
         if self.command in ("RESET", "LISTEN", "UNLISTEN", "LOAD", "DISCARD"):
             return True
         if self.command != "SELECT":
@@ -83,22 +107,23 @@ class Statement:
     @property
     def leaves_session_state(self) -> bool:
         """Tell whether it makes what only its own session has, and what can't simply be said again in another one."""
-        is_temporary = self.command == "CREATE" and any(word in _TEMPORARY for word in self.words[1:4])
-        is_prepared = self.command == "PREPARE" and self.words[1:2] != ("TRANSACTION",)
+        is_temporary = self.command == "CREATE" and any(word in _TEMPORARY for word in self.opening[1:4])
+        is_prepared = self.command == "PREPARE" and self.opening[1:2] != ("TRANSACTION",)
         sets_otherwise = not self.sets_session and bool(_BY_FUNCTION.search(self.text))
         return is_temporary or is_prepared or self.command == "DECLARE" or sets_otherwise
 
     @property
     def sets_nothing(self) -> bool:
-        """Tell for certain that no setting, role, lock or temporary table can outlive it. In doubt it isn't certain.
+        """Tell that no setting, role, lock or temporary table can outlive it: it changes the catalog, and runs no function.
 
-        Certain is only what changes the catalog and calls no function, which might set anything.
+        In doubt it may set something.
         """
         if self.command in _QUIET:
             return True
         if self.command == "CREATE":
-            return _creates_quietly(self.words, self.text) and "pg_temp" not in self.text.lower()
-        return self.command == "ALTER" and self.words[1:2] == ("TABLE",) and "(" not in self.text
+            return _creates_quietly(self) and "pg_temp" not in self.text.lower()
+        is_table = self.command == "ALTER" and self.opening[1:2] == ("TABLE",)
+        return is_table and "(" not in self.text and not _MAY_CALL & set(self.words)
 
     @property
     def forgets_settings(self) -> bool:
@@ -108,7 +133,7 @@ class Statement:
     @property
     def is_repeatable(self) -> bool:
         """Tell whether carrying it out a second time changes nothing more. In doubt it does."""
-        if self.command in _REPEATABLE or self.words[:2] in _REPEATABLE_PAIRS or self.sets_session:
+        if self.command in _REPEATABLE or self.opening[:2] in _REPEATABLE_PAIRS or self.sets_session:
             return True
         condition = {"CREATE": ("IF", "NOT", "EXISTS"), "DROP": ("IF", "EXISTS")}.get(self.command, ())
         found = (self.words[start : start + len(condition)] == condition for start in range(1, 6))
@@ -121,7 +146,7 @@ class Statement:
 
     @property
     def begins_block(self) -> bool:
-        return self.command == "BEGIN" or (self.command == "START" and self.words[1:2] == ("TRANSACTION",))
+        return self.command == "BEGIN" or (self.command == "START" and self.opening[1:2] == ("TRANSACTION",))
 
     @property
     def ends_block(self) -> bool:
@@ -129,7 +154,7 @@ class Statement:
         if self.command == "ROLLBACK":
             return "TO" not in self.words
         if self.command == "PREPARE":
-            return self.words[1:2] == ("TRANSACTION",)
+            return self.opening[1:2] == ("TRANSACTION",)
         return self.command in ("COMMIT", "END", "ABORT")
 
     @property
@@ -145,18 +170,18 @@ class Statement:
     @property
     def begin_options(self) -> str:
         """What a BEGIN says of its transaction, in upper case: nothing but keywords and commas can stand there."""
-        is_long = self.command == "START" or self.words[1:2] in (("WORK",), ("TRANSACTION",))
+        is_long = self.command == "START" or self.opening[1:2] in (("WORK",), ("TRANSACTION",))
         return " ".join(self.words[2 if is_long else 1 :])
 
     @property
     def is_concurrent(self) -> bool:
-        if self.command not in ("CREATE", "DROP", "REINDEX", "ALTER"):
+        if self.command not in ("CREATE", "DROP", "REINDEX", "ALTER") or "concurrently" not in self.text.lower():
             return False
         if self.command == "REINDEX":
             return "CONCURRENTLY" in self.words or bool(_REINDEX_OPTION.match(self.text))
         if self.command in ("CREATE", "DROP"):
-            return "CONCURRENTLY" in self.words and "INDEX" in self.words[:3]
-        return self.words[1:2] == ("TABLE",) and "DETACH" in self.words and "CONCURRENTLY" in self.words
+            return "CONCURRENTLY" in self.words and "INDEX" in self.opening[:3]
+        return self.opening[1:2] == ("TABLE",) and "DETACH" in self.words and "CONCURRENTLY" in self.words
 
     @property
     def refuses_transaction(self) -> bool:
@@ -167,21 +192,24 @@ class Statement:
             return True
         if self.command == "CLUSTER":
             return set(self.words) <= {"CLUSTER", "VERBOSE", "(", ")"}
-        if self.words[:2] == ("CREATE", "SUBSCRIPTION"):
+        if self.opening[:2] == ("CREATE", "SUBSCRIPTION"):
             return not _SUBSCRIPTION_WITHOUT_SLOT.search(self.text)
-        if self.words[:2] in (("ALTER", "SUBSCRIPTION"), ("ALTER", "DATABASE")):
-            return ("REFRESH" if self.words[1] == "SUBSCRIPTION" else "TABLESPACE") in self.words[3:]
-        return self.command == "VACUUM" or self.words[:2] in _NEVER_IN_A_TRANSACTION or self.is_concurrent
+        if self.opening[:2] in (("ALTER", "SUBSCRIPTION"), ("ALTER", "DATABASE")):
+            return ("REFRESH" if self.opening[1] == "SUBSCRIPTION" else "TABLESPACE") in self.words[3:]
+        return self.command == "VACUUM" or self.opening[:2] in _NEVER_IN_A_TRANSACTION or self.is_concurrent
 
     @property
     def makes_read_only(self) -> bool:
         """Tell whether it makes its own transaction one that writes nothing."""
-        return self.command == "SET" and bool(_READ_ONLY.match(self.text))
+        if self.command == "SET" and "TRANSACTION" in self.opening[1:3] and "READ ONLY" in " ".join(self.words):
+            return True
+        name, value = self.setting or ("", "")
+        return name == "transaction_read_only" and is_on(value)
 
     @property
     def is_of_large_objects(self) -> bool:
         """Tell whether it is a call by which a dump fills a large object."""
-        return self.command == "SELECT" and self.words[1:4] in _LARGE_OBJECT_CALLS
+        return self.command == "SELECT" and self.opening[1:4] in _LARGE_OBJECT_CALLS
 
     @property
     def changes_defaults(self) -> bool:
@@ -189,26 +217,53 @@ class Statement:
         return self.command in ("ALTER", "DO", "SELECT", "CALL") and bool(_DEFAULTS.search(self.text))
 
     @property
-    def switched_off_timeout(self) -> str | None:
-        """The timeout that it sets to zero, as the header of a dump does; None for any other statement."""
-        zero = _ZERO_TIMEOUT.fullmatch(self.text.strip()) if self.command == "SET" else None
-        return zero[1].lower() if zero else None
+    def setting(self) -> tuple[str, str] | None:
+        """The parameter and the value of a SET, or of a SELECT of set_config, as in `("client_encoding", "LATIN1")`."""
+        if self.command == "SELECT":
+            called = _SET_CONFIG.search(self.text)
+            return (called[1].lower(), called[2]) if called else None
+        if self.command != "SET":
+            return None
+        words = [unquoted(token) for token in self.tokens if token != ";"][1:]
+        if words[:1] in (["local"], ["session"]):
+            del words[0]
+        if words[:1] == ["names"]:
+            return "client_encoding", " ".join(words[1:2])
+        return (words[0], "".join(words[2:])) if words[1:2] in (["="], ["to"]) else None
 
-    @property
-    def text_setting(self) -> tuple[str, str] | None:
-        """What a SET says of how text is read, in upper case, as in `("CLIENT_ENCODING", "LATIN1")`."""
-        said = _TEXT_SETTING.match(self.text) if self.command == "SET" else None
-        return (said[1].upper(), said[2].upper()) if said else None
+
+def is_secretive(text: str) -> bool:
+    """Tell whether a text may hold a password: after that word, in a connection string or a URL."""
+    return bool(_SECRET.search(text))
 
 
-def _creates_quietly(words: tuple[str, ...], text: str) -> bool:
+def unquoted(token: str) -> str:
+    """A name as the server folds it, or what stands between the quotes of a name or a string."""
+    if token[-1:] in ("'", '"'):
+        return token[token.index(token[-1]) + 1 : -1]
+    return token.lower()
+
+
+def is_on(value: str) -> bool:
+    """Tell whether the server takes the value of a parameter for true: it takes the beginning of a word for the word."""
+    value = value.lower()
+    return value in ("1", "on") or (value != "" and any(word.startswith(value) for word in ("true", "yes")))
+
+
+def is_off(value: str) -> bool:
+    """Tell whether the server takes it for false."""
+    value = value.lower()
+    return value in ("0", "of", "off") or (value != "" and any(word.startswith(value) for word in ("false", "no")))
+
+
+def _creates_quietly(statement: Statement) -> bool:
     """Tell whether a CREATE runs no query and no function: a table that isn't made from a query, a type, a function."""
-    kind = next((word for word in words[1:5] if word not in ("OR", "REPLACE", "UNLOGGED", "UNIQUE", "CONSTRAINT")), "")
+    kind = next((word for word in statement.opening[1:] if word not in _BEFORE_THE_KIND), "")
     if kind == "INDEX":
         # One pair of parentheses, around its columns, has no room for a call.
-        return text.count("(") == 1
+        return statement.text.count("(") == 1
     if kind == "TABLE":
-        return len(words) < WORDS_KEPT and not {"AS", "VALUES"} & set(words)
+        return len(statement.words) < WORDS_KEPT and not {"AS", "VALUES"} & set(statement.words)
     return kind in _QUIET_KINDS
 
 
@@ -217,23 +272,15 @@ _TEMPORARY = ("TEMP", "TEMPORARY")
 _QUIET = (
     "COMMENT", "GRANT", "REVOKE", "DROP", "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "BEGIN", "START", "COMMIT", "END"
 )  # fmt: skip
+_BEFORE_THE_KIND = ("OR", "REPLACE", "UNLOGGED", "UNIQUE", "CONSTRAINT")
+# What checks or rewrites rows, with functions that a user may have written.
+_MAY_CALL = {"VALIDATE", "USING", "TYPE", "DEFAULT"}
 _QUIET_KINDS = ("TYPE", "DOMAIN", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER", "SCHEMA", "POLICY", "VIEW", "ROLE")
-_ZERO_TIMEOUT = re.compile(
-    r"set\s+(?:session\s+|local\s+)?(lock_timeout|statement_timeout|transaction_timeout|"
-    r"idle_in_transaction_session_timeout)\s*(?:=|\bto\b)\s*'?0'?\s*;?",
-    re.IGNORECASE | re.ASCII,
-)
-_READ_ONLY = re.compile(
-    r"set\s+(?:(?:session|local)\s+)?(?:transaction\s+(?:[^;]*\s)?read\s+only\b"
-    r"|transaction_read_only\s*(?:=|\bto\b)\s*'?(?:on|true|yes|1)\b)",
-    re.IGNORECASE | re.ASCII,
-)
+_SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'(\w+)'\s*,\s*'([^']*)'", re.IGNORECASE)
+_SECRET = re.compile(r"\bpassword\s*(?:=|e?'|\$|%)|\bconnection\s+(?:e?'|\$)|://[^\s/'@]*:[^\s'@]*@", re.IGNORECASE)
+_SECRET_COLUMN = re.compile(r"passw|secret|token|api_?key|credential", re.IGNORECASE)
 _LARGE_OBJECT_CALLS = tuple(("PG_CATALOG", ".", name) for name in ("LO_OPEN", "LOWRITE", "LO_CLOSE"))
 _DEFAULTS = re.compile(r"\balter\s+(?:database|role|user)\b[^;]*?\b(?:re)?set\b", re.IGNORECASE)
-_TEXT_SETTING = re.compile(
-    r"set\s+(?:(?:session|local)\s+)?(client_encoding|names|standard_conforming_strings)\b\s*(?:=|\bto\b)?\s*'?([\w-]+)",
-    re.IGNORECASE | re.ASCII,
-)
 _REPEATABLE = (
     "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "CHECKPOINT", "SHOW", "GRANT", "REVOKE", "COMMENT", "REFRESH"
 )  # fmt: skip

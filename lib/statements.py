@@ -125,14 +125,13 @@ class StatementRun:
 
     def _attempt(self, index: int, leftovers: "_Leftovers | None") -> Callable[[], Rows]:
         statement = self.script.statements[index]
-        copy_data = (statement.copy_chunks(),) if statement.copy_data else ()
 
         def attempt() -> Rows:
             if leftovers:
                 leftovers.drop()
             self._doubt()
             try:
-                return self.connection.run(statement.text, copy_data=copy_data)
+                return self.connection.run(statement.text, copy_data=Batch(index, (statement,)).copy_data)
             except ScriptError as error:
                 self._doubt(in_doubt=statement.may_commit and self._block_began is None)
                 self.connection.settle()

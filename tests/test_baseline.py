@@ -171,6 +171,7 @@ class TestWhatIsRecorded:
         bundle.write("001-b.sql", "create table b (x int);\nvacuum;\nselect 'never closed")
         assert recorded(make_job(), "1") == ["000-a", "001-b"]
         assert runner.migrate(make_job()).error is None
+        assert runner.validate(make_job()).plan.applied_count == 2
 
     def test_thousands_are_recorded_in_numeric_order(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         for number in range(2000):

@@ -12,7 +12,9 @@ from conftest import ROOT
 
 from lib import admin_endpoint, cli, service, status_endpoint
 from lib.duration import parse_duration
-from lib.errors import Interrupted, MigratorError
+from lib.errors import Interrupted, MigrationFileError, MigratorError
+from lib.migration_files import parse
+from lib.script import prepare
 from lib.settings import VARIABLES, Settings
 
 README = ROOT / "README.md"
@@ -163,3 +165,34 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+# What docs/sql.md says is refused, each with a file that is.
+REFUSED = {
+    "would end or begin a transaction": "select 1; commit;",
+    "can't run inside a transaction": "select 1; vacuum;",
+    "chains transactions": "-- Transaction: none\nbegin; commit and chain;",
+    "in a READ ONLY transaction it could not be recorded": "begin read only; select 1; commit;",
+    "is a command of psql, not SQL": "\\echo hello",
+    "psql would put the value of its variable … here": "select :USER;",
+    "the table in which the runner keeps what it has applied": "drop table public.schema_migrations;",
+    "the file is UTF-8 and not only ASCII, and this says …": "set client_encoding = 'latin1'; select 'é';",
+    "with standard_conforming_strings off a backslash in this string would be an escape": (
+        "set standard_conforming_strings = off; select '\\';"
+    ),
+    "psql reads this part of an E'…' string without its escapes": "select E'a'\n'\\'';",
+    "psql takes this name for a keyword of a BEGIN ATOMIC body": "create function begin() returns int language sql as '';",
+    "unterminated …": "select 'a;",
+    "nothing may follow on its line": "copy a from stdin; select 1;\n\\.\n",
+}
+
+
+def test_the_documents_name_every_refusal() -> None:
+    table = (ROOT / "docs" / "sql.md").read_text().partition("## What is refused\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE) == list(REFUSED)
+
+
+@pytest.mark.parametrize(("message", "sql"), REFUSED.items(), ids=REFUSED)
+def test_what_the_documents_say_is_refused(message: str, sql: str) -> None:
+    with pytest.raises(MigrationFileError, match="(?s:.*)".join(map(re.escape, message.split("…")))):
+        prepare(parse("001-x.sql", sql.encode()))

@@ -105,6 +105,17 @@ class TestPlaceInside:
         context = "PL/pgSQL function inline_code_block line 4 at SQL statement"
         assert place_inside(statement_of(DO), context, internal_query, position) == DO.index(expected)
 
+    def test_the_query_of_a_function_is_not_looked_for_in_the_block(self) -> None:
+        context = "PL/pgSQL function f() line 1 at SQL statement\nPL/pgSQL function inline_code_block line 3 at PERFORM"
+        offset = place_inside(statement_of(DO), context, "insert into nope values (1)", 13)
+        assert offset == DO.index("perform 1")
+
+    def test_the_name_of_the_language_is_not_its_code(self) -> None:
+        sql = "do language 'plpgsql'\n\n$$\nbegin\n  perform 1;\nend $$;"
+        context = "PL/pgSQL function inline_code_block line 3 at PERFORM"
+        assert place_inside(statement_of(sql), context, None, None) == sql.index("perform")
+        assert place_inside(statement_of("do E'begin\\n raise; end';"), context, None, None) is None
+
     def test_what_perform_runs_is_found_though_the_server_calls_it_select(self) -> None:
         sql = "do $$\nbegin\n  perform 1\n    from nope;\nend\n$$;"
         context = "PL/pgSQL function inline_code_block line 3 at PERFORM"

@@ -1,11 +1,15 @@
 """How a file runs: its mode, its statements, what is refused by name and line, and the way back to a place in the file."""
 
+import hashlib
+
 import pytest
 
 from lib.errors import MigrationFileError
 from lib.migration_files import parse
 from lib.script import BATCH, Mode, Script, prepare, prepare_all
 
+# SHA-256 of "create table a (x int);".
+DIGEST = "85e277de3a896cedccd741062229d9e853c30b98aa7da7e5b08a19221fd7f81c"
 DUMP = r"""--
 -- PostgreSQL database dump
 --
@@ -236,6 +240,8 @@ class TestTheLedgersOwnTables:
             "create unlogged table public . schema_migration_runs (x int)",
             "drop table if exists users, public.schema_migrations cascade",
             "DROP SCHEMA IF EXISTS public CASCADE",
+            "drop -- at last\n schema app, public cascade",
+            "create /* mine */ table schema_migrations as select 1",
         ],
     )
     def test_a_file_that_makes_or_drops_them_is_refused(self, sql: str) -> None:
@@ -250,6 +256,8 @@ class TestTheLedgersOwnTables:
             "create table if not exists public.schema_migrations (id serial)",
             "create table app.schema_migrations (version text)",
             "create table schema_migrations_old (x int)",
+            "create table schema_migrations.history (x int)",
+            'create table "Schema_Migrations" (x int)',
             "set search_path = app; create table schema_migrations (version text); drop table schema_migrations",
             "drop schema publications; drop table my_schema_migrations",
             "comment on table public.schema_migrations is 'drop table schema_migrations'",
@@ -287,7 +295,13 @@ class TestWhatPsqlWouldReadOtherwise:
         assert script_of(sql).mode is Mode.TRANSACTION
 
     @pytest.mark.parametrize(
-        "setting", ["set client_encoding = 'LATIN1'", "SET CLIENT_ENCODING TO win1252", "set names 'latin1'"]
+        "setting",
+        [
+            "set client_encoding = 'LATIN1'",
+            "SET CLIENT_ENCODING TO win1252",
+            "select set_config('client_encoding', 'latin1', false)",
+            "set names 'latin1'",
+        ],
     )
     def test_another_encoding_is_refused_where_it_makes_a_difference(self, setting: str) -> None:
         assert len(texts(f"{setting};\nselect 'e';")) == 2
@@ -297,16 +311,30 @@ class TestWhatPsqlWouldReadOtherwise:
             script_of(f"select 1;\n{setting};\nselect 'é';")
 
     @pytest.mark.parametrize(
-        "setting", ["set client_encoding = 'UTF8'", "set client_encoding to sql_ascii", "set names 'utf-8'"]
+        "setting",
+        [
+            "set client_encoding = 'UTF8'",
+            "set client_encoding to E'utf8'",
+            "set client_encoding to sql_ascii",
+            "set names 'utf-8'",
+        ],
     )
     def test_an_encoding_that_leaves_the_bytes_alone_is_kept(self, setting: str) -> None:
         assert len(texts(f"{setting};\nselect 'é';")) == 2
 
-    def test_strings_that_another_setting_would_read_otherwise_are_refused(self) -> None:
-        off = "SET standard_conforming_strings = off;\n"
-        assert len(texts(f"select 'C:\\';\n{off}select 'a', E'\\n', $$\\$$;")) == 3
+    @pytest.mark.parametrize(
+        "off",
+        [
+            "SET standard_conforming_strings = off",
+            "set session \"standard_conforming_strings\" to 'f'",
+            "select pg_catalog.set_config('standard_conforming_strings', 'no', false)",
+        ],
+    )
+    def test_strings_that_another_setting_would_read_otherwise_are_refused(self, off: str) -> None:
+        assert len(texts(f"select 'C:\\';\n{off};\nselect 'a', E'\\n', $$\\$$;")) == 3
+        assert len(texts(f"{off};\nset standard_conforming_strings = on;\nselect 'C:\\';")) == 3
         with pytest.raises(MigrationFileError, match=r"001-x\.sql:3: with standard_conforming_strings off a backslash"):
-            script_of(f"{off}select 1;\nselect 'it\\'s';--'")
+            script_of(f"{off};\nselect 1;\nselect 'it\\'s';--'")
 
 
 class TestBatches:
@@ -463,7 +491,7 @@ class TestTheWayBack:
     @pytest.mark.parametrize("sql", ["select (", "select (\n", "select ( -- x;"])
     def test_an_error_at_the_terminator_put_in_is_after_the_last_word(self, sql: str) -> None:
         [batch] = script_of(sql).batches()
-        assert batch.offset_in_file(len(batch.text) - 1) == len(sql.rstrip())
+        assert batch.offset_in_file(len(batch.text) - 1) == sql.index("(") + 1
 
 
 @pytest.mark.parametrize(
@@ -473,6 +501,9 @@ class TestTheWayBack:
         "set transaction read only;\nselect 1;",
         "set transaction isolation level serializable, read only;",
         "set local transaction_read_only = on;",
+        "set /* now */ transaction isolation level serializable,read only;",
+        "set transaction_read_only to 't';",
+        "select set_config('transaction_read_only', 'on', true);",
     ],
 )
 def test_a_read_only_transaction_is_refused_since_it_could_not_be_recorded(sql: str) -> None:
@@ -508,3 +539,14 @@ def test_its_beginning_is_known_by_a_digest() -> None:
     assert after.begins_with(before.ran_before(2))
     assert not after.begins_with(before.ran_before(3))
     assert not after.begins_with("")
+
+
+def test_the_digests_of_an_interrupted_file_stay_what_they_were() -> None:
+    """The journal of a database has them: computed in another way, no file could be gone on with."""
+    script = script_of("-- Transaction: none\ncreate table a (x int);\ncopy a from stdin;\n1\n\\.\n-- é\nselect 'é' -- end")
+    joined = [b"", b"create table a (x int);", b"create table a (x int);\0copy a from stdin;"]
+    joined.append(joined[2] + "\0select 'é' -- end\n;".encode())
+    assert [script.ran_before(n) for n in range(4)] == [
+        f"{n}, sha256 {hashlib.sha256(text).hexdigest()}" for n, text in enumerate(joined)
+    ]
+    assert script.ran_before(1).endswith(DIGEST)

@@ -221,6 +221,10 @@ class TestCopy:
             ("statement", "select 1;"),
         ]
 
+    def test_a_table_may_have_as_many_columns_as_postgres_allows(self) -> None:
+        columns = ", ".join(f"column_{number}" for number in range(1600))
+        assert [kind for kind, _ in kinds(f"COPY t ({columns}) FROM stdin;\n1\n\\.\n")] == ["statement", "copy data"]
+
     def test_the_data_may_end_the_text(self) -> None:
         assert kinds("copy t from stdin;\n1\n\\.") == [("statement", "copy t from stdin;"), ("copy data", "1\n\\.")]
 
