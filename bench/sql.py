@@ -131,7 +131,7 @@ def print_clean_up(server: Server, times: int) -> None:
     """Microseconds that the clean-up adds to the message of one file: medians of so many messages."""
     kinds = {
         "none": "",
-        "a file that may set something": reset_script(),
+        "a file that may set something": reset_script(direct=True),
         "one that may prepare": reset_script(prepared=True),
     }
     print("| clean-up of the session | µs a file |")

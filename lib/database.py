@@ -102,7 +102,10 @@ class Connection:
 
     @property
     def has_standard_strings(self) -> bool:
-        """Tell whether a backslash in '…' is a plain character, as it is by default since PostgreSQL 9.1."""
+        """Tell whether a backslash in '…' is a plain character, as it is by default since PostgreSQL 9.1.
+
+        The server reports each change by itself.
+        """
         return self.raw.pgconn.parameter_status(b"standard_conforming_strings") != b"off"
 
     @property

@@ -3,7 +3,6 @@
 import time
 from dataclasses import replace
 
-from lib import ledger
 from lib.database import Rows, ScriptError, keepalives
 from lib.duration import milliseconds
 from lib.errors import MigrationFailedError, OutOfTimeError
@@ -56,13 +55,14 @@ class Execution:
         session, connection = self.session, self.session.connection
         batches = tuple(script.batches())
         sent = Sent(batches[0])
-        reset = ledger.reset_script(prepared=script.may_prepare)
+        reset = session.reset_script(script)
         connection.undo = reset
 
         def attempt() -> Rows:
             nonlocal sent
             rows: Rows = []
             for batch in batches:
+                session.check_strings(script)
                 begin = self._begin(script) if batch is batches[0] else ""
                 end = f"{_end(script, reset)}{session.record_script(script)}commit" if batch is batches[-1] else ""
                 sent = Sent(batch, len(begin), begin.count(";"))

@@ -143,7 +143,7 @@ select execution_time_ms, exists (select from public.schema_migration_runs where
   from public.schema_migrations where version = {version}
 """
 _RESET_SESSION = """
-reset session authorization; reset role; reset all; close all; unlisten *; discard temporary;
+reset session authorization; reset role; reset all; close all; unlisten *; discard temporary; discard sequences;
 select pg_catalog.pg_advisory_unlock_all();
 """
 _DEALLOCATE = """
@@ -333,12 +333,13 @@ def record_script(run: int, migration: AppliedMigration) -> str:
     ).as_string(None)
 
 
-def reset_script(*, prepared: bool = False) -> str:
+def reset_script(*, direct: bool = False, prepared: bool = False) -> str:
     """The SQL that undoes what a file may have set in the session, inside a transaction or out, also through a pooler.
 
-    With `prepared` also the statements that SQL has prepared; those of the protocol are the pooler's own.
+    Prepared statements end with it on a `direct` connection. A pooler has some of its own in the session: there only with
+    `prepared`, and only those that SQL has prepared.
     """
-    return _RESET_SESSION + (_DEALLOCATE if prepared else "")
+    return _RESET_SESSION + ("deallocate all;" if direct else _DEALLOCATE if prepared else "")
 
 
 def _read_if_there(connection: Connection, catalog: Rows, table: str, query: str | sql.Composed) -> Rows:

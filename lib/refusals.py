@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
 from lib.sql_lexer import Piece, backslashes, variables
-from lib.statement import Statement, is_off, unquoted
+from lib.statement import Statement, is_on, unquoted
 
 # The variables that psql has at its start (psql's page of the manual, "Variables").
 PSQL_VARIABLES = (
@@ -32,10 +32,13 @@ def refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:
     return MigrationFileError(fault, file=file.path, line=file.line_at(offset), version=file.version)
 
 
-def check_meta_command(file: MigrationFile, piece: Piece) -> None:
-    """Refuse every command of psql but those that a dump has, and the one that asks for what the runner does anyway."""
+def check_meta_command(file: MigrationFile, piece: Piece, *, is_inside: bool) -> None:
+    """Refuse every command of psql but those that a dump has, and the one that asks for what the runner does anyway.
+
+    One that `is_inside` a statement is refused too: psql goes on with the statement after it.
+    """
     command = file.text[piece.start : piece.end]
-    if _IGNORED_META.fullmatch(command):
+    if _IGNORED_META.fullmatch(command) and not is_inside:
         return
     name = _META_NAME.match(command)
     assert name is not None  # a meta-command begins with its backslash
@@ -66,7 +69,7 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
             fault = f"the file is UTF-8 and not only ASCII, and this says {value}; take it out"
             raise refused(file, statement.offset, fault)
         if name == "standard_conforming_strings":
-            standard = not is_off(value)
+            standard = is_on(value) or value.lower() == "default"
         elif not standard and (offset := next(backslashes(statement.text), None)) is not None:
             raise refused(
                 file,

@@ -25,7 +25,7 @@ from lib.refusals import (
     check_variables,
     refused,
 )
-from lib.sql_lexer import LexicalError, Piece, end_of_last_token, split
+from lib.sql_lexer import LexicalError, Piece, backslashes, end_of_last_token, split
 from lib.statement import Statement
 
 # So many characters of a file travel in one message; the server reads each as a whole before it carries it out.
@@ -143,6 +143,11 @@ class Script:
         return any("prepare" in statement.text.lower() for statement in self.statements[self._first_change :])
 
     @cached_property
+    def has_backslashes(self) -> bool:
+        """Tell whether one of its plain strings has a backslash, which `standard_conforming_strings` gives a meaning."""
+        return any(next(backslashes(statement.text), None) is not None for statement in self.statements)
+
+    @cached_property
     def changes_defaults(self) -> bool:
         """Tell whether it changes what a new session begins with. In doubt it does."""
         return any(statement.changes_defaults for statement in self.statements)
@@ -194,7 +199,8 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
     statements: list[Statement] = []
     for index, piece in enumerate(pieces):
         if piece.kind == "meta-command":
-            check_meta_command(file, piece)
+            before = pieces[index - 1] if index else piece
+            check_meta_command(file, piece, is_inside=before.kind == "statement" and not before.terminated)
         if piece.kind != "statement":
             continue
         copy_data = _copy_data(file.text, pieces, index) if piece.reads_copy_data else None

@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,7 @@ _WAYS_OUT = {
     "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
     "header.",
 }
+_AT_OR_NEAR = re.compile(r'at or near ".*"')
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,20 @@ class Session:
         row = AppliedMigration(file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed)
         return ledger.record_script(self.run_id, row)
 
+    def check_strings(self, script: Script) -> None:
+        """Stop before the server would read what comes next otherwise than it was checked: a file can have set that too."""
+        if not self.connection.has_standard_strings and script.has_backslashes:
+            file = script.file
+            raise MigrationFailedError(
+                f"{file.path}: standard_conforming_strings is off by now, under which a backslash is an escape; write such "
+                "strings as E'…', and take that setting out.",
+                version=file.version,
+            )
+
+    def reset_script(self, script: Script) -> str:
+        """The SQL that undoes what the file may have set in the session."""
+        return ledger.reset_script(direct=not self.pooled, prepared=script.may_prepare)
+
     def find_recorded(self, script: Script) -> tuple[int, bool] | None:
         """The milliseconds in the file's ledger row, and whether this run wrote it; None if no row is to be had."""
         if self.connection.raw.closed:
@@ -223,6 +239,8 @@ class Session:
         if sent and sent.is_at_the_end(error):
             text = text.replace('at or near ";"', "at end of input")
         is_secret = sent is not None and offset is not None and sent.is_secret(file.text, offset)
+        if is_secret:
+            text = _AT_OR_NEAR.sub('at or near "…"', text)
         if offset is not None and not is_secret:
             text += f"\n{excerpt(file.text, offset)}"
         text += (sent.which(error, script) if sent else "") + _details(refusal, is_secret=is_secret)

@@ -179,8 +179,8 @@ def _words(statement: str) -> Iterator[str]:
 class _Body:
     """Whether the words that go by stand in a `BEGIN ATOMIC` body: as psql counts, and by the server's grammar.
 
-    psql counts every BEGIN, CASE and END of a CREATE FUNCTION or PROCEDURE outside of parentheses. The server opens a body
-    at BEGIN ATOMIC alone, and after `.` or AS these are names.
+    psql counts every BEGIN, CASE and END of a CREATE FUNCTION or PROCEDURE outside of parentheses. To the server a body
+    begins with BEGIN ATOMIC, and ends with the END that stands where a statement would begin; elsewhere these may be names.
     """
 
     def __init__(self) -> None:
@@ -209,26 +209,21 @@ class _Body:
             self._identifiers.append(word)
         if is_inside or not is_word or not self._is_of_a_function:
             return
-        is_name = before in (".", "AS")
-        if word == "BEGIN" or (is_name and word in ("CASE", "END")):
+        if word in ("BEGIN", "CASE") or (word == "END" and self._psqls <= 1):
             self._suspect = offset
-        self._psqls = _counted(word, self._psqls, opens=word == "BEGIN")
-        if not is_name:
-            self._servers = _counted(word, self._servers, opens=word == "ATOMIC" and before == "BEGIN")
+        self._psqls += (word == "BEGIN") + (word == "CASE" and self._psqls > 0) - (word == "END" and self._psqls > 0)
+        if word == "ATOMIC" and before == "BEGIN":
+            self._servers = 1
+        elif word == "END" and before in (";", "ATOMIC"):
+            self._servers = 0
 
     def is_open(self) -> bool:
         """Tell whether a semicolon here stands in a body; LexicalError where psql and the server differ about it."""
-        if (self._psqls > 0) is not (self._servers > 0):
+        if self._psqls != self._servers:
             raise LexicalError(
                 "psql takes this name for a keyword of a BEGIN ATOMIC body; write it in double quotes", self._suspect
             )
         return self._psqls > 0
-
-
-def _counted(word: str, depth: int, *, opens: bool) -> int:
-    if opens or (word == "CASE" and depth):
-        return depth + 1
-    return max(0, depth - (word == "END"))
 
 
 def _next_piece(text: str, start: int) -> Piece:

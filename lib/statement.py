@@ -233,8 +233,8 @@ class Statement:
 
 
 def is_secretive(text: str) -> bool:
-    """Tell whether a text may hold a password: after that word, in a connection string or a URL."""
-    return bool(_SECRET.search(text))
+    """Tell whether a text may hold a password: after that word, in a connection string or a URL, in what makes a role."""
+    return bool(_SECRET.search(text)) or ("password" in text.lower() and bool(_HAS_PASSWORD.search(text)))
 
 
 def unquoted(token: str) -> str:
@@ -248,12 +248,6 @@ def is_on(value: str) -> bool:
     """Tell whether the server takes the value of a parameter for true: it takes the beginning of a word for the word."""
     value = value.lower()
     return value in ("1", "on") or (value != "" and any(word.startswith(value) for word in ("true", "yes")))
-
-
-def is_off(value: str) -> bool:
-    """Tell whether the server takes it for false."""
-    value = value.lower()
-    return value in ("0", "of", "off") or (value != "" and any(word.startswith(value) for word in ("false", "no")))
 
 
 def _creates_quietly(statement: Statement) -> bool:
@@ -278,9 +272,10 @@ _MAY_CALL = {"VALIDATE", "USING", "TYPE", "DEFAULT"}
 _QUIET_KINDS = ("TYPE", "DOMAIN", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER", "SCHEMA", "POLICY", "VIEW", "ROLE")
 _SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'(\w+)'\s*,\s*'([^']*)'", re.IGNORECASE)
 _SECRET = re.compile(r"\bpassword\s*(?:=|e?'|\$|%)|\bconnection\s+(?:e?'|\$)|://[^\s/'@]*:[^\s'@]*@", re.IGNORECASE)
+_HAS_PASSWORD = re.compile(r"\b(?:create|alter)\s+(?:role|user|group|subscription|server)\b", re.IGNORECASE)
 _SECRET_COLUMN = re.compile(r"passw|secret|token|api_?key|credential", re.IGNORECASE)
 _LARGE_OBJECT_CALLS = tuple(("PG_CATALOG", ".", name) for name in ("LO_OPEN", "LOWRITE", "LO_CLOSE"))
-_DEFAULTS = re.compile(r"\balter\s+(?:database|role|user)\b[^;]*?\b(?:re)?set\b", re.IGNORECASE)
+_DEFAULTS = re.compile(r"\balter\s+(?:database|role|user)\b[^;]{0,300}?\b(?:re)?set\b", re.IGNORECASE)
 _REPEATABLE = (
     "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "CHECKPOINT", "SHOW", "GRANT", "REVOKE", "COMMENT", "REFRESH"
 )  # fmt: skip

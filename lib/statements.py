@@ -42,7 +42,7 @@ class StatementRun:
         self._read = 0
         self._block_began: int | None = None
         self._may_observe = True
-        self._reset = ledger.reset_script(prepared=script.may_prepare)
+        self._reset = session.reset_script(script)
         session.connection.undo = self._reset
 
     def apply(self, interruption: Interruption | None) -> int | None:
@@ -87,6 +87,7 @@ class StatementRun:
     def _run(self, index: int) -> None:
         statement = self.script.statements[index]
         self.session.check()
+        self.session.check_strings(self.script)
         if not self.connection.in_transaction:
             self._block_began = None
             self._note(index)

@@ -146,8 +146,14 @@ def test_an_error_shows_its_place(make_job: MakeJob, bundle: Bundle, db: Databas
         "create table a (x int, password text);\ncopy a (x, password) from stdin;\none\thunter2hunter2\n\\.\n",
         "do $$begin\n  execute format('alter role nobody_at_all password %%L', 'hunter2hunter2');\nend$$;",
         "-- Transaction: none\nalter role nobody_at_all password 'hunter2hunter2';",
+        "do $$begin alter role nobody_at_all password 'hunter2hunter2'; end$$;",
+        "create role app password hunter2hunter2;",
+        "alter role nobody_at_all password /* new */ U&'hunter2hunter2';",
     ],
-    ids=["on its line", "beside it", "a URL", "refused", "COPY data", "in a block", "outside a transaction"],
+    ids=[
+        *("on its line", "beside it", "a URL", "refused", "COPY data", "in a block", "outside a transaction", "context"),
+        *("without quotes", "behind a comment"),
+    ],
 )
 def test_a_password_is_not_shown(make_job: MakeJob, bundle: Bundle, db: Database, sql: str) -> None:
     bundle.write("000-a.sql", sql.replace("%%", "%").replace("%s", f"app_{db.target.database}"))
@@ -190,6 +196,26 @@ class TestLargeFiles:
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.column) == (2503, 3)
         assert not db.has("a")
+
+    @pytest.mark.parametrize(
+        "off",
+        [
+            "do $$begin perform set_config('standard_conforming_strings', 'off', false); end$$",
+            "do $$begin execute 'set local standard_conforming_strings = off'; end$$",
+        ],
+    )
+    def test_no_message_is_read_otherwise_than_it_was_checked(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, off: str
+    ) -> None:
+        smuggled = "select '\\', '; commit; create table half (y int); select 2; --';"
+        bundle.write("000-a.sql", f"create table a (x int, y text);\n{off};\n{self.ROWS}{smuggled}\n{self.ROWS}select 1/0;")
+        error = runner.migrate(make_job()).error
+        assert isinstance(error, MigrationFailedError)
+        assert "standard_conforming_strings is off by now" in str(error)
+        assert not db.has("a")
+        assert not db.has("half")
+        bundle.write("000-a.sql", f"create table a (x int, y text);\nset standard_conforming_strings = off;\n{self.ROWS}")
+        assert runner.migrate(make_job()).error is None
 
     def test_copy_data_is_streamed(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         rows = "".join(f"{n}\t{'é' * 500}\n" for n in range(3000))
@@ -350,7 +376,12 @@ class TestWhatAFileSets:
         bundle.write("000-a.sql", f"{header}{EVERYTHING}")
         bundle.write("001-b.sql", f"create table b (memory, path, who, temp, prepared, cursors, channels, locks) as {LEFT}")
         bundle.write("002-c.sql", "prepare p as select 2; execute p;")
+        bundle.write(
+            "003-d.sql", "create sequence s cache 10; create table d (n int default nextval('s')); insert into d select;"
+        )
+        bundle.write("004-e.sql", "insert into d select;")
         assert runner.migrate(make_job()).error is None
+        assert db.query("select n from d order by 1") == [(1,), (11,)], "as from a session of its own"
         assert db.query("select * from b") == [NOTHING]
         assert db.advisory_locks() == 0
 

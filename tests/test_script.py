@@ -198,6 +198,7 @@ class TestRefusals:
             ("\\restrict x \\i other.sql", "restrict"),
             ("\\restricted", "restricted"),
             ("select 1 \\gexec", "gexec"),
+            ("create schema s \\set ON_ERROR_STOP on", "set"),
             ("\\", ""),
         ],
     )

@@ -348,6 +348,9 @@ def test_words_that_only_look_like_the_edge_of_a_body_are_none(sql: str, pieces:
         ("create procedure p() begin atomic select 1 as case; end; commit;", "case;"),
         ("create procedure p() begin atomic select t.end; select 2; end; commit;", "end;"),
         ("create function begin() returns int language sql as 'x'", "begin()"),
+        ("create function f() begin atomic select 1 case; end; commit; select 2; end;", "case;"),
+        ("create function f() begin atomic select 1 end; select 2; end; commit;", "end;"),
+        ("create function f() begin atomic select 1 begin; end; commit; end;", "begin;"),
     ],
 )
 def test_a_name_that_psql_takes_for_the_edge_of_a_body_is_refused(sql: str, suspect: str) -> None:
