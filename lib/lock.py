@@ -23,7 +23,9 @@ from lib.errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, 
 
 # Any constant does, as long as every runner has the same one.
 KEY = int.from_bytes(b"vercmig")
+# The lock's connection speaks so often, is answered within so long, and is let go by the server after so long; in seconds.
 HEARTBEAT = 15.0
+BEAT_PATIENCE = 15.0
 IDLE_LIMIT = 60
 # How long a poll for the lock may go without an answer, in seconds, where another run isn't waited for even longer.
 ANSWER_PATIENCE = 30.0
@@ -146,7 +148,7 @@ class RunLock:
     def _beat(self) -> None:
         """Keep the transaction from idling out. A missed beat means that the server has let the lock go, or will."""
         try:
-            with self._connection.granted(HEARTBEAT):
+            with self._connection.granted(BEAT_PATIENCE):
                 self._connection.query(_BEAT)
             self._beaten_at = time.monotonic()
         except (ScriptError, MigratorError) as error:

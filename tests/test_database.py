@@ -155,6 +155,7 @@ class TestDeadlinesAndLosses:
     ) -> None:
         monkeypatch.setattr(observer, "STUCK", 1.0)
         monkeypatch.setattr(lock, "HEARTBEAT", 0.5)
+        monkeypatch.setattr(lock, "BEAT_PATIENCE", 0.5)
         monkeypatch.setattr(observer, "AFTER_FAILURE", 0.5)
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
         with FaultProxy(db.target.port) as proxy:
