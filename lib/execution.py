@@ -67,6 +67,8 @@ class Execution:
                 end = f"{_end(script, reset)}{session.record_script(script)}commit" if batch is batches[-1] else ""
                 sent = Sent(batch, len(begin), begin.count(";"))
                 rows = connection.run(f"{begin}{batch.text}\n{end}", copy_data=batch.copy_data)
+                if not end and not connection.in_transaction:
+                    raise _ended_by_itself(script)
             return rows
 
         try:
@@ -121,6 +123,15 @@ class Execution:
 def _end(script: Script, reset: str) -> str:
     """What stands between the file's statements and its ledger row: what the file has set must not reach that."""
     return f"set constraints all immediate;{reset}" if script.may_change_session else ""
+
+
+def _ended_by_itself(script: Script) -> MigrationFailedError:
+    """The error for what no check should have let through."""
+    return MigrationFailedError(
+        f"{script.file.path}: the file has ended its own transaction, so a part of it may stay; the rest was not run. "
+        "Please report this file.",
+        version=script.file.version,
+    )
 
 
 def _as_it_began(script: Script, interruption: Interruption) -> Script:
