@@ -22,6 +22,7 @@ edges
 database
     database          a connection, and the simple query protocol
     login             how a connection comes about, or why not
+    failure           how a refusal of the server's is told
     ledger            the ledger and the journal of runs
     lock              one run at a time
     catalog           what the server knows of an index, a partition, a statement under way

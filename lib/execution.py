@@ -6,10 +6,11 @@ from dataclasses import replace
 from lib.database import Rows, ScriptError, keepalives
 from lib.duration import milliseconds
 from lib.errors import MigrationFailedError, OutOfTimeError
+from lib.failure import Sent
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import changed_since, in_doubt
 from lib.script import Mode, Script
-from lib.session import Sent, Session
+from lib.session import Session
 from lib.statements import DEPARTURE_CHECK, StatementRun
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.

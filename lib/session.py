@@ -2,7 +2,6 @@
 
 import math
 import random
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,13 +11,13 @@ from lib import ledger
 from lib.database import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
 from lib.duration import milliseconds
 from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutOfTimeError
+from lib.failure import Failure, Sent
 from lib.job import Progress
 from lib.observer import Observer, Sight
-from lib.place import excerpt, place_inside
 from lib.plan import AppliedMigration
 from lib.report import named
-from lib.script import Batch, Mode, Script
-from lib.statement import Statement, is_secretive
+from lib.script import Mode, Script
+from lib.statement import Statement
 
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
@@ -36,68 +35,6 @@ FIRST_LOOK = 0.5
 FIRST_LOOK_SHARE = 0.4
 # What takes long is told after so many seconds, and again after as many.
 TOLD_EVERY = 15.0
-# The longest part of a server's message that is passed on, in characters.
-LONGEST_MESSAGE = 2000
-
-
-# What a file can do that fails for being one transaction: unsafe_new_enum_value_usage, out_of_memory for locks,
-# invalid_transaction_termination, active_sql_transaction.
-_WAYS_OUT = {
-    "55P04": "The file is one transaction: put ALTER TYPE … ADD VALUE into a file of its own, before this one.",
-    "53200": "The file is one transaction, which holds a lock on each table and index that it makes: cut it in two.",
-    "2D000": "The file is one transaction: put `-- Transaction: none` in its header, and this commits as it does in psql.",
-    "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
-    "header.",
-}
-_AT_OR_NEAR = re.compile(r'at or near ".*"')
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A message with statements of a file. So many `characters`, and `statements` of the runner's, stood before them."""
-
-    batch: Batch
-    characters: int = 0
-    statements: int = 0
-
-    def offset_of(self, error: ScriptError) -> int | None:
-        """Where in the file the server stopped; None where it was none of the file's statements."""
-        refusal, statement = error.refusal, self.statement_of(error)
-        if refusal.position is not None:
-            offset = self.batch.offset_in_file(refusal.position - 1 - self.characters)
-            if offset is not None:
-                return offset
-        if statement is None:
-            return None
-        inside = place_inside(statement, refusal.context, refusal.internal_query, refusal.internal_position)
-        return statement.offset if inside is None else inside
-
-    def which(self, error: ScriptError, script: Script) -> str:
-        """Which of the file's statements it was, where the server gave no position."""
-        count, number = len(script.statements), self.batch.first + error.done - self.statements + 1
-        if error.refusal.position is not None or count < 2:
-            return ""
-        if number > count:
-            return "\n  At the file's end, where what was deferred is checked, and the file recorded."
-        return f"\n  In statement {number} of {count}." if number > 0 else ""
-
-    def is_secret(self, text: str, offset: int) -> bool:
-        """Tell whether the line there, of the file's text, may show a password."""
-        start = text.rfind("\n", 0, offset) + 1
-        end = text.find("\n", offset)
-        end = len(text) if end < 0 else end
-        shown = (s for s in self.batch.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
-        return any(statement.is_secretive for statement in shown)
-
-    def is_at_the_end(self, error: ScriptError) -> bool:
-        """Tell whether the server stopped at a semicolon that the runner had put in."""
-        position = error.refusal.position
-        return position is not None and self.batch.is_put_in(position - 1 - self.characters)
-
-    def statement_of(self, error: ScriptError) -> Statement | None:
-        """The file's statement that was under way; None where it was none of them."""
-        index = error.done - self.statements
-        return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
 
 
 @dataclass(frozen=True)
@@ -232,24 +169,14 @@ class Session:
         `sent` is the message that failed, None for one that held nothing of the file's. `stays` of the file's statements
         stay; `more` is added to the text.
         """
-        file, refusal = script.file, error.refusal
-        offset = sent.offset_of(error) if sent else None
-        place = file.path if offset is None else file.place(offset)
-        text = f"{place}: {_message(refusal)}"
-        if sent and sent.is_at_the_end(error):
-            text = text.replace('at or near ";"', "at end of input")
-        is_secret = sent is not None and offset is not None and sent.is_secret(file.text, offset)
-        if is_secret:
-            text = _AT_OR_NEAR.sub('at or near "…"', text)
-        if offset is not None and not is_secret:
-            text += f"\n{excerpt(file.text, offset)}"
-        text += (sent.which(error, script) if sent else "") + _details(refusal, is_secret=is_secret)
-        if refusal.sqlstate in LOCK_CONFLICTS:
-            text += self._busy_text(script, stays, more)
-            return BusyTableError(text, version=file.version, sqlstate=refusal.sqlstate)
+        failure = Failure(script, error, sent)
+        file, sqlstate, offset = script.file, error.refusal.sqlstate, failure.offset
+        if sqlstate in LOCK_CONFLICTS:
+            text = failure.text + self._busy_text(script, stays, more)
+            return BusyTableError(text, version=file.version, sqlstate=sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text += _way_out(script, refusal, sent.statement_of(error) if sent else None) + _what_stays(script, stays) + more
-        return MigrationFailedError(text, version=file.version, sqlstate=refusal.sqlstate, line=line, column=column)
+        text = failure.text + failure.way_out + _what_stays(script, stays) + more
+        return MigrationFailedError(text, version=file.version, sqlstate=sqlstate, line=line, column=column)
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
         held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
@@ -262,24 +189,3 @@ def _what_stays(script: Script, stays: int) -> str:
         return ""
     count = f"{stays} of the file's statements"
     return f"\n  What ran outside a transaction before it stays: {count}. The next run goes on after them."
-
-
-def _message(refusal: Refusal) -> str:
-    return f"{_indented(refusal.message[:LONGEST_MESSAGE])} (SQLSTATE {refusal.sqlstate})"
-
-
-def _details(refusal: Refusal, *, is_secret: bool) -> str:
-    """What more the server says, but for what may show a password."""
-    more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
-    shown = ((name, text) for name, text in more if text and not is_secret and not is_secretive(text))
-    return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in shown)
-
-
-def _indented(text: str) -> str:
-    return text.replace("\n", "\n    ")
-
-
-def _way_out(script: Script, refusal: Refusal, statement: Statement | None) -> str:
-    # SET TRANSACTION fails with 25001 too, where it isn't the first.
-    is_help = script.mode is Mode.TRANSACTION and not (statement and statement.command == "SET")
-    return f"\n  {_WAYS_OUT[refusal.sqlstate]}" if is_help and refusal.sqlstate in _WAYS_OUT else ""

@@ -9,10 +9,11 @@ from dataclasses import replace
 from lib import catalog, ledger
 from lib.database import CANCEL_PATIENCE, Connection, Rows, ScriptError, Settled, keepalives
 from lib.errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
+from lib.failure import Sent
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import DUPLICATE_TABLE, Recovery
 from lib.script import Batch, Script
-from lib.session import Sent, Session
+from lib.session import Session
 from lib.statement import Statement
 from lib.subject import Subject, Work, subject_of
 

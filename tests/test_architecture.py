@@ -104,7 +104,7 @@ STATUS_ROOMS = {
     "service", "settings", "status", "status_endpoint",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "lock", "observer", "place", "planned_run", "recovery", "refusals",
+    "admin_endpoint", "catalog", "execution", "failure", "lock", "observer", "place", "planned_run", "recovery", "refusals",
     "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

@@ -1,0 +1,127 @@
+"""How a refusal of the server's is told: where in the file, the line there, what more the server says, what to do."""
+
+import re
+from dataclasses import dataclass
+
+from lib.database import Refusal, ScriptError
+from lib.place import excerpt, place_inside
+from lib.script import Batch, Mode, Script
+from lib.statement import Statement, is_secretive
+
+# The longest part of a server's message that is passed on, in characters.
+LONGEST_MESSAGE = 2000
+# What a file can do that fails for being one transaction: unsafe_new_enum_value_usage, out_of_memory for locks,
+# invalid_transaction_termination, active_sql_transaction.
+_WAYS_OUT = {
+    "55P04": "The file is one transaction: put ALTER TYPE … ADD VALUE into a file of its own, before this one.",
+    "53200": "The file is one transaction, which holds a lock on each table and index that it makes: cut it in two.",
+    "2D000": "The file is one transaction: put `-- Transaction: none` in its header, and this commits as it does in psql.",
+    "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
+    "header.",
+}
+_AT_OR_NEAR = re.compile(r'at or near ".*"')
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message with statements of a file. So many `characters`, and `statements` of the runner's, stood before them."""
+
+    batch: Batch
+    characters: int = 0
+    statements: int = 0
+
+    def offset_of(self, error: ScriptError) -> int | None:
+        """Where in the file the server stopped; None where it was none of the file's statements."""
+        refusal, statement = error.refusal, self.statement_of(error)
+        if refusal.position is not None:
+            offset = self.batch.offset_in_file(refusal.position - 1 - self.characters)
+            if offset is not None:
+                return offset
+        if statement is None:
+            return None
+        inside = place_inside(statement, refusal.context, refusal.internal_query, refusal.internal_position)
+        return statement.offset if inside is None else inside
+
+    def which(self, error: ScriptError, script: Script) -> str:
+        """Which of the file's statements it was, where the server gave no position."""
+        count, number = len(script.statements), self.batch.first + error.done - self.statements + 1
+        if error.refusal.position is not None or count < 2:
+            return ""
+        if number > count:
+            return "\n  At the file's end, where what was deferred is checked, and the file recorded."
+        return f"\n  In statement {number} of {count}." if number > 0 else ""
+
+    def is_secret(self, text: str, offset: int) -> bool:
+        """Tell whether the line there, of the file's text, may show a password."""
+        start = text.rfind("\n", 0, offset) + 1
+        end = text.find("\n", offset)
+        end = len(text) if end < 0 else end
+        shown = (s for s in self.batch.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
+        return any(statement.is_secretive for statement in shown)
+
+    def is_at_the_end(self, error: ScriptError) -> bool:
+        """Tell whether the server stopped at a semicolon that the runner had put in."""
+        position = error.refusal.position
+        return position is not None and self.batch.is_put_in(position - 1 - self.characters)
+
+    def statement_of(self, error: ScriptError) -> Statement | None:
+        """The file's statement that was under way; None where it was none of them."""
+        index = error.done - self.statements
+        return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the server refused, and the message that it was in; None for one that held nothing of the file's."""
+
+    script: Script
+    error: ScriptError
+    sent: Sent | None = None
+
+    @property
+    def offset(self) -> int | None:
+        """Where in the file the server stopped."""
+        return self.sent.offset_of(self.error) if self.sent else None
+
+    @property
+    def text(self) -> str:
+        """The place, the server's message, the line there, and what more the server says; no password."""
+        file, refusal, offset = self.script.file, self.error.refusal, self.offset
+        place = file.path if offset is None else file.place(offset)
+        if self.sent is None or offset is None:
+            return f"{place}: {_message(refusal)}{self._which}{_details(refusal)}"
+        message = _message(refusal)
+        if self.sent.is_at_the_end(self.error):
+            message = message.replace('at or near ";"', "at end of input")
+        if self.sent.is_secret(file.text, offset):
+            message = _AT_OR_NEAR.sub('at or near "…"', message)
+            return f"{place}: {message}{self._which}"
+        return f"{place}: {message}\n{excerpt(file.text, offset)}{self._which}{_details(refusal)}"
+
+    @property
+    def _which(self) -> str:
+        return self.sent.which(self.error, self.script) if self.sent else ""
+
+    @property
+    def way_out(self) -> str:
+        """What to do about it, where it fails for being one transaction."""
+        statement = self.sent.statement_of(self.error) if self.sent else None
+        # SET TRANSACTION fails with 25001 too, where it isn't the first.
+        is_help = self.script.mode is Mode.TRANSACTION and not (statement and statement.command == "SET")
+        sqlstate = self.error.refusal.sqlstate
+        return f"\n  {_WAYS_OUT[sqlstate]}" if is_help and sqlstate in _WAYS_OUT else ""
+
+
+def _message(refusal: Refusal) -> str:
+    return f"{_indented(refusal.message[:LONGEST_MESSAGE])} (SQLSTATE {refusal.sqlstate})"
+
+
+def _details(refusal: Refusal) -> str:
+    """What more the server says, but for what may show a password."""
+    more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
+    shown = ((name, text) for name, text in more if text and not is_secretive(text))
+    return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in shown)
+
+
+def _indented(text: str) -> str:
+    return text.replace("\n", "\n    ")
