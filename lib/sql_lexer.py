@@ -30,7 +30,7 @@ _REST = r"[^\x00-\x23\x25-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _WORD = rf"{_START}{_REST}*+"
 # One that is not the beginning of a string, or of something else that is no word.
 _BARE_WORD = rf"(?![eEbBxXnN]'|[uU]&){_WORD}"
-_DIGITS = r"[0-9](?:_?[0-9])*+"
+_DIGITS = r"[0-9]++(?:_[0-9][0-9]*+)*+"
 # A number, and what is wrongly stuck to it: `1e5`, `1.`, `.5`, `0x1f`, `1e+`, `2nd`. The dots of `1..2` are none of it.
 _NUMBER = rf"(?:{_DIGITS}(?:\.(?!\.)(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][-+](?:{_DIGITS}(?:{_WORD})?)?|{_WORD})?"
 # A variable of psql's, which it leaves as it stands where it has none of that name.
@@ -50,14 +50,21 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE,
 )
-# Possessive (`++`, `*+`): a doubled quote is never taken for the end, and no text makes the search slow.
-_STRING_END = re.compile(r"(?:[^']++|'')*+'")
-_NAME_END = re.compile(r'(?:[^"]++|"")*+"')
-_ESCAPE_END = re.compile(r"(?:[^'\\]++|''|\\.)*+'", re.DOTALL)
+# Possessive (`++`, `*+`): a doubled quote is never taken for the end, and no text makes the search slow. A group that is
+# repeated so begins with plain characters that tell whether it matches: where one has failed later on, Python before 3.11.5
+# doesn't go back to its beginning (gh-106052).
+_UNESCAPED = r"[^'\\]*+(?:\\[\s\S][^'\\]*+)*+"
+_TO_QUOTE = r"[^']*+(?:''[^']*+)*+'"
+_TO_NAMES_END = r'[^"]*+(?:""[^"]*+)*+"'
+_TO_ESCAPED_QUOTE = rf"{_UNESCAPED}(?:''{_UNESCAPED})*+'"
+_STRING_END = re.compile(_TO_QUOTE)
+_NAME_END = re.compile(_TO_NAMES_END)
+_ESCAPE_END = re.compile(_TO_ESCAPED_QUOTE)
+_SPACE = r"[ \t\n\r\f\v]*+"
+_BLANK = re.compile(rf"{_SPACE}(?:--[^\n\r]*+{_SPACE})*+")
 # A string of the E kind goes on after white space with a line break in it, as in 'a'⏎'b'.
-_CONTINUATION = re.compile(r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+'")
+_CONTINUATION = re.compile(rf"[ \t\f\v]*+(?:--[^\n\r]*+)?+[\n\r]{_SPACE}(?:--[^\n\r]*+[\n\r]{_SPACE})*+'")
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
-_REST_OF_LINE = re.compile(r"(?:[ \t\n\r\f\v]|--[^\n\r]*+)*+")
 _LINE_END = re.compile(r"\r?\n|\Z")
 _COPY_END = re.compile(r"\n\\\.(?:\r?\n|\r?\Z)")
 _VARIABLE_NAME = re.compile(rf":(?:({_TAG}+)|'({_TAG}+)'|\"({_TAG}+)\"|\{{\?({_TAG}+)\}})")
@@ -70,18 +77,13 @@ _MAKES_A_FUNCTION = (
     *(["CREATE", "OR", "REPLACE", kind] for kind in ("FUNCTION", "PROCEDURE")),
 )
 _HEAD = re.compile(rf"({_BARE_WORD})(?:[ \t\n\r\f\v]++({_BARE_WORD}))?")
-# A comment with none inside it.
-_BLOCK = r"/\*(?:[^*/]++|\*(?!/)|/(?!\*))*+\*/"
-_BLANK = re.compile(rf"(?:[ \t\n\r\f\v]++|--[^\n\r]*+|{_BLOCK})*+")
 # What may stand anywhere in a statement without ending it or changing how the rest is read: all but parentheses,
-# semicolons, backslashes, dollar signs, block comments, and E strings that may go on.
-_PLAIN = (
-    r"[\x00-\x20!#%&*+,<=>?@\[\]^`{|}~\x7f]++"
-    rf"|{_BARE_WORD}|'(?:[^']++|'')*+'|\"(?:[^\"]++|\"\")*+\"|{_NUMBER}|{_VARIABLE}|\.|--[^\n\r]*+|-(?!-)|/(?!\*)|{_BLOCK}"
-    r"|[eE]'(?:[^'\\]++|''|\\[\s\S])*+'(?![ \t\f\v]*+(?:[\n\r]|--))"
+# semicolons, backslashes, dollar signs, block comments, and E strings that may go on. So much of it at a time.
+_STRETCH = re.compile(
+    r"(?:[\x00-\x20!#%&*+,<=>?@\[\]^`{|}~\x7f]++"
+    rf"|{_BARE_WORD}|'{_TO_QUOTE}|\"{_TO_NAMES_END}|{_NUMBER}|{_VARIABLE}|\.|--[^\n\r]*+|-(?!-)|/(?!\*)"
+    rf"|[eE]'{_TO_ESCAPED_QUOTE}(?![ \t\f\v]*+(?:[\n\r]|--))){{1,500}}"
 )
-_INNERMOST = rf"\((?:{_PLAIN}|;)*+\)"
-_STRETCH = re.compile(rf"(?:{_PLAIN}|\((?:{_PLAIN}|;|{_INNERMOST})*+\))*+")
 
 
 class LexicalError(ValueError):
@@ -232,15 +234,27 @@ def _next_piece(text: str, start: int) -> Piece:
     if head is None or _may_make_a_function(head):
         return _piece_with_body(text, start)
     offset, parentheses = head.end(), 0
-    while match := _TOKEN.match(text, _skip(_STRETCH, text, offset)):
-        token = match.group()
-        if token == ";" and not parentheses:
-            return _statement(text, start, match.end(), first, terminated=True)
-        if token == "\\":
-            return _statement(text, start, match.start(), first)
-        parentheses = max(0, parentheses + (token == "(") - (token == ")"))
-        offset = _token_end(text, match)
+    while (offset := _skip(_STRETCH, text, offset)) < len(text):
+        sign = text[offset]
+        if sign == "(":
+            parentheses += 1
+        elif sign == ")":
+            parentheses = max(0, parentheses - 1)
+        elif sign == ";" and not parentheses:
+            return _statement(text, start, offset + 1, first, terminated=True)
+        elif sign == "\\":
+            return _statement(text, start, offset, first)
+        elif sign != ";":
+            offset = _one_token(text, offset)
+            continue
+        offset += 1
     return _statement(text, start, len(text), first)
+
+
+def _one_token(text: str, offset: int) -> int:
+    match = _TOKEN.match(text, offset)
+    assert match is not None  # any sign is one, and space is passed over
+    return _token_end(text, match)
 
 
 def _may_make_a_function(head: re.Match[str]) -> bool:
@@ -368,6 +382,6 @@ def _append_copy_data(text: str, start: int, pieces: list[Piece]) -> int:
 
 
 def _rest_of_line(text: str, start: int, end: int) -> Piece:
-    if not _REST_OF_LINE.fullmatch(text, start, end):
+    if not _BLANK.fullmatch(text, start, end):
         raise LexicalError("after COPY … FROM stdin; nothing may follow on its line: its data begins on the next", start)
     return Piece("space", start, end)
