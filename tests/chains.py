@@ -24,10 +24,13 @@ FETCH_TIMEOUT = 90
 
 @dataclass(frozen=True)
 class Registry:
-    """A command of its client, which leaves one file in the current folder; what joins name and version; how to unpack."""
+    """A command of its client, which leaves one file in the current folder; what joins name and version; how to unpack.
+
+    Without a joint the version can't be chosen: Debian keeps one at a time, and mends it now and then.
+    """
 
     download: tuple[str, ...]
-    joint: str
+    joint: str | None
     unpack: Callable[[Path, Path], object]
 
 
@@ -40,14 +43,14 @@ NPM = Registry(
 )
 DEBIAN = Registry(
     ("apt-get", "download", "--quiet"),
-    "=",
+    None,
     lambda file, to: subprocess.run(["dpkg-deb", "--extract", file, to], check=True),
 )
 
 
 @dataclass(frozen=True)
 class Package:
-    """One version of a package."""
+    """One version of a package: the one that the tests were written with."""
 
     registry: Registry
     name: str
@@ -73,7 +76,7 @@ class Package:
             assert folder.is_dir(), "another session may have been first, and nothing else"
 
     def _download(self, scratch: Path) -> None:
-        wanted = f"{self.name}{self.registry.joint}{self.version}"
+        wanted = self.name if self.registry.joint is None else f"{self.name}{self.registry.joint}{self.version}"
         command = [*self.registry.download, wanted]
         try:
             done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCH_TIMEOUT)
