@@ -82,20 +82,19 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
 def check_ledger(file: MigrationFile, statements: Sequence[Statement]) -> None:
     """A file can't make the runner's own tables once more, as other tools' dumps do, nor take them away."""
     for statement in statements:
-        if statement.command not in ("CREATE", "DROP"):
+        if statement.command not in ("CREATE", "DROP") or "schema" not in statement.text.lower():
             continue
-        # Behind a search_path of the file's own, a bare name is perhaps another schema's.
-        is_public = "search_path" not in file.text[: statement.offset]
-        if any(_is_ledgers(name, is_public=is_public) for name in _made_or_dropped(statement)):
+        if any(_is_ledgers(name, file.text, statement.offset) for name in _made_or_dropped(statement)):
             what = "would make once more" if statement.command == "CREATE" else "would drop"
             fault = f'"{statement.head}" {what} the table in which the runner keeps what it has applied'
             raise refused(file, statement.offset, f"{fault}; take it out, and what fills it")
 
 
-def _is_ledgers(name: tuple[str, ...], *, is_public: bool) -> bool:
-    if name == ("schema", "public"):
-        return True
-    return name[-1] in _LEDGER and (name[:-1] == ("public",) or (is_public and len(name) == 1))
+def _is_ledgers(name: tuple[str, ...], text: str, offset: int) -> bool:
+    """Behind a search_path of the file's own, a bare name is perhaps another schema's."""
+    if len(name) == 1:
+        return name[0] in _LEDGER and text.find("search_path", 0, offset) < 0
+    return name == ("schema", "public") or (name[0] == "public" and name[1] in _LEDGER)
 
 
 def _made_or_dropped(statement: Statement) -> list[tuple[str, ...]]:
