@@ -132,7 +132,7 @@ def print_clean_up(server: Server, times: int) -> None:
     kinds = {
         "none": "",
         "a file that may set something": reset_script(direct=True),
-        "one that may prepare": reset_script(prepared=True),
+        "through a pooler, one that may prepare": reset_script(prepared=True),
     }
     print("| clean-up of the session | µs a file |")
     print("|---|---|")
