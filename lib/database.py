@@ -211,7 +211,10 @@ class Connection:
             self._wait(writing=True)
         while _in_libpq(pgconn.is_busy):
             self._wait()
-        return _in_libpq(pgconn.get_result)
+        result = _in_libpq(pgconn.get_result)
+        # What came with the result, and not while it was waited for.
+        self._tell()
+        return result
 
     def _feed(self, data: Iterable[bytes]) -> None:
         pgconn = self.raw.pgconn

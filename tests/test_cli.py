@@ -243,6 +243,19 @@ class TestExitCodes:
         assert re.search(r"\r\[[█░]{24}\] +\d+% 000-a: building index", shown.decode())
         assert "✓" in shown.decode().rpartition("building index")[2]
 
+    def test_what_the_server_remarks_is_shown_with_its_file(self, cli: Cli, bundle: Bundle) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\ncreate view b as select * from a;\ndrop table a cascade;")
+        bundle.write("001-b.sql", "do $$begin raise warning 'é' using detail = 'more', hint = 'less'; end$$")
+        done = cli("migrate")
+        assert done.returncode == 0
+        assert done.stderr.splitlines()[1:] == [
+            "migrations/000-a.sql: NOTICE: drop cascades to view b",
+            "migrations/001-b.sql: WARNING: é",
+            "  Detail: more",
+            "  Hint: less",
+        ]
+        assert "NOTICE" not in done.stdout
+
     def test_a_signal_among_notices_rolls_back_too(self, cli: Cli, bundle: Bundle, db: Database) -> None:
         """What a signal raises inside libpq's callback for notices would be swallowed there."""
         bundle.write(
