@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from lib.database import Refusal, ScriptError
-from lib.place import excerpt, place_inside
+from lib.place import excerpt, line_around, place_inside
 from lib.script import Batch, Mode, Script
 from lib.statement import Statement, is_secretive
 
@@ -53,9 +53,7 @@ class Sent:
 
     def is_secret(self, text: str, offset: int) -> bool:
         """Tell whether the line there, of the file's text, may show a password."""
-        start = text.rfind("\n", 0, offset) + 1
-        end = text.find("\n", offset)
-        end = len(text) if end < 0 else end
+        start, end = line_around(text, offset)
         shown = (s for s in self.batch.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
         return any(statement.is_secretive for statement in shown)
 

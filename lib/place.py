@@ -31,9 +31,7 @@ def place_inside(
 
 def excerpt(text: str, offset: int) -> str:
     """The line that holds the character at `offset`, cut to `WIDTH`, and below it a caret under that character."""
-    start = text.rfind("\n", 0, offset) + 1
-    end = text.find("\n", offset)
-    line_end = len(text) if end < 0 else end
+    start, line_end = line_around(text, offset)
     first = max(start, offset - WIDTH * 2 // 3)
     last = min(line_end, first + WIDTH)
     before, after = _shown(text[first:offset]), _shown(text[offset:last].rstrip("\r"))
@@ -41,6 +39,12 @@ def excerpt(text: str, offset: int) -> str:
     after = f"{after}…" if last < line_end else after
     gutter = f"  {text.count(chr(10), 0, offset) + 1} | "
     return f"{gutter}{before}{after}\n{' ' * (len(gutter) - 2)}| {' ' * _columns(before)}^"
+
+
+def line_around(text: str, offset: int) -> tuple[int, int]:
+    """Where the line that holds the character at `offset` begins, and where it ends."""
+    end = text.find("\n", offset)
+    return text.rfind("\n", 0, offset) + 1, len(text) if end < 0 else end
 
 
 def _last(pattern: re.Pattern[str], context: str | None) -> int | None:

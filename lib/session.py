@@ -144,7 +144,7 @@ class Session:
 
     def reset_script(self, script: Script) -> str:
         """The SQL that undoes what the file may have set in the session."""
-        return ledger.reset_script(direct=not self.pooled, prepared=script.may_prepare)
+        return ledger.reset_script(direct=not self.pooled, prepared=self.pooled and script.may_prepare)
 
     def find_recorded(self, script: Script) -> tuple[int, bool] | None:
         """The milliseconds in the file's ledger row, and whether this run wrote it; None if no row is to be had."""
