@@ -85,6 +85,8 @@ class _Run:
         self.applied: list[AppliedNow] = []
         self.current: MigrationFile | None = None
         self.run_id = 0
+        # The server processes that this connection has had, each time the database was looked at.
+        self.backends: set[str | None] = set()
         self._connections = ExitStack()
 
     def report(self, error: MigratorError | Interrupted | None) -> RunReport:
@@ -107,7 +109,7 @@ class _Run:
             scripts = prepare_all(plan.pending)
             if scripts or must_claim(self.job, survey):
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
-                    self._migrate_locked(files, scripts, survey.backend, lock)
+                    self._migrate_locked(files, scripts, lock)
             else:
                 self._warn(plan)
                 if survey.unfinished_runs:
@@ -115,6 +117,7 @@ class _Run:
 
     def _connect(self) -> None:
         self.connection = self._connections.enter_context(self.job.connect(on_notice=self._notice))
+        self.backends = set()
         _check_strings(self.connection)
         self.connection.undo = ledger.reset_script()
 
@@ -131,6 +134,7 @@ class _Run:
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             survey = self.survey = ledger.survey(self.connection, self.job.target)
+        self.backends.add(survey.backend)
         plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)
         obstacle = _obstacle(self.job, survey, plan)
@@ -143,18 +147,13 @@ class _Run:
         for warning in plan.warnings:
             self.job.progress.warning(warning)
 
-    def _migrate_locked(
-        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], backend: str | None, lock: RunLock
-    ) -> None:
-        """Plan again from what the ledger says now that nobody else may write it, and carry the plan out.
-
-        `backend` is the server process that this connection had before the lock was taken.
-        """
+    def _migrate_locked(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], lock: RunLock) -> None:
+        """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
         plan, survey = self._look_again(files)
         self._warn(plan)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
-        pooled = self._is_pooled(scripts, {backend, survey.backend}, lock)
+        pooled = self._is_pooled(scripts, lock)
         if pooled:
             _check_sessions(scripts)
         if not scripts and not must_claim(self.job, survey):
@@ -195,18 +194,18 @@ class _Run:
         with self.connection.at_most(SECOND_CONNECTION_PATIENCE, otherwise):
             return self._look(files)
 
-    def _is_pooled(self, scripts: tuple[Script, ...], seen: set[str | None], lock: RunLock) -> bool:
+    def _is_pooled(self, scripts: tuple[Script, ...], lock: RunLock) -> bool:
         """Tell whether a transaction pooler is in between, where each transaction may have another server process.
 
         A server gives its own process's pid on connecting, a pooler something else; whether it is in session mode is
         asked only where it matters, and several times, since a busy pool may give the same process again.
         """
-        if {self.connection.announced_backend} == seen:
+        if {self.connection.announced_backend} == self.backends:
             return False
         if all(script.mode is Mode.TRANSACTION for script in scripts):
             return True
-        seen |= {ledger.backend(self.connection) for _ in range(10)}
-        return len(seen) > 1 or lock.backend in seen
+        self.backends |= {ledger.backend(self.connection) for _ in range(10)}
+        return len(self.backends) > 1 or lock.backend in self.backends
 
     def _apply_all(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
         self.execution = Execution(self._session(survey, lock, pooled=pooled))

@@ -99,6 +99,25 @@ class TestLocks:
         assert db.versions() == ["000-a"]
 
 
+def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_no_pooler(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    """The new one has another server process, as each transaction has through a pooler."""
+    bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\ncreate index concurrently a_x on a (x);")
+    # The contender's second one asks for the lock.
+    idle = "state = 'idle' and application_name like 'migrations %' and datname = current_database()"
+    with RunLock(make_job().connect, patience=0) as held:
+
+        class Meanwhile(Progress):
+            def waiting(self, holder: RunInProgressError) -> None:
+                pid = db.query(f"select pid from pg_stat_activity where {idle} order by backend_start limit 1")[0][0]
+                assert db.query(f"select pg_terminate_backend({pid}, 5000)") == [(True,)]
+                db.query(f"select pg_terminate_backend({held.backend}, 5000)")
+
+        assert runner.migrate(make_job(run_wait=30, progress=Meanwhile())).error is None
+    assert db.versions() == ["000-a"]
+
+
 class TestTheRunLock:
     def test_its_holder_keeps_no_snapshot(self, make_job: MakeJob, db: Database) -> None:
         """A snapshot here would make every CREATE INDEX CONCURRENTLY of the run wait for ever."""
