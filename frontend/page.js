@@ -35,7 +35,9 @@ function list(id, pairs) {
 function row(migration) {
   const version = element("th", migration.version);
   version.scope = "row";
-  const cells = [migration.name, migration.state, moment(migration.appliedAt), migration.executionTimeMs];
+  const { commit, ref } = migration.appliedBy ?? {};
+  const by = [commit?.slice(0, 7), ref && `(${ref})`].filter(Boolean).join(" ") || null;
+  const cells = [migration.name, migration.state, moment(migration.appliedAt), migration.executionTimeMs, by];
   const made = document.createElement("tr");
   made.append(version, ...cells.map((text, i) => element("td", text, i === 1 && TONES[migration.state])));
   return made;
@@ -46,6 +48,7 @@ function show(status) {
   const [tone, words] = STATES[status.state] ?? ["wait", () => status.state];
   list("facts", [
     ["Environment", status.environment],
+    ["Database belongs to", status.belongsTo ?? "no environment yet"],
     ["Database", status.database],
     ["Server", status.pgVersion],
     ["Applied", status.appliedMigrations],

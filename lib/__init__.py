@@ -15,7 +15,11 @@ pure, no I/O but the migrations folder
     planned_run       the same of a run that has not been
     terminal          the reports as text for people
 edges
+    provider          what a host's name tells: whose it is, its direct address, its certificates
     connection_url    a database URL, read with care
+    aws               a login at AWS' databases without a password of one's own
+    tls               what a connection's TLS has to prove
+    choice            which variable names the database, and why
     settings          the environment, once
     manifest          where Vercel takes the packages of the functions from
     embedded          a PostgreSQL for a machine without one
@@ -23,7 +27,8 @@ database
     database          a connection, and the simple query protocol
     login             how a connection comes about, or why not
     failure           how a refusal of the server's is told
-    ledger            the ledger and the journal of runs
+    survey            what one look at a database tells: the ledger, the journal, whose it is
+    ledger            the ledger and the journal of runs, written
     lock              one run at a time
     catalog           what the server knows of an index, a partition, a statement under way
     observer          what a statement waits for, seen from a second session

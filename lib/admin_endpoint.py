@@ -24,7 +24,7 @@ from lib.errors import (
 )
 from lib.job import Job
 from lib.report import Document, failure, validation
-from lib.service import MIGRATE_PATH, Service, answer_headers, encode_body, internal_error
+from lib.service import MIGRATE_PATH, WEB_TOKEN_HEADER, Service, answer_headers, encode_body, internal_error
 from lib.settings import read_admin_secrets
 from lib.status import read_status
 
@@ -102,7 +102,7 @@ def _admin_answer(service: Service) -> Response:
         action = _read_action(body)
     except ValueError as error:
         return _refuse(400, str(error))
-    code, document = _act(service.job(admin=True), action)
+    code, document = _act(service.job(admin=True, web_token=request.headers.get(WEB_TOKEN_HEADER)), action)
     return _answer(document, code)
 
 

@@ -14,6 +14,7 @@ from lib.migration_files import MigrationFile, discover
 from lib.plan import AppliedMigration, Plan
 from lib.report import BaselineReport
 from lib.status import plan_of, server_errors
+from lib.survey import Survey, take_survey
 
 # What is asked of the database is answered within this, in seconds, or it counts as away.
 ANSWER_PATIENCE = 30.0
@@ -32,7 +33,7 @@ _LOOKS_EMPTY = (
 class _Decision:
     """What one look at the database has led to."""
 
-    survey: ledger.Survey
+    survey: Survey
     plan: Plan
     recorded: tuple[MigrationFile, ...]
     must_claim: bool
@@ -48,8 +49,9 @@ def baseline(job: Job, wanted: str) -> BaselineReport:
     last = find_file(files, wanted)
     with server_errors():
         with job.connect() as connection:
-            job.progress.connected(job.target)
-            decision = _decide(job, connection, files, last)
+            survey = _look(job, connection)
+            job.progress.connected(job.target, survey)
+            decision = _decide(job, connection, survey, files, last)
         for warning in decision.warnings:
             job.progress.warning(warning)
         if decision.recorded or decision.must_claim:
@@ -85,14 +87,20 @@ def _what_there_is(files: Sequence[MigrationFile], version: str) -> str:
     return f"Is it {' or '.join(near)}? {there_is}" if near else there_is
 
 
-def _decide(job: Job, connection: Connection, files: tuple[MigrationFile, ...], last: MigrationFile) -> _Decision:
-    """Look, and say what is to be recorded; raises what forbids it: the guard, or an applied file that was changed."""
+def _look(job: Job, connection: Connection) -> Survey:
     with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-        survey = ledger.survey(connection, job.target)
-        runner.check_guard(job, survey)
-        plan = plan_of(job, files, survey)
-        plan.verify_unchanged()
-        recorded = tuple(file for file in plan.pending if file.number <= last.number)
+        return take_survey(connection, job.target)
+
+
+def _decide(
+    job: Job, connection: Connection, survey: Survey, files: tuple[MigrationFile, ...], last: MigrationFile
+) -> _Decision:
+    """Say what is to be recorded; raises what forbids it: the guard, or an applied file that was changed."""
+    runner.check_guard(job, survey)
+    plan = plan_of(job, files, survey)
+    plan.verify_unchanged()
+    recorded = tuple(file for file in plan.pending if file.number <= last.number)
+    with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
     warnings = (*plan.environment_warnings, *([_LOOKS_EMPTY] if looks_empty else []))
     return _Decision(survey, plan, recorded, runner.must_claim(job, survey), warnings)
@@ -101,7 +109,7 @@ def _decide(job: Job, connection: Connection, files: tuple[MigrationFile, ...], 
 def _decide_and_record(job: Job, files: tuple[MigrationFile, ...], last: MigrationFile) -> _Decision:
     """Decide again, now that nobody else may write the ledger, and carry it out."""
     with RunLock(job.connect, patience=job.run_wait, on_wait=job.progress.waiting) as lock, job.connect() as connection:
-        decision = _decide(job, connection, files, last)
+        decision = _decide(job, connection, _look(job, connection), files, last)
         lock.check()
         # Another run may have done it all while this one waited.
         if decision.recorded or decision.must_claim:

@@ -32,6 +32,7 @@ from lib.migration_files import MigrationFile, discover, next_number
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
+from lib.survey import Survey
 from lib.terminal import Style, baseline_text, plan_text, progress_bar, run_text, status_text
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
@@ -212,7 +213,7 @@ def _port(text: str) -> int:
 
 def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.source == "build" and shell.environ.get("VERCEL"):
-        check_manifest(shell.root)
+        check_manifest(shell.root, packages=_settings(shell).packages)
     job = _job(shell, reading=False, source=arguments.source, quiet=arguments.json)
     report = runner.migrate(job)
     if arguments.json:
@@ -228,9 +229,10 @@ def _status(shell: Shell, arguments: argparse.Namespace) -> int:
     job = _job(shell, reading=True, quiet=arguments.json)
     found = read_status(job)
     if arguments.json:
-        shell.print_json(found.to_dict())
+        shell.print_json({**found.to_dict(), "connection": _connection(job.target, is_direct=found.is_direct)})
     else:
-        shell.say(status_text(found, Style.of(shell.out, shell.environ), place=_place(job.target)))
+        place = _place(job.target, is_direct=found.is_direct)
+        shell.say(status_text(found, Style.of(shell.out, shell.environ), place=place, migrating=_other_way(job)))
     return IntegrityError.exit_code if arguments.check and not found.is_current else 0
 
 
@@ -320,7 +322,7 @@ def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli", do
 def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTarget:
     target = settings.reading if reading else settings.migrating
     if target is not None:
-        return target
+        return target.located()
     cluster = embedded.locate(shell.root)
     if not embedded.is_running(cluster):
         shell.tell(
@@ -331,8 +333,26 @@ def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTar
     return target
 
 
-def _place(target: ConnectionTarget) -> str:
-    return f"{target.host}:{target.port}, from {target.source}"
+def _place(target: ConnectionTarget, *, is_direct: bool) -> str:
+    return f"{target.host}:{target.port}, {target.choice}; {_way(is_direct=is_direct)}"
+
+
+def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
+    """The same for machines, in the command line alone: the public endpoint names no host."""
+    return {"variable": target.source, "why": target.why or None, "address": target.place, "direct": is_direct}
+
+
+def _other_way(job: Job) -> str | None:
+    """How migrations get there, where it is another way than the status went."""
+    target = job.settings.migrating
+    if target is None or (target.source, target.place) == (job.target.source, job.target.place):
+        return None
+    is_located = "host" in target.parameters
+    return f"{target.place}, {target.choice}" if is_located else target.choice
+
+
+def _way(*, is_direct: bool) -> str:
+    return "direct" if is_direct else "through a pooler or a proxy"
 
 
 class _Log(Progress):
@@ -346,9 +366,10 @@ class _Log(Progress):
     def retrying_connection(self, reason: str) -> None:
         self.shell.tell(f"{reason} Trying again.")
 
-    def connected(self, target: ConnectionTarget) -> None:
+    def connected(self, target: ConnectionTarget, survey: Survey | None) -> None:
+        way = f"; {_way(is_direct=survey.is_direct)}" if survey else ""
         dropped = f"; left out of its URL: {', '.join(target.dropped)}" if target.dropped else ""
-        self.shell.tell(f"{self.doing} {target.place} (from {target.source}{dropped}).")
+        self.shell.tell(f"{self.doing} {target.place} ({target.choice}{way}{dropped}).")
 
     def warning(self, text: str) -> None:
         self.shell.tell(f"Warning: {text}")

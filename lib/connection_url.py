@@ -2,28 +2,59 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 from urllib.parse import unquote
 
 import psycopg
 from psycopg import conninfo, pq
 
+from lib import provider
+
 _SCHEME = re.compile(r"(?:postgres|postgresql)://", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_NEON_ENDPOINT = re.compile(r"(ep-[a-z0-9-]+?)(?:-pooler)?\..*\bneon\.(?:tech|build)", re.IGNORECASE)
-_SUPABASE_HOST = re.compile(r"db\.([a-z0-9]+)\.supabase\.(?:co|com|net)", re.IGNORECASE)
-_SUPABASE_POOLER = re.compile(r"\.pooler\.supabase\.(?:co|com|net)$", re.IGNORECASE)
 
 ENCODE = "percent-encode them in the user and the password: @ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25"
 
 
+class PrismaUrlError(ValueError):
+    """The URL is of Prisma's own protocol."""
+
+
+class Credential(Protocol):
+    """What stands in for a password: it is asked for whenever a connection is made.
+
+    `needs_verified_host` where it goes to a host only that has proved its name; `advice` is for one that was refused.
+    """
+
+    @property
+    def needs_verified_host(self) -> bool: ...
+
+    @property
+    def advice(self) -> str: ...
+
+    def locate(self, target: "ConnectionTarget") -> "ConnectionTarget":
+        """Fill in of the target what only this knows."""
+
+    def login(self) -> Mapping[str, str]:
+        """The parameters that log in: a password, or a user and a password."""
+
+    def renew(self) -> bool:
+        """The server has refused the password; tells whether there is another one to try."""
+
+
 @dataclass(frozen=True)
 class ConnectionTarget:
-    """Where to connect. `source` is the variable's name; the parameters are libpq's and may hold a password."""
+    """Where to connect. `source` is the variable's name, `why` how it came to be that one, or that address.
+
+    The parameters are libpq's and may hold a password; a `credential` stands in for one.
+    """
 
     source: str
     parameters: Mapping[str, str] = field(repr=False)
     dropped: tuple[str, ...] = ()
+    why: str = ""
+    credential: Credential | None = field(default=None, repr=False)
 
     @property
     def host(self) -> str:
@@ -49,18 +80,26 @@ class ConnectionTarget:
 
     @property
     def branch(self) -> str:
-        """The provider's own name of this branch of the data, empty where it has none.
+        """The provider's own name of this branch of the data, empty where it has none."""
+        return provider.branch(self.host, self.parameters.get("user", ""))
 
-        A Neon branch and a physical copy share their origin's `system_identifier`; the endpoint tells them apart.
-        """
-        if match := _NEON_ENDPOINT.match(self.host):
-            return match[1].lower()
-        if match := _SUPABASE_HOST.match(self.host):
-            return match[1].lower()
-        if _SUPABASE_POOLER.search(self.host):
-            role, _, project = self.parameters.get("user", "").rpartition(".")
-            return project.lower() if role else ""
-        return ""
+    @property
+    def choice(self) -> str:
+        """Which variable it is of, and why that one, for a sentence."""
+        return f"from {self.source}, {self.why}" if self.why else f"from {self.source}"
+
+    @property
+    def direct(self) -> "ConnectionTarget":
+        """The same database without a transaction pooler, where its provider's names tell how; else this one."""
+        address = provider.direct_address(self.host, self.port)
+        if address is None or "hostaddr" in self.parameters:
+            return self
+        why = ", ".join(filter(None, (self.why, address.why)))
+        return replace(self, parameters={**self.parameters, "host": address.host, "port": address.port}, why=why)
+
+    def located(self) -> "ConnectionTarget":
+        """The same with its place filled in, for which a credential may have to be asked. Raises MigratorError."""
+        return self.credential.locate(self) if self.credential else self
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -72,8 +111,9 @@ def read_target(source: str, url: str) -> ConnectionTarget:
     """Read the URL that the variable `source` holds; ValueError with a message that is safe to print."""
     url = _lower_scheme(url.strip())
     if url.lower().startswith(("prisma://", "prisma+postgres://")):
-        raise ValueError(
-            f"{source} is an address of Prisma's own protocol; set DATABASE_URL to the postgres:// URL of the database"
+        raise PrismaUrlError(
+            f"{source} is an address of Prisma's own protocol, not of a PostgreSQL; "
+            "set MIGRATION_DATABASE_URL to the postgres:// URL of the same database"
         )
     if not _SCHEME.match(url):
         raise ValueError(f"{source} is no PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE")
@@ -84,7 +124,18 @@ def read_target(source: str, url: str) -> ConnectionTarget:
         parameters = conninfo.conninfo_to_dict(f"{base}?{kept}" if kept else base)
     except (psycopg.Error, UnicodeError):
         raise ValueError(f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}") from None
-    return ConnectionTarget(source, _checked(source, parameters), dropped)
+    target = ConnectionTarget(source, checked_parameters(source, parameters), dropped)
+    check_host(source, target.host)
+    return target
+
+
+def check_host(source: str, host: str) -> None:
+    """ValueError for a database that looks like PostgreSQL and can't be migrated by this."""
+    if provider.is_dsql(host):
+        raise ValueError(
+            f"{source} names an Aurora DSQL cluster, which can't be migrated by this: it takes one DDL statement a "
+            "transaction and has no advisory locks. Aurora PostgreSQL can be"
+        )
 
 
 def _lower_scheme(url: str) -> str:
@@ -116,7 +167,8 @@ def _known_parameters(source: str, query: str) -> tuple[str, tuple[str, ...]]:
     return "&".join(kept), tuple(sorted({pair.partition("=")[0] for pair in unknown}))
 
 
-def _checked(source: str, parameters: Mapping[str, object]) -> dict[str, str]:
+def checked_parameters(source: str, parameters: Mapping[str, object]) -> dict[str, str]:
+    """Those that are given, as text; ValueError names the `source` of a port that is none."""
     checked = {key: str(value) for key, value in parameters.items() if value is not None}
     for port in checked.get("port", "").split(","):
         if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

@@ -11,16 +11,17 @@ from lib.errors import RunInProgressError
 from lib.migration_files import MigrationFile
 from lib.report import AppliedNow, Blocker, IndexProgress, Source
 from lib.settings import Settings
+from lib.survey import Survey
 
 # A connection made with no more patience than this, in seconds, is made past the deadline too: it records a run's end.
 RECORD_PATIENCE = 3.0
 
 
 class Progress:
-    """Hears of a run as it goes. This one keeps silent."""
+    """Hears of a run as it goes. This one keeps silent. `survey` is None where the first look failed."""
 
     def retrying_connection(self, reason: str) -> None: ...
-    def connected(self, target: ConnectionTarget) -> None: ...
+    def connected(self, target: ConnectionTarget, survey: Survey | None) -> None: ...
     def warning(self, text: str) -> None: ...
     def waiting(self, holder: RunInProgressError) -> None: ...
     def recovering(self, text: str) -> None: ...

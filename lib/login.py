@@ -6,19 +6,21 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
-from psycopg import pq
 
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection
 from lib.errors import DatabaseUnavailableError
+from lib.tls import tls_parameters
 
 # libpq waits for an answer for so long at least, in seconds.
 SHORTEST_PATIENCE = 2.0
+_REFUSED = "the user or the password was refused"
+_UNVERIFIED = "the server's certificate is of no authority that is trusted here; PGSSLROOTCERT names a file of others"
+_NO_TLS = "the server has no TLS; if its network is private, add ?sslmode=disable to its URL, or set PGSSLMODE=disable"
 # libpq says in words alone why a connection failed: what is recognised, what it means, whether trying again is useless.
 _REASONS = (
-    ("password authentication failed", "the user or the password was refused", True),
+    ("authentication failed", _REFUSED, True),
     ("no password supplied", "the server asks for a password, and none is given", True),
-    ("sasl authentication failed", "the user or the password was refused", True),
     ("tenant or user not found", "the user or the project is unknown there", True),
     ("no such user", "the user is unknown there", True),
     ("no such database", "there is no such database", True),
@@ -28,9 +30,12 @@ _REASONS = (
     ("name or service not known", "the host name is unknown", True),
     ("nodename nor servname", "the host name is unknown", True),
     ("failed to resolve host", "the host name is unknown", True),
-    ("server does not support ssl", "the server has no TLS, which sslmode demands", True),
+    ("server does not support ssl", _NO_TLS, True),
     ("root certificate file", "the file of root certificates that sslrootcert names is missing", True),
-    ("certificate verify failed", "the server's certificate could not be verified", True),
+    ("certificate verify failed", _UNVERIFIED, True),
+    ("server certificate for", "the server's certificate is one of another host's", True),
+    ("may not be used with sslrootcert=system", "sslrootcert=system needs sslmode=verify-full", True),
+    ("does not support ssl certificate", _UNVERIFIED, True),
     ("not currently accepting connections", "the database accepts no connections", True),
     ("unsupported startup parameter", "a pooler there refuses a parameter of the URL", True),
     ("invalid sslmode", "the URL's sslmode is none that PostgreSQL's client knows", True),
@@ -62,12 +67,17 @@ def connect(
     """
     until = time.monotonic() + patience
     pause = 0.1
+    may_renew = target.credential is not None
     while True:
         try:
             raw = _connect_once(target, application_name, until - time.monotonic())
             break
         except psycopg.Error as error:
             unavailable = _unavailable(target, error, patience)
+        if may_renew and target.credential and _REFUSED in unavailable.public:
+            may_renew = False
+            if target.credential.renew():
+                continue
         if unavailable.final or time.monotonic() + pause >= until:
             raise unavailable
         if on_retry:
@@ -81,7 +91,6 @@ def connect(
 
 def _connect_once(target: ConnectionTarget, application_name: str, patience: float) -> psycopg.Connection[tuple[Any, ...]]:
     defaults = {
-        "sslmode": _default_sslmode(target),
         "gssencmode": "disable",
         "keepalives_idle": "15",
         "keepalives_interval": "5",
@@ -91,19 +100,13 @@ def _connect_once(target: ConnectionTarget, application_name: str, patience: flo
     parameters = {
         **defaults,
         **target.parameters,
+        **tls_parameters(target),
+        **(target.credential.login() if target.credential else {}),
         "application_name": application_name,
         "client_encoding": "utf8",
         "connect_timeout": str(max(int(SHORTEST_PATIENCE), min(10, int(patience)))),
     }
     return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
-
-
-def _default_sslmode(target: ConnectionTarget) -> str:
-    """TLS for every host that isn't local; libpq's own default is what PGSSLMODE says, if it says anything."""
-    chosen = next((option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"sslmode"), None)
-    if chosen and chosen != b"prefer":
-        return chosen.decode()
-    return "prefer" if target.is_local else "require"
 
 
 def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float) -> DatabaseUnavailableError:
@@ -115,7 +118,9 @@ def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float
     if re.search(r'database ".*" does not exist', text):
         reason, final = "there is no such database", True
     elif re.search(r'role ".*" does not exist', text):
-        reason, final = "the user or the password was refused", True
+        reason, final = _REFUSED, True
+    if reason == _REFUSED and target.credential:
+        reason = f"{reason}. {target.credential.advice}".removesuffix(".")
     tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
     return DatabaseUnavailableError(
         f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}",

@@ -8,7 +8,7 @@ the build succeeds and the functions fail at their first request. The order is t
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +31,19 @@ _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^\]]*)\])?")
 _INCLUDED = re.compile(r"\s*(?:-r|--requirement)[ =]\s*(\S+)")
 
 
-def check_manifest(root: Path) -> None:
-    """Raise ConfigurationError if Vercel would build a function of ours without a package that it imports."""
+def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
+    """Raise ConfigurationError if Vercel would build a function of ours without a package that it imports.
+
+    `packages` are those that it needs for this database besides those that it always needs.
+    """
     if not any((root / name).is_file() for name in _FUNCTIONS):
         return
     manifest = next((path for folder in _FOLDERS for name in _NAMES if (path := root / folder / name).is_file()), None)
     if manifest is None:
         raise ConfigurationError("There is no requirements.txt, from which Vercel takes the packages of the functions.")
-    packages = _packages(manifest)
-    missing = [] if packages is None else sorted({wanted for name, wanted in _NEEDED.items() if name not in packages})
+    named = _packages(manifest)
+    needed = {**_NEEDED, **{name: name for name in packages}}
+    missing = [] if named is None else sorted({wanted for name, wanted in needed.items() if name not in named})
     if missing:
         place = manifest.relative_to(root)
         raise ConfigurationError(

@@ -1,6 +1,7 @@
 """What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -11,6 +12,15 @@ from lib.plan import Entry, Plan
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
 Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """Which build of a bundle, as Vercel tells it; None where it doesn't."""
+
+    commit: str | None = None
+    ref: str | None = None
+    id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -28,15 +38,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Status:
-    """The bundle and its database side by side, at one moment. `commit` and `ref` are the bundle's own."""
+    """The bundle and its database side by side, at one moment.
+
+    `deployment` is the bundle's own, `origins` has by version those that applied the files, as far as it is on record.
+    `owner` is the environment that the database belongs to, None while any may migrate it. `is_direct` is of the
+    connection that was looked over: no pooler and no proxy answered.
+    """
 
     environment: str
     database: str
     server_version: str
     plan: Plan
     last_run: Run | None = None
-    commit: str | None = None
-    ref: str | None = None
+    deployment: Deployment = Deployment()
+    origins: Mapping[str, Deployment] = field(default_factory=dict)
+    owner: str | None = None
+    is_direct: bool = True
 
     @property
     def is_current(self) -> bool:
@@ -49,13 +66,14 @@ class Status:
             "success": True,
             "state": self.plan.state,
             "environment": self.environment,
+            "belongsTo": self.owner,
             "database": self.database,
             "pgVersion": f"PostgreSQL {self.server_version}",
             "appliedMigrations": self.plan.applied_count,
             "pendingMigrations": len(self.plan.pending),
             "lastMigration": last and {"version": last.version, "name": last.name, "appliedAt": iso_time(last.applied_at)},
-            "migrations": [_entry(entry) for entry in self.plan.entries],
-            "deployment": {"commit": self.commit, "ref": self.ref},
+            "migrations": [_entry(entry, self.origins.get(entry.version)) for entry in self.plan.entries],
+            "deployment": {"commit": self.deployment.commit, "ref": self.deployment.ref},
             "lastRun": _run(self.last_run) if self.last_run else None,
         }
 
@@ -201,13 +219,14 @@ def iso_time(moment: datetime | None) -> str | None:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _entry(entry: Entry) -> Document:
+def _entry(entry: Entry, origin: Deployment | None) -> Document:
     return {
         "version": entry.version,
         "name": entry.name,
         "state": entry.state,
         "appliedAt": iso_time(entry.applied_at),
         "executionTimeMs": entry.execution_time_ms,
+        "appliedBy": origin and {"commit": origin.commit, "ref": origin.ref, "deployment": origin.id},
     }
 
 

@@ -26,6 +26,7 @@ from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all
 from lib.session import Session
 from lib.status import plan_of, read_status_over, server_errors, status_of
+from lib.survey import Survey, take_survey
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
@@ -54,7 +55,7 @@ def plan(job: Job) -> PlannedRun:
     """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing."""
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        survey = ledger.survey(connection, job.target)
+        survey = take_survey(connection, job.target)
     found = status_of(job, files, survey)
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
@@ -79,7 +80,7 @@ class _Run:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.settings = job.settings
-        self.survey: ledger.Survey | None = None
+        self.survey: Survey | None = None
         self.pending: int | None = None
         self.warnings: tuple[str, ...] = ()
         self.applied: list[AppliedNow] = []
@@ -104,8 +105,7 @@ class _Run:
         files = discover(self.settings.migrations_dir)
         with self._connections:
             self._connect()
-            self.job.progress.connected(self.job.target)
-            plan, survey = self._look(files)
+            plan, survey = self._first_look(files)
             scripts = prepare_all(plan.pending)
             if scripts or must_claim(self.job, survey):
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
@@ -131,9 +131,16 @@ class _Run:
         with suppress(MigratorError, ScriptError), lock, self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.interrupt_stale_runs(self.connection)
 
-    def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
+    def _first_look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
+        """Look, and say which database it is, whatever comes of it."""
+        try:
+            return self._look(files)
+        finally:
+            self.job.progress.connected(self.job.target, self.survey)
+
+    def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            survey = self.survey = ledger.survey(self.connection, self.job.target)
+            survey = self.survey = take_survey(self.connection, self.job.target)
         self.backends.add(survey.backend)
         plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)
@@ -167,9 +174,7 @@ class _Run:
         if scripts:
             self._apply_all(scripts, survey, lock, pooled=pooled)
 
-    def _check_interruptions(
-        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: ledger.Survey
-    ) -> None:
+    def _check_interruptions(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey) -> None:
         """Mention what a run left half-way of a file that is not in this bundle; refuse it under another name."""
         names = {file.version for file in files}
         for version, interruption in survey.interruptions.items():
@@ -180,7 +185,7 @@ class _Run:
             at = f"statement {interruption.checkpoint.statement} of {version}, which is not in this bundle"
             self.job.progress.warning(f"Run {interruption.run} stopped at {at}.")
 
-    def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, ledger.Survey]:
+    def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""
         if not self.connection.is_alive():
             # It was idle for as long as another run was waited for.
@@ -207,7 +212,7 @@ class _Run:
         self.backends |= {ledger.backend(self.connection) for _ in range(10)}
         return len(self.backends) > 1 or lock.backend in self.backends
 
-    def _apply_all(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
+    def _apply_all(self, scripts: tuple[Script, ...], survey: Survey, lock: RunLock, *, pooled: bool) -> None:
         self.execution = Execution(self._session(survey, lock, pooled=pooled))
         try:
             self._apply_each(scripts, survey, lock, pooled=pooled)
@@ -222,14 +227,14 @@ class _Run:
         finally:
             self.execution.session.observer.close()
 
-    def _apply_each(self, scripts: tuple[Script, ...], survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> None:
+    def _apply_each(self, scripts: tuple[Script, ...], survey: Survey, lock: RunLock, *, pooled: bool) -> None:
         for script in scripts:
             self.execution.session.check()
             self._apply(script, survey.interruptions.get(script.file.version))
             if script.changes_defaults and not pooled and script is not scripts[-1]:
                 self._begin_anew(survey, lock)
 
-    def _session(self, survey: ledger.Survey, lock: RunLock, *, pooled: bool) -> Session:
+    def _session(self, survey: Survey, lock: RunLock, *, pooled: bool) -> Session:
         observer = Observer(
             lambda patience: self.job.connect(patience=patience),
             backend=None if pooled else survey.backend,
@@ -255,7 +260,7 @@ class _Run:
             check=check,
         )
 
-    def _begin_anew(self, survey: ledger.Survey, lock: RunLock) -> None:
+    def _begin_anew(self, survey: Survey, lock: RunLock) -> None:
         """Go on in a new session: the file before has changed what one begins with, as `alter database … set` does."""
         self.execution.session.observer.close()
         self.connection.raw.close()
@@ -332,7 +337,7 @@ def _check_strings(connection: Connection) -> None:
         )
 
 
-def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | None:
+def _obstacle(job: Job, survey: Survey, plan: Plan) -> MigratorError | None:
     """What forbids a run before it begins: the guard, then the ledger's integrity."""
     try:
         check_guard(job, survey)
@@ -342,7 +347,7 @@ def _obstacle(job: Job, survey: ledger.Survey, plan: Plan) -> MigratorError | No
     return None
 
 
-def check_guard(job: Job, survey: ledger.Survey) -> None:
+def check_guard(job: Job, survey: Survey) -> None:
     """Raise GuardError if the database belongs to production and the job doesn't."""
     environment = job.settings.environment
     if survey.claimed_by_production and environment != "production":
@@ -354,12 +359,12 @@ def check_guard(job: Job, survey: ledger.Survey) -> None:
         )
 
 
-def must_claim(job: Job, survey: ledger.Survey) -> bool:
+def must_claim(job: Job, survey: Survey) -> bool:
     """Tell whether the job is production's first on this database, whose record is the claim."""
     return job.settings.environment == "production" and not survey.claimed_by_production
 
 
-def run_start(job: Job, survey: ledger.Survey) -> ledger.RunStart:
+def run_start(job: Job, survey: Survey) -> ledger.RunStart:
     """Who runs, for the journal."""
     deployment = job.settings.deployment
     return ledger.RunStart(

@@ -20,6 +20,7 @@ from lib.settings import ROOT, load_settings
 
 STATUS_PATH = "/api/migration-status"
 MIGRATE_PATH = "/api/migrate"
+WEB_TOKEN_HEADER = "X-Vercel-Oidc-Token"
 
 NO_CACHE = "no-store"
 STATUS_CONNECT_TIMEOUT = 3.0
@@ -43,15 +44,17 @@ class Service:
     root: Path = ROOT
     fallback: ConnectionTarget | None = None
 
-    def job(self, *, admin: bool) -> Job:
-        settings = load_settings(self.environ, root=self.root)
+    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
+        """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
+        environ = {**self.environ, "VERCEL_OIDC_TOKEN": web_token} if web_token else self.environ
+        settings = load_settings(environ, root=self.root)
         target = (settings.migrating if admin else settings.reading) or self.fallback
         if target is None:
             raise ConfigurationError("No database URL is set; the README lists the variables that are looked up.")
         limit, ending = time_limit(self.root) if admin else (STATUS_TIME_LIMIT, None)
         return Job(
             settings=settings,
-            target=target,
+            target=target.located(),
             source="admin",
             connect_patience=settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
             deadline=time.monotonic() + limit,

@@ -1,26 +1,22 @@
 """The settings: one frozen object, filled once from a mapping. Nothing deeper reads the environment."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.connection_url import ConnectionTarget, read_target
+from lib.choice import ADDRESSES, DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, names_database
+from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError
+from lib.report import Deployment
+from lib.tls import relies_on_public_authorities, tls_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 16
 
 # Every variable that is read, in the order of the documents; a test holds the README to it.
-URL_VARIABLES = (
-    "MIGRATION_DATABASE_URL",
-    "POSTGRES_URL",
-    "POSTGRES_URL_NON_POOLING",
-    "DATABASE_URL",
-    "DATABASE_URL_UNPOOLED",
-)
 VARIABLES = (
-    *URL_VARIABLES,
+    *DATABASE_VARIABLES,
     "MIGRATION_ENVIRONMENT",
     "MIGRATION_SECRET",
     "MIGRATION_SECRET_PREVIOUS",
@@ -44,15 +40,6 @@ _FALSE = ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """Which build of the bundle this is, as Vercel tells it; None where it doesn't."""
-
-    commit: str | None = None
-    ref: str | None = None
-    id: str | None = None
-
-
-@dataclass(frozen=True)
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
@@ -63,7 +50,7 @@ class Settings:
     migrating: ConnectionTarget | None
     reading: ConnectionTarget | None
     migrations_dir: Path
-    deployment: Deployment = Deployment()
+    deployment: Deployment = field(default_factory=Deployment)
     admin_secrets: tuple[str, ...] = field(default=(), repr=False)
     connect_timeout: float | None = None
     lock_timeout: float = 2.0
@@ -74,6 +61,14 @@ class Settings:
     def connect_patience(self, default: float) -> float:
         """How long connecting is tried; the default differs from surface to surface."""
         return default if self.connect_timeout is None else self.connect_timeout
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What these databases need of packages beyond what the bundle always needs."""
+        targets = [target for target in (self.migrating, self.reading) if target is not None]
+        wanted = {"boto3": any(target.credential for target in targets)}
+        wanted["certifi"] = any(map(relies_on_public_authorities, targets))
+        return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -87,7 +82,7 @@ def load_settings(environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
 
     Raises ConfigurationError with every fault at once.
     """
-    return _Reader(environ).settings(root)
+    return _Reader(environ, root).settings()
 
 
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
@@ -102,9 +97,9 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
     merged: dict[str, str] = {}
     for name in (".env", ".env.local"):
         merged.update(_read_env_file(root / name))
-    if any(environ.get(name, "").strip() for name in URL_VARIABLES):
+    if names_database(environ):
         # A database chosen in the process is meant: no sibling in a file may lead to another one.
-        merged = {key: value for key, value in merged.items() if key not in URL_VARIABLES}
+        merged = {key: value for key, value in merged.items() if key not in ADDRESSES}
     return {**merged, **{key: value for key, value in environ.items() if value}}
 
 
@@ -145,16 +140,21 @@ def _read_env_file(path: Path) -> dict[str, str]:
 class _Reader:
     """Reads one variable after the other and gathers what is wrong with them."""
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
         self.environ = environ
+        self.root = root
+        self.chooser = Chooser(environ, root)
         self.faults: list[str] = []
 
-    def settings(self, root: Path) -> Settings:
+    def settings(self) -> Settings:
+        migrating, reading = self.target(self.chooser.migrating), self.target(self.chooser.reading)
+        if is_hosted(self.environ) and migrating is None and not self.faults:
+            self.faults.append(self.nothing_is_set())
         settings = Settings(
             environment=self.environment(),
-            migrating=self.target(self.migrating_names()),
-            reading=self.target(("POSTGRES_URL", "DATABASE_URL", "MIGRATION_DATABASE_URL")),
-            migrations_dir=migrations_dir(self.environ, root=root),
+            migrating=migrating,
+            reading=reading,
+            migrations_dir=migrations_dir(self.environ, root=self.root),
             deployment=Deployment(
                 self.get("VERCEL_GIT_COMMIT_SHA"), self.get("VERCEL_GIT_COMMIT_REF"), self.get("VERCEL_DEPLOYMENT_ID")
             ),
@@ -165,12 +165,6 @@ class _Reader:
             run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
             strict_order=self.flag("MIGRATION_STRICT_ORDER"),
         )
-        if is_hosted(self.environ) and not any(map(self.get, self.migrating_names())):
-            self.faults.append(
-                "No database URL is set. Looked up: MIGRATION_DATABASE_URL, POSTGRES_URL_NON_POOLING (with POSTGRES_URL), "
-                "DATABASE_URL_UNPOOLED (with DATABASE_URL), POSTGRES_URL, DATABASE_URL. "
-                "Connect a database to the Vercel project, or set one of them for this environment."
-            )
         if self.faults:
             raise ConfigurationError(*dict.fromkeys(self.faults))
         return settings
@@ -179,26 +173,30 @@ class _Reader:
         name = self.get("MIGRATION_ENVIRONMENT", "VERCEL_TARGET_ENV", "VERCEL_ENV") or "development"
         return name.lower()
 
-    def migrating_names(self) -> tuple[str, ...]:
-        """A direct connection first: the sibling of the variable that the application uses."""
-        siblings = (("POSTGRES_URL", "POSTGRES_URL_NON_POOLING"), ("DATABASE_URL", "DATABASE_URL_UNPOOLED"))
-        direct = (sibling for name, sibling in siblings if self.get(name))
-        return ("MIGRATION_DATABASE_URL", *direct, "POSTGRES_URL", "DATABASE_URL")
-
     def get(self, *names: str) -> str | None:
-        """The first of the variables that is set and not blank; bytes that are no UTF-8 are replaced."""
-        value = next((value for name in names if (value := self.environ.get(name, "").strip())), None)
-        return value and value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        """The first of the variables that is set and not blank."""
+        return next((value for name in names if (value := self.chooser.get(name))), None)
 
-    def target(self, names: tuple[str, ...]) -> ConnectionTarget | None:
-        name = next((name for name in names if self.get(name)), None)
-        if name is None:
-            return None
+    def target(self, choose: Callable[[], ConnectionTarget | None]) -> ConnectionTarget | None:
+        """What is chosen, if it can be connected to at all as far as can be said before it is tried."""
         try:
-            return read_target(name, self.environ[name])
+            target = choose()
+            if target and target.credential and target.credential.needs_verified_host:
+                tls_parameters(target)
         except ValueError as error:
             self.faults.append(str(error))
-            return None
+        except ConfigurationError as error:
+            self.faults += error.faults
+        else:
+            return target
+        return None
+
+    def nothing_is_set(self) -> str:
+        prismas = f" {PRISMA} is of Prisma's own protocol, and no way to a PostgreSQL." if self.get(PRISMA) else ""
+        return (
+            f"No database URL is set. Looked up: {LOOKED_UP}.{prismas} Connect a database to the Vercel project, or set "
+            "one of them for this environment."
+        )
 
     def duration(self, name: str, default: float | None = None) -> float | None:
         value = self.get(name)

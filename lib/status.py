@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lib import ledger
 from lib.database import Connection, ScriptError
 from lib.errors import LedgerError
 from lib.job import Job
-from lib.ledger import INSUFFICIENT_PRIVILEGE, Survey
 from lib.migration_files import MigrationFile, discover
 from lib.plan import Plan, make_plan
 from lib.report import Status
+from lib.survey import INSUFFICIENT_PRIVILEGE, Survey, take_survey
 
 
 def read_status(job: Job) -> Status:
@@ -23,7 +22,7 @@ def read_status(job: Job) -> Status:
 def read_status_over(connection: Connection, job: Job, files: tuple[MigrationFile, ...]) -> Status:
     """`read_status` over a connection that is already there."""
     with server_errors():
-        return status_of(job, files, ledger.survey(connection, job.target))
+        return status_of(job, files, take_survey(connection, job.target, origins=True))
 
 
 def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Status:
@@ -34,8 +33,10 @@ def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Sta
         server_version=survey.server_version,
         plan=plan_of(job, files, survey),
         last_run=survey.last_run,
-        commit=job.settings.deployment.commit,
-        ref=job.settings.deployment.ref,
+        deployment=job.settings.deployment,
+        origins=survey.origins,
+        owner="production" if survey.claimed_by_production else None,
+        is_direct=survey.is_direct,
     )
 
 

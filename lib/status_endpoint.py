@@ -23,7 +23,7 @@ from lib.errors import (
 from lib.job import Job
 from lib.migration_files import MigrationFile, discover
 from lib.report import Document, Status
-from lib.service import NO_CACHE, STATUS_PATH, Service, answer_headers, encode_body, internal_error
+from lib.service import NO_CACHE, STATUS_PATH, WEB_TOKEN_HEADER, Service, answer_headers, encode_body, internal_error
 from lib.status import read_status_over
 
 # The CDN answers for so many seconds by itself, and from what it has while it asks again.
@@ -35,6 +35,7 @@ KEPT_CONNECTION_PATIENCE = 2.0
 
 _PATHS = tuple(f"{STATUS_PATH}{ending}" for ending in ("", "/", ".py", ".py/"))
 _METHODS = ("GET", "HEAD")
+_WEB_TOKEN = f"HTTP_{WEB_TOKEN_HEADER.upper().replace('-', '_')}"
 _PUBLIC_FAILURES: tuple[tuple[type[MigratorError], str], ...] = (
     (ConfigurationError, "The database is not configured."),
     (MigrationFileError, "The migration files of this deployment can't be read."),
@@ -70,7 +71,7 @@ class StatusApp:
             return 404, {"success": False, "error": f"Only {STATUS_PATH} is served here."}, {}
         if environ["REQUEST_METHOD"] not in _METHODS:
             return 405, {"success": False, "error": "Only GET and HEAD are allowed."}, {"Allow": ", ".join(_METHODS)}
-        code, document = self._reader.read()
+        code, document = self._reader.read(environ.get(_WEB_TOKEN))
         wants_check = parse_qs(environ.get("QUERY_STRING", "")).get("check", [""])[0] == "1"
         if code == HTTPStatus.OK and wants_check and document["state"] not in ("up-to-date", "ahead"):
             code = 503
@@ -95,10 +96,11 @@ class StatusReader:
         self._answered_at = 0.0
         self._connection: Connection | None = None
 
-    def read(self) -> tuple[int, Document]:
+    def read(self, web_token: str | None = None) -> tuple[int, Document]:
+        """The answer; `web_token` is the request's, for a look at a database that wants it."""
         with self._lock:
             if self._answer is None or time.monotonic() - self._answered_at >= REMEMBERED:
-                self._answer = self._look()
+                self._answer = self._look(web_token)
                 self._answered_at = time.monotonic()
             return self._answer
 
@@ -107,9 +109,9 @@ class StatusReader:
         if self._connection is not None:
             self._connection.raw.close()
 
-    def _look(self) -> tuple[int, Document]:
+    def _look(self, web_token: str | None) -> tuple[int, Document]:
         try:
-            job = self._service.job(admin=False)
+            job = self._service.job(admin=False, web_token=web_token)
             return 200, self._status(job, discover(job.settings.migrations_dir)).to_dict()
         except MigratorError as error:
             return 503, {"success": False, "error": _public_failure(error)}

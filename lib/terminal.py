@@ -9,10 +9,15 @@ from lib.duration import in_words
 from lib.migration_files import MigrationFile
 from lib.plan import Entry
 from lib.planned_run import PlannedRun
-from lib.report import BaselineReport, IndexProgress, RunReport, Status
+from lib.report import BaselineReport, Deployment, IndexProgress, RunReport, Status
 from lib.script import Mode
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
+_STATES = {
+    "ahead": ": the database has migrations that this bundle doesn't know (a rollback, an older branch)",
+    "pending": ": this bundle has migrations that the database hasn't",
+    "modified": ": a file was changed after being applied",
+}
 _MODES = {
     Mode.TRANSACTION: "in one transaction",
     Mode.ALONE: "alone, outside a transaction",
@@ -56,8 +61,11 @@ def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
     return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
 
 
-def status_text(status: Status, style: Style, *, place: str) -> str:
-    """The whole status, a part after the other, and whatever is odd last."""
+def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> str:
+    """The whole status, a part after the other, and whatever is odd last.
+
+    `place` is where it was read, `migrating` what migrations would go by, if that is another way.
+    """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.state in ("applied", "modified", "missing")]
     width = max((len(entry.version) for entry in plan.entries), default=0)
@@ -65,11 +73,14 @@ def status_text(status: Status, style: Style, *, place: str) -> str:
         [style.paint("bold", "Migration Status")],
         [
             f"Database: {status.database} (PostgreSQL {status.server_version}, {place})",
-            f"Environment: {status.environment}",
+            *([f"Migrations go to: {migrating}"] if migrating else []),
+            f"Environment: {status.environment}; {_owner(status)}",
+            f"State: {status.plan.state}{_STATES.get(status.plan.state, '')}",
+            *([f"Deployment: {by}"] if (by := _deployment(status.deployment)) else []),
         ],
         [
             style.paint("bold", f"Applied Migrations ({len(applied)}):"),
-            *([_applied_line(entry, style, width) for entry in applied] or ["  None"]),
+            *([_applied_line(entry, status.origins, style, width) for entry in applied] or ["  None"]),
         ],
         [
             style.paint("bold", "Pending Migrations:"),
@@ -80,11 +91,28 @@ def status_text(status: Status, style: Style, *, place: str) -> str:
     return "\n\n".join("\n".join(part) for part in parts)
 
 
-def _applied_line(entry: Entry, style: Style, width: int) -> str:
+def _owner(status: Status) -> str:
+    if status.owner is None:
+        return "production has not claimed this database"
+    if status.owner == status.environment:
+        return "this database belongs to it"
+    return f"this database belongs to {status.owner}, which alone may migrate it"
+
+
+def _deployment(deployment: Deployment) -> str:
+    """As in `0123456789ab (main), dpl_x`, with as much of it as is known."""
+    ref = f"({deployment.ref})" if deployment.ref else ""
+    commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
+    return ", ".join(filter(None, (commit, deployment.id)))
+
+
+def _applied_line(entry: Entry, origins: Mapping[str, Deployment], style: Style, width: int) -> str:
     sign = style.tick if entry.state == "applied" else style.cross
     took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
+    by = _deployment(origins.get(entry.version, Deployment()))
+    odd = "" if entry.state == "applied" else entry.state
     line = f"  {sign} {entry.version:<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
-    return line.rstrip() if entry.state == "applied" else f"{line}  {entry.state}"
+    return "  ".join(filter(None, (line, odd, by))).rstrip()
 
 
 def _odd_parts(status: Status, style: Style) -> list[list[str]]:

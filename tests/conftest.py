@@ -305,6 +305,7 @@ def environ(db: Database) -> dict[str, str]:
         "MIGRATION_LOCK_RETRIES": "1",
         "VERCEL_GIT_COMMIT_SHA": COMMIT,
         "VERCEL_GIT_COMMIT_REF": "main",
+        "VERCEL_DEPLOYMENT_ID": "dpl_1",
     }
 
 

@@ -100,12 +100,12 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 
 # What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
 STATUS_ROOMS = {
-    "connection_url", "database", "duration", "errors", "job", "ledger", "login", "migration_files", "plan", "report",
-    "service", "settings", "status", "status_endpoint",
+    "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
+    "provider", "report", "service", "settings", "status", "status_endpoint", "survey", "tls",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "failure", "lock", "observer", "place", "planned_run", "recovery", "refusals",
-    "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
+    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "place", "planned_run", "recovery",
+    "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}

@@ -395,7 +395,7 @@ class TestTheCommand:
             f"✓ Recorded 2 migrations as applied without running them, in {where}: 000-a to 001-b.\n"
             "  Still pending: 1, 002-c.\n"
         )
-        assert done.stderr == f"Recording in {db.target.place} (from DATABASE_URL).\n"
+        assert done.stderr == f"Recording in {db.target.place} (from DATABASE_URL; direct).\n"
         again = cli("baseline", "migrations/001-b.sql")
         assert again.returncode == 0
         assert again.stdout == f"✓ Nothing to record: {where} has everything up to 001-b.\n  Still pending: 1, 002-c.\n"

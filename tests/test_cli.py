@@ -27,7 +27,8 @@ def test_migrate_tells_each_version_and_duration_and_status_shows_them(cli: Cli,
     assert re.search(r"^✓ 000-create-a  \d+ ms\n✓ 001-create-b  \d+ ms\n✓ Applied 2 migrations to test", migrated.stdout)
     status = cli("status").stdout
     assert status.startswith(f"Migration Status\n\nDatabase: {db.target.database} (PostgreSQL {db.server_version}, ")
-    assert "\nEnvironment: development\n\nApplied Migrations (2):\n" in status
+    assert ", from DATABASE_URL; direct)\nEnvironment: development; production has not claimed this database\n" in status
+    assert "\nState: up-to-date\n\nApplied Migrations (2):\n" in status
     assert re.search(r"^  ✓ 000-create-a  \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC +\d+ ms$", status, re.MULTILINE)
     assert "\nPending Migrations:\n  None\n" in status
 

@@ -137,7 +137,7 @@ class TestWhatIsRefused:
     def test_an_address_of_prismas_own_protocol_is_refused_by_name(self, scheme: str) -> None:
         message = refusal(f"{scheme}://accelerate.prisma-data.net/?api_key={SENTINEL}", "POSTGRES_URL")
         assert message.startswith(
-            "POSTGRES_URL is an address of Prisma's own protocol; set DATABASE_URL to the postgres://"
+            "POSTGRES_URL is an address of Prisma's own protocol, not of a PostgreSQL; set MIGRATION_"
         )
 
     @pytest.mark.parametrize("space", [" ", "\n", "\t", "\r\n", "\u00a0"], ids=repr)

@@ -18,7 +18,7 @@ from lib.script import prepare
 from lib.settings import VARIABLES, Settings
 
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 NAMED = (*DOCUMENTS, ROOT / ".env.example")
 BUILD_SCRIPT_VARIABLES = ("FRONTEND_BUILD_COMMAND", "PYTHON", "NO_COLOR")
 

@@ -38,12 +38,12 @@ class ClosingJob(Job):
 class ClosingService(Service):
     opened: ExitStack = field(default_factory=ExitStack)
 
-    def job(self, *, admin: bool) -> Job:
-        return ClosingJob(**vars(super().job(admin=admin)), opened=self.opened)
+    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
+        return ClosingJob(**vars(super().job(admin=admin, web_token=web_token)), opened=self.opened)
 
 
 class BrokenService(Service):
-    def job(self, *, admin: bool) -> Job:
+    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
         raise RuntimeError("nobody foresaw this")
 
 

@@ -24,7 +24,7 @@ from lib.errors import (
 from lib.migration_files import parse
 from lib.plan import AppliedMigration, make_plan
 from lib.planned_run import PlannedRun
-from lib.report import AppliedNow, Run, RunReport, Status, failure, iso_time, validation
+from lib.report import AppliedNow, Deployment, Run, RunReport, Status, failure, iso_time, validation
 from lib.script import prepare_all
 
 WHEN = datetime(2024, 1, 31, 12, 30, 5, 123_456, tzinfo=UTC)
@@ -34,6 +34,7 @@ FILES = [
     parse("002-third.sql", b"create index concurrently i on a (x)"),
     parse("003-elsewhere.sql", b"-- Environments: production\n"),
 ]
+NOT_APPLIED = ("appliedAt", "executionTimeMs", "appliedBy")
 APPLIED = [AppliedMigration("000-first", "First", WHEN, 12, FILES[0].checksum)]
 
 
@@ -49,11 +50,13 @@ def planned(obstacle: MigratorError | None = None) -> PlannedRun:
 class TestStatus:
     def test_the_document(self) -> None:
         run = Run(1, "failed", "build", WHEN, WHEN + timedelta(seconds=2), "abc", "preview")
-        document = status(last_run=run, commit="def", ref="main").to_dict()
+        bundle, earlier = Deployment("def", "main", "dpl_2"), Deployment("abc", "fix", None)
+        document = status(last_run=run, deployment=bundle, origins={"000-first": earlier}, owner="production").to_dict()
         assert json.loads(json.dumps(document)) == {
             "success": True,
             "state": "pending",
             "environment": "preview",
+            "belongsTo": "production",
             "database": "app",
             "pgVersion": "PostgreSQL 16.4",
             "appliedMigrations": 1,
@@ -66,9 +69,10 @@ class TestStatus:
                     "state": "applied",
                     "appliedAt": "2024-01-31T12:30:05.123Z",
                     "executionTimeMs": 12,
+                    "appliedBy": {"commit": "abc", "ref": "fix", "deployment": None},
                 },
                 *(
-                    {"version": version, "name": name, "state": state, "appliedAt": None, "executionTimeMs": None}
+                    {"version": version, "name": name, "state": state, **dict.fromkeys(NOT_APPLIED)}
                     for version, name, state in (
                         ("001-second", "Second", "pending"),
                         ("002-third", "Third", "pending"),
@@ -89,7 +93,7 @@ class TestStatus:
     def test_what_there_is_not_is_null(self) -> None:
         document = status(plan=make_plan([], None, environment="preview")).to_dict()
         assert (document["state"], document["migrations"]) == ("uninitialised", [])
-        assert (document["lastMigration"], document["lastRun"]) == (None, None)
+        assert (document["lastMigration"], document["lastRun"], document["belongsTo"]) == (None, None, None)
         assert document["deployment"] == {"commit": None, "ref": None}
 
     def test_a_run_under_way_has_no_end(self) -> None:

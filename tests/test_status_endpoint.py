@@ -41,8 +41,8 @@ def test_it_tells_all_that_the_contract_lists(status: Client, service: Service, 
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["Cache-Control"] == CDN
     assert set(document) == {
-        "success", "state", "environment", "database", "pgVersion", "appliedMigrations", "pendingMigrations",
-        "lastMigration", "migrations", "deployment", "lastRun",
+        "success", "state", "environment", "belongsTo", "database", "pgVersion", "appliedMigrations",
+        "pendingMigrations", "lastMigration", "migrations", "deployment", "lastRun",
     }  # fmt: skip
     assert document["state"] == "pending"
     assert document["pgVersion"] == f"PostgreSQL {db.server_version}"
@@ -57,6 +57,8 @@ def test_it_tells_all_that_the_contract_lists(status: Client, service: Service, 
         ("001-create-b", "Create B", "pending"),
         ("002-only-there", "Only There", "skipped"),
     ]
+    by = {"commit": COMMIT, "ref": "main", "deployment": "dpl_1"}
+    assert [m["appliedBy"] for m in document["migrations"]] == [by, None, None]
     for moment in (document["lastMigration"]["appliedAt"], document["lastRun"]["startedAt"]):
         assert time.strptime(moment[:19], "%Y-%m-%dT%H:%M:%S")
         assert len(moment) == 24

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from textwrap import dedent
 
@@ -12,7 +13,7 @@ from lib.errors import GuardError
 from lib.migration_files import MigrationFile, parse
 from lib.plan import AppliedMigration, make_plan
 from lib.planned_run import PlannedRun
-from lib.report import AppliedNow, RunReport, Status
+from lib.report import AppliedNow, Deployment, RunReport, Status
 from lib.script import prepare_all
 from lib.terminal import Style, plan_text, run_text, status_text
 
@@ -47,7 +48,8 @@ class TestStatus:
             Migration Status
 
             Database: app (PostgreSQL 16.4, db.example.com)
-            Environment: preview
+            Environment: preview; production has not claimed this database
+            State: pending: this bundle has migrations that the database hasn't
 
             Applied Migrations (2):
               ✓ 000-create-migration-table  2024-01-31 12:30:05 UTC      7 ms
@@ -57,14 +59,17 @@ class TestStatus:
               • 002-invoices"""
         )
 
-    @pytest.mark.parametrize("rows", [None, []], ids=["no ledger", "an empty ledger"])
-    def test_nothing_at_all(self, rows: list[AppliedMigration] | None) -> None:
+    @pytest.mark.parametrize(
+        ("rows", "state"), [(None, "uninitialised"), ([], "up-to-date")], ids=["no ledger", "an empty ledger"]
+    )
+    def test_nothing_at_all(self, rows: list[AppliedMigration] | None, state: str) -> None:
         assert status_text(status_of([], rows), SIGNS, place="local") == dedent(
-            """\
+            f"""\
             Migration Status
 
             Database: app (PostgreSQL 16.4, local)
-            Environment: preview
+            Environment: preview; production has not claimed this database
+            State: {state}
 
             Applied Migrations (0):
               None
@@ -92,7 +97,8 @@ class TestStatus:
             Migration Status
 
             Database: app (PostgreSQL 16.4, local)
-            Environment: preview
+            Environment: preview; production has not claimed this database
+            State: modified: a file was changed after being applied
 
             Applied Migrations (4):
               [!] 000-modified  2024-01-31 12:30:05 UTC     12 ms  modified
@@ -123,6 +129,50 @@ class TestStatus:
             Unknown environment in the header (1):
               * 002-skipped: prod"""
         )
+
+    def test_the_deployment_stands_beside_the_files_it_applied_and_the_way_that_migrations_take(self) -> None:
+        first, second, third = (sql_file(version) for version in ("000-first", "001-second", "002-third"))
+        origins = {
+            "000-first": Deployment("0123456789abcdef", "main", "dpl_1"),
+            "001-second": Deployment(None, "fix/it", None),
+            "003-gone": Deployment("fedcba9876543210", None, None),
+        }
+        found = replace(
+            status_of([first, second, third], [row(first), row(second), row(third), row(sql_file("003-gone"))]),
+            origins=origins,
+            deployment=Deployment("abcdefabcdefabcdef", "main", "dpl_2"),
+        )
+        assert status_text(found, SIGNS, place="h:6543", migrating="h:5432/app, from X").startswith(
+            dedent("""\
+                Migration Status
+
+                Database: app (PostgreSQL 16.4, h:6543)
+                Migrations go to: h:5432/app, from X
+                Environment: preview; production has not claimed this database
+                State: ahead: the database has migrations that this bundle doesn't know (a rollback, an older branch)
+                Deployment: abcdefabcdef (main), dpl_2
+
+                Applied Migrations (4):
+                  ✓ 000-first   2024-01-31 12:30:05 UTC     12 ms  0123456789ab (main), dpl_1
+                  ✓ 001-second  2024-01-31 12:30:05 UTC     12 ms  (fix/it)
+                  ✓ 002-third   2024-01-31 12:30:05 UTC     12 ms
+                  ✗ 003-gone    2024-01-31 12:30:05 UTC     12 ms  missing  fedcba987654
+                """)
+        )
+
+    @pytest.mark.parametrize(
+        ("owner", "words"),
+        [
+            (None, "Environment: preview; production has not claimed this database"),
+            ("preview", "Environment: preview; this database belongs to it"),
+            (
+                "production",
+                "Environment: preview; this database belongs to production, which alone may migrate it",
+            ),
+        ],
+    )
+    def test_it_says_whose_the_database_is(self, owner: str | None, words: str) -> None:
+        assert f"\n{words}\n" in status_text(replace(status_of([], None), owner=owner), SIGNS, place="local")
 
     def test_colour_paints_titles_and_signs_and_changes_no_word(self) -> None:
         applied, pending = sql_file("000-a"), sql_file("001-b")

@@ -1,0 +1,148 @@
+"""Which of the variables names the database, for migrating and for reading the status, and why it is that one."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from lib import provider
+from lib.aws import SECRET_ARN, Account, LoginToken, StoredSecret
+from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, read_target
+
+MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
+# The variable that an application uses, and its direct sibling.
+SIBLINGS = {"POSTGRES_URL": "POSTGRES_URL_NON_POOLING", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
+NILE = "NILEDB_POSTGRES_URL"
+_NILES_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
+# Aurora's, which come without a password.
+_AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
+ROLE = "AWS_ROLE_ARN"
+
+# Each of the first is enough to lead to a database, PGHOST with a role; the others say more of the way there.
+ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE, "PGHOST")
+DATABASE_VARIABLES = (
+    *ADDRESSES,
+    *_NILES_LOGIN.values(),
+    "PGPORT",
+    "PGUSER",
+    "PGDATABASE",
+    "PGSSLMODE",
+    "PGSSLROOTCERT",
+    "AWS_REGION",
+    ROLE,
+    "VERCEL_OIDC_TOKEN",
+)
+LOOKED_UP = (
+    f"{MIGRATION_URL}, {SECRET}, POSTGRES_URL_NON_POOLING (with POSTGRES_URL), DATABASE_URL_UNPOOLED (with DATABASE_URL), "
+    f"POSTGRES_URL, DATABASE_URL, {NILE}, PGHOST (with {ROLE})"
+)
+PRISMA = "PRISMA_DATABASE_URL"
+# Where Prisma's integrations put a URL of PostgreSQL's own protocol.
+_BESIDE_PRISMAS = ("DATABASE_URL", "POSTGRES_URL", "DIRECT_URL", "DIRECT_DATABASE_URL", "DATABASE_URL_POOLED")
+
+
+def names_database(environ: Mapping[str, str]) -> bool:
+    """Tell whether one of the variables leads to a database by itself."""
+    set_here = [name for name in (*ADDRESSES, ROLE) if environ.get(name, "").strip()]
+    return bool(set(set_here) - {"PGHOST", ROLE}) or {"PGHOST", ROLE} <= set(set_here)
+
+
+class Chooser:
+    """Chooses among the variables of `environ`; a path in one begins at `root`.
+
+    ValueError says what is wrong with the variable that was chosen, in words that are safe to print.
+    """
+
+    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
+        self._environ = environ
+        self._root = root
+
+    def migrating(self) -> ConnectionTarget | None:
+        """A direct connection, where there is one or the provider's names tell of one; None if nothing is set."""
+        target = (
+            self._of_url(MIGRATION_URL)
+            or self._of_secret()
+            or self._of_sibling("POSTGRES_URL")
+            or self._of_sibling("DATABASE_URL")
+            or self._of_url("POSTGRES_URL")
+            or self._of_url("DATABASE_URL")
+            or self._of_nile()
+            or self._of_aurora()
+        )
+        return target and self._secured(target).direct
+
+    def reading(self) -> ConnectionTarget | None:
+        """What the application uses, pooled or not; else what migrates."""
+        target = self._of_url("POSTGRES_URL") or self._of_url("DATABASE_URL")
+        return self._secured(target) if target else self.migrating()
+
+    def get(self, name: str) -> str:
+        """The variable's value, empty where it is unset or blank; bytes that are no UTF-8 are replaced."""
+        return self._environ.get(name, "").strip().encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def _of_url(self, name: str) -> ConnectionTarget | None:
+        if not self.get(name):
+            return None
+        try:
+            return read_target(name, self._environ[name])
+        except PrismaUrlError as error:
+            beside = (other for other in _BESIDE_PRISMAS if self.get(other).lower().startswith("postgres"))
+            raise ValueError(f"{error}{''.join(f', which {other} holds' for other in list(beside)[:1])}") from None
+
+    def _of_sibling(self, name: str) -> ConnectionTarget | None:
+        target = self._of_url(SIBLINGS[name]) if self.get(name) else None
+        return target and replace(target, why=f"the direct sibling of {name}")
+
+    def _of_nile(self) -> ConnectionTarget | None:
+        """Nile's URL comes without a user and a password, which have variables of their own."""
+        target = self._of_url(NILE)
+        if target is None:
+            return None
+        login = {key: self.get(name) for key, name in _NILES_LOGIN.items() if not target.parameters.get(key)}
+        if not all(login.values()):
+            raise ValueError(f"{NILE} has no user and password, and NILEDB_USER and NILEDB_PASSWORD are not both set")
+        why = " with ".join(["", *(_NILES_LOGIN[key] for key in login)]).strip()
+        return replace(target, parameters={**target.parameters, **login}, why=why)
+
+    def _of_aurora(self) -> ConnectionTarget | None:
+        """What the AWS integration sets for Aurora PostgreSQL. The region in the host's name is the database's."""
+        host, role = self.get("PGHOST"), self.get(ROLE)
+        if not (host and role):
+            return None
+        check_host("PGHOST", host)
+        region = provider.aws_region(host) or self.get("AWS_REGION")
+        missing = [name for name in _AURORA.values() if not self.get(name)] + ["AWS_REGION"] * (not region)
+        if missing:
+            raise ValueError(f"a login token for PGHOST with {ROLE} can't be made without {' and '.join(missing)}")
+        given = {**{key: self.get(name) for key, name in _AURORA.items()}, "port": self.get("PGPORT") or "5432"}
+        parameters = checked_parameters("PGPORT", given)
+        token = LoginToken(self._account(region), host, int(parameters["port"]), parameters["user"])
+        return ConnectionTarget("PGHOST", parameters, why=f"with a login token for {ROLE}", credential=token)
+
+    def _of_secret(self) -> ConnectionTarget | None:
+        arn = self.get(SECRET)
+        if not arn:
+            return None
+        found = SECRET_ARN.fullmatch(arn)
+        if found is None:
+            raise ValueError(f"{SECRET} is no ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
+        place = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
+        defaults = {key: value for key, name in place.items() if (value := self.get(name))}
+        return ConnectionTarget(SECRET, {}, credential=StoredSecret(self._account(found[1]), arn, defaults))
+
+    def _account(self, region: str) -> Account:
+        return Account(region, self.get(ROLE) or None, self.get("VERCEL_OIDC_TOKEN") or None)
+
+    def _secured(self, target: ConnectionTarget) -> ConnectionTarget:
+        """With what PGSSLMODE and PGSSLROOTCERT say, where the URL says nothing itself."""
+        given = {"sslmode": self.get("PGSSLMODE"), "sslrootcert": self._root_certificates()}
+        chosen = {key: value for key, value in given.items() if value}
+        return replace(target, parameters={**chosen, **target.parameters})
+
+    def _root_certificates(self) -> str:
+        value = self.get("PGSSLROOTCERT")
+        if value in ("", "system"):
+            return value
+        path = self._root / value
+        if not path.is_file():
+            raise ValueError("PGSSLROOTCERT names a file that isn't there; a path in it begins at the root of the project")
+        return str(path)
