@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 from pgbouncer import PGBOUNCER, pgbouncer
+from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 
 from lib import embedded
 from lib.connection_url import ConnectionTarget, read_target
@@ -27,6 +28,8 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"
 VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+RDS_HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
+RDS_PROXY = "shop.proxy-abc123.eu-west-1.rds.amazonaws.com"
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
 
@@ -82,12 +85,24 @@ def server() -> ConnectionTarget:
 @pytest.fixture(scope="session")
 def pooler(server: ConnectionTarget) -> Iterator[int]:
     """The port of a PgBouncer in front of every database of the test server."""
-    if PGBOUNCER is None:
-        if os.environ.get("CI"):
-            pytest.fail("PgBouncer is missing, and CI must have it")
-        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    _require(PGBOUNCER, "PgBouncer", "pgbouncer")
     with pgbouncer(server) as port:
         yield port
+
+
+@pytest.fixture(scope="session")
+def tls_server() -> Iterator[TlsServer]:
+    """A server with TLS under the names of an RDS cluster and its proxy, where members of rds_iam log in with a token."""
+    _require(TLS_POSTGRES, "Debian's PostgreSQL", "postgresql")
+    with tls_postgres(RDS_HOST, RDS_PROXY) as started:
+        yield started
+
+
+def _require(program: object, name: str, package: str) -> None:
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is missing, and CI must have it")
+        pytest.skip(f"{name} is not installed: apt-get install {package}")
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
@@ -111,7 +126,15 @@ class Database:
 
     def through(self, port: int) -> "Database":
         """The same by another port, where a pooler or a proxy listens."""
-        return Database(replace(self.target, parameters={**self.target.parameters, "port": str(port)}))
+        return self.but(port=str(port))
+
+    def under(self, host: str) -> "Database":
+        """The same by another host name, which leads here whatever the name service says."""
+        return self.but(host=host, hostaddr="127.0.0.1")
+
+    def but(self, **parameters: str) -> "Database":
+        """The same with other parameters of libpq's."""
+        return Database(replace(self.target, parameters={**self.target.parameters, **parameters}))
 
     def named(self, name: str) -> "Database":
         """Another one on the same server."""
@@ -128,8 +151,7 @@ class Database:
         role, password = f"lowly_{self.target.database}", "long enough for a test"
         self.query(f"create role {role} login password '{password}' {options}; grant create on schema public to {role}")
         try:
-            parameters = {**self.target.parameters, "user": role, "password": password}
-            yield Database(replace(self.target, parameters=parameters))
+            yield self.but(user=role, password=password)
         finally:
             self.query(f"drop owned by {role}; drop role {role}")
 
@@ -182,6 +204,14 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
 @pytest.fixture
 def db(server: ConnectionTarget) -> Iterator[Database]:
     with new_database(server) as database:
+        yield database
+
+
+@pytest.fixture
+def tls_db(tls_server: TlsServer) -> Iterator[Database]:
+    """A database on the server with TLS, which has seen no token yet."""
+    tls_server.iam.attempts.clear()
+    with new_database(tls_server.target) as database:
         yield database
 
 
