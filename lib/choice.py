@@ -100,7 +100,7 @@ class Chooser:
         login = {key: self.get(name) for key, name in _NILES_LOGIN.items() if not target.parameters.get(key)}
         if not all(login.values()):
             raise ValueError(f"{NILE} has no user and password, and NILEDB_USER and NILEDB_PASSWORD are not both set")
-        why = " with ".join(["", *(_NILES_LOGIN[key] for key in login)]).strip()
+        why = f"with {' and '.join(_NILES_LOGIN[key] for key in login)}" if login else ""
         return replace(target, parameters={**target.parameters, **login}, why=why)
 
     def _of_aurora(self) -> ConnectionTarget | None:
