@@ -46,12 +46,14 @@ _READ_LEDGER = """
 select version, name, extract(epoch from applied_at)::float8, execution_time_ms, checksum
   from public.schema_migrations order by id
 """
-# A run of production's in this very database, as its fingerprint says, is production's claim.
+# A run of production's in this very database, as its fingerprint says, is production's claim. What isn't known on one of
+# the two sides can't tell them apart: the server's identity, or the branch, as where it is met through a tunnel.
 _IS_CLAIM = """
 r.environment = 'production'
-and pg_catalog.substr(r.database_fingerprint, pg_catalog.strpos(r.database_fingerprint, ':') + 1) = {database} || {branch}
+and pg_catalog.split_part(r.database_fingerprint, ':', 2) = {database}
 and ({system} in (pg_catalog.split_part(r.database_fingerprint, ':', 1), 'unknown')
      or r.database_fingerprint like 'unknown:%')
+and (pg_catalog.split_part(r.database_fingerprint, ':', 3) in ({branch}, '') or {branch} = '')
 """
 _READ_RUNS = """
 select id, outcome, source, extract(epoch from started_at)::float8, extract(epoch from finished_at)::float8, git_commit,
@@ -99,7 +101,7 @@ def take_survey(connection: Connection, target: ConnectionTarget, *, origins: bo
 
     Raises LedgerError if `schema_migrations` is another tool's or may not be read.
     """
-    branch = f":{target.branch}" if target.branch else ""
+    branch = target.branch
     try:
         answers = connection.query(_joined(*_queries(_SYSTEM, branch, origins=origins)))
     except ScriptError as error:
@@ -168,7 +170,7 @@ def _survey(connection: Connection, branch: str, server: Rows, catalog: Rows, le
     return Survey(
         database=database or "",
         server_version=(version or "").split()[0],
-        fingerprint=f"{system}:{oid}{branch}",
+        fingerprint=":".join(filter(None, (system, oid, branch))),
         backend=backend,
         ledger=applied,
         runs_exist="schema_migration_runs" in tables,

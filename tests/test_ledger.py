@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Database
 
-from lib import ledger, runner
+from lib import runner
 from lib.errors import (
     LedgerError,
     MigrationFailedError,
@@ -161,14 +161,3 @@ def test_a_role_without_rights_is_told_what_it_lacks(make_job: MakeJob, bundle: 
         assert isinstance(runner.migrate(make_job(target=target)).error, LedgerError)
     finally:
         db.query(f"drop owned by {role}; drop role {role}")
-
-
-def test_every_statement_of_the_ledger_is_named_with_its_schema() -> None:
-    for name, text in vars(ledger).items():
-        if name.startswith("_") and name.isupper() and isinstance(text, str):
-            bare = (
-                text.replace("public.schema_migration", "")
-                .replace("idx_schema_migration", "")
-                .replace("'schema_migration", "")
-            )
-            assert "schema_migration" not in bare, name

@@ -1,11 +1,12 @@
 """The same runs through a real PgBouncer in transaction mode: one at a time, each file once, nothing left in the pool."""
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 
 import psycopg
 import pytest
-from conftest import Bundle, Database
+from conftest import Bundle, Cli, Database
 
 from lib import runner
 from lib.connection_url import ConnectionTarget
@@ -30,6 +31,19 @@ def test_a_chain_is_applied_through_a_transaction_pooler(
         for _ in range(5):
             assert client.execute("show search_path").fetchone() == ('"$user", public',)
             assert client.execute("show lock_timeout").fetchone() == ("0",)
+
+
+def test_a_pooler_is_recognised_whatever_its_name(cli: Cli, bundle: Bundle, db: Database, pooler: int) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    pooled = db.through(pooler)
+    assert f"{pooled.target.place} (from DATABASE_URL; through a pooler" in cli("migrate", DATABASE_URL=pooled.url).stderr
+    assert "from DATABASE_URL; through a pooler or a proxy)\n" in cli("status", DATABASE_URL=pooled.url).stdout
+    both = {"DATABASE_URL": pooled.url, "DATABASE_URL_UNPOOLED": db.url}
+    assert f"\nMigrations go to: {db.target.place}, from DATABASE_URL_UNPOOLED, the direct" in cli("status", **both).stdout
+    sibling = "from DATABASE_URL_UNPOOLED, the direct sibling of DATABASE_URL; direct)"
+    assert f"Migrating {db.target.place} ({sibling}.\n" in cli("migrate", **both).stderr
+    for environ, is_direct in ((both, False), ({"DATABASE_URL": db.url}, True)):
+        assert json.loads(cli("status", "--json", **environ).stdout)["connection"]["direct"] is is_direct
 
 
 @pytest.mark.parametrize(

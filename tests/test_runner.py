@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 from conftest import Bundle, Database
@@ -199,7 +200,80 @@ def test_a_malformed_file_stops_the_run_before_anything_is_applied(make_job: Mak
     assert not db.has("public.schema_migrations")
 
 
+class Met(NamedTuple):
+    """How a run meets the test's database: as which environment, by which host's name, knowing of the server or not."""
+
+    environment: str
+    host: str = ""
+    tells_its_system: bool = True
+
+
+NEON, ANOTHER = "ep-shop-1.eu-central-1.aws.neon.tech", "ep-preview-2.eu-central-1.aws.neon.tech"
+PRODUCTION, PREVIEW = Met("production"), Met("preview")
+
+
 class TestTheGuard:
+    @pytest.mark.parametrize(
+        ("claim", "run", "is_free"),
+        [
+            pytest.param(None, PREVIEW, True, id="nobody has claimed it"),
+            pytest.param(PREVIEW, PREVIEW, True, id="previews share one"),
+            pytest.param(PREVIEW, Met("staging"), True, id="only production claims"),
+            pytest.param(PREVIEW, PRODUCTION, True, id="production comes second"),
+            pytest.param(PRODUCTION, PRODUCTION, True, id="production comes again"),
+            pytest.param(PRODUCTION, PREVIEW, False, id="a preview"),
+            pytest.param(PRODUCTION, Met("development"), False, id="a laptop"),
+            pytest.param(PRODUCTION, Met("staging"), False, id="a custom environment"),
+            pytest.param(PRODUCTION._replace(host=NEON), PREVIEW._replace(host=NEON), False, id="the same branch"),
+            pytest.param(
+                PRODUCTION._replace(host=NEON),
+                PREVIEW._replace(host=NEON.replace("-1.", "-1-pooler.")),
+                False,
+                id="the same branch by its pooler",
+            ),
+            pytest.param(PRODUCTION._replace(host=NEON), PREVIEW._replace(host=ANOTHER), True, id="another branch"),
+            pytest.param(PRODUCTION._replace(host=NEON), PREVIEW, False, id="the branch by a tunnel"),
+            pytest.param(PRODUCTION, PREVIEW._replace(host=NEON), False, id="claimed by a tunnel"),
+            pytest.param(
+                PRODUCTION, PREVIEW._replace(tells_its_system=False), False, id="a role that may not ask for the server"
+            ),
+            pytest.param(
+                PRODUCTION._replace(tells_its_system=False), PREVIEW, False, id="claimed by a role that may not ask for it"
+            ),
+            pytest.param(
+                PRODUCTION._replace(host=NEON, tells_its_system=False),
+                PREVIEW._replace(host=ANOTHER, tells_its_system=False),
+                True,
+                id="another branch of a server that does not tell",
+            ),
+        ],
+    )
+    def test_who_may_migrate_what(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, claim: Met | None, run: Met, *, is_free: bool
+    ) -> None:
+        with db.another_role("in role pg_read_all_data, pg_write_all_data") as lowly:
+            db.query("revoke execute on function pg_control_system() from public")
+
+            def job(met: Met) -> Job:
+                login = db if met.tells_its_system else lowly
+                named = login.but(host=met.host, hostaddr="127.0.0.1") if met.host else login
+                return make_job(environment=met.environment, target=named.target)
+
+            if claim:
+                assert runner.migrate(job(claim)).error is None
+            bundle.write("000-a.sql", "create table a (x int)")
+            report = runner.migrate(job(run))
+            found, planned = read_status(job(run)), runner.plan(job(run))
+        assert (report.error is None) is is_free
+        assert found.plan.state == ("up-to-date" if is_free else "pending")
+        claimed = (claim and claim.environment == "production" and not is_free) or run.environment == "production"
+        assert found.owner == ("production" if claimed else None)
+        if not is_free:
+            assert isinstance(report.error, GuardError)
+            assert isinstance(planned.obstacle, GuardError)
+            for way_out in ("a database of its own", "MIGRATION_ENVIRONMENT=production", "delete from public.schema_mig"):
+                assert way_out in str(report.error)
+
     def test_a_claimed_database_is_refused_to_another_environment(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
@@ -223,8 +297,23 @@ class TestTheGuard:
         assert len(db.runs()) == 1
 
     def test_a_logical_copy_is_free(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
         runner.migrate(make_job(environment="production"))
-        db.query("update schema_migration_runs set database_fingerprint = 'where it was copied from'")
+        name = f"{db.target.database}_copy"
+        db.named("postgres").query(f"create database {name} template {db.target.database}")
+        try:
+            bundle.write("001-b.sql", "create table b (x int)")
+            target = db.named(name).target
+            assert read_status(make_job(environment="preview", target=target)).owner is None
+            assert runner.migrate(make_job(environment="preview", target=target)).error is None
+        finally:
+            db.query(f"drop database {name} with (force)")
+
+    def test_a_claim_that_was_dropped_frees_the_database(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        """As a physical copy's has to be: it has its origin's fingerprint."""
+        runner.migrate(make_job(environment="production"))
+        told = str(runner.migrate(make_job(environment="preview")).error)
+        db.query(told[told.index("delete from") :].rstrip("."))
         assert runner.migrate(make_job(environment="preview")).error is None
 
 
