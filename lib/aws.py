@@ -19,7 +19,8 @@ from lib.errors import ConfigurationError, DatabaseUnavailableError
 # Credentials are had anew so long before they expire, and last so long while AWS doesn't answer; in seconds.
 REFRESH_BEFORE, LAST_CALL = 300.0, 30.0
 # How long AWS may take to be connected to and to answer, in seconds, and how often it is asked.
-CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 3, 5, 2
+CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 3, 2
+ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d+:role/\S+")
 SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:\S+")
 
 _KEYS = {"user": "username", "password": "password", "host": "host", "port": "port", "dbname": "dbname"}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib import provider
-from lib.aws import SECRET_ARN, Account, LoginToken, StoredSecret
+from lib.aws import ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
 from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, read_target
 
 MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
@@ -130,7 +130,10 @@ class Chooser:
         return ConnectionTarget(SECRET, {}, credential=StoredSecret(self._account(found[1]), arn, defaults))
 
     def _account(self, region: str) -> Account:
-        return Account(region, self.get(ROLE) or None, self.get("VERCEL_OIDC_TOKEN") or None)
+        role = self.get(ROLE)
+        if role and not ROLE_ARN.fullmatch(role):
+            raise ValueError(f"{ROLE} is no ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME")
+        return Account(region, role or None, self.get("VERCEL_OIDC_TOKEN") or None)
 
     def _secured(self, target: ConnectionTarget) -> ConnectionTarget:
         """With what PGSSLMODE and PGSSLROOTCERT say, where the URL says nothing itself."""

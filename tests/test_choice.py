@@ -271,6 +271,11 @@ class TestAurora:
         assert "global-bundle.pem" in told
         assert "PGSSLROOTCERT" in told
 
+    def test_a_role_that_is_no_arn_is_refused(self) -> None:
+        assert refusal({**AURORAS, "AWS_ROLE_ARN": SENTINEL}).startswith(
+            "AWS_ROLE_ARN is no ARN of a role; write arn:aws:iam"
+        )
+
     @pytest.mark.parametrize("gone", ["PGHOST", "AWS_ROLE_ARN"])
     def test_one_of_them_alone_names_no_database(self, gone: str) -> None:
         assert refusal({**AURORAS, gone: ""}).startswith("No database URL is set.")

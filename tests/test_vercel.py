@@ -34,8 +34,8 @@ STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 # The command line, and what it alone needs, stay at home.
 LOCAL_ROOMS = {"__main__", "baseline", "cli", "embedded", "local_server", "manifest", "terminal"}
 PACKAGES = {
-    "blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg", "psycopg_binary", "psycopg_binary.libs",
-    "typing_extensions.py", "werkzeug",
+    "blinker", "certifi", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg", "psycopg_binary",
+    "psycopg_binary.libs", "typing_extensions.py", "werkzeug",
 }  # fmt: skip
 # What Vercel adds to every Python function.
 VERCELS_OWN = {"_virtualenv.pth", "_virtualenv.py", "pip", "vercel_runtime"}
