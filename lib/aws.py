@@ -134,7 +134,7 @@ class StoredSecret:
             check_host(f"the secret of {target.source}", place["host"])
         except ValueError as error:
             raise ConfigurationError(str(error)) from None
-        return replace(target, parameters={**target.parameters, **place})
+        return replace(target, parameters={**target.parameters, **place}).direct
 
     def login(self) -> Mapping[str, str]:
         values = self._values()

@@ -66,13 +66,14 @@ class ConnectionTarget:
 
     @property
     def database(self) -> str:
-        return self.parameters.get("dbname") or self.parameters.get("user") or "postgres"
+        """Its name, empty where the server is left to take it from the user's."""
+        return self.parameters.get("dbname", "")
 
     @property
     def place(self) -> str:
         """`host:port/database`, without user or password, for messages to the operator."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}/{self.database}"
+        return f"{host}:{self.port}/{self.database}".rstrip("/")
 
     @property
     def is_local(self) -> bool:

@@ -74,6 +74,9 @@ def connect(
             break
         except psycopg.Error as error:
             unavailable = _unavailable(target, error, patience)
+        except DatabaseUnavailableError as error:
+            # Not the server's answer, but that of whoever gives the password for it.
+            unavailable = error
         if may_renew and target.credential and _REFUSED in unavailable.public:
             may_renew = False
             if target.credential.renew():

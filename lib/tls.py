@@ -49,7 +49,8 @@ def _mode(target: ConnectionTarget) -> str:
 
 def _is_a_token_for_an_unknown_host(target: ConnectionTarget) -> bool:
     needs_verified_host = target.credential is not None and target.credential.needs_verified_host
-    return needs_verified_host and not provider.has_public_certificates(target.host)
+    chosen = target.parameters.get("sslrootcert") == "system"
+    return needs_verified_host and not (chosen or provider.has_public_certificates(target.host))
 
 
 def _public_roots() -> str:

@@ -189,8 +189,9 @@ class TestTheTarget:
         [
             ("postgres://u:p@h/d", "h:5432/d"),
             ("postgres://u:p@h:6543/d?sslmode=require", "h:6543/d"),
-            ("postgres://u:p@h", "h:5432/u"),
-            ("postgres://", "localhost:5432/postgres"),
+            ("postgres://u:p@h", "h:5432"),
+            ("postgres://u:p@h/?sslmode=require", "h:5432"),
+            ("postgres://", "localhost:5432"),
             ("postgres:///d?host=/tmp", "/tmp:5432/d"),
             ("postgres:///d?hostaddr=10.0.0.1", "10.0.0.1:5432/d"),
             ("postgres://a:5433,b:5434/d", "a,b:5433,5434/d"),
