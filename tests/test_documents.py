@@ -1,6 +1,7 @@
 """The documents say what the code does: every name in them exists, and every one that exists is in the README."""
 
 import argparse
+import io
 import re
 import shlex
 import signal
@@ -10,19 +11,25 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lib import admin_endpoint, cli, service, status_endpoint
+from lib import admin_endpoint, choice, cli, runner, service, status_endpoint
+from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
-from lib.errors import Interrupted, MigrationFileError, MigratorError
+from lib.errors import ConfigurationError, GuardError, Interrupted, MigrationFileError, MigratorError
+from lib.job import Job
 from lib.migration_files import parse
 from lib.script import prepare
-from lib.settings import VARIABLES, Settings
+from lib.settings import VARIABLES, Settings, load_settings
+from lib.survey import Survey
 
 README = ROOT / "README.md"
+PROVIDERS = ROOT / "docs" / "providers"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 NAMED = (*DOCUMENTS, ROOT / ".env.example")
 BUILD_SCRIPT_VARIABLES = ("FRONTEND_BUILD_COMMAND", "PYTHON", "NO_COLOR")
 
-_VARIABLE = re.compile(r"\b(?:MIGRATIONS?|POSTGRES|DATABASE|VERCEL)_[A-Z_]*[A-Z]\b")
+_VARIABLE = re.compile(
+    r"\b(?:(?:MIGRATIONS?|POSTGRES|DATABASE|DIRECT|VERCEL|NILEDB|PRISMA|AWS)_[A-Z_]*[A-Z]|PG[A-Z]{4,}(?:_[A-Z]+)*)\b"
+)
 # A command as far as its line, its back quote or its comment goes.
 _COMMAND = re.compile(r"python -m lib( [a-z][^`\n#|;&]*)")
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
@@ -30,6 +37,20 @@ _FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
 # Read by Vercel, not by us.
 VERCELS_VARIABLES = {"VERCEL_PYTHON_COMPILEALL"}
+# What providers set and tools of theirs read, and we don't: their pages may name them.
+PROVIDERS_VARIABLES = {
+    "AWS_PROFILE",
+    "DATABASE_URL_POOLED",
+    "DIRECT_URL",
+    "PGHOST_UNPOOLED",
+    "PGPASSWORD",
+    "POSTGRES_DATABASE",
+    "POSTGRES_HOST",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_PRISMA_URL",
+    "POSTGRES_USER",
+    "PRISMA_DATABASE_URL",
+}
 
 in_every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -107,7 +128,19 @@ def test_every_variable_is_in_the_readme_and_no_other() -> None:
 
 @pytest.mark.parametrize("document", NAMED, ids=lambda path: path.name)
 def test_every_variable_in_a_document_is_one_that_is_read(document: Path) -> None:
-    assert set(_VARIABLE.findall(document.read_text())) <= {*VARIABLES, *VERCELS_VARIABLES}
+    others = PROVIDERS_VARIABLES if document.parent == PROVIDERS else set()
+    assert set(_VARIABLE.findall(document.read_text())) <= {*VARIABLES, *VERCELS_VARIABLES, *others}
+
+
+def test_the_variables_of_providers_are_named_in_their_pages_and_not_read() -> None:
+    named = set().union(*(_VARIABLE.findall(path.read_text()) for path in PROVIDERS.glob("*.md")))
+    assert named >= PROVIDERS_VARIABLES
+    assert not PROVIDERS_VARIABLES & set(VARIABLES)
+
+
+def test_every_variable_that_names_a_database_is_in_a_providers_page() -> None:
+    named = set().union(*(_VARIABLE.findall(path.read_text()) for path in PROVIDERS.glob("*.md")))
+    assert set(choice.DATABASE_VARIABLES) <= named
 
 
 def test_the_variables_of_the_build_script_are_read_somewhere() -> None:
@@ -165,6 +198,104 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("name", ["aws", "neon", "nile", "pgbouncer", "prisma", "supabase"])
+def test_a_provider_has_a_page_of_the_common_shape_and_the_readme_links_to_it(name: str) -> None:
+    page = PROVIDERS / f"{name}.md"
+    assert {"what-to-set", "what-it-injects"} & anchors(page)
+    assert {"which-connection-comes-out", "tls", "previews"} <= anchors(page)
+    assert str(page.relative_to(ROOT)) in _LINK.findall(section("Add it to a project"))
+
+
+def test_there_is_no_other_page_of_a_provider() -> None:
+    links = {link for link in _LINK.findall(section("Add it to a project")) if link.startswith("docs/providers/")}
+    assert links == {str(page.relative_to(ROOT)) for page in PROVIDERS.glob("*.md")}
+
+
+_NEON, _NEON_POOLER = (
+    f"postgresql://owner:pw@ep-cool-leaf-a1b2c3d4{pooler}.us-east-2.aws.neon.tech/neondb?sslmode=require"
+    for pooler in ("", "-pooler")
+)
+_SUPABASE, _SUPABASE_POOLER = (
+    f"postgres://postgres.abcdefghijklmnopqrst:pw@aws-0-us-east-1.pooler.supabase.com:{port}/postgres?sslmode=require{more}"
+    for port, more in ((5432, ""), (6543, "&supa=base-pooler.x"))
+)
+_PRISMA, _PRISMA_POOLER = (
+    f"postgres://u:pw@{pooler}db.prisma.io:5432/postgres?sslmode=require" for pooler in ("", "pooled.")
+)
+_AURORA = {
+    "PGHOST": "shop.cluster-c9example.eu-west-1.rds.amazonaws.com",
+    "PGUSER": "migrator",
+    "PGDATABASE": "shop",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/migrations",
+    "PGSSLROOTCERT": "README.md",
+}
+
+# By page: what the provider sets, and whether the server itself answers there.
+FIRST_LINES = [
+    ("neon", {"POSTGRES_URL": _NEON_POOLER, "POSTGRES_URL_NON_POOLING": _NEON, "DATABASE_URL": _NEON_POOLER}, True),
+    ("neon", {"DATABASE_URL": _NEON_POOLER}, True),
+    ("supabase", {"POSTGRES_URL": _SUPABASE_POOLER, "POSTGRES_URL_NON_POOLING": _SUPABASE}, False),
+    ("supabase", {"POSTGRES_URL": _SUPABASE_POOLER}, False),
+    ("prisma", {"POSTGRES_URL": _PRISMA, "DATABASE_URL": _PRISMA, "DATABASE_URL_POOLED": _PRISMA_POOLER}, True),
+    ("prisma", {"DATABASE_URL": _PRISMA_POOLER}, True),
+    ("aws", _AURORA, True),
+    ("pgbouncer", {"DATABASE_URL": "postgres://u:pw@db.example.com:6432/shop?pgbouncer=true"}, False),
+]
+
+
+@pytest.mark.parametrize(("page", "environ", "is_direct"), FIRST_LINES)
+def test_a_providers_page_has_the_first_line_that_a_run_prints_there(
+    page: str, environ: dict[str, str], is_direct: bool
+) -> None:
+    target = load_settings({"VERCEL": "1", **environ}).migrating
+    assert target is not None
+    log = cli._Log(cli.Shell({}, ROOT, io.StringIO(), err := io.StringIO(), lambda *_: None), "Migrating")
+    log.connected(target, Survey("", "", "", None, None, False, None, (), False, is_direct))
+    assert f"```text\n{err.getvalue()}```\n" in (PROVIDERS / f"{page}.md").read_text()
+
+
+REFUSED_VARIABLES = [
+    ("prisma", {"DATABASE_URL": "prisma+postgres://accelerate.prisma-data.net/?api_key=x", "DIRECT_URL": _PRISMA}),
+    ("nile", {"NILEDB_POSTGRES_URL": "postgres://us-west-2.db.thenile.dev:5432/shop", "NILEDB_USER": "u"}),
+    ("aws", {**_AURORA, "PGUSER": "", "PGDATABASE": ""}),
+    ("aws", {**_AURORA, "PGSSLROOTCERT": ""}),
+    ("aws", {**_AURORA, "PGHOST": "abc123.dsql.us-east-1.on.aws"}),
+]
+
+
+@pytest.mark.parametrize(("page", "environ"), REFUSED_VARIABLES)
+def test_a_providers_page_has_the_errors_that_its_variables_may_bring_about(
+    page: str, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"VERCEL": "1", **environ})
+    assert f"\n✗ {caught.value}\n" in (PROVIDERS / f"{page}.md").read_text()
+
+
+def test_previews_md_has_what_the_guard_says() -> None:
+    job = Job(Settings("preview", None, None, ROOT), ConnectionTarget("DATABASE_URL", {}))
+    claimed = Survey("", "", "", None, None, True, None, (), True)
+    with pytest.raises(GuardError) as caught:
+        runner.check_guard(job, claimed)
+    assert f"\n✗ {caught.value}\n" in (ROOT / "docs" / "previews.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [
+        ("009-tidy-users.sql", "-- Transaction: none\nselect 1; select 2;"),
+        ("010-index-email.sql", "-- Lock-Timeout: 5s\ncreate index concurrently i on a (x);"),
+    ],
+)
+def test_pgbouncer_md_has_what_a_transaction_pooler_refuses(name: str, sql: str) -> None:
+    with pytest.raises(MigrationFileError) as caught:
+        runner._check_sessions((prepare(parse(name, sql.encode())),))
+    assert f"\n✗ migrations/{name}: " in f"\n✗ {caught.value}\n"
+    assert f"\n✗ {caught.value}\n" in (PROVIDERS / "pgbouncer.md").read_text()
 
 
 # What docs/sql.md says is refused, each with a file that is.
