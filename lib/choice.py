@@ -42,8 +42,8 @@ _BESIDE_PRISMAS = ("DATABASE_URL", "POSTGRES_URL", "DIRECT_URL", "DIRECT_DATABAS
 
 def names_database(environ: Mapping[str, str]) -> bool:
     """Tell whether one of the variables leads to a database by itself."""
-    set_here = [name for name in (*ADDRESSES, ROLE) if environ.get(name, "").strip()]
-    return bool(set(set_here) - {"PGHOST", ROLE}) or {"PGHOST", ROLE} <= set(set_here)
+    set_here = {name for name in (*ADDRESSES, ROLE) if environ.get(name, "").strip()}
+    return {"PGHOST", ROLE} <= set_here or bool(set_here - {"PGHOST", ROLE})
 
 
 class Chooser:
@@ -72,7 +72,11 @@ class Chooser:
 
     def reading(self) -> ConnectionTarget | None:
         """What the application uses, pooled or not; else what migrates."""
-        target = self._of_url("POSTGRES_URL") or self._of_url("DATABASE_URL")
+        try:
+            target = self._of_url("POSTGRES_URL") or self._of_url("DATABASE_URL")
+        except PrismaUrlError:
+            # What is to be used instead is what migrates, if that has been set.
+            target = None
         return self._secured(target) if target else self.migrating()
 
     def get(self, name: str) -> str:
@@ -86,7 +90,7 @@ class Chooser:
             return read_target(name, self._environ[name])
         except PrismaUrlError as error:
             beside = (other for other in _BESIDE_PRISMAS if self.get(other).lower().startswith("postgres"))
-            raise ValueError(f"{error}{''.join(f', which {other} holds' for other in list(beside)[:1])}") from None
+            raise PrismaUrlError(f"{error}{''.join(f', which {other} holds' for other in list(beside)[:1])}") from None
 
     def _of_sibling(self, name: str) -> ConnectionTarget | None:
         target = self._of_url(SIBLINGS[name]) if self.get(name) else None

@@ -334,7 +334,7 @@ def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTar
 
 
 def _place(target: ConnectionTarget, *, is_direct: bool) -> str:
-    return f"{target.host}:{target.port}, {target.choice}; {_way(is_direct=is_direct)}"
+    return f"{target.address}, {target.choice}; {_way(is_direct=is_direct)}"
 
 
 def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
@@ -345,10 +345,9 @@ def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
 def _other_way(job: Job) -> str | None:
     """How migrations get there, where it is another way than the status went."""
     target = job.settings.migrating
-    if target is None or (target.source, target.place) == (job.target.source, job.target.place):
+    if target is None or target == job.settings.reading:
         return None
-    is_located = "host" in target.parameters
-    return f"{target.place}, {target.choice}" if is_located else target.choice
+    return f"{target.place}, {target.choice}" if target.is_located else target.choice
 
 
 def _way(*, is_direct: bool) -> str:

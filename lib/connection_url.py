@@ -70,10 +70,15 @@ class ConnectionTarget:
         return self.parameters.get("dbname", "")
 
     @property
+    def address(self) -> str:
+        """`host:port`."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
     def place(self) -> str:
         """`host:port/database`, without user or password, for messages to the operator."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}/{self.database}".rstrip("/")
+        return "/".join(filter(None, (self.address, self.database)))
 
     @property
     def is_local(self) -> bool:
@@ -97,6 +102,16 @@ class ConnectionTarget:
             return self
         why = ", ".join(filter(None, (self.why, address.why)))
         return replace(self, parameters={**self.parameters, "host": address.host, "port": address.port}, why=why)
+
+    @property
+    def is_known_direct(self) -> bool:
+        """Tell whether the provider says that each client has a session of its own there, whoever answers."""
+        return provider.is_direct(self.host, self.port)
+
+    @property
+    def is_located(self) -> bool:
+        """Tell whether its place is known; a stored secret's isn't before it is read."""
+        return self.credential is None or "host" in self.parameters
 
     def located(self) -> "ConnectionTarget":
         """The same with its place filled in, for which a credential may have to be asked. Raises MigratorError."""

@@ -318,6 +318,11 @@ def filled(template: str, /, **values: object) -> sql.Composed:
     return sql.SQL(template).format(**literals)
 
 
+def joined(*statements: str | sql.Composable) -> sql.Composed:
+    """Statements as one message."""
+    return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])
+
+
 def keepalives(scope: str) -> list[str]:
     """The SQL by which a server lets go of a client whose machine has vanished within 20 seconds, in place of two hours.
 

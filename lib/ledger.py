@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from lib.database import Connection, filled
+from lib.database import Connection, filled, joined
 from lib.plan import AppliedMigration, Checkpoint
 from lib.report import Outcome, Source
 from lib.survey import MARK, MARK_WITH_IT, Survey
@@ -131,12 +131,12 @@ def create_tables(connection: Connection, survey: Survey) -> None:
     """Create what is missing of the two tables, in one transaction."""
     missing = [_CREATE_LEDGER] * (survey.ledger is None) + [_CREATE_RUNS] * (not survey.runs_exist)
     if missing:
-        connection.query(_joined("begin", *missing, "commit"))
+        connection.query(joined("begin", *missing, "commit"))
 
 
 def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "running") -> int:
     """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held. Returns its id."""
-    rows = connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, _new_run(start, outcome), "commit"))
+    rows = connection.query(joined("begin", _INTERRUPT_STALE_RUNS, _new_run(start, outcome), "commit"))
     return int(rows[0][0][0] or 0)
 
 
@@ -153,7 +153,7 @@ def record_baseline(connection: Connection, start: RunStart, files: Sequence[App
         checksums=[file.checksum for file in files],
     )
     run = _new_run(start, "succeeded", applied=versions)
-    connection.query(_joined("begin", _INTERRUPT_STALE_RUNS, run, record, "commit"))
+    connection.query(joined("begin", _INTERRUPT_STALE_RUNS, run, record, "commit"))
 
 
 def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -> sql.Composed:
@@ -256,7 +256,3 @@ def reset_script(*, direct: bool = False, prepared: bool = False) -> str:
     `prepared`, and only those that SQL has prepared.
     """
     return _RESET_SESSION + ("deallocate all;" if direct else _DEALLOCATE if prepared else "")
-
-
-def _joined(*statements: str | sql.Composable) -> sql.Composed:
-    return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])

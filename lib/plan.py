@@ -58,6 +58,11 @@ class Entry:
     applied_at: datetime | None = None
     execution_time_ms: int | None = None
 
+    @property
+    def is_applied(self) -> bool:
+        """Tell whether the ledger has it, with a file or without."""
+        return self.state in ("applied", "modified", "missing")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -76,7 +81,7 @@ class Plan:
 
     @property
     def applied_count(self) -> int:
-        return sum(entry.state in ("applied", "modified", "missing") for entry in self.entries)
+        return sum(entry.is_applied for entry in self.entries)
 
     @property
     def state(self) -> State:

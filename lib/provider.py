@@ -41,6 +41,20 @@ def direct_address(host: str, port: str) -> DirectAddress | None:
     return None
 
 
+def is_direct(host: str, port: str) -> bool:
+    """Tell whether it is what `direct_address` makes.
+
+    A proxy may answer there too, as Neon's does, in whose name no server process is to be found: but not a pooler of
+    transactions.
+    """
+    host = _plain(host)
+    if neon := _NEON.fullmatch(host):
+        return not neon[2]
+    if _SUPABASE.fullmatch(host) or _SUPABASE_POOLER.fullmatch(host):
+        return port == _SUPABASE_SESSION_PORT
+    return host == _PRISMA
+
+
 def branch(host: str, user: str) -> str:
     """The provider's own name of this branch of the data, empty where it has none.
 

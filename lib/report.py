@@ -60,6 +60,10 @@ class Status:
         """At this bundle's state, or ahead of it."""
         return self.plan.state in ("up-to-date", "ahead")
 
+    def origin(self, entry: Entry) -> Deployment | None:
+        """The deployment that applied it; None if it isn't applied, whatever the record says of earlier times."""
+        return self.origins.get(entry.version) if entry.is_applied else None
+
     def to_dict(self) -> Document:
         last = self.plan.last
         return {
@@ -72,7 +76,7 @@ class Status:
             "appliedMigrations": self.plan.applied_count,
             "pendingMigrations": len(self.plan.pending),
             "lastMigration": last and {"version": last.version, "name": last.name, "appliedAt": iso_time(last.applied_at)},
-            "migrations": [_entry(entry, self.origins.get(entry.version)) for entry in self.plan.entries],
+            "migrations": [_entry(entry, self.origin(entry)) for entry in self.plan.entries],
             "deployment": {"commit": self.deployment.commit, "ref": self.deployment.ref},
             "lastRun": _run(self.last_run) if self.last_run else None,
         }

@@ -208,7 +208,7 @@ class _Run:
         if {self.connection.announced_backend} == self.backends:
             return False
         if all(script.mode is Mode.TRANSACTION for script in scripts):
-            return True
+            return not self.job.target.is_known_direct
         self.backends |= {ledger.backend(self.connection) for _ in range(10)}
         return len(self.backends) > 1 or lock.backend in self.backends
 
@@ -350,7 +350,7 @@ def _obstacle(job: Job, survey: Survey, plan: Plan) -> MigratorError | None:
 def check_guard(job: Job, survey: Survey) -> None:
     """Raise GuardError if the database belongs to production and the job doesn't."""
     environment = job.settings.environment
-    if survey.claimed_by_production and environment != "production":
+    if survey.belongs_to_production and environment != "production":
         raise GuardError(
             f"This database belongs to production, and this run's environment is {environment}: nothing was applied. "
             f"Give {environment} a database of its own; or, if this really is production, set "
@@ -360,8 +360,11 @@ def check_guard(job: Job, survey: Survey) -> None:
 
 
 def must_claim(job: Job, survey: Survey) -> bool:
-    """Tell whether the job is production's first on this database, whose record is the claim."""
-    return job.settings.environment == "production" and not survey.claimed_by_production
+    """Tell whether the job is production's first on this database, whose record is the claim.
+
+    First, too, where the newest claim is another's, or tells less: what is copied from here has to be told apart.
+    """
+    return job.settings.environment == "production" and survey.claims[-1:] != (survey.fingerprint,)
 
 
 def run_start(job: Job, survey: Survey) -> ledger.RunStart:
@@ -373,5 +376,5 @@ def run_start(job: Job, survey: Survey) -> ledger.RunStart:
         commit=deployment.commit,
         ref=deployment.ref,
         deployment=deployment.id,
-        fingerprint=survey.fingerprint,
+        fingerprint=str(survey.fingerprint),
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.choice import ADDRESSES, DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, names_database
+from lib.choice import DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, names_database
 from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError
@@ -67,7 +67,7 @@ class Settings:
         """What these databases need of packages beyond what the bundle always needs."""
         targets = [target for target in (self.migrating, self.reading) if target is not None]
         wanted = {"boto3": any(target.credential for target in targets)}
-        wanted["certifi"] = any(map(relies_on_public_authorities, targets))
+        wanted["certifi"] = any(not target.is_located or relies_on_public_authorities(target) for target in targets)
         return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
     @property
@@ -98,8 +98,8 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
     for name in (".env", ".env.local"):
         merged.update(_read_env_file(root / name))
     if names_database(environ):
-        # A database chosen in the process is meant: no sibling in a file may lead to another one.
-        merged = {key: value for key, value in merged.items() if key not in ADDRESSES}
+        # A database chosen in the process is meant: nothing in a file may lead to another one, or there by another way.
+        merged = {key: value for key, value in merged.items() if key not in DATABASE_VARIABLES or key.startswith("AWS_")}
     return {**merged, **{key: value for key, value in environ.items() if value}}
 
 

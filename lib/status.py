@@ -35,7 +35,7 @@ def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Sta
         last_run=survey.last_run,
         deployment=job.settings.deployment,
         origins=survey.origins,
-        owner="production" if survey.claimed_by_production else None,
+        owner="production" if survey.belongs_to_production else None,
         is_direct=survey.is_direct,
     )
 

@@ -12,8 +12,9 @@ from typing import cast
 from psycopg import sql
 
 from lib.connection_url import ConnectionTarget
-from lib.database import Connection, Row, Rows, ScriptError, filled
+from lib.database import Connection, Row, Rows, ScriptError, filled, joined
 from lib.errors import LedgerError
+from lib.fingerprint import UNKNOWN, Fingerprint
 from lib.plan import AppliedMigration, Checkpoint, Interruption
 from lib.report import Deployment, Outcome, Run, Source
 
@@ -27,10 +28,9 @@ _DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
-_UNKNOWN_SYSTEM = "'unknown'"
-_DATABASE = "(select oid from pg_catalog.pg_database where datname = current_database())::text"
 _READ_SERVER = """
-select current_database(), current_setting('server_version'), {system}, {database}, pg_catalog.pg_backend_pid(),
+select current_database(), current_setting('server_version'), {system},
+       (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid(),
        pg_catalog.version() ~* 'linux'
        or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000
 """
@@ -46,23 +46,17 @@ _READ_LEDGER = """
 select version, name, extract(epoch from applied_at)::float8, execution_time_ms, checksum
   from public.schema_migrations order by id
 """
-# A run of production's in this very database, as its fingerprint says, is production's claim. What isn't known on one of
-# the two sides can't tell them apart: the server's identity, or the branch, as where it is met through a tunnel.
-_IS_CLAIM = """
-r.environment = 'production'
-and pg_catalog.split_part(r.database_fingerprint, ':', 2) = {database}
-and ({system} in (pg_catalog.split_part(r.database_fingerprint, ':', 1), 'unknown')
-     or r.database_fingerprint like 'unknown:%')
-and (pg_catalog.split_part(r.database_fingerprint, ':', 3) in ({branch}, '') or {branch} = '')
-"""
 _READ_RUNS = """
 select id, outcome, source, extract(epoch from started_at)::float8, extract(epoch from finished_at)::float8, git_commit,
-       environment, {is_claim}, in_progress_version, in_progress_statement, failed_version, sqlstate,
+       environment, in_progress_version, in_progress_statement, failed_version, sqlstate,
        pg_catalog.substring(error, {before}), pg_catalog.substring(error, {with_it})
-  from public.schema_migration_runs r
+  from public.schema_migration_runs
  where id = (select max(id) from public.schema_migration_runs) or outcome = 'running' or in_progress_version is not null
-    or id = (select max(id) from public.schema_migration_runs r where {is_claim})
  order by id
+"""
+_READ_CLAIMS = """
+select database_fingerprint from public.schema_migration_runs where environment = 'production'
+ group by database_fingerprint order by max(id)
 """
 _READ_ORIGINS = """
 select file.version, git_commit, git_ref, deployment
@@ -75,7 +69,8 @@ select file.version, git_commit, git_ref, deployment
 class Survey:
     """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid.
 
-    `is_direct` where the server itself has answered, with no pooler and no proxy in between. `notices_departure` tells
+    `claims` has what production has claimed, here and where it was copied from, the newest last. `is_direct` where the
+    server itself has answered, or a proxy that gives each client a session of its own. `notices_departure` tells
     whether the server can be asked to look for its client while it works (`client_connection_check_interval`).
     `interruptions` has the files that a run left half-way, by version, and `origins` the deployments that applied the
     others, where they were asked for.
@@ -83,17 +78,21 @@ class Survey:
 
     database: str
     server_version: str
-    fingerprint: str
+    fingerprint: Fingerprint
     backend: str | None
     ledger: tuple[AppliedMigration, ...] | None
     runs_exist: bool
     last_run: Run | None
     unfinished_runs: tuple[Run, ...]
-    claimed_by_production: bool
+    claims: tuple[Fingerprint, ...]
     is_direct: bool = True
     notices_departure: bool = False
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)
     origins: Mapping[str, Deployment] = field(default_factory=dict)
+
+    @property
+    def belongs_to_production(self) -> bool:
+        return self.fingerprint.belongs_to(self.claims)
 
 
 def take_survey(connection: Connection, target: ConnectionTarget, *, origins: bool = False) -> Survey:
@@ -101,24 +100,22 @@ def take_survey(connection: Connection, target: ConnectionTarget, *, origins: bo
 
     Raises LedgerError if `schema_migrations` is another tool's or may not be read.
     """
-    branch = target.branch
     try:
-        answers = connection.query(_joined(*_queries(_SYSTEM, branch, origins=origins)))
+        answers = connection.query(joined(*_queries(_SYSTEM, origins=origins)))
     except ScriptError as error:
         if error.refusal.sqlstate not in (UNDEFINED_TABLE, UNDEFINED_COLUMN, *_UNTOLD):
             raise
-        system = _SYSTEM if _tells_its_system(connection) else _UNKNOWN_SYSTEM
-        answers = _read_one_by_one(connection, _queries(system, branch, origins=origins))
-    return _survey(connection, branch, *answers)
+        system = _SYSTEM if _tells_its_system(connection) else "null"
+        answers = _read_one_by_one(connection, _queries(system, origins=origins))
+    return _survey(connection, target, *answers)
 
 
-def _queries(system: str, branch: str, *, origins: bool) -> list[sql.Composable]:
-    """What is asked: of the server, the catalog, the ledger, the journal and, if wanted, of who applied what."""
-    identity = {"system": sql.SQL(system), "database": sql.SQL(_DATABASE), "branch": branch}
-    is_claim = filled(_IS_CLAIM, **identity)
-    read_runs = filled(_READ_RUNS, is_claim=is_claim, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}")
-    queries = [filled(_READ_SERVER, **identity), sql.SQL(_READ_CATALOG), sql.SQL(_READ_LEDGER), read_runs]
-    return queries + [sql.SQL(_READ_ORIGINS)] * origins
+def _queries(system: str, *, origins: bool) -> list[sql.Composable]:
+    """What is asked: of the server, the catalog, the ledger, the journal, its claims and, if wanted, who applied what."""
+    read_server = filled(_READ_SERVER, system=sql.SQL(system))
+    read_runs = filled(_READ_RUNS, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}")
+    others = (_READ_CLAIMS, _READ_ORIGINS) if origins else (_READ_CLAIMS,)
+    return [read_server, sql.SQL(_READ_CATALOG), sql.SQL(_READ_LEDGER), read_runs, *map(sql.SQL, others)]
 
 
 def _tells_its_system(connection: Connection) -> bool:
@@ -134,7 +131,7 @@ def _tells_its_system(connection: Connection) -> bool:
 def _read_one_by_one(connection: Connection, queries: Sequence[sql.Composable]) -> list[Rows]:
     """The same answers where a table is missing, or isn't ours, or may not be read, which is told."""
     read_server, read_catalog, read_ledger, *read_runs = queries
-    server, catalog = connection.query(_joined(read_server, read_catalog))
+    server, catalog = connection.query(joined(read_server, read_catalog))
     ledger = _read_if_there(connection, catalog, "schema_migrations", read_ledger)
     return [
         *(server, catalog, ledger),
@@ -147,7 +144,7 @@ def _read_if_there(connection: Connection, catalog: Rows, table: str, query: sql
     if columns is None:
         return []
     try:
-        return connection.query(_joined(query))[0]
+        return connection.query(joined(query))[0]
     except ScriptError as error:
         if error.refusal.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
             raise LedgerError(_foreign(table, columns.split(","))) from None
@@ -159,25 +156,33 @@ def _read_if_there(connection: Connection, catalog: Rows, table: str, query: sql
         raise
 
 
-def _survey(connection: Connection, branch: str, server: Rows, catalog: Rows, ledger: Rows, *journal: Rows) -> Survey:
+def _survey(
+    connection: Connection,
+    target: ConnectionTarget,
+    server: Rows,
+    catalog: Rows,
+    ledger: Rows,
+    runs: Rows,
+    claims: Rows,
+    *origins: Rows,
+) -> Survey:
     tables = {row[0]: (row[1] or "").split(",") for row in catalog}
     if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
         raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
     database, version, system, oid, backend, notices_departure = server[0]
-    runs, *origins = journal
     known = [_run(row) for row in runs]
     applied = tuple(map(_applied, ledger)) if "schema_migrations" in tables else None
     return Survey(
         database=database or "",
         server_version=(version or "").split()[0],
-        fingerprint=":".join(filter(None, (system, oid, branch))),
+        fingerprint=Fingerprint(system or UNKNOWN, oid or "", target.branch),
         backend=backend,
         ledger=applied,
         runs_exist="schema_migration_runs" in tables,
         last_run=known[-1] if known else None,
         unfinished_runs=tuple(run for run in known if run.outcome == "running"),
-        claimed_by_production=any(row[7] == "t" for row in runs),
-        is_direct=connection.announced_backend == backend,
+        claims=tuple(Fingerprint.parse(row[0] or "") for row in claims),
+        is_direct=connection.announced_backend == backend or target.is_known_direct,
         notices_departure=notices_departure == "t",
         interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
         origins={version or "": Deployment(*deployment) for rows in origins for version, *deployment in rows},
@@ -188,7 +193,7 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
     """The newest word on each file that some run left half-way."""
     found: dict[str, Interruption] = {}
     for row in runs:
-        version, statement, failed_version, sqlstate, ran_before, with_it = row[8:]
+        version, statement, failed_version, sqlstate, ran_before, with_it = row[7:]
         if version is not None and version not in applied:
             in_doubt = failed_version is None
             checkpoint = Checkpoint(version, int(statement or 1), ran_before or "", with_it or "", in_doubt=in_doubt)
@@ -238,7 +243,3 @@ _LOOKS_LIKE = {
     frozenset({"version", "inserted_at"}): "Ecto's",
     frozenset({"version", "statements", "name"}): "the Supabase command line's",
 }
-
-
-def _joined(*statements: sql.Composable) -> sql.Composed:
-    return sql.SQL(";").join(statements)

@@ -67,7 +67,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
     `place` is where it was read, `migrating` what migrations would go by, if that is another way.
     """
     plan = status.plan
-    applied = [entry for entry in plan.entries if entry.state in ("applied", "modified", "missing")]
+    applied = [entry for entry in plan.entries if entry.is_applied]
     width = max((len(entry.version) for entry in plan.entries), default=0)
     parts = [
         [style.paint("bold", "Migration Status")],
@@ -80,7 +80,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
         ],
         [
             style.paint("bold", f"Applied Migrations ({len(applied)}):"),
-            *([_applied_line(entry, status.origins, style, width) for entry in applied] or ["  None"]),
+            *([_applied_line(entry, status.origin(entry), style, width) for entry in applied] or ["  None"]),
         ],
         [
             style.paint("bold", "Pending Migrations:"),
@@ -106,10 +106,10 @@ def _deployment(deployment: Deployment) -> str:
     return ", ".join(filter(None, (commit, deployment.id)))
 
 
-def _applied_line(entry: Entry, origins: Mapping[str, Deployment], style: Style, width: int) -> str:
+def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: int) -> str:
     sign = style.tick if entry.state == "applied" else style.cross
     took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
-    by = _deployment(origins.get(entry.version, Deployment()))
+    by = _deployment(origin) if origin else ""
     odd = "" if entry.state == "applied" else entry.state
     line = f"  {sign} {entry.version:<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
     return "  ".join(filter(None, (line, odd, by))).rstrip()

@@ -214,6 +214,13 @@ class TestPrisma:
         )
         assert refusal({name: PRISMAS_OWN, "DIRECT_URL": url("db.prisma.io")}) == f"{alone}, which DIRECT_URL holds"
 
+    @pytest.mark.parametrize("name", ["POSTGRES_URL", "DATABASE_URL"])
+    def test_the_way_out_that_is_told_is_one(self, name: str) -> None:
+        settings = load_settings({"VERCEL": "1", name: PRISMAS_OWN, "MIGRATION_DATABASE_URL": url("db.prisma.io")})
+        assert settings.migrating
+        assert settings.reading == settings.migrating
+        assert settings.migrating.source == "MIGRATION_DATABASE_URL"
+
     def test_the_name_of_the_direct_one_is_the_one_that_it_injects(self) -> None:
         told = refusal({"POSTGRES_URL": PRISMAS_OWN, "DATABASE_URL": PRISMAS["DATABASE_URL"]})
         assert told.endswith(", which DATABASE_URL holds")

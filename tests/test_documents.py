@@ -16,6 +16,7 @@ from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError, GuardError, Interrupted, MigrationFileError, MigratorError
 from lib.job import Job
+from lib.fingerprint import Fingerprint
 from lib.migration_files import parse
 from lib.script import prepare
 from lib.settings import VARIABLES, Settings, load_settings

@@ -40,6 +40,10 @@ from lib import provider
 def test_the_direct_address_of_a_pooled_one(host: str, port: str, direct: str | None) -> None:
     found = provider.direct_address(host, port)
     assert (found and f"{found.host}:{found.port}") == direct
+    if found:
+        assert not provider.is_direct(host, port)
+        assert provider.is_direct(found.host, found.port)
+        assert provider.direct_address(found.host, found.port) is None
 
 
 @pytest.mark.parametrize(
