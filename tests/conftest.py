@@ -30,6 +30,7 @@ VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RDS_HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
 RDS_PROXY = "shop.proxy-abc123.eu-west-1.rds.amazonaws.com"
+NEON_HOST = "ep-cool-pine-123456.eu-central-1.aws.neon.tech"
 
 _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
 
@@ -92,9 +93,9 @@ def pooler(server: ConnectionTarget) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def tls_server() -> Iterator[TlsServer]:
-    """A server with TLS under the names of an RDS cluster and its proxy, where members of rds_iam log in with a token."""
+    """A server with TLS under names of RDS's and of Neon's, where members of the role rds_iam log in with a token."""
     _require(TLS_POSTGRES, "Debian's PostgreSQL", "postgresql")
-    with tls_postgres(RDS_HOST, RDS_PROXY) as started:
+    with tls_postgres(RDS_HOST, RDS_PROXY, NEON_HOST) as started:
         yield started
 
 
