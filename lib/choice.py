@@ -7,6 +7,7 @@ from pathlib import Path
 from lib import provider
 from lib.aws import ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
 from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, read_target
+from lib.tls import has_file
 
 MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
 # The variable that an application uses, and its direct sibling.
@@ -150,6 +151,6 @@ class Chooser:
         if value in ("", "system"):
             return value
         path = self._root / value
-        if not path.is_file():
+        if not has_file(path):
             raise ValueError("PGSSLROOTCERT names a file that isn't there; a path in it begins at the root of the project")
         return str(path)

@@ -31,7 +31,7 @@ _REASONS = (
     ("nodename nor servname", "the host name is unknown", True),
     ("failed to resolve host", "the host name is unknown", True),
     ("server does not support ssl", _NO_TLS, True),
-    ("root certificate file", "the file of root certificates that sslrootcert names is missing", True),
+    ("root certificate file", "the file of root certificates that sslrootcert names is missing, or holds none", True),
     ("certificate verify failed", _UNVERIFIED, True),
     ("server certificate for", "the server's certificate is one of another host's", True),
     ("may not be used with sslrootcert=system", "sslrootcert=system needs sslmode=verify-full", True),

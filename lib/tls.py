@@ -8,7 +8,7 @@ from lib.errors import ConfigurationError
 
 _VERIFYING = ("verify-ca", "verify-full")
 # Where libpq looks by itself: https://www.postgresql.org/docs/current/libpq-ssl.html
-_LIBPQS_ROOTS = Path(".postgresql", "root.crt")
+_LIBPQS_ROOTS = Path("~", ".postgresql", "root.crt")
 RDS_ROOTS = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 
 
@@ -34,7 +34,15 @@ def relies_on_public_authorities(target: ConnectionTarget) -> bool:
     roots = target.parameters.get("sslrootcert")
     if _mode(target) not in _VERIFYING or (roots and roots != "system"):
         return False
-    return bool(roots) or not (Path.home() / _LIBPQS_ROOTS).is_file()
+    return bool(roots) or not has_file(_LIBPQS_ROOTS)
+
+
+def has_file(path: Path) -> bool:
+    """Tell whether it is a file. Path raises for a home that there isn't or that is another user's, and for a long name."""
+    try:
+        return path.expanduser().is_file()
+    except (OSError, RuntimeError):
+        return False
 
 
 def _mode(target: ConnectionTarget) -> str:

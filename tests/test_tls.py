@@ -116,12 +116,34 @@ class TestWhatIsAskedFor:
         (home / ".postgresql" / "root.crt").touch()
         assert tls_parameters(target_of(tmp_path, NEONS)) == {"sslmode": "verify-full"}
 
+    def test_a_user_without_a_home_has_no_such_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unknown(_: object) -> None:
+            raise KeyError
+
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", unknown)
+        assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
+
+    def test_nor_has_one_whose_home_can_not_be_looked_into(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HOME", f"/{'x' * 300}")
+        assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
+
     def test_without_certifi_the_error_says_how_to_add_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "certifi", None)
         target = target_of(tmp_path, NEONS)
         with pytest.raises(ConfigurationError, match=r"add certifi to requirements\.txt"):
             tls_parameters(target)
         assert tls_parameters(target_of(tmp_path, PLAIN)) == {"sslmode": "require"}
+
+    @pytest.mark.parametrize(
+        "path",
+        ["missing.pem", "/missing/too.pem", "migrations", f"-----BEGIN CERTIFICATE-----\n{'MIIB' * 100}"],
+        ids=["relative", "absolute", "a folder", "the certificate itself"],
+    )
+    def test_a_file_that_is_not_there_is_told_by_the_variables_name(self, bundle: Bundle, path: str) -> None:
+        with pytest.raises(ConfigurationError, match="PGSSLROOTCERT names a file that isn't there") as raised:
+            target_of(bundle.root, PLAIN, PGSSLROOTCERT=path)
+        assert path not in str(raised.value).removeprefix("PGSSLROOTCERT")
 
 
 class Connection:
@@ -223,6 +245,10 @@ class TestAServerWithTls:
         assert "the file of root certificates that sslrootcert names is missing" in tls.failure(
             NEON_HOST, "?sslrootcert=/missing.pem"
         )
+
+    def test_a_file_without_certificates_is_told_as_such(self, tls: Connection, bundle: Bundle) -> None:
+        (bundle.root / "empty.pem").touch()
+        assert "sslrootcert names is missing, or holds none" in tls.failure(NEON_HOST, PGSSLROOTCERT="empty.pem")
 
     def test_a_mode_too_weak_for_the_systems_certificates_is_told_as_such(self, tls: Connection) -> None:
         assert "sslrootcert=system needs sslmode=verify-full" in tls.failure(
