@@ -60,11 +60,14 @@ class Account:
             return before
 
     def _assume_role(self, role: str, web_token: str) -> "_Access":
+        from botocore import UNSIGNED
+
         with _refusals(
             "the role of AWS_ROLE_ARN for Vercel's OIDC token",
             "Its trust policy has to name this team, project and environment; see docs/providers/aws.md.",
         ):
-            sts = _Access(_session(self.region), float("inf")).client("sts")
+            # Nothing signs this request: for credentials to do it, a metadata service that isn't there would be waited for.
+            sts = _Access(_session(self.region), float("inf")).client("sts", signature_version=UNSIGNED)
             given = sts.assume_role_with_web_identity(
                 RoleArn=role, RoleSessionName="vercel-migrations", WebIdentityToken=web_token
             )["Credentials"]
@@ -165,12 +168,15 @@ class _Access:
     expires_at: float
     clients: dict[str, Any] = field(default_factory=dict)
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, **options: Any) -> Any:
         from botocore.config import Config
 
         if service not in self.clients:
             config = Config(
-                connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT, retries={"total_max_attempts": ATTEMPTS}
+                connect_timeout=CONNECT_TIMEOUT,
+                read_timeout=READ_TIMEOUT,
+                retries={"total_max_attempts": ATTEMPTS},
+                **options,
             )
             self.clients[service] = self.session.client(service, config=config)
         return self.clients[service]

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl
 
 import boto3  # type: ignore[import-untyped]
 import pytest
-from botocore import auth, handlers  # type: ignore[import-untyped]
+from botocore import auth, handlers, utils  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 from conftest import RDS_HOST, RDS_PROXY, ROOT, SECRET, Bundle, Database, local_environ
@@ -241,6 +241,26 @@ class TestALoginToken:
         assert (first.refusal, second.refusal) == ("", "")
         assert first.token != second.token
         assert len(amazon.asked(STS)) == 1
+
+    def test_nobody_but_sts_is_asked_for_credentials(
+        self, aurora: Function, amazon: Amazon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The metadata service doesn't answer in a function, and each try would take a second."""
+        asked = []
+        monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+        fetch = utils.InstanceMetadataFetcher.retrieve_iam_role_credentials
+        monkeypatch.setattr(
+            utils.InstanceMetadataFetcher, "retrieve_iam_role_credentials", lambda self: asked.append(self) or fetch(self)
+        )
+        assert aurora.post("status").status_code == 200
+        assert asked == []
+        assert [operation for operation, _ in amazon.requests] == [STS]
+
+    def test_half_a_pair_of_keys_does_not_keep_the_token_from_being_used(
+        self, aurora: Function, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAHALF")
+        assert aurora.post("status").status_code == 200
 
     def test_the_settings_do_not_print_it(self, aurora: Function) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
