@@ -35,18 +35,23 @@ class Account:
     role: str | None = field(default=None, repr=False)
     web_token: str | None = field(default=None, repr=False)
 
+    @property
+    def _key(self) -> tuple[str, str | None]:
+        """A request without a token has no role, and leaves the credentials of those that have one alone."""
+        return self.region, self.role if self.web_token else None
+
     def client(self, service: str) -> Any:
         """A client of a service of AWS', of the credentials that are good for a while yet."""
         with _turn:
-            access = _accesses.get((self.region, self.role))
+            access = _accesses.get(self._key)
             if access is None or access.expires_at - time.time() < REFRESH_BEFORE:
-                access = _accesses[self.region, self.role] = self._enter(access)
+                access = _accesses[self._key] = self._enter(access)
             return access.client(service)
 
     def forget(self) -> None:
         """Let what AWS has given go, as it may have been revoked."""
         with _turn:
-            _accesses.pop((self.region, self.role), None)
+            _accesses.pop(self._key, None)
 
     def _enter(self, before: "_Access | None") -> "_Access":
         """New credentials; those from before while they last, if AWS doesn't answer."""

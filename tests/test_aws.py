@@ -345,6 +345,10 @@ class TestCredentials:
         assert tls_server.iam.attempts == []
         tells_nothing(error)
 
+    def test_a_request_without_a_token_spoils_nothing_for_the_next(self, aurora: Function) -> None:
+        assert aurora.post("status", web_token=None).status_code == 503
+        assert aurora.post("status").status_code == 200
+
 
 class TestARefusal:
     @pytest.fixture(autouse=True)
