@@ -25,6 +25,7 @@ SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:
 
 _KEYS = {"user": "username", "password": "password", "host": "host", "port": "port", "dbname": "dbname"}
 _VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
+_THE_SECRET = "The secret of MIGRATION_DATABASE_SECRET_ARN"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class LoginToken:
             )
         return {"password": token}
 
-    def renew(self) -> bool:
+    def renew(self, _refused: Mapping[str, str], /) -> bool:
         self.account.forget()
         return True
 
@@ -129,40 +130,31 @@ class StoredSecret:
     advice = "It is the one in the secret of MIGRATION_DATABASE_SECRET_ARN, which was read again."
 
     def locate(self, target: ConnectionTarget) -> ConnectionTarget:
-        """Fill in the place; ConfigurationError names what the secret lacks, without its values."""
         values = self._values()
-        place = {"port": "5432", **self.defaults, **{key: values[key] for key in _VARIABLES if key in values}}
-        for key, name in _KEYS.items():
-            if key not in place and key not in values:
-                way_out = f", or set {_VARIABLES[key]}" if key in _VARIABLES else ""
-                raise ConfigurationError(f"The secret of {target.source} has no {name}: add it{way_out}.")
-        if not (place["port"].isascii() and place["port"].isdigit() and 0 < int(place["port"]) < 65536):
-            raise ConfigurationError(f"The port in the secret of {target.source} is no number.")
-        try:
-            check_host(f"the secret of {target.source}", place["host"])
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from None
-        return replace(target, parameters={**target.parameters, **place}).direct
+        return replace(target, parameters={**target.parameters, **{key: values[key] for key in _VARIABLES}}).direct
 
     def login(self) -> Mapping[str, str]:
         values = self._values()
         return {"user": values["user"], "password": values["password"]}
 
-    def renew(self) -> bool:
-        refused = _secrets.pop(self.arn, {})
-        values = self._values()
-        return any(refused.get(key) != values.get(key) for key in ("user", "password"))
+    def renew(self, refused: Mapping[str, str], /) -> bool:
+        """Read the secret again, unless another request has done so since."""
+        with _turn:
+            if self.login() == refused:
+                del _secrets[self.arn]
+            return self.login() != refused
 
     def _values(self) -> Mapping[str, str]:
         """The secret by libpq's names, of what it has of them."""
-        if self.arn not in _secrets:
-            with _refusals(
-                "the secret of MIGRATION_DATABASE_SECRET_ARN",
-                "The role needs secretsmanager:GetSecretValue for it, and kms:Decrypt if it has a key of its own.",
-            ):
-                text = self.account.client("secretsmanager").get_secret_value(SecretId=self.arn).get("SecretString", "")
-            _secrets[self.arn] = _read_secret(text)
-        return _secrets[self.arn]
+        with _turn:
+            if self.arn not in _secrets:
+                with _refusals(
+                    "the secret of MIGRATION_DATABASE_SECRET_ARN",
+                    "The role needs secretsmanager:GetSecretValue for it, and kms:Decrypt if it has a key of its own.",
+                ):
+                    given = self.account.client("secretsmanager").get_secret_value(SecretId=self.arn)
+                _secrets[self.arn] = _read_secret(given.get("SecretString", ""), self.defaults)
+            return _secrets[self.arn]
 
 
 @dataclass
@@ -199,18 +191,30 @@ def _session(region: str, **credentials: str) -> Any:
     return boto3.Session(region_name=region, **credentials)
 
 
-def _read_secret(text: str) -> Mapping[str, str]:
+def _read_secret(text: str, defaults: Mapping[str, str]) -> Mapping[str, str]:
+    """What it takes to connect, by libpq's names; ConfigurationError names what is missing or wrong, without its value."""
     try:
         document = json.loads(text)
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise ConfigurationError(
-            "The secret of MIGRATION_DATABASE_SECRET_ARN is no JSON object with username, password, host, port and dbname."
-        )
+        raise ConfigurationError(f"{_THE_SECRET} is no JSON object with username, password, host, port and dbname.")
     if not str(document.get("engine", "postgres")).startswith(("postgres", "aurora-postgres")):
-        raise ConfigurationError("The secret of MIGRATION_DATABASE_SECRET_ARN is one of another engine than PostgreSQL.")
-    return {key: str(document[name]) for key, name in _KEYS.items() if document.get(name) not in (None, "")}
+        raise ConfigurationError(f"{_THE_SECRET} is one of another engine than PostgreSQL.")
+    given = {key: str(document[name]) for key, name in _KEYS.items() if document.get(name) not in (None, "")}
+    values = {"port": "5432", **defaults, **given}
+    for key, name in _KEYS.items():
+        if key not in values:
+            way_out = f", or set {_VARIABLES[key]}" if key in _VARIABLES else ""
+            raise ConfigurationError(f"{_THE_SECRET} has no {name}: add it{way_out}.")
+    port = values["port"]
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ConfigurationError(f"{_THE_SECRET} has a port that is no number.")
+    try:
+        check_host(_THE_SECRET, values["host"])
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.") from None
+    return values
 
 
 @contextmanager

@@ -39,8 +39,8 @@ class Credential(Protocol):
     def login(self) -> Mapping[str, str]:
         """The parameters that log in: a password, or a user and a password."""
 
-    def renew(self) -> bool:
-        """The server has refused the password; tells whether there is another one to try."""
+    def renew(self, refused: Mapping[str, str], /) -> bool:
+        """The server has refused this login; tells whether there is another one to try."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import psycopg
@@ -68,9 +68,11 @@ def connect(
     until = time.monotonic() + patience
     pause = 0.1
     may_renew = target.credential is not None
+    login: Mapping[str, str] = {}
     while True:
         try:
-            raw = _connect_once(target, application_name, until - time.monotonic())
+            login = target.credential.login() if target.credential else {}
+            raw = _connect_once(target, login, application_name, until - time.monotonic())
             break
         except psycopg.Error as error:
             unavailable = _unavailable(target, error, patience)
@@ -79,7 +81,7 @@ def connect(
             unavailable = error
         if may_renew and target.credential and _REFUSED in unavailable.public:
             may_renew = False
-            if target.credential.renew():
+            if target.credential.renew(login):
                 continue
         if unavailable.final or time.monotonic() + pause >= until:
             raise unavailable
@@ -92,7 +94,9 @@ def connect(
     return connection
 
 
-def _connect_once(target: ConnectionTarget, application_name: str, patience: float) -> psycopg.Connection[tuple[Any, ...]]:
+def _connect_once(
+    target: ConnectionTarget, login: Mapping[str, str], application_name: str, patience: float
+) -> psycopg.Connection[tuple[Any, ...]]:
     defaults = {
         "gssencmode": "disable",
         "keepalives_idle": "15",
@@ -104,7 +108,7 @@ def _connect_once(target: ConnectionTarget, application_name: str, patience: flo
         **defaults,
         **target.parameters,
         **tls_parameters(target),
-        **(target.credential.login() if target.credential else {}),
+        **login,
         "application_name": application_name,
         "client_encoding": "utf8",
         "connect_timeout": str(max(int(SHORTEST_PATIENCE), min(10, int(patience)))),

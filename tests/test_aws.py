@@ -562,6 +562,18 @@ class TestAStoredSecret:
         assert settings.migrating
         tells_nothing(settings, settings.migrating.located(), caplog.text)
 
+    def test_requests_at_the_same_time_read_it_once(self, stored: Function, amazon: Amazon) -> None:
+        with ThreadPoolExecutor(6) as pool:
+            codes = [response.status_code for response in pool.map(stored.post, ["status"] * 6)]
+        assert codes == [200] * 6
+        assert len(amazon.asked(READ_SECRET)) == 1
+
+    def test_one_that_was_mended_is_read_by_the_next_request(self, stored: Function, secret: Secret) -> None:
+        secret.write("{}")
+        assert stored.post().status_code == 503
+        secret.write(json.dumps(secret.values))
+        assert stored.post().status_code == 200
+
 
 class TestRotation:
     @pytest.fixture(autouse=True)
@@ -594,6 +606,15 @@ class TestRotation:
             assert len(amazon.asked(READ_SECRET)) == 1
         finally:
             tls_db.query(f"drop owned by {before}_clone; drop role {before}_clone")
+
+    def test_requests_at_the_same_time_all_get_the_new_one(
+        self, stored: Function, secret: Secret, tls_db: Database
+    ) -> None:
+        tls_db.query(f"alter role {secret.values['username']} password 'rotated hunter2'")
+        secret.write(password="rotated hunter2")
+        with ThreadPoolExecutor(6) as pool:
+            codes = [response.status_code for response in pool.map(stored.post, ["status"] * 6)]
+        assert codes == [200] * 6
 
     def test_one_that_is_refused_still_is_final(
         self, stored: Function, secret: Secret, tls_db: Database, amazon: Amazon
@@ -656,7 +677,7 @@ class TestASecretThatWontDo:
             ({"password": ""}, r"has no password: add it\."),
             ({"engine": "mysql"}, "is one of another engine than PostgreSQL"),
             ({"host": "hunter2.dsql.eu-west-1.on.aws"}, "names an Aurora DSQL cluster"),
-            ({"port": f"{PASSWORD}"}, "The port in the secret of MIGRATION_DATABASE_SECRET_ARN is no number"),
+            ({"port": f"{PASSWORD}"}, "The secret of MIGRATION_DATABASE_SECRET_ARN has a port that is no number"),
             ({"port": 65536}, "is no number"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
