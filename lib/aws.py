@@ -221,6 +221,7 @@ def _read_secret(text: str, defaults: Mapping[str, str]) -> Mapping[str, str]:
 def _refusals(what: str, advice: str) -> Iterator[None]:
     """What goes wrong at AWS as an error of ours, which tells the code and no more of what AWS says."""
     try:
+        import boto3  # noqa: F401  botocore may be there without it
         from botocore import exceptions
     except ImportError:
         raise ConfigurationError(

@@ -718,7 +718,7 @@ class TestBoto3:
         )
         assert done.stdout.strip() == "200"
 
-    @pytest.mark.parametrize("name", ["botocore"])
+    @pytest.mark.parametrize("name", ["boto3", "botocore"])
     def test_where_it_is_missing_the_error_says_how_to_add_it(
         self, aurora: Function, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
