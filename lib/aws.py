@@ -43,10 +43,11 @@ class Account:
 
     def client(self, service: str) -> Any:
         """A client of a service of AWS', of the credentials that are good for a while yet."""
+        began = time.monotonic()
         with _turn:
             access = _accesses.get(self._key)
             if access is None or access.expires_at - time.time() < REFRESH_BEFORE:
-                access = _accesses[self._key] = self._enter(access)
+                access = _accesses[self._key] = self._enter(access, began)
             return access.client(service)
 
     def forget(self) -> None:
@@ -54,14 +55,21 @@ class Account:
         with _turn:
             _accesses.pop(self._key, None)
 
-    def _enter(self, before: "_Access | None") -> "_Access":
-        """New credentials; those from before while they last, if AWS doesn't answer."""
+    def _enter(self, before: "_Access | None", began: float) -> "_Access":
+        """New credentials; those from before while they last, if AWS gives none.
+
+        Whoever has waited since `began` while AWS didn't answer somebody else doesn't wait for it once more.
+        """
         if not (self.role and self.web_token):
             return _Access(_session(self.region), float("inf"))
         try:
+            if (silence := _silences.get(self._key)) and silence[0] > began:
+                raise silence[1]
             return self._assume_role(self.role, self.web_token)
         except DatabaseUnavailableError as error:
-            if error.final or before is None or before.expires_at - time.time() < LAST_CALL:
+            if not error.final:
+                _silences[self._key] = (time.monotonic(), error)
+            if before is None or before.expires_at - time.time() < LAST_CALL:
                 raise
             return before
 
@@ -179,9 +187,11 @@ class _Access:
         return self.clients[service]
 
 
-# What this process has been given so far, by region and role, and by the secret's name; and whose turn it is to ask.
+# What this process has been given so far, by region and role, and by the secret's name; when AWS last didn't answer, and
+# with what error; and whose turn it is to ask.
 _accesses: dict[tuple[str, str | None], _Access] = {}
 _secrets: dict[str, Mapping[str, str]] = {}
+_silences: dict[tuple[str, str | None], tuple[float, DatabaseUnavailableError]] = {}
 _turn = threading.RLock()
 
 
@@ -238,10 +248,13 @@ def _refusals(what: str, advice: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         may_pass = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500 or "Throttl" in code
-        raise DatabaseUnavailableError(
-            f"AWS refused {what} ({code}). {advice}", final=not may_pass, public=f"AWS refused the login ({code})."
-        ) from None
+        told = f"AWS is too busy for {what} ({code})." if may_pass else f"AWS refused {what} ({code}). {advice}"
+        raise DatabaseUnavailableError(told, final=not may_pass, public=f"AWS refused the login ({code}).") from None
     except exceptions.BotoCoreError as error:
+        may_pass = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
+        look = "" if may_pass else " Look at AWS_ROLE_ARN, AWS_REGION and what AWS' own tools are configured by."
         raise DatabaseUnavailableError(
-            f"AWS could not be asked for {what} ({type(error).__name__}).", public="AWS could not be asked for the login."
+            f"AWS could not be asked for {what} ({type(error).__name__}).{look}",
+            final=not may_pass,
+            public="AWS could not be asked for the login.",
         ) from None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lib import provider
 from lib.aws import ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
-from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, read_target
+from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, is_local, read_target
 from lib.tls import has_file
 
 MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
@@ -18,11 +18,12 @@ _NILES_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
 _AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
 ROLE = "AWS_ROLE_ARN"
 
-# Each of the first is enough to lead to a database, PGHOST with a role; the others say more of the way there.
-ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE, "PGHOST")
+# Each of the first leads to a database by itself; the others say more of the way there, or, without any, where it is.
+ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE)
 DATABASE_VARIABLES = (
     *ADDRESSES,
     *_NILES_LOGIN.values(),
+    "PGHOST",
     "PGPORT",
     "PGUSER",
     "PGDATABASE",
@@ -42,9 +43,8 @@ _BESIDE_PRISMAS = ("DATABASE_URL", "POSTGRES_URL", "DIRECT_URL", "DIRECT_DATABAS
 
 
 def names_database(environ: Mapping[str, str]) -> bool:
-    """Tell whether one of the variables leads to a database by itself."""
-    set_here = {name for name in (*ADDRESSES, ROLE) if environ.get(name, "").strip()}
-    return {"PGHOST", ROLE} <= set_here or bool(set_here - {"PGHOST", ROLE})
+    """Tell whether one of the variables leads to a database by itself, before those that count where none does."""
+    return any(environ.get(name, "").strip() for name in ADDRESSES)
 
 
 class Chooser:
@@ -69,7 +69,7 @@ class Chooser:
             or self._of_nile()
             or self._of_aurora()
         )
-        return target and self._secured(target).direct
+        return target and self._completed(target).direct
 
     def reading(self) -> ConnectionTarget | None:
         """What the application uses, pooled or not; else what migrates."""
@@ -78,7 +78,7 @@ class Chooser:
         except PrismaUrlError:
             # What is to be used instead is what migrates, if that has been set.
             target = None
-        return self._secured(target) if target else self.migrating()
+        return self._completed(target) if target else self.migrating()
 
     def get(self, name: str) -> str:
         """The variable's value, empty where it is unset or blank; bytes that are no UTF-8 are replaced."""
@@ -111,15 +111,19 @@ class Chooser:
     def _of_aurora(self) -> ConnectionTarget | None:
         """What the AWS integration sets for Aurora PostgreSQL. The region in the host's name is the database's."""
         host, role = self.get("PGHOST"), self.get(ROLE)
-        if not (host and role):
+        if not (host and role) or is_local(host):
             return None
         check_host("PGHOST", host)
+        if "," in host:
+            raise ValueError("PGHOST names several hosts, and a login token is for one")
         region = provider.aws_region(host) or self.get("AWS_REGION")
         missing = [name for name in _AURORA.values() if not self.get(name)] + ["AWS_REGION"] * (not region)
         if missing:
             raise ValueError(f"a login token for PGHOST with {ROLE} can't be made without {' and '.join(missing)}")
         given = {**{key: self.get(name) for key, name in _AURORA.items()}, "port": self.get("PGPORT") or "5432"}
         parameters = checked_parameters("PGPORT", given)
+        if "," in parameters["port"]:
+            raise ValueError("PGPORT names several ports, and a login token is for one")
         token = LoginToken(self._account(region), host, int(parameters["port"]), parameters["user"])
         return ConnectionTarget("PGHOST", parameters, why=f"with a login token for {ROLE}", credential=token)
 
@@ -140,11 +144,22 @@ class Chooser:
             raise ValueError(f"{ROLE} is no ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME")
         return Account(region, role or None, self.get("VERCEL_OIDC_TOKEN") or None)
 
-    def _secured(self, target: ConnectionTarget) -> ConnectionTarget:
-        """With what PGSSLMODE and PGSSLROOTCERT say, where the URL says nothing itself."""
-        given = {"sslmode": self.get("PGSSLMODE"), "sslrootcert": self._root_certificates()}
-        chosen = {key: value for key, value in given.items() if value}
-        return replace(target, parameters={**chosen, **target.parameters})
+    def _completed(self, target: ConnectionTarget) -> ConnectionTarget:
+        """With what libpq would take from the environment where a URL leaves it out, to be told and judged likewise."""
+        if target.credential is None and "service" not in target.parameters:
+            names = {"port": "PGPORT", "dbname": "PGDATABASE"}
+            target = self._with(target, **names, **({} if "hostaddr" in target.parameters else {"host": "PGHOST"}))
+        target = self._with(target, sslmode="PGSSLMODE")
+        is_plain = target.is_local or target.parameters.get("sslmode") in ("disable", "allow")
+        if (is_plain and target.credential is None) or "sslrootcert" in target.parameters:
+            return target
+        roots = self._root_certificates()
+        return replace(target, parameters={**target.parameters, "sslrootcert": roots}) if roots else target
+
+    def _with(self, target: ConnectionTarget, **names: str) -> ConnectionTarget:
+        """With the parameters that aren't given, by the variables that have them."""
+        values = {key: self.get(name) for key, name in names.items()}
+        return replace(target, parameters={**{key: value for key, value in values.items() if value}, **target.parameters})
 
     def _root_certificates(self) -> str:
         value = self.get("PGSSLROOTCERT")

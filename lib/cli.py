@@ -27,6 +27,7 @@ from lib.errors import (
     interrupting_signals,
 )
 from lib.job import Job, Progress
+from lib.login import locate
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover, next_number
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
@@ -322,7 +323,8 @@ def _job(shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli", do
 def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTarget:
     target = settings.reading if reading else settings.migrating
     if target is not None:
-        return target.located()
+        patience = settings.connect_patience(DEFAULT_CONNECT_TIMEOUT)
+        return locate(target, patience=patience, on_retry=lambda reason: shell.tell(f"{reason} Trying again."))
     cluster = embedded.locate(shell.root)
     if not embedded.is_running(cluster):
         shell.tell(

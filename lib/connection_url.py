@@ -82,7 +82,7 @@ class ConnectionTarget:
 
     @property
     def is_local(self) -> bool:
-        return self.host.startswith("/") or self.host in ("localhost", "127.0.0.1", "::1")
+        return is_local(self.host)
 
     @property
     def branch(self) -> str:
@@ -121,6 +121,11 @@ class ConnectionTarget:
     def secrets(self) -> tuple[str, ...]:
         """What must never be printed."""
         return tuple(value for key in ("password", "passfile", "sslpassword") if (value := self.parameters.get(key)))
+
+
+def is_local(host: str) -> bool:
+    """Tell whether it is this machine, or a socket on it."""
+    return host.startswith(("/", "@")) or host.lower() in ("localhost", "127.0.0.1", "::1")
 
 
 def read_target(source: str, url: str) -> ConnectionTarget:
@@ -185,7 +190,7 @@ def _known_parameters(source: str, query: str) -> tuple[str, tuple[str, ...]]:
 
 def checked_parameters(source: str, parameters: Mapping[str, object]) -> dict[str, str]:
     """Those that are given, as text; ValueError names the `source` of a port that is none."""
-    checked = {key: str(value) for key, value in parameters.items() if value is not None}
+    checked = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
     for port in checked.get("port", "").split(","):
         if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
             raise ValueError(f"{source} can't be read: its port is no number; if it holds special characters, {ENCODE}")

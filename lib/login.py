@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 
@@ -11,6 +11,8 @@ from lib.connection_url import ConnectionTarget
 from lib.database import Connection
 from lib.errors import DatabaseUnavailableError
 from lib.tls import tls_parameters
+
+T = TypeVar("T")
 
 # libpq waits for an answer for so long at least, in seconds.
 SHORTEST_PATIENCE = 2.0
@@ -38,7 +40,7 @@ _REASONS = (
     ("does not support ssl certificate", _UNVERIFIED, True),
     ("not currently accepting connections", "the database accepts no connections", True),
     ("unsupported startup parameter", "a pooler there refuses a parameter of the URL", True),
-    ("invalid sslmode", "the URL's sslmode is none that PostgreSQL's client knows", True),
+    ("invalid sslmode", "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows", True),
     ("invalid channel_binding", "the URL's channel_binding is none that PostgreSQL's client knows", True),
     ("invalid target_session_attrs", "the URL's target_session_attrs is none that PostgreSQL's client knows", True),
     ("too many connections", "the role or the database has no connection left", False),
@@ -65,33 +67,50 @@ def connect(
 
     Raises DatabaseUnavailableError, which names the variable and the place but no user and no password.
     """
-    until = time.monotonic() + patience
-    pause = 0.1
-    may_renew = target.credential is not None
-    login: Mapping[str, str] = {}
-    while True:
+
+    def attempt(seconds: float) -> psycopg.Connection[tuple[Any, ...]]:
         try:
-            login = target.credential.login() if target.credential else {}
-            raw = _connect_once(target, login, application_name, until - time.monotonic())
-            break
+            return _log_in(target, application_name, seconds)
         except psycopg.Error as error:
-            unavailable = _unavailable(target, error, patience)
-        except DatabaseUnavailableError as error:
-            # Not the server's answer, but that of whoever gives the password for it.
-            unavailable = error
-        if may_renew and target.credential and _REFUSED in unavailable.public:
-            may_renew = False
-            if target.credential.renew(login):
-                continue
-        if unavailable.final or time.monotonic() + pause >= until:
-            raise unavailable
-        if on_retry:
-            on_retry(unavailable.public)
-        time.sleep(pause)
-        pause = min(pause * 2, 2.0)
-    connection = Connection(raw)
+            raise _unavailable(target, error, patience) from None
+
+    connection = Connection(_patiently(attempt, patience, on_retry))
     connection.on_notice = on_notice
     return connection
+
+
+def locate(target: ConnectionTarget, *, patience: float, on_retry: Callable[[str], None] | None = None) -> ConnectionTarget:
+    """Fill in the target's place, as patiently, where somebody has to be asked for it. Raises MigratorError."""
+    return _patiently(lambda _: target.located(), patience, on_retry)
+
+
+def _patiently(attempt: Callable[[float], T], patience: float, on_retry: Callable[[str], None] | None) -> T:
+    """Try, with the seconds that are left, until it succeeds, or fails for good, or the time is over."""
+    until = time.monotonic() + patience
+    pause = 0.1
+    while True:
+        try:
+            return attempt(until - time.monotonic())
+        except DatabaseUnavailableError as error:
+            if error.final or time.monotonic() + pause >= until:
+                raise
+            if on_retry:
+                on_retry(error.public)
+        time.sleep(pause)
+        pause = min(pause * 2, 2.0)
+
+
+def _log_in(target: ConnectionTarget, application_name: str, seconds: float) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect once, and once more if the login was refused and there is another one by now."""
+    if target.credential is None:
+        return _connect_once(target, {}, application_name, seconds)
+    login = target.credential.login()
+    try:
+        return _connect_once(target, login, application_name, seconds)
+    except psycopg.Error as error:
+        if _reason(error)[0] != _REFUSED or not target.credential.renew(login):
+            raise
+    return _connect_once(target, target.credential.login(), application_name, seconds)
 
 
 def _connect_once(
@@ -116,16 +135,21 @@ def _connect_once(
     return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
 
 
-def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float) -> DatabaseUnavailableError:
+def _reason(error: psycopg.Error) -> tuple[str, bool]:
+    """Why it failed, in our own words, and whether trying again is useless."""
     text = str(error).lower()
-    reason, final = next(
+    if re.search(r'database ".*" does not exist', text):
+        return "there is no such database", True
+    if re.search(r'role ".*" does not exist', text):
+        return _REFUSED, True
+    return next(
         ((reason, final) for pattern, reason, final in _REASONS if pattern in text),
         ("the connection failed for a reason that is not known to pass or to stay", False),
     )
-    if re.search(r'database ".*" does not exist', text):
-        reason, final = "there is no such database", True
-    elif re.search(r'role ".*" does not exist', text):
-        reason, final = _REFUSED, True
+
+
+def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float) -> DatabaseUnavailableError:
+    reason, final = _reason(error)
     if reason == _REFUSED and target.credential:
         reason = f"{reason}. {target.credential.advice}".removesuffix(".")
     tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."

@@ -15,6 +15,7 @@ from pathlib import Path
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
 from lib.job import Job
+from lib.login import locate
 from lib.report import Document
 from lib.settings import ROOT, load_settings
 
@@ -46,18 +47,20 @@ class Service:
 
     def job(self, *, admin: bool, web_token: str | None = None) -> Job:
         """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
+        began = time.monotonic()
         environ = {**self.environ, "VERCEL_OIDC_TOKEN": web_token} if web_token else self.environ
         settings = load_settings(environ, root=self.root)
         target = (settings.migrating if admin else settings.reading) or self.fallback
         if target is None:
             raise ConfigurationError("No database URL is set; the README lists the variables that are looked up.")
+        patience = settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT)
         limit, ending = time_limit(self.root) if admin else (STATUS_TIME_LIMIT, None)
         return Job(
             settings=settings,
-            target=target.located(),
+            target=locate(target, patience=patience),
             source="admin",
-            connect_patience=settings.connect_patience(ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT),
-            deadline=time.monotonic() + limit,
+            connect_patience=patience,
+            deadline=began + limit,
             ending=ending,
         )
 

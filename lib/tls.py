@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from psycopg import pq
+
 from lib import provider
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
@@ -18,6 +20,9 @@ def tls_parameters(target: ConnectionTarget) -> dict[str, str]:
     Raises ConfigurationError where a login token would go to a host that can't be verified. A local host is asked for TLS
     and may have none; any other has to have it, and to prove its name where that can be told from the name.
     """
+    if "service" in target.parameters:
+        # Host and sslmode are in libpq's own file.
+        return {}
     mode = _mode(target)
     if not relies_on_public_authorities(target):
         return {"sslmode": mode}
@@ -26,7 +31,8 @@ def tls_parameters(target: ConnectionTarget) -> dict[str, str]:
             "A login token is sent to a verified host only, and no public authority vouches for those of RDS and Aurora: "
             f"download {RDS_ROOTS} into the project, commit it, and set PGSSLROOTCERT to its path."
         )
-    return {"sslmode": mode, "sslrootcert": _public_roots()}
+    # Anybody can have a certificate of a public authority's: only the name in it tells whose it is.
+    return {"sslmode": "verify-full", "sslrootcert": _public_roots()}
 
 
 def relies_on_public_authorities(target: ConnectionTarget) -> bool:
@@ -48,11 +54,17 @@ def has_file(path: Path) -> bool:
 def _mode(target: ConnectionTarget) -> str:
     if target.credential and target.credential.needs_verified_host:
         return "verify-full"
-    if chosen := target.parameters.get("sslmode"):
+    if chosen := target.parameters.get("sslmode") or _libpqs_own_mode():
         return chosen
     if target.parameters.get("sslrootcert") == "system" or provider.has_public_certificates(target.host):
         return "verify-full"
     return "prefer" if target.is_local else "require"
+
+
+def _libpqs_own_mode() -> str | None:
+    """What a service says that PGSERVICE names, or PGSSLMODE; None for libpq's own default."""
+    value = next((option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"sslmode"), None)
+    return None if value in (None, b"prefer") else value.decode()
 
 
 def _is_a_token_for_an_unknown_host(target: ConnectionTarget) -> bool:

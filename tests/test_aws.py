@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ class Clock:
     """The time as lib.aws knows it, which a test may put forward, in seconds."""
 
     ahead: float = 0.0
+
+    monotonic = staticmethod(time.monotonic)
 
     def time(self) -> float:
         return time.time() + self.ahead
@@ -307,13 +310,28 @@ class TestCredentials:
         assert (error.exit_code, error.final) == (1, False)
         tells_nothing(error)
 
-    def test_a_refusal_is_final_however_long_those_from_before_last(
+    def test_those_from_before_do_while_sts_refuses_what_a_request_brings(
         self, aurora: Function, amazon: Amazon, clock: Clock
     ) -> None:
         assert aurora.post("status").status_code == 200
         amazon.refuse(STS, 403, "AccessDenied")
         clock.ahead = LIFETIME - 100
+        assert aurora.post("status").status_code == 200
+        clock.ahead = LIFETIME
         assert aurora.post("status").status_code == 503
+
+    def test_who_has_waited_for_an_sts_that_is_silent_does_not_wait_again(self, aurora: Function, amazon: Amazon) -> None:
+        amazon.refuse(STS, 503, "ServiceUnavailable")
+        aurora.environ["MIGRATION_CONNECT_TIMEOUT"] = "0"
+        together = threading.Barrier(4)
+
+        def post(_: int) -> int:
+            together.wait()
+            return aurora.post("status").status_code
+
+        with ThreadPoolExecutor(4) as pool:
+            assert list(pool.map(post, range(4))) == [503] * 4
+        assert len(amazon.asked(STS)) < 4 * aws.ATTEMPTS
 
     def test_those_that_were_revoked_are_had_anew_once(
         self, aurora: Function, amazon: Amazon, tls_server: TlsServer
@@ -403,7 +421,7 @@ class TestARefusal:
     def test_that_does_not_pass_in_time_is_told(self, aurora: Function, amazon: Amazon) -> None:
         amazon.refuse(STS, 503, "ServiceUnavailable")
         error = failure_with(aurora, BUILD_TOKEN)
-        assert "AWS refused the role of AWS_ROLE_ARN for Vercel's OIDC token (ServiceUnavailable)" in str(error)
+        assert "AWS is too busy for the role of AWS_ROLE_ARN for Vercel's OIDC token (ServiceUnavailable)" in str(error)
         assert not error.final
         tells_nothing(error)
 

@@ -2,6 +2,7 @@
 
 import traceback
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -9,6 +10,7 @@ from lib.aws import Account, LoginToken, StoredSecret
 from lib.choice import Chooser
 from lib.errors import ConfigurationError
 from lib.settings import load_settings
+from lib.tls import tls_parameters
 
 SENTINEL = "hunter2-sentinel"
 NEON_DIRECT = "ep-cool-darkness-123456.eu-central-1.aws.neon.tech"
@@ -204,6 +206,39 @@ def test_an_address_that_is_given_in_numbers_is_left_as_it_is() -> None:
     assert target.host == NEON_POOLED
 
 
+class TestWhatAUrlLeavesOut:
+    """libpq takes it from the environment: so it is told, and TLS and the guard go by it."""
+
+    ELSEWHERE: ClassVar = {"PGHOST": "db.example.com", "PGPORT": "6432", "PGDATABASE": "shop"}
+
+    @pytest.mark.parametrize(
+        ("of_url", "place"),
+        [
+            ("postgres://u:p@/", "db.example.com:6432/shop"),
+            ("postgres://u:p@h", "h:6432/shop"),
+            ("postgres://u:p@h:5433", "h:5433/shop"),
+            ("postgres://u:p@h/d", "h:6432/d"),
+            ("postgres://u:p@h:5433/d", "h:5433/d"),
+            ("postgres://u:p@/d?hostaddr=10.0.0.1", "10.0.0.1:6432/d"),
+            ("postgres:///?service=prod", "localhost:5432"),
+        ],
+    )
+    def test_it_is_in_the_place_that_is_told(self, of_url: str, place: str) -> None:
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": of_url}).migrating()
+        assert target
+        assert target.place == place
+
+    def test_tls_goes_by_it(self) -> None:
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres://u:p@/d"}).migrating()
+        assert target
+        assert tls_parameters(target) == {"sslmode": "require"}
+
+    def test_a_service_says_it_all_itself(self) -> None:
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres:///?service=prod"}).migrating()
+        assert target
+        assert tls_parameters(target) == {}
+
+
 class TestPrisma:
     @pytest.mark.parametrize("name", ["MIGRATION_DATABASE_URL", "POSTGRES_URL", "DATABASE_URL"])
     def test_its_own_protocol_is_refused_with_the_variable_to_use_instead(self, name: str) -> None:
@@ -287,6 +322,14 @@ class TestAurora:
     def test_one_of_them_alone_names_no_database(self, gone: str) -> None:
         assert refusal({**AURORAS, gone: ""}).startswith("No database URL is set.")
 
+    def test_a_token_is_for_one_host_and_one_port(self) -> None:
+        assert refusal({**AURORAS, "PGHOST": f"{AURORA},/tmp"}).startswith("PGHOST names several hosts")
+        assert refusal({**AURORAS, "PGPORT": "5432,5433"}).startswith("PGPORT names several ports")
+
+    @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "/var/run/postgresql", "@socket"])
+    def test_this_machine_is_no_host_of_aws(self, host: str) -> None:
+        assert refusal({**AURORAS, "PGHOST": host}).startswith("No database URL is set.")
+
     @pytest.mark.parametrize("port", ["0", "x", "65536"])
     def test_a_port_that_is_none_is_refused(self, port: str) -> None:
         assert "PGPORT can't be read: its port is no number" in refusal({**AURORAS, "PGPORT": port})
@@ -337,6 +380,23 @@ class TestTls:
         ).reading()
         assert spoken
         assert (spoken.parameters["sslmode"], spoken.parameters["sslrootcert"]) == ("require", "system")
+
+    def test_an_empty_parameter_counts_as_none(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").touch()
+        environ = {
+            "PGSSLMODE": "verify-full",
+            "PGSSLROOTCERT": "ca.pem",
+            "DATABASE_URL": url("h", rest="/d?sslmode=&sslrootcert="),
+        }
+        target = chooser(environ, tmp_path).migrating()
+        assert target
+        assert (target.parameters["sslmode"], target.parameters["sslrootcert"]) == ("verify-full", str(tmp_path / "ca.pem"))
+
+    @pytest.mark.parametrize(
+        "of_url", [url("localhost"), url("h", rest="/d?sslmode=disable"), url("h", rest="/d?sslrootcert=x")]
+    )
+    def test_a_file_that_is_not_there_is_no_fault_where_it_is_not_used(self, of_url: str) -> None:
+        assert load_settings({"VERCEL": "1", "DATABASE_URL": of_url, "PGSSLROOTCERT": SENTINEL}).migrating
 
     def test_a_file_that_is_not_there_is_told_by_the_variable(self) -> None:
         assert refusal({**PLAIN, "PGSSLROOTCERT": SENTINEL}).startswith("PGSSLROOTCERT names a file that isn't there")

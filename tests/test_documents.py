@@ -15,14 +15,15 @@ from lib import admin_endpoint, choice, cli, runner, service, status_endpoint
 from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError, GuardError, Interrupted, MigrationFileError, MigratorError
-from lib.job import Job
 from lib.fingerprint import Fingerprint
+from lib.job import Job
 from lib.migration_files import parse
 from lib.script import prepare
 from lib.settings import VARIABLES, Settings, load_settings
 from lib.survey import Survey
 
 README = ROOT / "README.md"
+OWN = Fingerprint("1", "5")
 PROVIDERS = ROOT / "docs" / "providers"
 DOCUMENTS = (README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 NAMED = (*DOCUMENTS, ROOT / ".env.example")
@@ -254,7 +255,7 @@ def test_a_providers_page_has_the_first_line_that_a_run_prints_there(
     target = load_settings({"VERCEL": "1", **environ}).migrating
     assert target is not None
     log = cli._Log(cli.Shell({}, ROOT, io.StringIO(), err := io.StringIO(), lambda *_: None), "Migrating")
-    log.connected(target, Survey("", "", "", None, None, False, None, (), False, is_direct))
+    log.connected(target, Survey("", "", OWN, None, None, False, None, (), (), is_direct))
     assert f"```text\n{err.getvalue()}```\n" in (PROVIDERS / f"{page}.md").read_text()
 
 
@@ -279,7 +280,7 @@ def test_a_providers_page_has_the_errors_that_its_variables_may_bring_about(
 
 def test_previews_md_has_what_the_guard_says() -> None:
     job = Job(Settings("preview", None, None, ROOT), ConnectionTarget("DATABASE_URL", {}))
-    claimed = Survey("", "", "", None, None, True, None, (), True)
+    claimed = Survey("", "", OWN, None, None, True, None, (), (OWN,))
     with pytest.raises(GuardError) as caught:
         runner.check_guard(job, claimed)
     assert f"\n✗ {caught.value}\n" in (ROOT / "docs" / "previews.md").read_text()

@@ -229,6 +229,21 @@ class TestEnvFiles:
             "D": "env",
         }
 
+    def test_a_database_chosen_in_the_process_keeps_all_that_leads_elsewhere_out(self, tmp_path: Path) -> None:
+        (tmp_path / ".env.local").write_text(
+            "DATABASE_URL_UNPOOLED=a\nPGHOST=b\nPGSSLMODE=verify-full\nNILEDB_USER=c\nAWS_REGION=d\nMIGRATION_RUN_WAIT=1\n"
+        )
+        assert with_env_files({"DATABASE_URL": "x"}, root=tmp_path) == {
+            "DATABASE_URL": "x",
+            "AWS_REGION": "d",
+            "MIGRATION_RUN_WAIT": "1",
+        }
+
+    def test_what_counts_without_a_url_alone_keeps_no_url_out(self, tmp_path: Path) -> None:
+        (tmp_path / ".env.local").write_text("DATABASE_URL=x\n")
+        process = {"PGHOST": "h", "AWS_ROLE_ARN": "r"}
+        assert with_env_files(process, root=tmp_path) == {"DATABASE_URL": "x", **process}
+
     def test_what_marks_a_host_is_ignored_in_them(self, tmp_path: Path) -> None:
         (tmp_path / ".env.local").write_text(
             'CI=1\nVERCEL=1\nVERCEL_ENV="production"\nVERCEL_TARGET_ENV=production\nVERCEL_GIT_COMMIT_SHA=x\nCIRCLE=1\n'

@@ -256,7 +256,9 @@ class TestAServerWithTls:
         )
 
     def test_a_mode_that_is_none_is_told_as_such(self, tls: Connection) -> None:
-        assert "the URL's sslmode is none that PostgreSQL's client knows" in tls.failure(PLAIN_HOST, "?sslmode=yes")
+        assert "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows" in tls.failure(
+            PLAIN_HOST, "?sslmode=yes"
+        )
 
 
 class TestAServerWithoutTls:
