@@ -248,8 +248,11 @@ def _refusals(what: str, advice: str) -> Iterator[None]:
     except exceptions.ClientError as error:
         code = error.response.get("Error", {}).get("Code", "unknown")
         may_pass = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500 or "Throttl" in code
-        told = f"AWS is too busy for {what} ({code})." if may_pass else f"AWS refused {what} ({code}). {advice}"
-        raise DatabaseUnavailableError(told, final=not may_pass, public=f"AWS refused the login ({code}).") from None
+        if may_pass:
+            busy = f"AWS is too busy for {what} ({code}). Try again."
+            raise DatabaseUnavailableError(busy, public=f"AWS is too busy for the login ({code}).") from None
+        refused = f"AWS refused {what} ({code}). {advice}"
+        raise DatabaseUnavailableError(refused, final=True, public=f"AWS refused the login ({code}).") from None
     except exceptions.BotoCoreError as error:
         may_pass = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
         look = "" if may_pass else " Look at AWS_ROLE_ARN, AWS_REGION and what AWS' own tools are configured by."
