@@ -56,19 +56,13 @@ class Account:
             _accesses.pop(self._key, None)
 
     def _enter(self, before: "_Access | None", began: float) -> "_Access":
-        """New credentials; those from before while they last, if AWS gives none.
-
-        Whoever has waited since `began` while AWS didn't answer somebody else doesn't wait for it once more.
-        """
+        """New credentials; those from before while they last, if AWS gives none."""
         if not (self.role and self.web_token):
             return _Access(_session(self.region), float("inf"))
         try:
-            if (silence := _silences.get(self._key)) and silence[0] > began:
-                raise silence[1]
-            return self._assume_role(self.role, self.web_token)
-        except DatabaseUnavailableError as error:
-            if not error.final:
-                _silences[self._key] = (time.monotonic(), error)
+            with _asking_once(self._key, began):
+                return self._assume_role(self.role, self.web_token)
+        except DatabaseUnavailableError:
             if before is None or before.expires_at - time.time() < LAST_CALL:
                 raise
             return before
@@ -154,11 +148,17 @@ class StoredSecret:
 
     def _values(self) -> Mapping[str, str]:
         """The secret by libpq's names, of what it has of them."""
+        began = time.monotonic()
+        if (kept := _secrets.get(self.arn)) is not None:
+            return kept
         with _turn:
             if self.arn not in _secrets:
-                with _refusals(
-                    "the secret of MIGRATION_DATABASE_SECRET_ARN",
-                    "The role needs secretsmanager:GetSecretValue for it, and kms:Decrypt if it has a key of its own.",
+                with (
+                    _asking_once(self.arn, began),
+                    _refusals(
+                        "the secret of MIGRATION_DATABASE_SECRET_ARN",
+                        "The role needs secretsmanager:GetSecretValue for it, and kms:Decrypt if it has a key of its own.",
+                    ),
                 ):
                     given = self.account.client("secretsmanager").get_secret_value(SecretId=self.arn)
                 _secrets[self.arn] = _read_secret(given.get("SecretString", ""), self.defaults)
@@ -191,8 +191,21 @@ class _Access:
 # with what error; and whose turn it is to ask.
 _accesses: dict[tuple[str, str | None], _Access] = {}
 _secrets: dict[str, Mapping[str, str]] = {}
-_silences: dict[tuple[str, str | None], tuple[float, DatabaseUnavailableError]] = {}
+_silences: dict[object, tuple[float, DatabaseUnavailableError]] = {}
 _turn = threading.RLock()
+
+
+@contextmanager
+def _asking_once(what: object, began: float) -> Iterator[None]:
+    """Ask AWS; but whoever has waited since `began` while it didn't answer somebody else doesn't wait for it once more."""
+    if (silence := _silences.get(what)) and silence[0] > began:
+        raise silence[1]
+    try:
+        yield
+    except DatabaseUnavailableError as error:
+        if not error.final:
+            _silences[what] = (time.monotonic(), error)
+        raise
 
 
 def _session(region: str, **credentials: str) -> Any:

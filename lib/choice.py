@@ -17,6 +17,7 @@ _NILES_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
 # Aurora's, which come without a password.
 _AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
 ROLE = "AWS_ROLE_ARN"
+_PLACE = ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")
 
 # Each of the first leads to a database by itself; the others say more of the way there, or, without any, where it is.
 ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE)
@@ -43,8 +44,21 @@ _BESIDE_PRISMAS = ("DATABASE_URL", "POSTGRES_URL", "DIRECT_URL", "DIRECT_DATABAS
 
 
 def names_database(environ: Mapping[str, str]) -> bool:
-    """Tell whether one of the variables leads to a database by itself, before those that count where none does."""
-    return any(environ.get(name, "").strip() for name in ADDRESSES)
+    """Tell whether one of the variables leads to a database by itself, or all of Aurora's do together."""
+    is_set = {name for name in (*ADDRESSES, *_AURORA.values(), ROLE) if environ.get(name, "").strip()}
+    return bool(is_set & set(ADDRESSES)) or {*_AURORA.values(), ROLE} <= is_set
+
+
+def leading_elsewhere(environ: Mapping[str, str], files: Mapping[str, str]) -> frozenset[str]:
+    """The variables of files that could lead to another database than the one that is chosen.
+
+    One that is chosen in `environ` itself is meant. And a URL of the files' own is not completed by what stands beside it,
+    which libpq never saw; a secret is.
+    """
+    if names_database(environ):
+        return frozenset((*ADDRESSES, *_PLACE))
+    has_url = any(name in files for name in ADDRESSES if name != SECRET)
+    return frozenset(_PLACE if has_url and SECRET not in files else ())
 
 
 class Chooser:
@@ -147,19 +161,27 @@ class Chooser:
     def _completed(self, target: ConnectionTarget) -> ConnectionTarget:
         """With what libpq would take from the environment where a URL leaves it out, to be told and judged likewise."""
         if target.credential is None and "service" not in target.parameters:
-            names = {"port": "PGPORT", "dbname": "PGDATABASE"}
-            target = self._with(target, **names, **({} if "hostaddr" in target.parameters else {"host": "PGHOST"}))
+            target = self._with(target, port="PGPORT", dbname="PGDATABASE")
+            if "hostaddr" not in target.parameters:
+                target = self._with(target, host="PGHOST")
         target = self._with(target, sslmode="PGSSLMODE")
-        is_plain = target.is_local or target.parameters.get("sslmode") in ("disable", "allow")
-        if (is_plain and target.credential is None) or "sslrootcert" in target.parameters:
+        if "sslrootcert" in target.parameters or self._verifies_nothing(target):
             return target
         roots = self._root_certificates()
         return replace(target, parameters={**target.parameters, "sslrootcert": roots}) if roots else target
 
+    def _verifies_nothing(self, target: ConnectionTarget) -> bool:
+        mode = target.parameters.get("sslmode")
+        is_plain = mode in ("disable", "allow") or (target.is_local and mode not in ("verify-ca", "verify-full"))
+        return is_plain and target.credential is None
+
     def _with(self, target: ConnectionTarget, **names: str) -> ConnectionTarget:
         """With the parameters that aren't given, by the variables that have them."""
-        values = {key: self.get(name) for key, name in names.items()}
-        return replace(target, parameters={**{key: value for key, value in values.items() if value}, **target.parameters})
+        missing = {key: name for key, name in names.items() if key not in target.parameters and self.get(name)}
+        for key, name in missing.items():
+            checked_parameters(name, {key: self.get(name)})
+            check_host(name, self.get(name) if key == "host" else "")
+        return replace(target, parameters={**target.parameters, **{key: self.get(name) for key, name in missing.items()}})
 
     def _root_certificates(self) -> str:
         value = self.get("PGSSLROOTCERT")

@@ -360,11 +360,13 @@ def check_guard(job: Job, survey: Survey) -> None:
 
 
 def must_claim(job: Job, survey: Survey) -> bool:
-    """Tell whether the job is production's first on this database, whose record is the claim.
+    """Tell whether the job is production's first on a database with this fingerprint, whose record is the claim.
 
-    First, too, where the newest claim is another's, or tells less: what is copied from here has to be told apart.
+    The newest claim has to tell all that is known, too: what is copied from here is told apart by that one.
     """
-    return job.settings.environment == "production" and survey.claims[-1:] != (survey.fingerprint,)
+    own, claims = survey.fingerprint, survey.claims
+    is_claimed = own in claims and claims[-1].tells_all_of(own)
+    return job.settings.environment == "production" and not is_claimed
 
 
 def run_start(job: Job, survey: Survey) -> ledger.RunStart:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.choice import DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, names_database
+from lib.choice import DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, leading_elsewhere
 from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError
@@ -97,9 +97,7 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
     merged: dict[str, str] = {}
     for name in (".env", ".env.local"):
         merged.update(_read_env_file(root / name))
-    if names_database(environ):
-        # A database chosen in the process is meant: nothing in a file may lead to another one, or there by another way.
-        merged = {key: value for key, value in merged.items() if key not in DATABASE_VARIABLES or key.startswith("AWS_")}
+    merged = {key: value for key, value in merged.items() if key not in leading_elsewhere(environ, merged)}
     return {**merged, **{key: value for key, value in environ.items() if value}}
 
 

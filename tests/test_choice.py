@@ -228,6 +228,11 @@ class TestWhatAUrlLeavesOut:
         assert target
         assert target.place == place
 
+    def test_it_is_judged_as_the_urls_own(self) -> None:
+        assert refusal({"DATABASE_URL": "postgres://u@h/d", "PGPORT": "x"}).startswith("PGPORT can't be read")
+        dsql = {"DATABASE_URL": "postgres://u@/d", "PGHOST": "x.dsql.us-east-1.on.aws"}
+        assert refusal(dsql).startswith("PGHOST names an Aurora DSQL cluster")
+
     def test_tls_goes_by_it(self) -> None:
         target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres://u:p@/d"}).migrating()
         assert target
@@ -397,6 +402,15 @@ class TestTls:
     )
     def test_a_file_that_is_not_there_is_no_fault_where_it_is_not_used(self, of_url: str) -> None:
         assert load_settings({"VERCEL": "1", "DATABASE_URL": of_url, "PGSSLROOTCERT": SENTINEL}).migrating
+
+    @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+    def test_a_tunnel_may_be_verified_by_a_file(self, tmp_path: Path, mode: str) -> None:
+        (tmp_path / "ca.pem").touch()
+        environ = {"DATABASE_URL": url("localhost:6000", rest=f"/d?sslmode={mode}"), "PGSSLROOTCERT": "ca.pem"}
+        target = chooser(environ, tmp_path).migrating()
+        assert target
+        assert target.parameters["sslrootcert"] == str(tmp_path / "ca.pem")
+        assert tls_parameters(target) == {"sslmode": mode}
 
     def test_a_file_that_is_not_there_is_told_by_the_variable(self) -> None:
         assert refusal({**PLAIN, "PGSSLROOTCERT": SENTINEL}).startswith("PGSSLROOTCERT names a file that isn't there")

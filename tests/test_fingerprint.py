@@ -36,3 +36,21 @@ def test_whose_it_is(met: str, claims: list[str], belongs: bool) -> None:
     fingerprint = Fingerprint.parse(met)
     assert str(fingerprint) == met
     assert fingerprint.belongs_to([Fingerprint.parse(claim) for claim in claims]) is belongs
+
+
+@pytest.mark.parametrize(
+    ("newest", "own", "tells_all"),
+    [
+        ("1:5", "1:5", True),
+        ("1:5:ep-a", "1:5:ep-a", True),
+        ("1:5:ep-a", "1:5", True),
+        ("1:5", "1:5:ep-a", False),
+        ("1:5:ep-b", "1:5:ep-a", False),
+        ("1:5", "unknown:5", True),
+        ("unknown:5", "1:5", False),
+        ("1:6", "1:5", False),
+        ("2:5", "1:5", False),
+    ],
+)
+def test_what_the_newest_claim_has_to_tell(newest: str, own: str, tells_all: bool) -> None:
+    assert Fingerprint.parse(newest).tells_all_of(Fingerprint.parse(own)) is tells_all

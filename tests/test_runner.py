@@ -296,6 +296,16 @@ class TestTheGuard:
         runner.migrate(make_job(environment="production"))
         assert len(db.runs()) == 1
 
+    def test_production_that_is_met_in_two_ways_claims_in_both_and_lastly_in_full(
+        self, make_job: MakeJob, db: Database
+    ) -> None:
+        by_name = db.but(host=NEON, hostaddr="127.0.0.1").target
+        for target in (by_name, db.target, by_name, db.target, by_name, db.target):
+            assert runner.migrate(make_job(environment="production", target=target)).error is None
+        assert [run["database_fingerprint"].count(":") for run in db.runs()] == [2, 1, 2]
+        other_branch = db.but(host=ANOTHER, hostaddr="127.0.0.1").target
+        assert runner.migrate(make_job(environment="preview", target=other_branch)).error is None
+
     def test_a_logical_copy_is_free(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         runner.migrate(make_job(environment="production"))

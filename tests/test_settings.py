@@ -233,10 +233,20 @@ class TestEnvFiles:
         (tmp_path / ".env.local").write_text(
             "DATABASE_URL_UNPOOLED=a\nPGHOST=b\nPGSSLMODE=verify-full\nNILEDB_USER=c\nAWS_REGION=d\nMIGRATION_RUN_WAIT=1\n"
         )
-        assert with_env_files({"DATABASE_URL": "x"}, root=tmp_path) == {
-            "DATABASE_URL": "x",
-            "AWS_REGION": "d",
-            "MIGRATION_RUN_WAIT": "1",
+        others = {"PGSSLMODE": "verify-full", "NILEDB_USER": "c", "AWS_REGION": "d", "MIGRATION_RUN_WAIT": "1"}
+        assert with_env_files({"DATABASE_URL": "x"}, root=tmp_path) == {"DATABASE_URL": "x", **others}
+        aurora = {"PGHOST": "h", "PGUSER": "u", "PGDATABASE": "d", "AWS_ROLE_ARN": "r"}
+        assert with_env_files(aurora, root=tmp_path) == {**aurora, **others}
+
+    def test_a_url_in_a_file_is_not_completed_by_what_stands_beside_it_but_a_secret_is(self, tmp_path: Path) -> None:
+        (tmp_path / ".env").write_text("MIGRATION_DATABASE_URL=x\n")
+        (tmp_path / ".env.local").write_text("PGHOST=b\nPGDATABASE=c\n")
+        assert with_env_files({}, root=tmp_path) == {"MIGRATION_DATABASE_URL": "x"}
+        (tmp_path / ".env").write_text("MIGRATION_DATABASE_SECRET_ARN=x\n")
+        assert with_env_files({}, root=tmp_path) == {
+            "MIGRATION_DATABASE_SECRET_ARN": "x",
+            "PGHOST": "b",
+            "PGDATABASE": "c",
         }
 
     def test_what_counts_without_a_url_alone_keeps_no_url_out(self, tmp_path: Path) -> None:
