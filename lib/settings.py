@@ -97,8 +97,9 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
     merged: dict[str, str] = {}
     for name in (".env", ".env.local"):
         merged.update(_read_env_file(root / name))
-    merged = {key: value for key, value in merged.items() if key not in leading_elsewhere(environ, merged)}
-    return {**merged, **{key: value for key, value in environ.items() if value}}
+    left_out = leading_elsewhere(environ, merged)
+    kept = {key: value for key, value in merged.items() if key not in left_out}
+    return {**kept, **{key: value for key, value in environ.items() if value}}
 
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
