@@ -33,11 +33,6 @@ class Fingerprint:
         """
         return self in claims or (bool(claims) and self._may_be(claims[-1]))
 
-    def tells_all_of(self, other: Self) -> bool:
-        """Tell whether this is the other one, with at least as much known of it."""
-        has_system = other.system in (self.system, UNKNOWN)
-        return self.database == other.database and has_system and other.branch in (self.branch, "")
-
     def _may_be(self, other: Self) -> bool:
         is_same_system = self.system == other.system or UNKNOWN in (self.system, other.system)
         is_same_branch = self.branch == other.branch or "" in (self.branch, other.branch)

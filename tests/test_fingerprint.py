@@ -1,8 +1,10 @@
 """Whose a database is, as a table: what production has claimed by, the newest last, and how the database is met."""
 
+from itertools import product
+
 import pytest
 
-from lib.fingerprint import Fingerprint
+from lib.fingerprint import UNKNOWN, Fingerprint
 
 
 @pytest.mark.parametrize(
@@ -38,19 +40,25 @@ def test_whose_it_is(met: str, claims: list[str], belongs: bool) -> None:
     assert fingerprint.belongs_to([Fingerprint.parse(claim) for claim in claims]) is belongs
 
 
-@pytest.mark.parametrize(
-    ("newest", "own", "tells_all"),
-    [
-        ("1:5", "1:5", True),
-        ("1:5:ep-a", "1:5:ep-a", True),
-        ("1:5:ep-a", "1:5", True),
-        ("1:5", "1:5:ep-a", False),
-        ("1:5:ep-b", "1:5:ep-a", False),
-        ("1:5", "unknown:5", True),
-        ("unknown:5", "1:5", False),
-        ("1:6", "1:5", False),
-        ("2:5", "1:5", False),
-    ],
-)
-def test_what_the_newest_claim_has_to_tell(newest: str, own: str, tells_all: bool) -> None:
-    assert Fingerprint.parse(newest).tells_all_of(Fingerprint.parse(own)) is tells_all
+def views(system: str, branch: str) -> list[Fingerprint]:
+    """How one database is met: knowing of the server or not, by its own name or by a tunnel."""
+    return [Fingerprint(s, "5", b) for s in (system, UNKNOWN) for b in dict.fromkeys((branch, ""))]
+
+
+def named(claims: tuple[Fingerprint, ...]) -> str:
+    return " ".join(map(str, claims)) or "none"
+
+
+HERE = views("1", "ep-b")
+ELSEWHERE = [*views("1", "ep-a"), *views("2", "ep-b"), Fingerprint("1", "6", "ep-b")]
+
+
+@pytest.mark.parametrize("inherited", [(), *((c,) for c in ELSEWHERE), *product(ELSEWHERE, repeat=2)], ids=named)
+def test_however_production_is_met_no_other_view_of_its_database_is_free(inherited: tuple[Fingerprint, ...]) -> None:
+    """Whatever claims were copied along: production claims where the newest claim is not its own."""
+    for runs in (sequence for times in (1, 2, 3) for sequence in product(HERE, repeat=times)):
+        claims = list(inherited)
+        for own in runs:
+            if claims[-1:] != [own]:
+                claims = [*(claim for claim in claims if claim != own), own]
+        assert all(view.belongs_to(claims) for view in HERE), runs
