@@ -8,17 +8,16 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 
 import psycopg
 from botocore.credentials import Credentials
 from contenders import ROOT
-from moto.server import ThreadedMotoServer
 from process import run
 
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "tests"))
 
+from rds_login import aws_stand_in
 from tls_postgres import TlsServer, tls_postgres
 
 HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
@@ -46,17 +45,6 @@ def contenders(server: TlsServer, sts: str) -> Iterator[tuple[str, Sequence[str]
     yield "boto3 and psycopg by hand, keys of one's own", [sys.executable, "-c", BY_HAND], {**aurora, **KEYS}
 
 
-@contextmanager
-def stand_in() -> Iterator[str]:
-    sts = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    sts.start()
-    try:
-        host, port = sts.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        sts.stop()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7, help="counted runs of each, after one that isn't; default: 7")
@@ -64,7 +52,7 @@ def main() -> None:
     kept = {
         key: value for key, value in os.environ.items() if not key.startswith(("PG", "AWS", "CI", "VERCEL", "DATABASE"))
     }
-    with tls_postgres(HOST) as server, stand_in() as sts:
+    with tls_postgres(HOST) as server, aws_stand_in() as sts:
         server.iam.credentials = credentials_or(server.iam.credentials)
         _query(server, "create role member login in role rds_iam")
         ways = list(contenders(server, sts))

@@ -24,7 +24,8 @@ ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d+:role/\S+")
 SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:\S+")
 
 _KEYS = {"user": "username", "password": "password", "host": "host", "port": "port", "dbname": "dbname"}
-_VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
+# Where the place is said that a secret leaves out.
+PLACE_VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
 _THE_SECRET = "The secret of MIGRATION_DATABASE_SECRET_ARN"
 
 
@@ -133,7 +134,7 @@ class StoredSecret:
 
     def locate(self, target: ConnectionTarget) -> ConnectionTarget:
         values = self._values()
-        return replace(target, parameters={**target.parameters, **{key: values[key] for key in _VARIABLES}}).direct
+        return replace(target, parameters={**target.parameters, **{key: values[key] for key in PLACE_VARIABLES}}).direct
 
     def login(self) -> Mapping[str, str]:
         values = self._values()
@@ -228,7 +229,7 @@ def _read_secret(text: str, defaults: Mapping[str, str]) -> Mapping[str, str]:
     values = {"port": "5432", **defaults, **given}
     for key, name in _KEYS.items():
         if key not in values:
-            way_out = f", or set {_VARIABLES[key]}" if key in _VARIABLES else ""
+            way_out = f", or set {PLACE_VARIABLES[key]}" if key in PLACE_VARIABLES else ""
             raise ConfigurationError(f"{_THE_SECRET} has no {name}: add it{way_out}.")
     port = values["port"]
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lib import provider
-from lib.aws import ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
+from lib.aws import PLACE_VARIABLES, ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
 from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, is_local, read_target
 from lib.tls import has_file
 
@@ -17,7 +17,7 @@ _NILES_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
 # Aurora's, which come without a password.
 _AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
 ROLE = "AWS_ROLE_ARN"
-_PLACE = ("PGHOST", "PGPORT", "PGUSER", "PGDATABASE")
+_PLACE = (*PLACE_VARIABLES.values(), "PGUSER")
 
 # Each of the first leads to a database by itself; the others say more of the way there, or, without any, where it is.
 ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE)
@@ -148,8 +148,7 @@ class Chooser:
         found = SECRET_ARN.fullmatch(arn)
         if found is None:
             raise ValueError(f"{SECRET} is no ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
-        place = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
-        defaults = {key: value for key, name in place.items() if (value := self.get(name))}
+        defaults = {key: value for key, name in PLACE_VARIABLES.items() if (value := self.get(name))}
         return ConnectionTarget(SECRET, {}, credential=StoredSecret(self._account(found[1]), arn, defaults))
 
     def _account(self, region: str) -> Account:

@@ -109,6 +109,11 @@ class ConnectionTarget:
         return provider.is_direct(self.host, self.port)
 
     @property
+    def needs_verified_host(self) -> bool:
+        """Tell whether what logs in goes to a host only that has proved its name."""
+        return self.credential is not None and self.credential.needs_verified_host
+
+    @property
     def is_located(self) -> bool:
         """Tell whether its place is known; a stored secret's isn't before it is read."""
         return self.credential is None or "host" in self.parameters

@@ -180,7 +180,7 @@ class _Reader:
         """What is chosen, if it can be connected to at all as far as can be said before it is tried."""
         try:
             target = choose()
-            if target and target.credential and target.credential.needs_verified_host:
+            if target and target.needs_verified_host:
                 tls_parameters(target)
         except ValueError as error:
             self.faults.append(str(error))

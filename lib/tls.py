@@ -52,7 +52,7 @@ def has_file(path: Path) -> bool:
 
 
 def _mode(target: ConnectionTarget) -> str:
-    if target.credential and target.credential.needs_verified_host:
+    if target.needs_verified_host:
         return "verify-full"
     if chosen := target.parameters.get("sslmode") or _libpqs_own_mode():
         return chosen
@@ -68,9 +68,8 @@ def _libpqs_own_mode() -> str | None:
 
 
 def _is_a_token_for_an_unknown_host(target: ConnectionTarget) -> bool:
-    needs_verified_host = target.credential is not None and target.credential.needs_verified_host
     chosen = target.parameters.get("sslrootcert") == "system"
-    return needs_verified_host and not (chosen or provider.has_public_certificates(target.host))
+    return target.needs_verified_host and not (chosen or provider.has_public_certificates(target.host))
 
 
 def _public_roots() -> str:

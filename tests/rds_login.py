@@ -4,7 +4,8 @@ A token is a URL without its scheme, presigned for 15 minutes with an access key
 belongs to the key can sign it again. Whether the key's owner may log in as the role (`rds-db:connect`) isn't looked into.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
@@ -34,6 +35,20 @@ def assumed_role(access_key_id: str) -> Credentials | None:
             if role := backend.get_assumed_role_from_access_key(access_key_id):
                 return Credentials(role.access_key_id, role.secret_access_key, role.session_token)
     return None
+
+
+@contextmanager
+def aws_stand_in() -> Iterator[str]:
+    """The address of moto's services on loopback, for processes that it can't patch."""
+    from moto.server import ThreadedMotoServer  # as above
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
 
 
 @dataclass(frozen=True)

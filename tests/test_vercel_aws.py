@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RDS_HOST, ROOT, SECRET, VERSIONS, Database
-from moto.server import ThreadedMotoServer
+from rds_login import aws_stand_in
 from tls_postgres import TlsServer
 from vercel_cli import Built, Function, Project, copy_clone, require_machine
 
@@ -20,13 +20,8 @@ OIDC = "x-vercel-oidc-token"
 @pytest.fixture(scope="module")
 def aws() -> Iterator[str]:
     """The address of what stands in for AWS."""
-    stand_in = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    stand_in.start()
-    try:
-        host, port = stand_in.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        stand_in.stop()
+    with aws_stand_in() as address:
+        yield address
 
 
 @dataclass(frozen=True)
