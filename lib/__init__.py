@@ -26,7 +26,9 @@ edges
     embedded          a PostgreSQL for a machine without one
 database
     database          a connection, and the simple query protocol
+    pipeline          many statements in one flight, each by a message of its own
     login             how a connection comes about, or why not
+    trust             whose the runner's tables are, and whether anything in them runs code
     failure           how a refusal of the server's is told
     survey            what one look at a database tells: the ledger, the journal, whose it is
     ledger            the ledger and the journal of runs, written

@@ -89,7 +89,7 @@ def _what_there_is(files: Sequence[MigrationFile], version: str) -> str:
 
 def _look(job: Job, connection: Connection) -> Survey:
     with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-        return take_survey(connection, job.target)
+        return take_survey(connection, job.target, job.trusted)
 
 
 def _decide(
@@ -102,7 +102,7 @@ def _decide(
     recorded = tuple(file for file in plan.pending if file.number <= last.number)
     with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
-    warnings = (*plan.environment_warnings, *([_LOOKS_EMPTY] if looks_empty else []))
+    warnings = (*survey.tables.open, *plan.environment_warnings, *([_LOOKS_EMPTY] if looks_empty else []))
     return _Decision(survey, plan, recorded, runner.must_claim(job, survey), warnings)
 
 
@@ -118,10 +118,11 @@ def _decide_and_record(job: Job, files: tuple[MigrationFile, ...], last: Migrati
 
 
 def _record(job: Job, connection: Connection, decision: _Decision) -> None:
+    decision.survey.tables.verify_rights()
     rows = [AppliedMigration(file.version, file.name, checksum=file.checksum) for file in decision.recorded]
     try:
         with connection.at_most(ANSWER_PATIENCE, "The database stopped answering."):
-            ledger.create_tables(connection, decision.survey)
-            ledger.record_baseline(connection, runner.run_start(job, decision.survey), rows)
+            ledger.create_tables(connection, decision.survey, reader=job.reader)
+            ledger.record_baseline(connection, job.trusted, runner.run_start(job, decision.survey), rows)
     except DatabaseUnavailableError:
         raise DatabaseUnavailableError(f"The connection to the database was lost. {_ALL_OR_NONE}") from None

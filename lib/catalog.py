@@ -1,4 +1,7 @@
-"""What the server's catalog knows: of an index and a partition, and of a statement that another session carries out."""
+"""What the server's catalog knows: of an index and a partition, and of a statement that another session carries out.
+
+Names of a file are looked up as the file's session would (`Connection.resolve`), everything else by oid.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,9 +18,8 @@ select x.indisvalid, pg_catalog.format('%I.%I', n.nspname, i.relname)
   join pg_catalog.pg_namespace n on n.oid = t.relnamespace
   join pg_catalog.pg_class i on i.relnamespace = t.relnamespace and i.relname = {index}::name
   join pg_catalog.pg_index x on x.indexrelid = i.oid and x.indrelid = t.oid
- where t.oid = pg_catalog.to_regclass({table})
+ where t.oid = {table}::oid
 """
-_EXISTS = "select pg_catalog.to_regclass({name}) is not null"
 _INVALID = """
 select pg_catalog.format('%I.%I', n.nspname, i.relname)
   from pg_catalog.pg_index x
@@ -25,13 +27,12 @@ select pg_catalog.format('%I.%I', n.nspname, i.relname)
   join pg_catalog.pg_namespace n on n.oid = i.relnamespace
  where not x.indisvalid and i.relkind = 'i'
    and not exists (select from pg_catalog.pg_stat_progress_create_index p where p.index_relid = x.indexrelid)
-   and x.indrelid = coalesce((select indrelid from pg_catalog.pg_index where indexrelid = pg_catalog.to_regclass({index})),
-                             pg_catalog.to_regclass({table}))
+   and x.indrelid = coalesce((select indrelid from pg_catalog.pg_index where indexrelid = {index}::oid), {table}::oid)
 """
 _INVALID_BY_REINDEX = _INVALID + " and i.relname ~ '_cc(?:new|old)[0-9]*$'"
 _PARTITION = """
 select inhdetachpending from pg_catalog.pg_inherits
- where inhrelid = pg_catalog.to_regclass({partition}) and inhparent = pg_catalog.to_regclass({table})
+ where inhrelid = {partition}::oid and inhparent = {table}::oid
 """
 # The server keeps but the first kilobyte of a query, unless it is told otherwise.
 _AT_WORK = """
@@ -67,17 +68,19 @@ class Index:
 
 def find_index(connection: Connection, subject: Subject) -> Index | None:
     """The index of that name on that table, looked up as the session would."""
-    rows = connection.query(filled(_INDEX, index=subject.index_name, table=subject.table))[0]
+    [table] = connection.resolve(subject.table)
+    rows = connection.query(filled(_INDEX, index=subject.index_name, table=table), read_only=True)[0]
     return Index(rows[0][1] or "", rows[0][0] == "t") if rows else None
 
 
 def relation_exists(connection: Connection, name: str) -> bool:
-    return connection.query(filled(_EXISTS, name=name))[0][0][0] == "t"
+    """Tell whether the session would find a relation by this name."""
+    return connection.resolve(name) != [None]
 
 
 def has_tables(connection: Connection) -> bool:
     """Tell whether there is any table but the system's, an extension's and the runner's own two."""
-    return connection.query(_HAS_TABLES)[0][0][0] == "t"
+    return connection.query(_HAS_TABLES, read_only=True)[0][0][0] == "t"
 
 
 def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: bool = False) -> set[str]:
@@ -87,13 +90,15 @@ def invalid_indexes(connection: Connection, subject: Subject, *, by_reindex: boo
     CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
     """
     query = _INVALID_BY_REINDEX if by_reindex else _INVALID
-    rows = connection.query(filled(query, index=subject.index if by_reindex else None, table=subject.table))[0]
+    index, table = connection.resolve(subject.index if by_reindex else None, subject.table)
+    rows = connection.query(filled(query, index=index, table=table), read_only=True)[0]
     return {row[0] or "" for row in rows}
 
 
 def is_partition(connection: Connection, subject: Subject) -> tuple[bool, bool]:
     """Tell whether it is attached still, and whether an unfinished DETACH CONCURRENTLY has it half off."""
-    rows = connection.query(filled(_PARTITION, partition=subject.index, table=subject.table))[0]
+    partition, table = connection.resolve(subject.index, subject.table)
+    rows = connection.query(filled(_PARTITION, partition=partition, table=table), read_only=True)[0]
     return bool(rows), bool(rows) and rows[0][0] == "t"
 
 
@@ -112,5 +117,5 @@ def who_builds(connection: Connection, index: Index) -> tuple[str, str] | None:
 
 
 def _who(connection: Connection, query: sql.Composed) -> tuple[str, str] | None:
-    rows = connection.query(query)[0]
+    rows = connection.query(query, read_only=True)[0]
     return (rows[0][0] or "", rows[0][1] or "a time unknown") if rows else None

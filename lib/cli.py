@@ -242,7 +242,7 @@ def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.json:
         shell.print_json(validation(found))
         return 0
-    for warning in found.plan.warnings:
+    for warning in found.warnings:
         shell.tell(f"Warning: {warning}")
     count = found.plan.applied_count
     tick = Style.of(shell.out, shell.environ).tick

@@ -90,6 +90,11 @@ class ConnectionTarget:
         return provider.branch(self.host, self.parameters.get("user", ""))
 
     @property
+    def role(self) -> str:
+        """The role that logs in, empty where it isn't known."""
+        return provider.role(self.host, self.parameters.get("user", ""))
+
+    @property
     def choice(self) -> str:
         """Which variable it is of, and why that one, for a sentence."""
         return f"from {self.source}, {self.why}" if self.why else f"from {self.source}"

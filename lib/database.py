@@ -1,14 +1,19 @@
-"""A connection to PostgreSQL, used through the simple query protocol alone.
+"""A connection to PostgreSQL, and the two ways in which SQL gets to it.
 
-The simple protocol is what survives a transaction pooler, and several statements travel in one message, so that a whole
-migration costs one round trip. A statement with parameters would keep a snapshot (see `lib.lock`).
+- `query` is for the runner's own SQL, and its only way: one message, in a transaction in which nothing but pg_catalog is
+  searched for the names of functions, operators and types, whatever search_path the role, the database or a file has set
+  (PostgreSQL manual, "Writing SECURITY DEFINER Functions Safely"; CVE-2018-1058). A statement can't forget it.
+- `run` is for SQL of a file, which keeps its own search_path. Many statements in one flight: `lib.pipeline`.
+
+`query` and `run` use the simple protocol, which survives every transaction pooler. A statement with parameters would keep
+a snapshot (see `lib.lock`).
 """
 
 import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +32,10 @@ Rows = list[Row]
 CANCEL_PATIENCE = 3.0
 # How long a wait for the server lasts before anybody looks up, in seconds.
 SLICE = 0.25
+# What stands before every statement of the runner's own: only pg_catalog is searched (pg_temp would be searched first if
+# it weren't named), and a row that a policy would hide is an error (PostgreSQL manual, "row_security").
+OWN_SETTINGS = ("set local search_path = pg_catalog, pg_temp", "set local row_security = off")
+_OWN = ";".join(OWN_SETTINGS)
 # What is true of the file under way when a connection is gone.
 WHAT_BECAME_OF_IT = (
     "A file under way in a transaction was rolled back, or had just committed; run it again, and what is still pending is "
@@ -52,7 +61,7 @@ class Refusal:
 
 
 class ScriptError(Exception):
-    """A message failed. `done` statements of it had succeeded before; what follows was not run."""
+    """A statement failed. `done` statements sent with it had succeeded before; what follows was not run."""
 
     def __init__(self, refusal: Refusal, done: int) -> None:
         super().__init__(refusal.message)
@@ -86,6 +95,9 @@ class Connection:
         self.while_waiting: Callable[[], None] | None = None
         self.heard_at = time.monotonic()
         self.settled_as = Settled.UNKNOWN
+        # Of a pipeline: whether its end has been sent, after which the server answers and goes on (`lib.pipeline`).
+        self.sync_is_sent = False
+        self._is_held = False
         self.on_notice: Callable[[str, str], None] | None = None
         self.notices: deque[tuple[str, str]] = deque()
         raw.add_notice_handler(self._hear)
@@ -155,39 +167,79 @@ class Connection:
         moment = time.monotonic() + seconds
         return moment if self.end_by is None else min(moment, self.end_by)
 
-    def query(self, message: str | sql.Composed) -> list[Rows]:
-        """Send one message and return the rows of each of its statements that returns rows. Raises as `run` does."""
-        text = message if isinstance(message, str) else message.as_string(None)
-        return [_rows(result) for result in self._send(text, ()) if result.nfields]
+    def query(self, message: str | sql.Composed, *, read_only: bool = False) -> list[Rows]:
+        """Carry out statements of the runner's own, in a transaction of their own or in the one that is held.
 
-    def run(self, script: str, *, copy_data: Sequence[Iterable[bytes]] = ()) -> Rows:
-        """Send a script as one message, feed its COPYs, and return the rows of the last statement that returns any.
+        One message. Returns the rows of each statement that returns rows; raises as `run` does, and nothing stays then.
+        """
+        text = _text(message)
+        if self._is_held:
+            return self._rows_of(text)
+        assert not self.in_transaction  # it would end the file's
+        access = "read only" if read_only else ""
+        return self._rows_of(f"begin isolation level read committed {access};{_OWN};{text};commit")
+
+    def hold(self, message: str | sql.Composed) -> list[Rows]:
+        """Begin a read-only transaction in which `query` goes on until `release`, with these statements first."""
+        self._is_held = True
+        return self._rows_of(f"begin isolation level read committed read only;{_OWN};{_text(message)}")
+
+    def release(self) -> None:
+        """Roll back what `hold` began."""
+        self._is_held = False
+        self._rows_of("rollback")
+
+    def resolve(self, *names: str | None) -> list[str | None]:
+        """The oids of relations as a file of this session would find them by these names, by its own search_path.
+
+        None for one that isn't there. All that the SQL names itself is qualified, and it has no operator.
+        """
+        found = [sql.SQL("pg_catalog.to_regclass({})::pg_catalog.oid").format(sql.Literal(name)) for name in names]
+        return list(self._rows_of(_text(sql.SQL("select {}").format(sql.SQL(",").join(found))))[0][0])
+
+    def run(self, script: str, *, copy_data: Iterable[bytes] = ()) -> Rows:
+        """Send a statement of a file as it is, feed its COPY, and return the rows of the last one that returns any.
 
         Raises ScriptError when the server refuses a statement, OutOfTimeError at the deadline, DatabaseUnavailableError
         when the connection is lost. Whatever ends it early cancels the statement under way first.
         """
         results = [result for result in self._send(script, copy_data) if result.nfields]
-        return _rows(results[-1]) if results else []
+        return rows_of(results[-1]) if results else []
 
-    def _send(self, message: str, copy_data: Sequence[Iterable[bytes]]) -> "list[pq.abc.PGresult]":
-        feeds = iter(copy_data)
-        results: list[pq.abc.PGresult] = []
+    def _rows_of(self, text: str) -> list[Rows]:
         try:
+            return [rows_of(result) for result in self._send(text) if result.nfields]
+        except ScriptError:
+            self._is_held = False
+            # Nothing was set that would outlive it: `undo` is a file's.
+            if self.in_transaction:
+                self._send("rollback")
+            raise
+
+    def _send(self, message: str, copy_data: Iterable[bytes] = ()) -> "list[pq.abc.PGresult]":
+        results: list[pq.abc.PGresult] = []
+        with self.guarded():
             self.raw.pgconn.send_query(message.encode())
-            while (result := self._next_result()) is not None:
+            while (result := self.next_result()) is not None:
                 if result.status == pq.ExecStatus.FATAL_ERROR:
-                    raise self._refused(_refusal(result), len(results))
-                if not self._copies(result, next(feeds, ()) if result.status == pq.ExecStatus.COPY_IN else ()):
+                    raise self._refused(refusal_of(result), len(results))
+                if not self._copies(result, copy_data):
                     results.append(result)
+        return results
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Leave nothing under way on the connection, whatever ends what is sent and waited for."""
+        try:
+            yield
         except psycopg.OperationalError:
             self.raw.close()
-            raise _lost() from None
+            raise lost() from None
         except (ScriptError, DatabaseUnavailableError):
             raise
         except BaseException:
             self.settle()
             raise
-        return results
 
     def _copies(self, result: "pq.abc.PGresult", data: Iterable[bytes]) -> bool:
         """Serve a COPY, if that is what the server has come to."""
@@ -202,15 +254,15 @@ class Connection:
             self._finish()
         except psycopg.OperationalError:
             self.raw.close()
-        return _lost(refusal) if self.raw.closed else ScriptError(refusal, done)
+        return lost(refusal) if self.raw.closed else ScriptError(refusal, done)
 
-    def _next_result(self) -> "pq.abc.PGresult | None":
+    def next_result(self) -> "pq.abc.PGresult | None":
         """Wait for the next statement's result, in slices, so that a signal or the deadline is noticed."""
         pgconn = self.raw.pgconn
         while _in_libpq(pgconn.flush):
-            self._wait(writing=True)
+            self.wait(writing=True)
         while _in_libpq(pgconn.is_busy):
-            self._wait()
+            self.wait()
         result = _in_libpq(pgconn.get_result)
         # What came with the result, and not while it was waited for.
         self._tell()
@@ -220,23 +272,25 @@ class Connection:
         pgconn = self.raw.pgconn
         for chunk in data:
             while pgconn.put_copy_data(chunk) == 0:
-                self._wait(writing=True)
+                self.wait(writing=True)
             while pgconn.flush():
-                self._wait(writing=True)
+                self.wait(writing=True)
         while pgconn.put_copy_end() == 0:
-            self._wait(writing=True)
+            self.wait(writing=True)
 
     def _drain(self) -> None:
         """Throw away what a COPY … TO stdout sends."""
         while (size := _in_libpq(lambda: self.raw.pgconn.get_copy_data(1)[0])) != -1:
             if size == 0:
-                self._wait()
+                self.wait()
 
-    def _wait(self, *, writing: bool = False) -> None:
+    def wait(self, *, writing: bool = False) -> None:
         """Wait for the server, in slices, so that a signal or the deadline is noticed."""
         self._check_deadline()
         if _wait(self.raw.pgconn, self.slice, writing=writing):
             self.heard_at = time.monotonic()
+            # Also while writing: a server that can't get rid of its answers reads no more.
+            writing = False
         if not writing:
             _in_libpq(self.raw.pgconn.consume_input)
         self._tell()
@@ -263,7 +317,7 @@ class Connection:
         """Read what is left of the message, so that the connection can be used again; tells of a refusal in it."""
         refused = False
         with self.granted(CANCEL_PATIENCE):
-            while (result := self._next_result()) is not None:
+            while (result := self.next_result()) is not None:
                 if result.status == pq.ExecStatus.COPY_IN:
                     self.raw.pgconn.put_copy_end(b"the migration was stopped")
                 elif result.status == pq.ExecStatus.COPY_OUT:
@@ -279,9 +333,10 @@ class Connection:
         try:
             if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._cancel()
-            if not self.raw.closed and self.in_transaction:
+            if not self.raw.closed and (self.in_transaction or self._is_held):
+                self._is_held = False
                 with self.granted(CANCEL_PATIENCE):
-                    self.query(f"rollback; {self.undo}")
+                    self._rows_of(f"rollback; {self.undo}")
         except (psycopg.Error, ScriptError, DatabaseUnavailableError, OutOfTimeError):
             self.raw.close()
 
@@ -289,22 +344,53 @@ class Connection:
         """Ask the server to stop, and give the connection up if it doesn't answer in time."""
         until = self._moment_in(CANCEL_PATIENCE)
         pgconn = self.raw.pgconn
+        in_pipeline = pgconn.pipeline_status != pq.PipelineStatus.OFF
+        if in_pipeline:
+            self.send_sync()
         while True:
-            # A request that overtakes its statement is lost: ask again and again.
+            # A request that overtakes its statement, or comes between two of them, is lost: ask again and again.
             self.raw.cancel_safe(timeout=max(0.1, until - time.monotonic()))
-            _wait(pgconn, SLICE)
+            if pgconn.flush() == 0:
+                _wait(pgconn, SLICE)
             pgconn.consume_input()
-            if not pgconn.is_busy():
+            if self._has_ended_pipeline() if in_pipeline else not pgconn.is_busy():
                 break
             if time.monotonic() >= until:
                 self.raw.close()
                 return
-        refused = self._finish()
+        refused = in_pipeline or self._finish()
         if not self.raw.closed:
             self.settled_as = Settled.STOPPED if refused else Settled.FINISHED
 
+    def send_sync(self) -> None:
+        """Send the end of a pipeline, once: two ends without an answer are more than some poolers bear."""
+        if not self.sync_is_sent:
+            self.sync_is_sent = True
+            self.raw.pgconn.pipeline_sync()
 
-def _lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
+    def end_pipeline(self) -> None:
+        """Read what is left of a pipeline, so that the connection can be used again."""
+        self.send_sync()
+        with self.granted(CANCEL_PATIENCE):
+            while self.raw.pgconn.status != pq.ConnStatus.BAD:
+                result = self.next_result()
+                if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+                    self.raw.pgconn.exit_pipeline_mode()
+                    return
+        self.raw.close()
+
+    def _has_ended_pipeline(self) -> bool:
+        """Read what has come of a pipeline without waiting for more; true once its end is answered."""
+        pgconn = self.raw.pgconn
+        while not pgconn.is_busy() and pgconn.status != pq.ConnStatus.BAD:
+            result = pgconn.get_result()
+            if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
+                pgconn.exit_pipeline_mode()
+                return True
+        return False
+
+
+def lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
     said = f" The server said: {last_words.message} (SQLSTATE {last_words.sqlstate})." if last_words else ""
     return DatabaseUnavailableError(
         f"The connection to the database was lost.{said} {WHAT_BECAME_OF_IT}",
@@ -321,6 +407,10 @@ def filled(template: str, /, **values: object) -> sql.Composed:
 def joined(*statements: str | sql.Composable) -> sql.Composed:
     """Statements as one message."""
     return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])
+
+
+def _text(message: str | sql.Composable) -> str:
+    return message if isinstance(message, str) else message.as_string(None)
 
 
 def keepalives(scope: str) -> list[str]:
@@ -368,7 +458,7 @@ def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> 
     return bool(select.select([pgconn.socket], [pgconn.socket] if writing else [], [], seconds)[0])
 
 
-def _refusal(result: "pq.abc.PGresult") -> Refusal:
+def refusal_of(result: "pq.abc.PGresult") -> Refusal:
     def field(name: pq.DiagnosticField) -> str | None:
         value = result.error_field(name)
         return None if value is None else value.decode("utf-8", "replace")
@@ -387,7 +477,7 @@ def _refusal(result: "pq.abc.PGresult") -> Refusal:
     )
 
 
-def _rows(result: "pq.abc.PGresult") -> Rows:
+def rows_of(result: "pq.abc.PGresult") -> Rows:
     """The rows as text, which is how the simple protocol carries them."""
     return [
         tuple(

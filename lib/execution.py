@@ -1,21 +1,28 @@
 """One file, once: its SQL and its ledger row in one transaction, or each statement by itself."""
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from lib.database import Rows, ScriptError, keepalives
+from lib import ledger
+from lib.database import OWN_SETTINGS, Connection, Rows, ScriptError, keepalives
 from lib.duration import milliseconds
 from lib.errors import MigrationFailedError, OutOfTimeError
 from lib.failure import Sent
+from lib.pipeline import carry_out
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import changed_since, in_doubt
 from lib.script import Mode, Script
 from lib.session import Session
+from lib.statement import Statement
 from lib.statements import DEPARTURE_CHECK, StatementRun
+from lib.trust import LOCK, told_by
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
 # invalid_transaction_termination: a DO or a procedure commits.
 REFUSES_TRANSACTION = ("25001", "2D000")
+# What of a file the server may put off to its end.
+_AT_END = ("set constraints all immediate", "commit")
 # How much longer than the client the server keeps to a deadline, in seconds: it is there for a client that is frozen.
 GRACE = 5.0
 
@@ -48,29 +55,20 @@ class Execution:
     def _apply_outside(self, script: Script, interruption: Interruption | None = None) -> int | None:
         self._outside = StatementRun(self.session, script)
         elapsed = self._outside.apply(interruption)
+        self.session = replace(self.session, run=self._outside.run)
         self._outside = None
         return elapsed
 
     def _apply_in_transaction(self, script: Script) -> int | None:
-        """The whole file and its ledger row in one message, or in several if it is large: both commit, or neither."""
+        """The whole file and its ledger row in one flight, or in more where a COPY is among it: both commit, or neither."""
         session, connection = self.session, self.session.connection
-        batches = tuple(script.batches())
-        sent = Sent(batches[0])
-        reset = session.reset_script(script)
-        connection.undo = reset
+        connection.undo = ";".join(session.reset_statements(script))
+        steps: tuple[_Step, ...] = ()
 
         def attempt() -> Rows:
-            nonlocal sent
-            rows: Rows = []
-            for batch in batches:
-                session.check_strings(script)
-                begin = self._begin(script) if batch is batches[0] else ""
-                end = f"{_end(script, reset)}{session.record_script(script)}commit" if batch is batches[-1] else ""
-                sent = Sent(batch, len(begin), begin.count(";"))
-                rows = connection.run(f"{begin}{batch.text}\n{end}", copy_data=batch.copy_data)
-                if not end and not connection.in_transaction:
-                    raise _ended_by_itself(script)
-            return rows
+            nonlocal steps
+            steps = self._steps(script)
+            return self._carry_out(script, steps)
 
         try:
             rows = session.with_retries(script, attempt)
@@ -83,12 +81,51 @@ class Execution:
                 raise OutOfTimeError(f"{error} {self._what_became_of(script)}") from None
             if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
                 return self._apply_alone(script, error.refusal.sqlstate)
-            raise session.failed(script, error, sent) from None
+            if self._has_changed_tables(error):
+                return self._apply_in_transaction(script)
+            raise session.failed(script, error, _sent(steps, error)) from None
         return int(rows[-1][0] or 0)
 
-    def _begin(self, script: Script) -> str:
-        settings = [*self.session.timeouts(script, scope="local "), *self._safeguards()]
-        return f"begin {script.begin_options};{''.join(settings)}"
+    def _has_changed_tables(self, error: ScriptError) -> bool:
+        """Tell whether the tables are others than they were, perhaps by the file itself: then they are weighed, once."""
+        tables = self.session.run.tables
+        if told_by(error).get("fault") != "changed" or not tables.at_a_glance:
+            return False
+        weighed = replace(tables, at_a_glance=False)
+        self.session = replace(self.session, run=replace(self.session.run, tables=weighed))
+        return True
+
+    def _steps(self, script: Script) -> "tuple[_Step, ...]":
+        """All that travels: what the transaction begins with, the file, and what records it."""
+        session = self.session
+        begin = [f"begin {script.begin_options}", *session.timeouts(script, scope="local "), *self._safeguards(), LOCK]
+        # The file's deferred triggers are fired while its own search_path is in force.
+        end = [_AT_END[0]]
+        end += session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
+        end += [*ledger.record_statements(session.run, session.recorded(script)), _AT_END[1]]
+        return (
+            *(_Step(text.removesuffix(";")) for text in begin),
+            *(_Step(statement.sent, statement) for statement in script.statements),
+            *(_Step(text) for text in end),
+        )
+
+    def _carry_out(self, script: Script, steps: "tuple[_Step, ...]") -> Rows:
+        """Send the steps, those that can in one flight; raises ScriptError with the number of them that were done."""
+        connection = self.session.connection
+        rows: Rows = []
+        done = 0
+        for alone, group in groupby(steps, key=lambda step: step.goes_alone):
+            for part in ([step] for step in group) if alone else [list(group)]:
+                try:
+                    self.session.check_strings(script)
+                    rows = part[0].run(connection) if alone else carry_out(connection, [step.text for step in part])
+                except ScriptError as error:
+                    error.done += done
+                    raise
+                done += len(part)
+                if done < len(steps) and not connection.in_transaction:
+                    raise _ended_by_itself(script)
+        return rows
 
     def _safeguards(self) -> list[str]:
         """What lets the server notice by itself that this client is gone, or frozen past its deadline."""
@@ -121,9 +158,26 @@ class Execution:
         return self._apply_outside(alone)
 
 
-def _end(script: Script, reset: str) -> str:
-    """What stands between the file's statements and its ledger row: what the file has set must not reach that."""
-    return f"set constraints all immediate;{reset}" if script.may_change_session else ""
+@dataclass(frozen=True)
+class _Step:
+    """One statement of what travels: the file's `statement`, or one of the runner's own."""
+
+    text: str
+    statement: Statement | None = None
+
+    @property
+    def goes_alone(self) -> bool:
+        return self.statement is not None and self.statement.goes_alone
+
+    def run(self, connection: Connection) -> Rows:
+        return connection.run(self.text, copy_data=self.statement.copy_chunks() if self.statement else ())
+
+
+def _sent(steps: "tuple[_Step, ...]", error: ScriptError) -> Sent:
+    """What was under way when the server refused it."""
+    failed = steps[error.done]
+    number = sum(step.statement is not None for step in steps[: error.done + 1])
+    return Sent(failed.statement, number, is_at_end=failed.text in _AT_END)
 
 
 def _ended_by_itself(script: Script) -> MigrationFailedError:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from lib.database import Refusal, ScriptError
 from lib.place import excerpt, line_around, place_inside
-from lib.script import Batch, Mode, Script
+from lib.script import Mode, Script
+from lib.sql_lexer import end_of_last_token
 from lib.statement import Statement, is_secretive
 
 # The longest part of a server's message that is passed on, in characters.
@@ -24,53 +25,47 @@ _AT_OR_NEAR = re.compile(r'at or near ".*"')
 
 @dataclass(frozen=True)
 class Sent:
-    """A message with statements of a file. So many `characters`, and `statements` of the runner's, stood before them."""
+    """What was under way when the server refused it: a statement of the file, or, None, one of the runner's own.
 
-    batch: Batch
-    characters: int = 0
-    statements: int = 0
+    `number` is the statement's place in the file, counted from 1. `is_at_end` where the server was at what the file had
+    put off: its deferred constraints.
+    """
 
-    def offset_of(self, error: ScriptError) -> int | None:
+    statement: Statement | None
+    number: int
+    is_at_end: bool = False
+
+    def offset_of(self, refusal: Refusal) -> int | None:
         """Where in the file the server stopped; None where it was none of the file's statements."""
-        refusal, statement = error.refusal, self.statement_of(error)
-        if refusal.position is not None:
-            offset = self.batch.offset_in_file(refusal.position - 1 - self.characters)
-            if offset is not None:
-                return offset
+        statement = self.statement
         if statement is None:
             return None
+        if refusal.position is not None:
+            # Past its last character is "at end of input".
+            last = statement.offset + end_of_last_token(statement.source[statement.offset : statement.end])
+            return min(statement.sent_from + refusal.position - 1, last)
         inside = place_inside(statement, refusal.context, refusal.internal_query, refusal.internal_position)
         return statement.offset if inside is None else inside
 
-    def which(self, error: ScriptError, script: Script) -> str:
+    def which(self, refusal: Refusal, script: Script) -> str:
         """Which of the file's statements it was, where the server gave no position."""
-        count, number = len(script.statements), self.batch.first + error.done - self.statements + 1
-        if error.refusal.position is not None or count < 2:
+        count = len(script.statements)
+        if refusal.position is not None or count < 2:
             return ""
-        if number > count:
+        if self.statement is None:
             return "\n  At the file's end, where what was deferred is checked, and the file recorded."
-        return f"\n  In statement {number} of {count}." if number > 0 else ""
+        return f"\n  In statement {self.number} of {count}."
 
-    def is_secret(self, text: str, offset: int) -> bool:
+    def is_secret(self, script: Script, offset: int) -> bool:
         """Tell whether the line there, of the file's text, may show a password."""
-        start, end = line_around(text, offset)
-        shown = (s for s in self.batch.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
+        start, end = line_around(script.file.text, offset)
+        shown = (s for s in script.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
         return any(statement.is_secretive for statement in shown)
-
-    def is_at_the_end(self, error: ScriptError) -> bool:
-        """Tell whether the server stopped at a semicolon that the runner had put in."""
-        position = error.refusal.position
-        return position is not None and self.batch.is_put_in(position - 1 - self.characters)
-
-    def statement_of(self, error: ScriptError) -> Statement | None:
-        """The file's statement that was under way; None where it was none of them."""
-        index = error.done - self.statements
-        return self.batch.statements[index] if 0 <= index < len(self.batch.statements) else None
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What the server refused, and the message that it was in; None for one that held nothing of the file's."""
+    """What the server refused, and what was under way; None for what was none of a file's steps."""
 
     script: Script
     error: ScriptError
@@ -79,7 +74,7 @@ class Failure:
     @property
     def offset(self) -> int | None:
         """Where in the file the server stopped."""
-        return self.sent.offset_of(self.error) if self.sent else None
+        return self.sent.offset_of(self.error.refusal) if self.sent else None
 
     @property
     def text(self) -> str:
@@ -89,21 +84,19 @@ class Failure:
         if self.sent is None or offset is None:
             return f"{place}: {_message(refusal)}{self._which}{_details(refusal)}"
         message = _message(refusal)
-        if self.sent.is_at_the_end(self.error):
-            message = message.replace('at or near ";"', "at end of input")
-        if self.sent.is_secret(file.text, offset):
+        if self.sent.is_secret(self.script, offset):
             message = _AT_OR_NEAR.sub('at or near "…"', message)
             return f"{place}: {message}{self._which}"
         return f"{place}: {message}\n{excerpt(file.text, offset)}{self._which}{_details(refusal)}"
 
     @property
     def _which(self) -> str:
-        return self.sent.which(self.error, self.script) if self.sent else ""
+        return self.sent.which(self.error.refusal, self.script) if self.sent else ""
 
     @property
     def way_out(self) -> str:
         """What to do about it, where it fails for being one transaction."""
-        statement = self.sent.statement_of(self.error) if self.sent else None
+        statement = self.sent.statement if self.sent else None
         # SET TRANSACTION fails with 25001 too, where it isn't the first.
         is_help = self.script.mode is Mode.TRANSACTION and not (statement and statement.command == "SET")
         sqlstate = self.error.refusal.sqlstate

@@ -50,6 +50,17 @@ class Job:
     progress: Progress = field(default_factory=Progress)
 
     @property
+    def trusted(self) -> tuple[str, ...]:
+        """The roles whose tables are trusted besides the usual: the one that migrates, and the one that is named."""
+        migrating = self.settings.migrating or self.target
+        return tuple(filter(None, (migrating.role, self.settings.ledger_owner)))
+
+    @property
+    def reader(self) -> str | None:
+        """The role that reads the status, where its name is known."""
+        return self.settings.reading.role if self.settings.reading else None
+
+    @property
     def application_name(self) -> str:
         """What pg_stat_activity says of a run's sessions: who they are, and of which commit."""
         commit = self.settings.deployment.commit

@@ -1,18 +1,20 @@
 """The ledger and the journal of runs: every statement that writes them, each with a name.
 
 `schema_migrations` has a row for each applied file, `schema_migration_runs` one for each run that had something to apply.
-Both are named with their schema. `lib.survey` has what reads them all at once.
+Both are named with their schema. Every write locks them first and looks whether they are what they were (`lib.trust`).
+`lib.survey` has what reads them all at once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
-from lib.database import Connection, filled, joined
+from lib.database import OWN_SETTINGS, Connection, Rows, ScriptError, filled, joined
 from lib.plan import AppliedMigration, Checkpoint
 from lib.report import Outcome, Source
 from lib.survey import MARK, MARK_WITH_IT, Survey
+from lib.trust import CATCH_UP, LEDGER, LOCK, RUNS, Tables, check, glance, tables_of, told_by
 
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _CREATE_LEDGER = """
@@ -74,15 +76,55 @@ update public.schema_migration_runs
  where id = {run} and outcome = 'running' returning id
 """
 _NOTE_OBSTACLE = "update public.schema_migration_runs set error = {note} where id = {run} and in_progress_version is null"
-_RECORD = """
+# Default privileges (PostgreSQL manual, ALTER DEFAULT PRIVILEGES) may have opened what has just been made to others.
+_CLOSE = """
+do $do$
+declare
+    made record;
+begin
+    for made in
+        select format('%s public.%I', case c.relkind when 'S' then 'sequence' else 'table' end, c.relname) as object,
+               coalesce(quote_ident(r.rolname), 'public') as grantee
+          from pg_class c cross join lateral aclexplode(c.relacl) x left join pg_roles r on r.oid = x.grantee
+         where c.relnamespace = 'public'::regnamespace and x.grantee <> c.relowner
+           and c.relname = any (array[{made}]::name[])
+    loop
+        execute format('revoke all on %s from %s', made.object, made.grantee);
+    end loop;
+    for made in select quote_ident(rolname) as role from pg_roles where rolname = {reader} and rolname <> current_user
+    loop
+        execute format('grant select on {tables} to %s', made.role);
+    end loop;
+end
+$do$
+"""
+_RECORD = (
+    """
 insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
-values ({version}, {name}, pg_catalog.clock_timestamp() at time zone 'utc', {elapsed}, {checksum});
+values ({version}, {name}, clock_timestamp() at time zone 'utc', {elapsed}, {checksum})
+""",
+    """
 update public.schema_migration_runs
    set applied = case when id = {run} then applied || {version}::text else applied end,
        error = case when id = {run} then null else error end,
        in_progress_version = null, in_progress_statement = null
- where id = {run} or in_progress_version = {version};
-select execution_time_ms from public.schema_migrations where version = {version};
+ where id = {run} or in_progress_version = {version}
+""",
+    # The proof: a rule or a trigger may have done something else instead.
+    """
+select coalesce(
+    (select m.execution_time_ms from public.schema_migrations m join public.schema_migration_runs r on r.id = {run}
+      where m.version = {version} and m.name = {name} and m.checksum = {checksum} and {version} = any (r.applied)
+        and r.environment = {environment} and r.database_fingerprint = {fingerprint}),
+    (jsonb_build_object('fault', 'unrecorded', 'run', {run})::text)::integer)
+""",
+)
+# What a file outside a transaction must leave as it is, in a word: the rows up to an id, and production's claims.
+_CONTENTS = """
+select max(id), concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)),
+                          (select string_agg(distinct database_fingerprint, ',') from public.schema_migration_runs
+                            where environment = 'production'))
+  from public.schema_migrations where id <= {upto}
 """
 _RECORD_BASELINE = """
 insert into public.schema_migrations (version, name, applied_at, checksum)
@@ -98,20 +140,27 @@ _FIND = """
 select execution_time_ms, exists (select from public.schema_migration_runs where id = {run} and {version} = any(applied))
   from public.schema_migrations where version = {version}
 """
-_RESET_SESSION = """
-reset session authorization; reset role; reset all; close all; unlisten *; discard temporary; discard sequences;
-select pg_catalog.pg_advisory_unlock_all();
-"""
+_RESET_SESSION = (
+    "reset session authorization",
+    "reset role",
+    "reset all",
+    *OWN_SETTINGS,
+    "close all",
+    "unlisten *",
+    "discard temporary",
+    "discard sequences",
+    "select pg_advisory_unlock_all()",
+)
 _DEALLOCATE = """
 do $$
 declare
     prepared text;
 begin
-    for prepared in select name from pg_catalog.pg_prepared_statements where from_sql loop
-        execute pg_catalog.format('deallocate %I', prepared);
+    for prepared in select name from pg_prepared_statements where from_sql loop
+        execute format('deallocate %I', prepared);
     end loop;
 end
-$$;
+$$
 """
 
 
@@ -127,20 +176,57 @@ class RunStart:
     fingerprint: str
 
 
-def create_tables(connection: Connection, survey: Survey) -> None:
-    """Create what is missing of the two tables, in one transaction."""
-    missing = [_CREATE_LEDGER] * (survey.ledger is None) + [_CREATE_RUNS] * (not survey.runs_exist)
+@dataclass(frozen=True)
+class RunRecord:
+    """A run's row in the journal, and the tables as they were when it was written."""
+
+    id: int
+    start: RunStart
+    tables: Tables
+
+
+def create_tables(connection: Connection, survey: Survey, *, reader: str | None = None) -> None:
+    """Create what is missing of the two tables, closed to all but the owner, and readable for `reader`."""
+    missing = {LEDGER: _CREATE_LEDGER, RUNS: _CREATE_RUNS}
+    missing = {table: create for table, create in missing.items() if table not in survey.tables.found}
     if missing:
-        connection.query(joined("begin", *missing, "commit"))
+        made = [name for table in missing for name in (table, f"{table}_id_seq")]
+        tables = sql.SQL(", ").join(sql.Identifier("public", table) for table in missing)
+        close = filled(_CLOSE, made=sql.SQL(",").join(map(sql.Literal, made)), reader=reader or "", tables=tables)
+        connection.query(joined(*missing.values(), close))
 
 
-def start_run(connection: Connection, start: RunStart, *, outcome: Outcome = "running") -> int:
-    """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held. Returns its id."""
-    rows = connection.query(joined("begin", _INTERRUPT_STALE_RUNS, _new_run(start, outcome), "commit"))
-    return int(rows[0][0][0] or 0)
+def start_run(
+    connection: Connection, trusted: Sequence[str], start: RunStart, *, outcome: Outcome = "running"
+) -> RunRecord:
+    """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held.
+
+    The tables are looked at once more, now that nobody can change them, and their sequences set right.
+    """
+
+    def write(look: sql.Composable) -> list[Rows]:
+        return connection.query(joined(LOCK, look, *CATCH_UP, _INTERRUPT_STALE_RUNS, _new_run(start, outcome)))
+
+    at_a_glance = True
+    try:
+        answers = write(glance(trusted, writes=True))
+    except ScriptError as error:
+        if told_by(error).get("fault") != "any":
+            raise
+        at_a_glance = False
+        answers = write(check(trusted))
+    tables = tables_of(answers[0], trusted, at_a_glance=at_a_glance)
+    return RunRecord(int(answers[-1][0][0] or 0), start, tables)
 
 
-def record_baseline(connection: Connection, start: RunStart, files: Sequence[AppliedMigration]) -> None:
+def _write(connection: Connection, tables: Tables, *statements: str | sql.Composable) -> Rows:
+    """Carry out statements that write to the tables, if these are what they were; the rows of the last that returns any."""
+    return connection.query(joined(LOCK, tables.check, *statements))[-1]
+
+
+def record_baseline(
+    connection: Connection, trusted: Sequence[str], start: RunStart, files: Sequence[AppliedMigration]
+) -> None:
     """Record files as applied that were not run, and the run that says so, in one transaction; the lock must be held.
 
     What an earlier run left half-way of one of them is left so no longer.
@@ -153,7 +239,7 @@ def record_baseline(connection: Connection, start: RunStart, files: Sequence[App
         checksums=[file.checksum for file in files],
     )
     run = _new_run(start, "succeeded", applied=versions)
-    connection.query(joined("begin", _INTERRUPT_STALE_RUNS, run, record, "commit"))
+    connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, record))
 
 
 def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -> sql.Composed:
@@ -170,14 +256,14 @@ def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) 
     )
 
 
-def interrupt_stale_runs(connection: Connection) -> None:
+def interrupt_stale_runs(connection: Connection, tables: Tables) -> None:
     """Mark runs whose runner is gone; the lock must be held."""
-    connection.query(_INTERRUPT_STALE_RUNS)
+    _write(connection, tables, _INTERRUPT_STALE_RUNS)
 
 
 def finish_run(
     connection: Connection,
-    run: int,
+    run: RunRecord,
     outcome: Outcome,
     *,
     version: str | None = None,
@@ -193,26 +279,41 @@ def finish_run(
         error = f"{error or ''}\n{_mark(checkpoint)}"
     end = filled(
         _FINISH_RUN,
-        run=run,
+        run=run.id,
         outcome=outcome,
         version=None if checkpoint and checkpoint.in_doubt else version,
         error=error,
         sqlstate=sqlstate,
         statement=checkpoint and checkpoint.statement,
     )
-    connection.query(end)
+    _write(connection, run.tables, end)
 
 
-def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what: str) -> bool:
+@dataclass(frozen=True)
+class Contents:
+    """What the tables hold up to an id of the ledger's, in a word that is another one when rows are gone or changed."""
+
+    upto: int
+    word: str | None
+
+
+def note_progress(
+    connection: Connection, run: RunRecord, checkpoint: Checkpoint, what: str, *, upto: int | None = None
+) -> Contents | None:
     """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people.
 
-    Returns False if this run is no longer under way in the journal: another one has begun, and has marked it.
+    Returns what the tables hold, as far as `upto`; None if this run is no longer under way in the journal: another one has
+    begun, and has marked it.
     """
-    note = f"{what}\n{_mark(checkpoint)}"
-    rows = connection.query(
-        filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
+    note = filled(
+        _NOTE_PROGRESS,
+        run=run.id,
+        version=checkpoint.version,
+        statement=checkpoint.statement,
+        note=f"{what}\n{_mark(checkpoint)}",
     )
-    return bool(rows[0])
+    *_, noted, held = connection.query(joined(LOCK, run.tables.check, note, _contents(upto)))
+    return Contents(int(held[0][0] or 0), held[0][1]) if noted else None
 
 
 def _mark(checkpoint: Checkpoint) -> str:
@@ -220,9 +321,9 @@ def _mark(checkpoint: Checkpoint) -> str:
     return f"{MARK}{checkpoint.ran_before}{with_it}"
 
 
-def note_obstacle(connection: Connection, run: int, obstacle: str) -> None:
+def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None:
     """Note what a run waits for, for whoever looks meanwhile; a file outside a transaction has its own note there."""
-    connection.query(filled(_NOTE_OBSTACLE, run=run, note=obstacle))
+    _write(connection, run.tables, filled(_NOTE_OBSTACLE, run=run.id, note=obstacle))
 
 
 def backend(connection: Connection) -> str | None:
@@ -230,29 +331,63 @@ def backend(connection: Connection) -> str | None:
     return connection.query(_READ_BACKEND)[0][0][0]
 
 
-def find(connection: Connection, run: int, version: str) -> tuple[int, bool] | None:
+def find(connection: Connection, run: RunRecord, version: str) -> tuple[int, bool] | None:
     """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
-    rows = connection.query(filled(_FIND, run=run, version=version))[0]
+    find_row = filled(_FIND, run=run.id, version=version)
+    rows = connection.query(joined(run.tables.check, find_row), read_only=True)[-1]
     return (int(rows[0][0] or 0), rows[0][1] == "t") if rows else None
 
 
-def record_script(run: int, migration: AppliedMigration) -> str:
-    """The SQL that records a migration and returns its milliseconds; measured from the transaction's start if not given."""
-    elapsed = migration.execution_time_ms
-    return filled(
-        _RECORD,
-        run=run,
-        version=migration.version,
-        name=migration.name,
-        checksum=migration.checksum,
-        elapsed=sql.SQL(_ELAPSED_IN_TRANSACTION) if elapsed is None else elapsed,
-    ).as_string(None)
+def record_statements(run: RunRecord, migration: AppliedMigration) -> tuple[str, ...]:
+    """The SQL that records a migration in the transaction of its file, after what has undone what that has set.
+
+    The last statement returns its milliseconds, measured from the transaction's start. It fails unless the tables are what
+    they were, hold what they held, and now this file.
+    """
+    statements = (run.tables.check, run.tables.check_intact, *_record(run, migration, sql.SQL(_ELAPSED_IN_TRANSACTION)))
+    return tuple(statement.as_string(None) for statement in statements)
 
 
-def reset_script(*, direct: bool = False, prepared: bool = False) -> str:
+def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigration) -> RunRecord:
+    """Record a migration that has run outside a transaction. Returns the run with the tables as they are now."""
+    look = check(run.tables.trusted)
+    answers = connection.query(joined(LOCK, look, *_record(run, migration, sql.Literal(migration.execution_time_ms))))
+    tables = tables_of(answers[0], run.tables.trusted, at_a_glance=run.tables.at_a_glance)
+    return replace(run, tables=tables)
+
+
+def contents(connection: Connection, run: RunRecord, *, upto: int | None) -> Contents:
+    """What the tables hold, as `note_progress` tells it."""
+    [held] = connection.query(joined(run.tables.check, _contents(upto)), read_only=True)[-1]
+    return Contents(int(held[0] or 0), held[1])
+
+
+def _contents(upto: int | None) -> sql.Composed:
+    return filled(_CONTENTS, upto=sql.SQL("id") if upto is None else upto)
+
+
+def _record(run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable) -> list[sql.Composed]:
+    values = {
+        "run": run.id,
+        "version": migration.version,
+        "name": migration.name,
+        "checksum": migration.checksum,
+        "elapsed": elapsed,
+        "environment": run.start.environment,
+        "fingerprint": run.start.fingerprint,
+    }
+    return [filled(statement, **values) for statement in _RECORD]
+
+
+def reset_statements(*, direct: bool = False, prepared: bool = False) -> tuple[str, ...]:
     """The SQL that undoes what a file may have set in the session, inside a transaction or out, also through a pooler.
 
     Prepared statements end with it on a `direct` connection. A pooler has some of its own in the session: there only with
     `prepared`, and only those that SQL has prepared.
     """
-    return _RESET_SESSION + ("deallocate all;" if direct else _DEALLOCATE if prepared else "")
+    return (*_RESET_SESSION, *(("deallocate all",) if direct else (_DEALLOCATE,) if prepared else ()))
+
+
+def reset_script(*, direct: bool = False, prepared: bool = False) -> str:
+    """The same as one message."""
+    return ";".join(reset_statements(direct=direct, prepared=prepared))

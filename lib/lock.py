@@ -34,7 +34,7 @@ RELEASE_PATIENCE = 1.0
 
 _NO_ANSWER = "The database stopped answering while the run lock was asked for."
 _BEAT = f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
-_BEGIN = f"begin isolation level read committed read only; {''.join(keepalives('local '))} {_BEAT}"
+_SETTINGS = f"{''.join(keepalives('local '))} {_BEAT}"
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
@@ -97,7 +97,7 @@ class RunLock:
         if self._turn.acquire(timeout=RELEASE_PATIENCE):
             self._connection.end_by = time.monotonic() + RELEASE_PATIENCE
             with suppress(MigratorError, ScriptError), self._connection.granted(RELEASE_PATIENCE):
-                self._connection.query("rollback")
+                self._connection.release()
             self._turn.release()
 
     def check(self) -> None:
@@ -128,15 +128,15 @@ class RunLock:
     def _try(self, seconds: float) -> bool:
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
         with self._connection.at_most(seconds, _NO_ANSWER):
-            held, self.backend = self._connection.query(_BEGIN + timeout + _TRY)[0][0]
+            held, self.backend = self._connection.hold(_SETTINGS + timeout + _TRY)[0][0]
             if held != "t":
-                self._connection.query("rollback")
+                self._connection.release()
         self._beaten_at = time.monotonic()
         return held == "t"
 
     def _in_progress(self) -> RunInProgressError:
         with self._connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            rows = self._connection.query(_HOLDER)[0]
+            rows = self._connection.query(_HOLDER, read_only=True)[0]
         return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
 
     def _keep_beating(self) -> None:

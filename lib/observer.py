@@ -111,10 +111,11 @@ class Observer:
         ]
         if not held:
             return False
+        look = sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held))
         with suppress(MigratorError, ScriptError):
             session = self.session()
             with session.granted(LOOK_PATIENCE):
-                return bool(session.query(sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held)))[0])
+                return bool(session.query(look, read_only=True)[0])
         return False
 
     @contextmanager
@@ -152,7 +153,7 @@ class Observer:
         try:
             session = self.session()
             with session.granted(LOOK_PATIENCE):
-                sight = _sight(*session.query(self._look_query))
+                sight = _sight(*session.query(self._look_query, read_only=True))
         except OutOfTimeError:
             self._silent_since = self._silent_since or time.monotonic()
             self.close()

@@ -30,7 +30,7 @@ class PlannedRun:
             "the next run goes on from there, as far as it can know whether that one took effect."
             for each in self.half_done
         )
-        return (*self.status.plan.warnings, *left)
+        return (*self.status.warnings, *left)
 
     def to_dict(self) -> Document:
         document = failure(self.obstacle) if self.obstacle else {"success": True}

@@ -70,6 +70,13 @@ def branch(host: str, user: str) -> str:
     return ""
 
 
+def role(host: str, user: str) -> str:
+    """The database's role that a user of a URL is: Supabase's shared pooler has the project behind its name."""
+    if _SUPABASE_POOLER.fullmatch(_plain(host)):
+        return user.rpartition(".")[0] or user
+    return user
+
+
 def has_public_certificates(host: str) -> bool:
     """Tell whether a public authority vouches for the host: Neon's, and those of Amazon's RDS Proxy.
 

@@ -52,10 +52,10 @@ class Recovery:
         if index < len(script.statements):
             # Before any role of the file's, which might not see it.
             unit = script.statements[index : script.block_end(index)]
-            self._wait_while(index, lambda: catalog.who_carries_out(self.connection, [s.text for s in unit]))
+            self._wait_while(index, lambda: catalog.who_carries_out(self.connection, [s.sent for s in unit]))
         for earlier in script.statements[:index]:
             if earlier.sets_session:
-                self.connection.run(earlier.text)
+                self.connection.run(earlier.sent)
         if index < len(script.statements) and self._has_taken_effect(index):
             index = script.block_end(index)
         if index:

@@ -42,7 +42,8 @@ class Status:
 
     `deployment` is the bundle's own, `origins` has by version those that applied the files, as far as it is on record.
     `owner` is the environment that the database belongs to, None while any may migrate it. `is_direct` is of the
-    connection that was looked over: no pooler and no proxy answered.
+    connection that was looked over: no pooler and no proxy answered. `advice` is what should be done about the runner's
+    own tables.
     """
 
     environment: str
@@ -54,6 +55,12 @@ class Status:
     origins: Mapping[str, Deployment] = field(default_factory=dict)
     owner: str | None = None
     is_direct: bool = True
+    advice: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd, and keeps nothing from being done."""
+        return (*self.advice, *self.plan.warnings)
 
     @property
     def is_current(self) -> bool:
@@ -212,7 +219,7 @@ def validation(status: Status) -> Document:
         "pgVersion": f"PostgreSQL {status.server_version}",
         "appliedMigrations": status.plan.applied_count,
         "pendingMigrations": len(status.plan.pending),
-        "warnings": list(status.plan.warnings),
+        "warnings": list(status.warnings),
     }
 
 

@@ -55,7 +55,7 @@ def plan(job: Job) -> PlannedRun:
     """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing."""
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        survey = take_survey(connection, job.target)
+        survey = take_survey(connection, job.target, job.trusted)
     found = status_of(job, files, survey)
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
@@ -85,7 +85,7 @@ class _Run:
         self.warnings: tuple[str, ...] = ()
         self.applied: list[AppliedNow] = []
         self.current: MigrationFile | None = None
-        self.run_id = 0
+        self.run: ledger.RunRecord | None = None
         # The server processes that this connection has had, each time the database was looked at.
         self.backends: set[str | None] = set()
         self._connections = ExitStack()
@@ -111,9 +111,9 @@ class _Run:
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
-                self._warn(plan)
+                self._warn(plan, survey)
                 if survey.unfinished_runs:
-                    self._interrupt_stale_runs()
+                    self._interrupt_stale_runs(survey)
 
     def _connect(self) -> None:
         self.connection = self._connections.enter_context(self.job.connect(on_notice=self._notice))
@@ -121,7 +121,7 @@ class _Run:
         _check_strings(self.connection)
         self.connection.undo = ledger.reset_script()
 
-    def _interrupt_stale_runs(self) -> None:
+    def _interrupt_stale_runs(self, survey: Survey) -> None:
         """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well.
 
         It is bookkeeping: a run with nothing to apply doesn't fail for it.
@@ -129,7 +129,7 @@ class _Run:
         patience = min(self.job.run_wait, STALE_PATIENCE)
         lock = RunLock(self.job.connect, patience=patience)
         with suppress(MigratorError, ScriptError), lock, self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            ledger.interrupt_stale_runs(self.connection)
+            ledger.interrupt_stale_runs(self.connection, survey.tables)
 
     def _first_look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         """Look, and say which database it is, whatever comes of it."""
@@ -140,7 +140,7 @@ class _Run:
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            survey = self.survey = take_survey(self.connection, self.job.target)
+            survey = self.survey = take_survey(self.connection, self.job.target, self.job.trusted)
         self.backends.add(survey.backend)
         plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)
@@ -149,15 +149,15 @@ class _Run:
             raise obstacle
         return plan, survey
 
-    def _warn(self, plan: Plan) -> None:
-        self.warnings = plan.warnings
-        for warning in plan.warnings:
+    def _warn(self, plan: Plan, survey: Survey) -> None:
+        self.warnings = (*survey.tables.open, *plan.warnings)
+        for warning in self.warnings:
             self.job.progress.warning(warning)
 
     def _migrate_locked(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], lock: RunLock) -> None:
         """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
         plan, survey = self._look_again(files)
-        self._warn(plan)
+        self._warn(plan, survey)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
         pooled = self._is_pooled(scripts, lock)
@@ -167,10 +167,12 @@ class _Run:
             # Another run has done it all while this one waited.
             return
         self._check_interruptions(files, scripts, survey)
+        survey.tables.verify_rights()
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            ledger.create_tables(self.connection, survey)
+            ledger.create_tables(self.connection, survey, reader=self.job.reader)
             outcome: Outcome = "running" if scripts else "succeeded"
-            self.run_id = ledger.start_run(self.connection, run_start(self.job, survey), outcome=outcome)
+            start = run_start(self.job, survey)
+            self.run = ledger.start_run(self.connection, self.job.trusted, start, outcome=outcome)
         if scripts:
             self._apply_all(scripts, survey, lock, pooled=pooled)
 
@@ -235,6 +237,7 @@ class _Run:
                 self._begin_anew(survey, lock)
 
     def _session(self, survey: Survey, lock: RunLock, *, pooled: bool) -> Session:
+        assert self.run is not None  # it is begun before any file
         observer = Observer(
             lambda patience: self.job.connect(patience=patience),
             backend=None if pooled else survey.backend,
@@ -252,7 +255,7 @@ class _Run:
             observer=observer,
             pooled=pooled,
             notices_departure=survey.notices_departure,
-            run_id=self.run_id,
+            run=self.run,
             lock_timeout=self.settings.lock_timeout,
             lock_retries=self.settings.lock_retries,
             run_wait=self.job.run_wait,
@@ -273,6 +276,7 @@ class _Run:
         self.current = script.file
         self.job.progress.started(script.file)
         elapsed = self.execution.apply(script, interruption)
+        self.run = self.execution.session.run
         self.current = None
         self.pending = (self.pending or 1) - 1
         if elapsed is not None:
@@ -289,11 +293,12 @@ class _Run:
         """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
 
         def write(connection: Connection) -> None:
+            assert self.run is not None  # it is begun before any file
             connection.settle()
             with connection.granted(RECORD_PATIENCE):
                 ledger.finish_run(
                     connection,
-                    self.run_id,
+                    self.run,
                     outcome,
                     version=self.current.version if self.current else None,
                     error=error.public if isinstance(error, MigratorError) else None if error is None else str(error),

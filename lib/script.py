@@ -5,12 +5,10 @@ A file runs in one transaction, unless it is a single statement that PostgreSQL 
 """
 
 import hashlib
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from itertools import accumulate
 
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
@@ -25,11 +23,8 @@ from lib.refusals import (
     check_variables,
     refused,
 )
-from lib.sql_lexer import LexicalError, Piece, backslashes, end_of_last_token, split
+from lib.sql_lexer import LexicalError, Piece, backslashes, end_of_blank, split
 from lib.statement import Statement
-
-# So many characters of a file travel in one message; the server reads each as a whole before it carries it out.
-BATCH = 1 << 20
 
 
 class Mode(StrEnum):
@@ -41,39 +36,6 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Statements of a file that travel in one message, the one at index `first` of the file and those after it."""
-
-    first: int
-    statements: tuple[Statement, ...]
-
-    @property
-    def text(self) -> str:
-        return "".join(statement.text for statement in self.statements)
-
-    @property
-    def copy_data(self) -> tuple[Iterator[bytes], ...]:
-        """The data of each COPY, in order."""
-        return tuple(statement.copy_chunks() for statement in self.statements if statement.copy_data)
-
-    def offset_in_file(self, offset: int) -> int | None:
-        """Translate an offset in `text` into one in the file's; None for one that lies outside."""
-        starts = [0, *accumulate(statement.size for statement in self.statements)]
-        if not 0 <= offset < starts[-1]:
-            return None
-        index = bisect_right(starts, offset) - 1
-        statement = self.statements[index]
-        if self.is_put_in(offset):
-            return statement.offset + end_of_last_token(statement.source[statement.offset : statement.end])
-        return statement.offset + offset - starts[index]
-
-    def is_put_in(self, offset: int) -> bool:
-        """Tell whether at this offset of `text` a semicolon stands that the file doesn't have."""
-        ends = accumulate(statement.size for statement in self.statements)
-        return any(end - 2 <= offset < end and not s.terminated for end, s in zip(ends, self.statements, strict=True))
-
-
-@dataclass(frozen=True)
 class Script:
     """A file made ready to run. `begin_options` are those of its own outermost `BEGIN`."""
 
@@ -81,16 +43,6 @@ class Script:
     mode: Mode
     statements: tuple[Statement, ...]
     begin_options: str = ""
-
-    def batches(self) -> Iterator[Batch]:
-        """The file in messages of a size that neither side has to be afraid of; at least one, if it is empty."""
-        first, size = 0, 0
-        for index, statement in enumerate(self.statements):
-            if size and size + statement.size > BATCH:
-                yield Batch(first, self.statements[first:index])
-                first, size = index, 0
-            size += statement.size
-        yield Batch(first, self.statements[first:])
 
     def ran_before(self, index: int) -> str:
         """How many statements stand before the one at `index`, and their SHA-256, as in `2, sha256 9f86…`."""
@@ -204,7 +156,9 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
         if piece.kind != "statement":
             continue
         copy_data = _copy_data(file.text, pieces, index) if piece.reads_copy_data else None
-        statement = Statement(file.text, piece.first, piece.end, piece.terminated, copy_data)
+        lead = end_of_blank(file.text, piece.start)
+        lead_comment = lead if lead < piece.first else None
+        statement = Statement(file.text, piece.first, piece.end, piece.terminated, copy_data, lead_comment)
         if not _is_overruled(file, statement):
             statements.append(statement)
     return tuple(statements)

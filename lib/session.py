@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from lib import ledger
 from lib.database import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
 from lib.duration import milliseconds
-from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutOfTimeError
+from lib.errors import BusyTableError, LedgerError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.failure import Failure, Sent
 from lib.job import Progress
+from lib.ledger import RunRecord
 from lib.observer import Observer, Sight
 from lib.plan import AppliedMigration
 from lib.report import named
 from lib.script import Mode, Script
 from lib.statement import Statement
+from lib.trust import GRANTS, code_on_tables, distrust, told_by
 
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
@@ -49,7 +51,7 @@ class Session:
     observer: Observer
     pooled: bool
     notices_departure: bool
-    run_id: int
+    run: RunRecord
     lock_timeout: float
     lock_retries: int
     run_wait: float
@@ -64,10 +66,17 @@ class Session:
         return 0.0 if statement and statement.waits_without_lock_timeout else self.lock_timeout
 
     def timeouts(self, script: Script, statement: Statement | None = None, *, scope: str) -> list[str]:
-        """The SQL that sets the timeouts of a file, or of a statement of it; `scope` is `local ` or nothing."""
-        settings = [f"set {scope}lock_timeout = {milliseconds(self.lock_timeout_of(script, statement))};"]
-        if (limit := script.file.header.statement_timeout) is not None:
-            settings.append(f"set {scope}statement_timeout = {milliseconds(limit)};")
+        """The SQL that sets the timeouts of a file, or of a statement of it; `scope` is `local ` or nothing.
+
+        Those that the role or the database has are lifted: they are meant for the application's queries.
+        """
+        settings = [
+            f"set {scope}lock_timeout = {milliseconds(self.lock_timeout_of(script, statement))};",
+            f"set {scope}statement_timeout = {milliseconds(script.file.header.statement_timeout or 0)};",
+        ]
+        if self.connection.server_version >= 170000:
+            # By 0: a longer one would not move a timer that runs.
+            settings.append(f"set {scope}transaction_timeout = 0;")
         return settings
 
     def watched(self, script: Script, lock_timeout: float, attempt: Callable[[], Rows]) -> Rows:
@@ -108,7 +117,7 @@ class Session:
         with suppress(ScriptError, MigratorError):
             observing = self.observer.session()
             with observing.granted(NOTE_PATIENCE):
-                ledger.note_obstacle(observing, self.run_id, f"{script.file.path}: {reason}")
+                ledger.note_obstacle(observing, self.run, f"{script.file.path}: {reason}")
         deadline = self.connection.deadline
         if deadline is not None and time.monotonic() + pause >= deadline:
             raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
@@ -126,11 +135,10 @@ class Session:
             with self.connection.at_most(SILENCE, "The database stopped answering while a table was waited for."):
                 self.connection.query("select 1")
 
-    def record_script(self, script: Script, elapsed: int | None = None) -> str:
-        """The SQL that records the file; `elapsed` in milliseconds, measured from the transaction's start if not given."""
+    def recorded(self, script: Script, elapsed: int | None = None) -> AppliedMigration:
+        """The file's row in the ledger; `elapsed` in milliseconds."""
         file = script.file
-        row = AppliedMigration(file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed)
-        return ledger.record_script(self.run_id, row)
+        return AppliedMigration(file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed)
 
     def check_strings(self, script: Script) -> None:
         """Stop before the server would read what comes next otherwise than it was checked: a file can have set that too."""
@@ -142,9 +150,9 @@ class Session:
                 version=file.version,
             )
 
-    def reset_script(self, script: Script) -> str:
+    def reset_statements(self, script: Script) -> tuple[str, ...]:
         """The SQL that undoes what the file may have set in the session."""
-        return ledger.reset_script(direct=not self.pooled, prepared=self.pooled and script.may_prepare)
+        return ledger.reset_statements(direct=not self.pooled, prepared=self.pooled and script.may_prepare)
 
     def find_recorded(self, script: Script) -> tuple[int, bool] | None:
         """The milliseconds in the file's ledger row, and whether this run wrote it; None if no row is to be had."""
@@ -152,7 +160,7 @@ class Session:
             return None
         # What goes wrong here must not hide why it is asked.
         with suppress(ScriptError, MigratorError), self.connection.granted(CANCEL_PATIENCE):
-            return ledger.find(self.connection, self.run_id, script.file.version)
+            return ledger.find(self.connection, self.run, script.file.version)
         return None
 
     def failed(
@@ -166,9 +174,11 @@ class Session:
     ) -> MigratorError:
         """Say where in the file the server stopped: at the position it gives, else at the statement it had come to.
 
-        `sent` is the message that failed, None for one that held nothing of the file's. `stays` of the file's statements
-        stay; `more` is added to the text.
+        `sent` is what failed, None for the runner's own statements around a file. `stays` of the file's statements stay;
+        `more` is added to the text.
         """
+        if fault := self._fault_of_tables(script, error, sent):
+            return fault
         failure = Failure(script, error, sent)
         file, sqlstate, offset = script.file, error.refusal.sqlstate, failure.offset
         if sqlstate in LOCK_CONFLICTS:
@@ -178,10 +188,54 @@ class Session:
         text = failure.text + failure.way_out + _what_stays(script, stays) + more
         return MigrationFailedError(text, version=file.version, sqlstate=sqlstate, line=line, column=column)
 
+    def _fault_of_tables(self, script: Script, error: ScriptError, sent: Sent | None) -> MigratorError | None:
+        """The error where a statement of the runner's own has failed, which is none of the file's."""
+        if sent is not None and sent.statement is not None:
+            return None
+        file, fault = script.file, told_by(error).get("fault")
+        if fault == "emptied":
+            return MigrationFailedError(
+                f"{file.path}: it would take rows out of the runner's own tables, public.schema_migrations and "
+                "public.schema_migration_runs, or change them: the next run would apply files again, or production's claim "
+                "would be lost. It was rolled back. Leave these two out, as in: where tablename not like "
+                "'schema_migration%'.",
+                version=file.version,
+            )
+        if fault == "unrecorded":
+            code = ""
+            with suppress(ScriptError, MigratorError):
+                code = code_on_tables(self.connection)
+            return MigrationFailedError(
+                f"{file.path}: its row in public.schema_migrations was not there after it had been written, so it was "
+                f"rolled back. {_culprits(code)}",
+                version=file.version,
+            )
+        if sent is not None and sent.is_at_end:
+            return None
+        return distrust(error) or _own_failure(script, error.refusal)
+
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
         held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
         after = (_what_stays(script, stays) + more) or " Nothing of it was applied; run it again later."
         return f"{held_up}\n  A table it needs stayed busy through every try.{after}"
+
+
+def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
+    """The error of what is no statement of the file's, and has no place in it."""
+    what = f"{refusal.message} (SQLSTATE {refusal.sqlstate})"
+    way_out = {
+        "42501": GRANTS,
+        "23505": "The ids of the table are behind its rows: select setval(pg_get_serial_sequence("
+        "'public.schema_migrations', 'id'), max(id)) from public.schema_migrations;",
+        **dict.fromkeys(LOCK_CONFLICTS, "Somebody has the runner's tables locked: run it again later."),
+    }.get(refusal.sqlstate, "")
+    return LedgerError(f"{script.file.version} could not be recorded, and was not applied: {what}. {way_out}".strip())
+
+
+def _culprits(code: str) -> str:
+    if not code:
+        return "The file itself puts a rule or a trigger on the runner's tables: take it out."
+    return f"Something there does something else instead: {code}. Drop it, or have it let the runner's rows through."
 
 
 def _what_stays(script: Script, stays: int) -> str:

@@ -25,6 +25,7 @@ VARIABLES = (
     "MIGRATION_LOCK_RETRIES",
     "MIGRATION_RUN_WAIT",
     "MIGRATION_STRICT_ORDER",
+    "MIGRATION_LEDGER_OWNER",
     "MIGRATIONS_DIR",
     "VERCEL",
     "CI",
@@ -57,6 +58,7 @@ class Settings:
     lock_retries: int = 10
     run_wait: float = 600.0
     strict_order: bool = False
+    ledger_owner: str | None = None
 
     def connect_patience(self, default: float) -> float:
         """How long connecting is tried; the default differs from surface to surface."""
@@ -163,6 +165,7 @@ class _Reader:
             lock_retries=self.count("MIGRATION_LOCK_RETRIES", 10),
             run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
             strict_order=self.flag("MIGRATION_STRICT_ORDER"),
+            ledger_owner=self.get("MIGRATION_LEDGER_OWNER"),
         )
         if self.faults:
             raise ConfigurationError(*dict.fromkeys(self.faults))

@@ -155,6 +155,11 @@ def end_of_last_token(text: str) -> int:
     return max((end for kind, _, end in scan(text) if kind not in _BLANKS), default=0)
 
 
+def end_of_blank(text: str, start: int) -> int:
+    """The offset behind white space and comments of the `--` kind, which psql doesn't send before a statement."""
+    return _skip(_BLANK, text, start)
+
+
 def backslashes(text: str) -> Iterator[int]:
     """The offsets of the plain strings with a backslash in them: an escape, if `standard_conforming_strings` is off."""
     return (start for kind, start, end in scan(text) if kind == "quote" and "\\" in text[start:end])

@@ -19,8 +19,9 @@ _TOKENS_KEPT = 60
 class Statement:
     """A stretch of a file's text, from its first token at `offset` to `end`.
 
-    `terminated` tells whether its semicolon is there, and `copy_data` where the data of a `COPY … FROM stdin` stands. The
-    text is not copied before it is asked for.
+    `terminated` tells whether its semicolon is there, and `copy_data` where the data of a `COPY … FROM stdin` stands.
+    `lead` is where a `/* */` comment begins that stands before it, which psql sends with it. The text is not copied before
+    it is asked for.
     """
 
     source: str = field(repr=False)
@@ -28,10 +29,29 @@ class Statement:
     end: int
     terminated: bool = True
     copy_data: tuple[int, int] | None = None
+    lead: int | None = None
 
     @property
     def text(self) -> str:
+        """The statement with its semicolon, as the journal's digests have it."""
         return self.source[self.offset : self.end] + ("" if self.terminated else "\n;")
+
+    @property
+    def sent_from(self) -> int:
+        """The offset in the file of what is sent."""
+        return self.offset if self.lead is None else self.lead
+
+    @property
+    def sent(self) -> str:
+        """What is sent to the server, which is what psql would send."""
+        return self.source[self.sent_from : self.end]
+
+    @property
+    def goes_alone(self) -> bool:
+        """True if it can't be one of several in a pipeline: a COPY, or one with a parameter."""
+        return self.command == "COPY" or (
+            bool(_PARAMETER.search(self.text)) and any(_PARAMETER.match(token) for token in tokens(self.text))
+        )
 
     @property
     def is_secretive(self) -> bool:
@@ -42,11 +62,6 @@ class Statement:
     def tokens(self) -> tuple[str, ...]:
         """Its first tokens as they are written."""
         return tuple(islice(tokens(self.source[self.offset : self.end]), _TOKENS_KEPT))
-
-    @property
-    def size(self) -> int:
-        """How many characters `text` has."""
-        return self.end - self.offset + (0 if self.terminated else 2)
 
     @cached_property
     def command(self) -> str:
@@ -262,6 +277,7 @@ def _creates_quietly(statement: Statement) -> bool:
 
 
 _WORD = re.compile(r"[A-Za-z_][\w$]*")
+_PARAMETER = re.compile(r"\$[0-9]")
 _TEMPORARY = ("TEMP", "TEMPORARY")
 _QUIET = (
     "COMMENT", "GRANT", "REVOKE", "DROP", "VACUUM", "ANALYZE", "REINDEX", "CLUSTER", "BEGIN", "START", "COMMIT", "END"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from lib import catalog, ledger
 from lib.database import CANCEL_PATIENCE, Connection, Rows, ScriptError, Settled, keepalives
@@ -12,11 +13,16 @@ from lib.errors import DatabaseUnavailableError, MigrationFailedError, MigratorE
 from lib.failure import Sent
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import DUPLICATE_TABLE, Recovery
-from lib.script import Batch, Script
+from lib.script import Script
 from lib.session import Session
 from lib.statement import Statement
 from lib.subject import Subject, Work, subject_of
+from lib.trust import distrust, told_by
 
+T = TypeVar("T")
+
+# How the server tells that a table, or a column of one, isn't there any more.
+_GONE = ("42P01", "42703", "3F000")
 # The server looks so often, in milliseconds, whether the client of a statement is still there.
 DEPARTURE_CHECK = 1000
 # Between two messages of a file's own transaction no more than this passes in a client that is alive, in seconds.
@@ -43,8 +49,11 @@ class StatementRun:
         self._read = 0
         self._block_began: int | None = None
         self._may_observe = True
-        self._reset = session.reset_script(script)
+        self._reset = ";".join(session.reset_statements(script))
         session.connection.undo = self._reset
+        self.run = session.run
+        # What the runner's tables held before the last statement.
+        self._contents: ledger.Contents | None = None
 
     def apply(self, interruption: Interruption | None) -> int | None:
         """Run what is left of the file and record it; returns milliseconds, or None if another run had recorded it.
@@ -105,7 +114,7 @@ class StatementRun:
         except ScriptError as error:
             stays = index if self._block_began is None else self._block_began
             more = leftovers.text if leftovers else ""
-            sent = Sent(Batch(index, (statement,)))
+            sent = Sent(statement, index + 1)
             raise self.session.failed(self.script, error, sent, stays=stays, more=more) from None
         except OutOfTimeError as error:
             where = f"statement {index + 1} of the {len(self.script.statements)} in {self.script.file.path}"
@@ -133,7 +142,7 @@ class StatementRun:
                 leftovers.drop()
             self._doubt()
             try:
-                return self.connection.run(statement.text, copy_data=Batch(index, (statement,)).copy_data)
+                return self.connection.run(statement.sent, copy_data=statement.copy_chunks())
             except ScriptError as error:
                 self._doubt(in_doubt=statement.may_commit and self._block_began is None)
                 self.connection.settle()
@@ -165,12 +174,49 @@ class StatementRun:
         what = f"Statement {index + 1} of {len(self.script.statements)} is next, or under way."
         session = self._noting_session(index)
         with session.at_most(NOTE_PATIENCE, "The database stopped answering between two statements."):
-            is_ours = ledger.note_progress(session, self.session.run_id, checkpoint, what)
-        if not is_ours:
+            contents = self._of_tables(
+                index, lambda: ledger.note_progress(session, self.run, checkpoint, what, upto=self._upto)
+            )
+        if contents is None:
             raise DatabaseUnavailableError(
                 "Another run has begun meanwhile, and has marked this one as interrupted: it stopped before its next step."
             )
         self.checkpoint = checkpoint
+        self._check_contents(index, contents)
+
+    def _of_tables(self, index: int, ask: Callable[[], T]) -> T:
+        """Ask the runner's tables; what fails there after a statement of the file has run, is that one's doing."""
+        try:
+            return ask()
+        except ScriptError as error:
+            is_gone = told_by(error).get("fault") == "changed" or error.refusal.sqlstate in _GONE
+            if is_gone and self._contents is not None:
+                raise self._meddled(index) from None
+            raise distrust(error) or error from None
+
+    @property
+    def _upto(self) -> int | None:
+        """Up to which row the ledger is compared: those that it had when the file began."""
+        return self._contents.upto if self._contents else None
+
+    def _check_contents(self, index: int, contents: ledger.Contents) -> None:
+        """Stop if the statement before the one at `index` has taken rows out of the runner's tables, or changed them."""
+        before, self._contents = self._contents, self._contents or contents
+        if before is not None and contents.word != before.word:
+            raise self._meddled(index)
+
+    def _meddled(self, index: int) -> MigrationFailedError:
+        file, statement = self.script.file, self.script.statements[index - 1]
+        line = file.line_at(statement.offset)
+        return MigrationFailedError(
+            f"{file.path}:{line}: statement {index} of {len(self.script.statements)} has changed the runner's own tables, "
+            f"public.schema_migrations or public.schema_migration_runs, and it ran outside a transaction, so that stays: "
+            f"{statement.head}\n  Put them back as they were before anything is run again, from a backup or with "
+            "`baseline`: by what they hold now, files would be applied again, or production's claim is lost. Then take the "
+            "statement out.",
+            version=file.version,
+            line=line,
+        )
 
     def _noting_session(self, index: int) -> Connection:
         """The file's own session, until it may have been changed; then another, if one is to be had."""
@@ -232,11 +278,16 @@ class StatementRun:
             if not self.session.pooled:
                 # A message of its own: a session that was made read-only is so to the end of its transaction.
                 self.connection.run(self._reset)
+            last = len(self.script.statements)
+            self._check_contents(
+                last, self._of_tables(last, lambda: ledger.contents(self.connection, self.run, upto=self._upto))
+            )
             try:
-                self.connection.run(self.session.record_script(self.script, elapsed))
-            except ScriptError:
+                row = self.session.recorded(self.script, elapsed)
+                self.run = ledger.record_alone(self.connection, self.run, row)
+            except ScriptError as error:
                 if self.session.find_recorded(self.script) is None:
-                    raise
+                    raise self.session.failed(self.script, error, Sent(None, last)) from None
                 return None
             except OutOfTimeError:
                 path = self.script.file.path

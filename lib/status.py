@@ -10,6 +10,7 @@ from lib.migration_files import MigrationFile, discover
 from lib.plan import Plan, make_plan
 from lib.report import Status
 from lib.survey import INSUFFICIENT_PRIVILEGE, Survey, take_survey
+from lib.trust import GRANTS, distrust
 
 
 def read_status(job: Job) -> Status:
@@ -22,7 +23,7 @@ def read_status(job: Job) -> Status:
 def read_status_over(connection: Connection, job: Job, files: tuple[MigrationFile, ...]) -> Status:
     """`read_status` over a connection that is already there."""
     with server_errors():
-        return status_of(job, files, take_survey(connection, job.target, origins=True))
+        return status_of(job, files, take_survey(connection, job.target, job.trusted, origins=True))
 
 
 def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Status:
@@ -37,6 +38,7 @@ def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Sta
         origins=survey.origins,
         owner="production" if survey.belongs_to_production else None,
         is_direct=survey.is_direct,
+        advice=survey.tables.open,
     )
 
 
@@ -52,12 +54,10 @@ def server_errors() -> Iterator[None]:
     try:
         yield
     except ScriptError as error:
+        if (fault := distrust(error)) is not None:
+            raise fault from None
         refusal = error.refusal
-        hint = (
-            " Grant the role usage and create on schema public, and select, insert and update on the runner's tables there."
-            if refusal.sqlstate == INSUFFICIENT_PRIVILEGE
-            else ""
-        )
+        hint = f" {GRANTS}" if refusal.sqlstate == INSUFFICIENT_PRIVILEGE else ""
         raise LedgerError(
             f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate}).{hint}"
         ) from None

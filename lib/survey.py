@@ -1,11 +1,12 @@
 """What one look at a database tells: the server, the ledger, the journal of runs, and whose the database is.
 
-Both tables are looked up in the catalog before they are read, so that nothing is created, and no right is needed, by a
-mere look. Where both are there it costs one round trip.
+One read-only message, which says nothing to the session that outlives it. Both tables are looked up in the catalog before
+they are read, so that nothing is created, and no right is needed, by a mere look, and nothing of a table is read that can't
+be trusted (`lib.trust`): the message fails before. Where there is something to weigh it takes a second one.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
 
@@ -17,6 +18,7 @@ from lib.errors import LedgerError
 from lib.fingerprint import UNKNOWN, Fingerprint
 from lib.plan import AppliedMigration, Checkpoint, Interruption
 from lib.report import Deployment, Outcome, Run, Source
+from lib.trust import LEDGER, RUNS, Table, Tables, check, distrust, glance, tables_of, told_by
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 # How a server refuses to tell its system_identifier: by rights, or, as Aurora refuses what concerns its WAL, by these.
@@ -34,20 +36,12 @@ select current_database(), current_setting('server_version'), {system},
        pg_catalog.version() ~* 'linux'
        or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000
 """
-_READ_CATALOG = """
-select c.relname,
-       (select pg_catalog.string_agg(a.attname::text, ',' order by a.attnum) from pg_catalog.pg_attribute a
-         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
-  from pg_catalog.pg_class c
- where c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
-   and c.relname in ('schema_migrations', 'schema_migration_runs')
-"""
 _READ_LEDGER = """
-select version, name, extract(epoch from applied_at)::float8, execution_time_ms, checksum
+select version, name, extract(epoch from applied_at), execution_time_ms, checksum
   from public.schema_migrations order by id
 """
 _READ_RUNS = """
-select id, outcome, source, extract(epoch from started_at)::float8, extract(epoch from finished_at)::float8, git_commit,
+select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at), git_commit,
        environment, in_progress_version, in_progress_statement, failed_version, sqlstate,
        pg_catalog.substring(error, {before}), pg_catalog.substring(error, {with_it})
   from public.schema_migration_runs
@@ -69,6 +63,8 @@ select file.version, git_commit, git_ref, deployment
 class Survey:
     """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid.
 
+    `tables` is how the two tables were found to be.
+
     `claims` has what production has claimed, here and where it was copied from, the newest last. `is_direct` where the
     server itself has answered, or a proxy that gives each client a session of its own. `notices_departure` tells
     whether the server can be asked to look for its client while it works (`client_connection_check_interval`).
@@ -80,8 +76,8 @@ class Survey:
     server_version: str
     fingerprint: Fingerprint
     backend: str | None
+    tables: Tables
     ledger: tuple[AppliedMigration, ...] | None
-    runs_exist: bool
     last_run: Run | None
     unfinished_runs: tuple[Run, ...]
     claims: tuple[Fingerprint, ...]
@@ -91,36 +87,71 @@ class Survey:
     origins: Mapping[str, Deployment] = field(default_factory=dict)
 
     @property
+    def runs_exist(self) -> bool:
+        return RUNS in self.tables.found
+
+    @property
     def belongs_to_production(self) -> bool:
         return self.fingerprint.belongs_to(self.claims)
 
 
-def take_survey(connection: Connection, target: ConnectionTarget, *, origins: bool = False) -> Survey:
+def take_survey(
+    connection: Connection, target: ConnectionTarget, trusted: Sequence[str] = (), *, origins: bool = False
+) -> Survey:
     """Read all that a run needs and, with `origins`, what a status tells besides. Writes nothing.
 
-    Raises LedgerError if `schema_migrations` is another tool's or may not be read.
+    `trusted` names the roles whose tables are trusted besides the usual. Raises LedgerError if a table is another tool's,
+    may not be read, or can't be trusted.
     """
-    try:
-        answers = connection.query(joined(*_queries(_SYSTEM, origins=origins)))
-    except ScriptError as error:
-        if error.refusal.sqlstate not in (UNDEFINED_TABLE, UNDEFINED_COLUMN, *_UNTOLD):
-            raise
-        system = _SYSTEM if _tells_its_system(connection) else "null"
-        answers = _read_one_by_one(connection, _queries(system, origins=origins))
-    return _survey(connection, target, *answers)
+    glance = _Look(trusted, origins=origins, at_a_glance=True)
+    for look in (glance, replace(glance, at_a_glance=False)):
+        try:
+            return _survey(connection, target, look, connection.query(joined(*look.queries), read_only=True))
+        except ScriptError as error:
+            if look.at_a_glance and told_by(error).get("fault") == "any":
+                continue
+            if error.refusal.sqlstate not in (UNDEFINED_TABLE, UNDEFINED_COLUMN, *_UNTOLD) and not told_by(error):
+                raise
+            break
+    look = replace(glance, at_a_glance=False, system=_SYSTEM if _tells_its_system(connection) else "null")
+    return _survey(connection, target, look, _read_one_by_one(connection, look))
 
 
-def _queries(system: str, *, origins: bool) -> list[sql.Composable]:
+@dataclass(frozen=True)
+class _Look:
     """What is asked: of the server, the catalog, the ledger, the journal, its claims and, if wanted, who applied what."""
-    read_server = filled(_READ_SERVER, system=sql.SQL(system))
-    read_runs = filled(_READ_RUNS, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}")
-    others = (_READ_CLAIMS, _READ_ORIGINS) if origins else (_READ_CLAIMS,)
-    return [read_server, sql.SQL(_READ_CATALOG), sql.SQL(_READ_LEDGER), read_runs, *map(sql.SQL, others)]
+
+    trusted: Sequence[str]
+    origins: bool
+    at_a_glance: bool
+    system: str = _SYSTEM
+
+    @property
+    def server(self) -> sql.Composed:
+        return filled(_READ_SERVER, system=sql.SQL(self.system))
+
+    @property
+    def tables(self) -> sql.Composed:
+        return glance(self.trusted, writes=not self.origins) if self.at_a_glance else check(self.trusted)
+
+    @property
+    def ledger(self) -> sql.SQL:
+        return sql.SQL(_READ_LEDGER)
+
+    @property
+    def journal(self) -> list[sql.Composable]:
+        read_runs = filled(_READ_RUNS, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}")
+        others = (_READ_CLAIMS, _READ_ORIGINS) if self.origins else (_READ_CLAIMS,)
+        return [read_runs, *map(sql.SQL, others)]
+
+    @property
+    def queries(self) -> list[sql.Composable]:
+        return [self.server, self.tables, self.ledger, *self.journal]
 
 
 def _tells_its_system(connection: Connection) -> bool:
     try:
-        connection.query(f"select {_SYSTEM}")
+        connection.query(f"select {_SYSTEM}", read_only=True)
     except ScriptError as error:
         if error.refusal.sqlstate in _UNTOLD:
             return False
@@ -128,57 +159,50 @@ def _tells_its_system(connection: Connection) -> bool:
     return True
 
 
-def _read_one_by_one(connection: Connection, queries: Sequence[sql.Composable]) -> list[Rows]:
+def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
     """The same answers where a table is missing, or isn't ours, or may not be read, which is told."""
-    read_server, read_catalog, read_ledger, *read_runs = queries
-    server, catalog = connection.query(joined(read_server, read_catalog))
-    ledger = _read_if_there(connection, catalog, "schema_migrations", read_ledger)
-    return [
-        *(server, catalog, ledger),
-        *(_read_if_there(connection, catalog, "schema_migration_runs", query) for query in read_runs),
-    ]
-
-
-def _read_if_there(connection: Connection, catalog: Rows, table: str, query: sql.Composable) -> Rows:
-    columns = next((row[1] or "" for row in catalog if row[0] == table), None)
-    if columns is None:
-        return []
     try:
-        return connection.query(joined(query))[0]
+        server, tables = connection.query(joined(look.server, look.tables), read_only=True)
+    except ScriptError as error:
+        raise distrust(error) or error from None
+    found = tables_of(tables, look.trusted, at_a_glance=False).found
+
+    def read(table: str, query: sql.Composable) -> Rows:
+        return _read(connection, found[table], joined(look.tables, query)) if table in found else []
+
+    return [server, tables, read(LEDGER, look.ledger), *(read(RUNS, query) for query in look.journal)]
+
+
+def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
+    try:
+        return connection.query(message, read_only=True)[-1]
     except ScriptError as error:
         if error.refusal.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
-            raise LedgerError(_foreign(table, columns.split(","))) from None
+            raise LedgerError(_foreign(table.name, table.columns)) from None
         if error.refusal.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise LedgerError(
-                f"The role may not read public.{table}: grant usage on schema public, and "
-                f"grant select on public.{table}, to it."
+                f"The role may not read public.{table.name}. Grant it, as the tables' owner: grant usage on schema public "
+                f"to ROLE; grant select on public.{LEDGER} to ROLE; grant select on public.{RUNS} to ROLE."
             ) from None
-        raise
+        raise distrust(error) or error from None
 
 
-def _survey(
-    connection: Connection,
-    target: ConnectionTarget,
-    server: Rows,
-    catalog: Rows,
-    ledger: Rows,
-    runs: Rows,
-    claims: Rows,
-    *origins: Rows,
-) -> Survey:
-    tables = {row[0]: (row[1] or "").split(",") for row in catalog}
-    if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
-        raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
+def _survey(connection: Connection, target: ConnectionTarget, look: _Look, answers: Sequence[Rows]) -> Survey:
+    server, catalog, ledger, runs, claims, *origins = answers
+    tables = tables_of(catalog, look.trusted, at_a_glance=look.at_a_glance)
+    kept = tables.found.get(LEDGER)
+    if kept and not set(COLUMNS) <= set(kept.columns):
+        raise LedgerError(_foreign(LEDGER, kept.columns))
     database, version, system, oid, backend, notices_departure = server[0]
     known = [_run(row) for row in runs]
-    applied = tuple(map(_applied, ledger)) if "schema_migrations" in tables else None
+    applied = tuple(map(_applied, ledger)) if kept else None
     return Survey(
         database=database or "",
         server_version=(version or "").split()[0],
         fingerprint=Fingerprint(system or UNKNOWN, oid or "", target.branch),
         backend=backend,
+        tables=tables,
         ledger=applied,
-        runs_exist="schema_migration_runs" in tables,
         last_run=known[-1] if known else None,
         unfinished_runs=tuple(run for run in known if run.outcome == "running"),
         claims=tuple(Fingerprint.parse(row[0] or "") for row in claims),

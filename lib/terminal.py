@@ -87,6 +87,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
             *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
         ],
         *_odd_parts(status, style),
+        *([[style.paint("yellow", "Warning:"), *(f"  {text}" for text in status.advice)]] if status.advice else []),
     ]
     return "\n\n".join("\n".join(part) for part in parts)
 

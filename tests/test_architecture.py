@@ -103,9 +103,10 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 STATUS_ROOMS = {
     "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
     "fingerprint", "provider", "report", "service", "settings", "status", "status_endpoint", "survey", "tls",
+    "trust",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "place", "planned_run", "recovery",
+    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "pipeline", "place", "planned_run", "recovery",
     "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

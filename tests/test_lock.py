@@ -157,7 +157,7 @@ class TestTheRunLock:
     def test_a_holder_that_is_frozen_is_let_go(
         self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(lock, "_BEGIN", lock._BEGIN.replace("'60s'", "'500ms'"))
+        monkeypatch.setattr(lock, "_SETTINGS", lock._SETTINGS.replace("'60s'", "'500ms'"))
         with RunLock(make_job().connect, patience=0) as held:
             wait_until(lambda: db.advisory_locks() == 0, "the server has let it go", 10)
             with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):

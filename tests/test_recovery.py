@@ -16,6 +16,7 @@ from lib.job import Job
 from lib.login import connect
 from lib.migration_files import parse
 from lib.script import prepare
+from lib.survey import take_survey
 
 MakeJob = Callable[..., Job]
 NONE = "-- Transaction: none\n"
@@ -38,7 +39,9 @@ def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
     vanished = "outcome = 'running', finished_at = null, failed_version = null, sqlstate = null"
     db.query(f"update schema_migration_runs set {vanished} where id = {run}")
     with connect(db.target, application_name="test", patience=5) as connection:
-        assert ledger.note_progress(connection, run, script.checkpoint(statement - 1), "under way")
+        start = ledger.RunStart("cli", "development", None, None, None, "")
+        record = ledger.RunRecord(run, start, take_survey(connection, db.target).tables)
+        assert ledger.note_progress(connection, record, script.checkpoint(statement - 1), "under way")
 
 
 def fail_at(bundle: Bundle, make_job: MakeJob, before: str) -> None:

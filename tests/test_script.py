@@ -6,7 +6,7 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.migration_files import parse
-from lib.script import BATCH, Mode, Script, prepare, prepare_all
+from lib.script import Mode, Script, prepare, prepare_all
 
 # SHA-256 of "create table a (x int);".
 DIGEST = "85e277de3a896cedccd741062229d9e853c30b98aa7da7e5b08a19221fd7f81c"
@@ -51,20 +51,7 @@ def texts(sql: str) -> list[str]:
 
 
 def copy_data_of(script: Script) -> list[bytes]:
-    return [b"".join(chunks) for batch in script.batches() for chunks in batch.copy_data]
-
-
-def check_the_way_back(script: Script) -> None:
-    """Every character of the SQL stands in the file where `offset_in_file` says, but for a terminator put in."""
-    [batch] = script.batches()
-    start = 0
-    for statement in script.statements:
-        for offset in range(len(statement.text.removesuffix("\n;"))):
-            assert script.file.text[batch.offset_in_file(start + offset)] == statement.text[offset]
-        start += statement.size
-    assert start == len(batch.text)
-    assert batch.offset_in_file(start) is None
-    assert batch.offset_in_file(-1) is None
+    return [b"".join(statement.copy_chunks()) for statement in script.statements if statement.copy_data]
 
 
 class TestModes:
@@ -338,35 +325,38 @@ class TestWhatPsqlWouldReadOtherwise:
             script_of(f"{off};\nselect 1;\nselect 'it\\'s';--'")
 
 
-class TestBatches:
-    def test_a_file_of_common_size_is_one_message(self) -> None:
-        [batch] = script_of("select 1;" * 1000).batches()
-        assert (batch.first, len(batch.statements)) == (0, 1000)
-
-    def test_an_empty_file_is_one_message_too(self) -> None:
-        [batch] = script_of("-- nothing").batches()
-        assert (batch.first, batch.statements, batch.text) == (0, (), "")
-
-    def test_a_large_one_is_several_and_none_is_much_larger_than_the_limit(self) -> None:
-        large = f"select '{'x' * (BATCH // 3)}';\n"
-        batches = list(script_of(large * 7 + f"select '{'y' * 2 * BATCH}'; select 1;").batches())
-        assert [(batch.first, len(batch.statements)) for batch in batches] == [
-            (0, 2),
-            (2, 2),
-            (4, 2),
-            (6, 1),
-            (7, 1),
-            (8, 1),
-        ]
-        assert all(batch.offset_in_file(7) == batch.statements[0].offset + 7 for batch in batches)
-
-    def test_copy_data_does_not_count_and_comes_in_pieces(self) -> None:
-        data = "é" * BATCH
-        script = script_of(f"copy a from stdin;\n{data}\n\\.\nselect 1;")
-        [batch] = script.batches()
-        pieces = list(batch.copy_data[0])
+class TestWhatIsSent:
+    def test_copy_data_comes_in_pieces(self) -> None:
+        data = "é" * (1 << 20)
+        pieces = list(script_of(f"copy a from stdin;\n{data}\n\\.\nselect 1;").statements[0].copy_chunks())
         assert len(pieces) > 4
         assert b"".join(pieces).decode() == f"{data}\n"
+
+    @pytest.mark.parametrize(
+        ("sql", "sent"),
+        [
+            ("-- drop column\nselect 1;\n", ["select 1;"]),
+            ("/* a */ select 1 /* b */;\n-- c\n  /* d */\nselect 2", ["/* a */ select 1 /* b */;", "/* d */\nselect 2"]),
+            ("select 1 -- one", ["select 1 -- one"]),
+        ],
+        ids=["a comment to the end of a line", "comments of the other kind", "no semicolon"],
+    )
+    def test_a_statement_is_sent_as_psql_sends_it(self, sql: str, sent: list[str]) -> None:
+        script = script_of(sql)
+        assert [statement.sent for statement in script.statements] == sent
+        assert all(sql[s.sent_from :].startswith(s.sent) for s in script.statements)
+
+    @pytest.mark.parametrize(
+        ("sql", "alone"),
+        [
+            ("copy a to stdout", True),
+            ("select $1", True),
+            ("create function f(int) returns int language sql as $$ select $1 $$", False),
+            ("select '$1', \"$1\", $x$ $1 $x$", False),
+        ],
+    )
+    def test_what_cannot_be_one_of_several_goes_alone(self, sql: str, alone: bool) -> None:
+        assert script_of(sql).statements[0].goes_alone is alone
 
 
 class TestOutermostTransaction:
@@ -464,35 +454,6 @@ class TestStatements:
         ]
         assert copy_data_of(script) == [b"1\tit's; $$ BEGIN;\n2\tCOMMIT; /*\n", b""]
         assert [statement.copy_data for statement in script.statements[:3]] == [None] * 3
-
-
-class TestTheWayBack:
-    @pytest.mark.parametrize(
-        "sql",
-        [
-            "select 1",
-            "-- é\r\nselect 'é'; select 2 -- x",
-            DUMP,
-            DUMP.replace("\n", "\r\n"),
-            f"begin;\n{DUMP[DUMP.index('CREATE') : DUMP.index('ALTER')]}select 'x';\nselect 2;\ncommit;",
-            "-- Transaction: none\nbegin;\nselect 1;\ncommit;\nvacuum",
-        ],
-        ids=["one statement", "CR LF", "a dump", "a dump with CR LF", "a BEGIN before COPY data", "no transaction"],
-    )
-    def test_an_offset_leads_back_to_the_same_character_of_the_file(self, sql: str) -> None:
-        check_the_way_back(script_of(sql))
-
-    def test_an_error_after_copy_data_is_on_its_own_line(self) -> None:
-        script = script_of("begin;\ncopy a from stdin;\n1\n2\n\\.\n\nselect\n  wrong;\ncommit;")
-        [batch] = script.batches()
-        offset = batch.offset_in_file(batch.text.index("wrong"))
-        assert offset is not None
-        assert (script.file.line_at(offset), script.file.column_at(offset)) == (8, 3)
-
-    @pytest.mark.parametrize("sql", ["select (", "select (\n", "select ( -- x;"])
-    def test_an_error_at_the_terminator_put_in_is_after_the_last_word(self, sql: str) -> None:
-        [batch] = script_of(sql).batches()
-        assert batch.offset_in_file(len(batch.text) - 1) == sql.index("(") + 1
 
 
 @pytest.mark.parametrize(
