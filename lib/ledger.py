@@ -116,14 +116,18 @@ select coalesce(
     (select m.execution_time_ms from public.schema_migrations m join public.schema_migration_runs r on r.id = {run}
       where m.version = {version} and m.name = {name} and m.checksum = {checksum} and {version} = any (r.applied)
         and r.environment = {environment} and r.database_fingerprint = {fingerprint}),
-    (jsonb_build_object('fault', 'unrecorded', 'run', {run})::text)::integer)
+    (jsonb_build_object('fault', case when exists (
+        select from public.schema_migration_runs
+         where id = {run} and environment = {environment} and database_fingerprint = {fingerprint})
+                                 then 'unrecorded' else 'emptied' end)::text)::integer)
 """,
 )
-# What a file outside a transaction must leave as it is, in a word: the rows up to an id, and production's claims.
+# What a file outside a transaction must leave as it is, in a word: the rows up to an id, production's claims, this run.
 _CONTENTS = """
 select max(id), concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)),
                           (select string_agg(distinct database_fingerprint, ',') from public.schema_migration_runs
-                            where environment = 'production'))
+                            where environment = 'production'),
+                          (select count(*) from public.schema_migration_runs where id = {run}))
   from public.schema_migrations where id <= {upto}
 """
 _RECORD_BASELINE = """
@@ -291,19 +295,22 @@ def finish_run(
 
 @dataclass(frozen=True)
 class Contents:
-    """What the tables hold up to an id of the ledger's, in a word that is another one when rows are gone or changed."""
+    """What the tables hold up to an id of the ledger's, in a word that is another one when rows are gone or changed.
+
+    `is_under_way` as the journal has the run: not when another one has begun, and has marked it.
+    """
 
     upto: int
     word: str | None
+    is_under_way: bool = True
 
 
 def note_progress(
     connection: Connection, run: RunRecord, checkpoint: Checkpoint, what: str, *, upto: int | None = None
-) -> Contents | None:
+) -> Contents:
     """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people.
 
-    Returns what the tables hold, as far as `upto`; None if this run is no longer under way in the journal: another one has
-    begun, and has marked it.
+    Returns what the tables hold, as far as `upto`.
     """
     note = filled(
         _NOTE_PROGRESS,
@@ -312,8 +319,8 @@ def note_progress(
         statement=checkpoint.statement,
         note=f"{what}\n{_mark(checkpoint)}",
     )
-    *_, noted, held = connection.query(joined(LOCK, run.tables.check, note, _contents(upto)))
-    return Contents(int(held[0][0] or 0), held[0][1]) if noted else None
+    *_, noted, held = connection.query(joined(LOCK, run.tables.check, note, _contents(run, upto)))
+    return Contents(int(held[0][0] or 0), held[0][1], is_under_way=bool(noted))
 
 
 def _mark(checkpoint: Checkpoint) -> str:
@@ -358,12 +365,12 @@ def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigra
 
 def contents(connection: Connection, run: RunRecord, *, upto: int | None) -> Contents:
     """What the tables hold, as `note_progress` tells it."""
-    [held] = connection.query(joined(run.tables.check, _contents(upto)), read_only=True)[-1]
+    [held] = connection.query(joined(run.tables.check, _contents(run, upto)), read_only=True)[-1]
     return Contents(int(held[0] or 0), held[1])
 
 
-def _contents(upto: int | None) -> sql.Composed:
-    return filled(_CONTENTS, upto=sql.SQL("id") if upto is None else upto)
+def _contents(run: RunRecord, upto: int | None) -> sql.Composed:
+    return filled(_CONTENTS, run=run.id, upto=sql.SQL("id") if upto is None else upto)
 
 
 def _record(run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable) -> list[sql.Composed]:

@@ -177,12 +177,12 @@ class StatementRun:
             contents = self._of_tables(
                 index, lambda: ledger.note_progress(session, self.run, checkpoint, what, upto=self._upto)
             )
-        if contents is None:
+        self._check_contents(index, contents)
+        if not contents.is_under_way:
             raise DatabaseUnavailableError(
                 "Another run has begun meanwhile, and has marked this one as interrupted: it stopped before its next step."
             )
         self.checkpoint = checkpoint
-        self._check_contents(index, contents)
 
     def _of_tables(self, index: int, ask: Callable[[], T]) -> T:
         """Ask the runner's tables; what fails there after a statement of the file has run, is that one's doing."""

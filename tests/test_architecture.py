@@ -106,8 +106,8 @@ STATUS_ROOMS = {
     "trust",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "pipeline", "place", "planned_run", "recovery",
-    "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
+    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "pipeline", "place",
+    "planned_run", "recovery", "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}
