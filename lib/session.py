@@ -212,6 +212,15 @@ class Session:
             )
         if sent is not None and sent.is_at_end:
             return None
+        if error.refusal.sqlstate in LOCK_CONFLICTS:
+            held_up = f" by {named(self.observer.blockers)}" if self.observer.blockers else ""
+            return BusyTableError(
+                f"{file.version} could not be recorded, and was not applied: the runner's own tables, "
+                f"public.schema_migrations and public.schema_migration_runs, stayed locked{held_up} through every try. Run "
+                "it again later.",
+                version=file.version,
+                sqlstate=error.refusal.sqlstate,
+            )
         return distrust(error) or _own_failure(script, error.refusal)
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
@@ -227,7 +236,6 @@ def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
         "42501": GRANTS,
         "23505": "The ids of the table are behind its rows: select setval(pg_get_serial_sequence("
         "'public.schema_migrations', 'id'), max(id)) from public.schema_migrations;",
-        **dict.fromkeys(LOCK_CONFLICTS, "Somebody has the runner's tables locked: run it again later."),
     }.get(refusal.sqlstate, "")
     return LedgerError(f"{script.file.version} could not be recorded, and was not applied: {what}. {way_out}".strip())
 

@@ -109,7 +109,7 @@ class StatementRun:
         # committed before it failed.
         once = is_in_block or statement.command in ("CALL", "DO")
         try:
-            leftovers = _leftovers_of(self.connection, statement)
+            leftovers = None if is_in_block else _leftovers_of(self.connection, statement)
             self._carry_out(statement, self._attempt(index, leftovers), once=once)
         except ScriptError as error:
             stays = index if self._block_began is None else self._block_began

@@ -37,6 +37,8 @@ class FaultProxy:
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
         self.struck = False
+        # How often a client has spoken after the server had.
+        self.turns = 0
 
     def __enter__(self) -> Self:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -82,6 +84,7 @@ class FaultProxy:
             first = False
 
     def _relay(self, client: socket.socket, server: socket.socket, is_first: bool) -> None:
+        last: socket.socket | None = None
         with client, server, suppress(OSError):
             while not self._ended.is_set():
                 if is_first and self._is_first_frozen:
@@ -91,6 +94,8 @@ class FaultProxy:
                     piece = source.recv(65536)
                     if not piece or not self._carry(piece, client, server):
                         return
+                    self.turns += source is client and last is not client
+                    last = source
                     (server if source is client else client).sendall(piece)
 
     def _carry(self, piece: bytes, client: socket.socket, server: socket.socket) -> bool:

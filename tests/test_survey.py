@@ -1,6 +1,7 @@
 """What one look at a database tells: who applied what, whether a pooler is in between, and what a server may keep back."""
 
 from collections.abc import Callable
+from datetime import UTC
 
 import pytest
 from conftest import Bundle, Database
@@ -10,6 +11,7 @@ from lib.baseline import baseline
 from lib.connection_url import ConnectionTarget
 from lib.errors import GuardError
 from lib.job import Job
+from lib.login import connect
 from lib.report import Deployment
 from lib.status import read_status
 from lib.survey import take_survey
@@ -93,3 +95,15 @@ def test_every_statement_names_its_tables_with_their_schema(room: object) -> Non
             for named in ("public.schema_migration", "idx_schema_migration", "'schema_migration"):
                 bare = bare.replace(named, "")
             assert "schema_migration" not in bare, name
+
+
+def test_times_are_right_whatever_the_database_makes_of_floats(
+    make_job: Callable[..., Job], bundle: Bundle, db: Database
+) -> None:
+    bundle.write("000-a.sql", "select 1")
+    assert runner.migrate(make_job()).error is None
+    [(expected,)] = db.query("select applied_at from schema_migrations")
+    db.query(f"alter database {db.target.database} set extra_float_digits = -10")
+    with connect(db.target, application_name="test", patience=5) as connection:
+        [row] = take_survey(connection, db.target).ledger or ()
+    assert row.applied_at == expected.replace(tzinfo=UTC)

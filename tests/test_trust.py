@@ -15,7 +15,7 @@ from lib import runner
 from lib.admin_endpoint import create_migrate_app
 from lib.baseline import baseline
 from lib.connection_url import ConnectionTarget
-from lib.errors import LedgerError, MigrationFailedError, MigratorError, RunInProgressError
+from lib.errors import BusyTableError, LedgerError, MigrationFailedError, MigratorError, RunInProgressError
 from lib.job import Job, Progress
 from lib.lock import RunLock
 from lib.service import Service
@@ -364,6 +364,29 @@ class TestWhatAFileDoesToThem:
         bundle.write("001-b.sql", f"{NONE}select 1;\ndo $$ begin delete from schema_migrations; end $$;")
         error = runner.migrate(make_job(environment="production")).error
         assert "statement 2 of 2 has changed the runner's own tables" in str(error)
+
+    def test_where_somebody_has_them_locked_it_is_told_as_that(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-b.sql", "select pg_sleep(0.5)")
+
+        class Meanwhile(Progress):
+            def started(self, _file: object) -> None:
+                holder.execute("lock table schema_migrations in share mode")
+
+        with db.connect() as holder, holder.transaction():
+            error = runner.migrate(make_job(environment="production", progress=Meanwhile())).error
+        assert isinstance(error, BusyTableError)
+        assert "the runner's own tables" in str(error)
+        assert f"stayed locked by pid {holder.info.backend_pid}" in str(error)
+
+    def test_a_block_with_an_index_concurrently_fails_as_in_psql(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-b.sql", f"{NONE}begin;\ncreate index concurrently a_x on a (x);\ncommit;")
+        error = runner.migrate(make_job(environment="production")).error
+        assert isinstance(error, MigrationFailedError)
+        assert (error.line, error.sqlstate) == (3, "25001")
 
     def test_a_rewrite_of_them_outside_a_transaction_is_no_loss(
         self, make_job: MakeJob, bundle: Bundle, db: Database
