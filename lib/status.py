@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lib.database import Connection, ScriptError
+from lib.database import Connection, Refusal, ScriptError
 from lib.errors import LedgerError
 from lib.job import Job
 from lib.migration_files import MigrationFile, discover
 from lib.plan import Plan, make_plan
 from lib.report import Status
 from lib.survey import INSUFFICIENT_PRIVILEGE, Survey, take_survey
+
+# The longest part of what more the server says that is passed on, in characters.
+LONGEST_DETAIL = 2000
 
 
 def read_status(job: Job) -> Status:
@@ -59,5 +62,12 @@ def server_errors() -> Iterator[None]:
             else ""
         )
         raise LedgerError(
-            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate}).{hint}"
+            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate})."
+            f"{hint}{_more(refusal)}"
         ) from None
+
+
+def _more(refusal: Refusal) -> str:
+    """What more the server says, as the advice of an event trigger; further lines of it are indented."""
+    lines = (f"{name}: {text[:LONGEST_DETAIL]}" for name, text in refusal.more)
+    return "".join("\n  " + line.replace("\n", "\n    ") for line in lines)

@@ -9,10 +9,12 @@ import pytest
 from conftest import Bundle, Database
 
 from lib import runner
+from lib.baseline import baseline
 from lib.errors import (
     ConfigurationError,
     GuardError,
     IntegrityError,
+    LedgerError,
     MigrationFailedError,
     MigrationFileError,
     OrderError,
@@ -344,3 +346,32 @@ def test_strings_that_escape_by_default_are_refused(make_job: MakeJob, bundle: B
     assert isinstance(report.error, ConfigurationError)
     assert "standard_conforming_strings" in str(report.error)
     assert not db.has("a")
+
+
+REFUSING_TRIGGER = """
+create function refuse() returns event_trigger language plpgsql as $$
+begin
+    raise exception 'no tables on weekdays' using detail = E'It is Monday,\nsays the calendar.', hint = 'Wait for Sunday.';
+end $$;
+create event trigger no_tables on ddl_command_start when tag in ('CREATE TABLE') execute function refuse();
+"""
+
+
+def test_what_an_event_trigger_says_of_the_runners_own_statement_is_shown_as_a_whole(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    db.query(REFUSING_TRIGGER)
+    bundle.write("000-a.sql", "select 1")
+    for error in (runner.migrate(make_job()).error, _error_of_baseline(make_job())):
+        assert str(error).startswith(
+            "The database refused the runner's own statement: no tables on weekdays (SQLSTATE P0001).\n"
+            "  Detail: It is Monday,\n    says the calendar.\n"
+            "  Hint: Wait for Sunday.\n"
+            "  Context: PL/pgSQL function "
+        )
+
+
+def _error_of_baseline(job: Job) -> LedgerError:
+    with pytest.raises(LedgerError, match="no tables on weekdays") as caught:
+        baseline(job, "0")
+    return caught.value
