@@ -34,6 +34,8 @@ SECOND_CONNECTION_PATIENCE = 15.0
 ANSWER_PATIENCE = 30.0
 # A run that left its row unfinished may have ended just now: its lock is waited for this long, in seconds.
 STALE_PATIENCE = 2.0
+# The file that makes the ledger, and nothing else.
+LEDGERS_OWN_FILE = "000-create-migration-table"
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
@@ -258,6 +260,7 @@ class _Run:
             run_wait=self.job.run_wait,
             progress=self.job.progress,
             check=check,
+            is_new=all(row.version == LEDGERS_OWN_FILE for row in survey.ledger or ()),
         )
 
     def _begin_anew(self, survey: Survey, lock: RunLock) -> None:

@@ -42,7 +42,8 @@ class Session:
     """Where files run: on which connection, for which run, with which patience (seconds) towards busy tables.
 
     `pooled` when a transaction pooler is in between, where nothing may be set for a session; `notices_departure` as the
-    survey says it. `check` raises when the run may not go on.
+    survey says it. `check` raises when the run may not go on. `is_new` where no file was on record before the run, but
+    for the ledger's own.
     """
 
     connection: Connection
@@ -55,6 +56,7 @@ class Session:
     run_wait: float
     progress: Progress
     check: Callable[[], None]
+    is_new: bool = False
 
     def lock_timeout_of(self, script: Script, statement: Statement | None = None) -> float:
         """What a file waits for a lock at most, or a statement of it, in seconds; 0 is no limit."""
@@ -175,7 +177,8 @@ class Session:
             text = failure.text + self._busy_text(script, stays, more)
             return BusyTableError(text, version=file.version, sqlstate=sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text = failure.text + failure.way_out + _what_stays(script, stays) + more
+        way_out = failure.way_out + failure.way_out_of_existing(is_new=self.is_new)
+        text = failure.text + way_out + _what_stays(script, stays) + more
         return MigrationFailedError(text, version=file.version, sqlstate=sqlstate, line=line, column=column)
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
