@@ -20,10 +20,10 @@ from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
 from lib.observer import Observer
 from lib.plan import Checkpoint, Interruption, Plan
-from lib.planned_run import PlannedRun
+from lib.planned_run import PlannedRun, held_warnings
 from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
-from lib.script import Mode, Script, prepare, prepare_all
+from lib.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
 from lib.session import Session
 from lib.status import plan_of, read_status_over, server_errors, status_of
 from lib.survey import Survey, take_survey
@@ -62,7 +62,8 @@ def plan(job: Job) -> PlannedRun:
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
-    return PlannedRun(found, scripts, job.settings.lock_timeout, _obstacle(job, survey, found.plan), half_done)
+    obstacle = _obstacle(job, survey, found.plan)
+    return PlannedRun(found, scripts, job.settings.lock_timeout, obstacle, half_done, _held(job, scripts))
 
 
 def migrate(job: Job) -> RunReport:
@@ -109,11 +110,11 @@ class _Run:
             self._connect()
             plan, survey = self._first_look(files)
             scripts = prepare_all(plan.pending)
-            if scripts or must_claim(self.job, survey):
+            if len(scripts) > len(_held(self.job, scripts)) or must_claim(self.job, survey):
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
-                self._warn(plan)
+                self._warn(plan, scripts)
                 if survey.unfinished_runs:
                     self._interrupt_stale_runs()
 
@@ -151,17 +152,19 @@ class _Run:
             raise obstacle
         return plan, survey
 
-    def _warn(self, plan: Plan) -> None:
-        self.warnings = plan.warnings
-        for warning in plan.warnings:
+    def _warn(self, plan: Plan, held: tuple[Script, ...]) -> None:
+        self.warnings = (*plan.warnings, *held_warnings(held))
+        for warning in self.warnings:
             self.job.progress.warning(warning)
 
     def _migrate_locked(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], lock: RunLock) -> None:
         """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
         plan, survey = self._look_again(files)
-        self._warn(plan)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
+        held = _held(self.job, scripts)
+        self._warn(plan, held)
+        scripts = scripts[: len(scripts) - len(held)]
         pooled = self._is_pooled(scripts, lock)
         if pooled:
             _check_sessions(scripts)
@@ -317,6 +320,11 @@ class _Run:
 
     def _notice(self, severity: str, message: str) -> None:
         self.job.progress.notice(self.current, severity, message)
+
+
+def _held(job: Job, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The last scripts, which stay pending while somebody may be about to write their SQL."""
+    return without_statements_at_the_end(scripts) if job.is_from_laptop else ()
 
 
 def _check_sessions(scripts: tuple[Script, ...]) -> None:

@@ -43,7 +43,8 @@ _FALSE = ("0", "false", "no", "off")
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
-    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL.
+    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL. `is_hosted`
+    on Vercel and in a CI.
     """
 
     environment: str
@@ -57,6 +58,7 @@ class Settings:
     lock_retries: int = 10
     run_wait: float = 600.0
     strict_order: bool = False
+    is_hosted: bool = False
 
     def connect_patience(self, default: float) -> float:
         """How long connecting is tried; the default differs from surface to surface."""
@@ -104,7 +106,7 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
     """Tell whether this is Vercel or a CI, where a missing database is an error."""
-    return bool(environ.get("VERCEL") or environ.get("CI"))
+    return any(environ.get(name, "").strip() for name in ("VERCEL", "CI"))
 
 
 def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
@@ -163,6 +165,7 @@ class _Reader:
             lock_retries=self.count("MIGRATION_LOCK_RETRIES", 10),
             run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
             strict_order=self.flag("MIGRATION_STRICT_ORDER"),
+            is_hosted=is_hosted(self.environ),
         )
         if self.faults:
             raise ConfigurationError(*dict.fromkeys(self.faults))

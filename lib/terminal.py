@@ -139,7 +139,8 @@ def plan_text(planned: PlannedRun, style: Style) -> str:
         timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
         if document["statementTimeout"]:
             timeouts += f", statement timeout {document['statementTimeout']}"
-        lines.append(f"  {style.dot} {script.file.version}: {_MODES[script.mode]}, {timeouts}")
+        how = "no statement yet, stays pending" if script in planned.held else f"{_MODES[script.mode]}, {timeouts}"
+        lines.append(f"  {style.dot} {script.file.version}: {how}")
         lines += [f"      {script.file.line_at(s.offset):>4}  {s.head}" for s in script.statements]
     if not planned.scripts:
         lines.append("  None")
@@ -151,11 +152,16 @@ def plan_text(planned: PlannedRun, style: Style) -> str:
 def run_text(report: RunReport, style: Style) -> str:
     """The last line of a run that went well."""
     if not report.applied:
-        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date."
+        held = f" but for {_files(report.pending)} without a statement" if report.pending else ""
+        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date{held}."
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
     what = f"{count} migration{'s' * (count != 1)}"
     return f"{style.tick} Applied {what} to {report.database} ({report.environment}) in {total}."
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
 
 
 def baseline_text(report: BaselineReport, style: Style) -> str:
