@@ -13,8 +13,8 @@ from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
 from lib.plan import AppliedMigration, Plan
 from lib.report import BaselineReport
-from lib.status import plan_of, server_errors
-from lib.survey import Survey, take_survey
+from lib.status import look, plan_of, server_errors
+from lib.survey import Survey
 
 # What is asked of the database is answered within this, in seconds, or it counts as away.
 ANSWER_PATIENCE = 30.0
@@ -88,8 +88,7 @@ def _what_there_is(files: Sequence[MigrationFile], version: str) -> str:
 
 
 def _look(job: Job, connection: Connection) -> Survey:
-    with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-        return take_survey(connection, job.target)
+    return look(connection, job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
 
 
 def _decide(

@@ -25,8 +25,8 @@ from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
 from lib.session import Session
-from lib.status import plan_of, read_status_over, server_errors, status_of
-from lib.survey import Survey, take_survey
+from lib.status import LOOK_PATIENCE, look, plan_of, read_status_over, server_errors, status_of
+from lib.survey import Survey
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
@@ -39,25 +39,29 @@ LEDGERS_OWN_FILE = "000-create-migration-table"
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
-def validate(job: Job) -> Status:
+def validate(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
     """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
 
-    What is applied can't be changed any more, and may have come by another tool, or by `baseline`.
+    What is applied can't be changed any more, and may have come by another tool, or by `baseline`. The ledger is read
+    within `patience` seconds.
     """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        found = read_status_over(connection, job, files)
+        found = read_status_over(connection, job, files, patience=patience)
     applied = {entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")}
     prepare_all(file for file in files if file.version not in applied)
     found.plan.verify_complete()
     return found
 
 
-def plan(job: Job) -> PlannedRun:
-    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing."""
+def plan(job: Job, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
+    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing.
+
+    The ledger is read within `patience` seconds.
+    """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        survey = take_survey(connection, job.target)
+        survey = look(connection, job, patience=patience)
     found = status_of(job, files, survey)
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
@@ -142,8 +146,7 @@ class _Run:
             self.job.progress.connected(self.job.target, self.survey)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
-        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            survey = self.survey = take_survey(self.connection, self.job.target)
+        survey = self.survey = look(self.connection, self.job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
         self.backends.add(survey.backend)
         plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)

@@ -16,7 +16,7 @@ from lib.database import Connection, Row, Rows, ScriptError, filled, joined
 from lib.errors import LedgerError
 from lib.fingerprint import UNKNOWN, Fingerprint
 from lib.plan import AppliedMigration, Checkpoint, Interruption
-from lib.report import Deployment, Outcome, Run, Source
+from lib.report import Blocker, Deployment, Outcome, Run, Source
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 # How a server refuses to tell its system_identifier: by rights, or, as Aurora refuses what concerns its WAL, by these.
@@ -63,6 +63,21 @@ select file.version, git_commit, git_ref, deployment
   from public.schema_migration_runs, pg_catalog.unnest(applied) as file (version)
  order by id
 """
+# Who holds the tables against being read, or waits to, and whom such a one waits for.
+_READ_LOCKERS = """
+with locks as (
+    select l.pid, l.granted from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
+       and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+       and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
+       and c.relname in ('schema_migrations', 'schema_migration_runs')
+), pids as (
+    select pid from locks union select pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) from locks where not granted
+)
+select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::integer, a.application_name, a.state
+  from pids left join pg_catalog.pg_stat_activity a using (pid)
+ order by a.xact_start limit 5
+"""
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,14 @@ def take_survey(connection: Connection, target: ConnectionTarget, *, origins: bo
         system = _SYSTEM if _tells_its_system(connection) else "null"
         answers = _read_one_by_one(connection, _queries(system, origins=origins))
     return _survey(connection, target, *answers)
+
+
+def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
+    """The sessions for which the ledger or the journal can't be read at the moment."""
+    return tuple(
+        Blocker(int(pid or 0), None if seconds is None else int(seconds), application, state)
+        for pid, seconds, application, state in connection.query(_READ_LOCKERS)[0]
+    )
 
 
 def _queries(system: str, *, origins: bool) -> list[sql.Composable]:
