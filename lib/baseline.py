@@ -102,7 +102,10 @@ def _decide(
     with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
     warnings = (*plan.environment_warnings, *([_LOOKS_EMPTY] if looks_empty else []))
-    return _Decision(survey, plan, recorded, runner.must_claim(job, survey), warnings)
+    must_claim = runner.must_claim(job, survey)
+    if recorded or must_claim:
+        runner.check_writable(job, survey)
+    return _Decision(survey, plan, recorded, must_claim, warnings)
 
 
 def _decide_and_record(job: Job, files: tuple[MigrationFile, ...], last: MigrationFile) -> _Decision:

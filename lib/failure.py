@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from lib import read_only
 from lib.database import Refusal, ScriptError
 from lib.place import excerpt, line_around, place_inside
 from lib.script import Batch, Mode, Script
@@ -117,6 +118,8 @@ class Failure:
         refusal = self.error.refusal
         if refusal.sqlstate == _IN_USE:
             return "" if _IN_USE_OTHERWISE.search(refusal.message) else f"\n  {_PENDING_EVENTS}"
+        if refusal.sqlstate == read_only.SQLSTATE:
+            return f"\n  {read_only.MEANWHILE}"
         statement = self.sent.statement_of(self.error) if self.sent else None
         # SET TRANSACTION fails with 25001 too, where it isn't the first.
         is_help = self.script.mode is Mode.TRANSACTION and not (statement and statement.command == "SET")

@@ -4,12 +4,13 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from lib import ledger
+from lib import ledger, read_only
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
     GuardError,
     Interrupted,
+    LedgerError,
     MigrationFileError,
     MigratorError,
     OutOfTimeError,
@@ -66,8 +67,11 @@ def plan(job: Job, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    held = _held(job, scripts)
     obstacle = _obstacle(job, survey, found.plan)
-    return PlannedRun(found, scripts, job.settings.lock_timeout, obstacle, half_done, _held(job, scripts))
+    if len(scripts) > len(held) or must_claim(job, survey):
+        obstacle = obstacle or _no_writes(job, survey)
+    return PlannedRun(found, scripts, job.settings.lock_timeout, obstacle, half_done, held)
 
 
 def migrate(job: Job) -> RunReport:
@@ -115,6 +119,7 @@ class _Run:
             plan, survey = self._first_look(files)
             scripts = prepare_all(plan.pending)
             if len(scripts) > len(_held(self.job, scripts)) or must_claim(self.job, survey):
+                check_writable(self.job, survey)
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
@@ -174,6 +179,7 @@ class _Run:
         if not scripts and not must_claim(self.job, survey):
             # Another run has done it all while this one waited.
             return
+        check_writable(self.job, survey)
         self._check_interruptions(files, scripts, survey)
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.create_tables(self.connection, survey)
@@ -371,6 +377,18 @@ def check_guard(job: Job, survey: Survey) -> None:
             "MIGRATION_ENVIRONMENT=production; or, if this is a physical copy that inherited the claim, drop it: "
             "delete from public.schema_migration_runs where environment = 'production'."
         )
+
+
+def check_writable(job: Job, survey: Survey) -> None:
+    """Raise LedgerError if the database takes no writes; for who is about to write."""
+    if error := _no_writes(job, survey):
+        raise error
+
+
+def _no_writes(job: Job, survey: Survey) -> LedgerError | None:
+    if survey.read_only is None:
+        return None
+    return LedgerError(read_only.advice(survey.read_only, database=survey.database, source=job.target.source))
 
 
 def must_claim(job: Job, survey: Survey) -> bool:

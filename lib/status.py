@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from lib import read_only
 from lib.database import Connection, Refusal, ScriptError
 from lib.errors import DatabaseUnavailableError, LedgerError, MigratorError
 from lib.job import Job
@@ -17,6 +18,11 @@ LOOK_PATIENCE = 10.0
 LOCKERS_PATIENCE = 2.0
 # The longest part of what more the server says that is passed on, in characters.
 LONGEST_DETAIL = 2000
+_ADVICE = {
+    INSUFFICIENT_PRIVILEGE: " Grant the role usage and create on schema public, and select, insert "
+    "and update on the runner's tables there.",
+    read_only.SQLSTATE: f" {read_only.MEANWHILE}",
+}
 
 
 def read_status(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
@@ -95,11 +101,7 @@ def server_errors() -> Iterator[None]:
         yield
     except ScriptError as error:
         refusal = error.refusal
-        hint = (
-            " Grant the role usage and create on schema public, and select, insert and update on the runner's tables there."
-            if refusal.sqlstate == INSUFFICIENT_PRIVILEGE
-            else ""
-        )
+        hint = _ADVICE.get(refusal.sqlstate, "")
         raise LedgerError(
             f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate})."
             f"{hint}{_more(refusal)}"

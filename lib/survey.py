@@ -16,6 +16,7 @@ from lib.database import Connection, Row, Rows, ScriptError, filled, joined
 from lib.errors import LedgerError
 from lib.fingerprint import UNKNOWN, Fingerprint
 from lib.plan import AppliedMigration, Checkpoint, Interruption
+from lib.read_only import STANDBY
 from lib.report import Blocker, Deployment, Outcome, Run, Source
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
@@ -32,7 +33,10 @@ _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},
        (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid(),
        pg_catalog.version() ~* 'linux'
-       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000
+       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000,
+       case when pg_catalog.pg_is_in_recovery() then {standby}
+            when current_setting('default_transaction_read_only') = 'on'
+            then (select source from pg_catalog.pg_settings where name = 'default_transaction_read_only') end
 """
 _READ_CATALOG = """
 select c.relname,
@@ -86,7 +90,8 @@ class Survey:
 
     `claims` has what production has claimed, here and where it was copied from, the newest last. `is_direct` where the
     server itself has answered, or a proxy that gives each client a session of its own. `notices_departure` tells
-    whether the server can be asked to look for its client while it works (`client_connection_check_interval`).
+    whether the server can be asked to look for its client while it works (`client_connection_check_interval`), and
+    `read_only` why it takes no writes, as `lib.read_only` has it, None where it does.
     `interruptions` has the files that a run left half-way, by version, and `origins` the deployments that applied the
     others, where they were asked for.
     """
@@ -102,6 +107,7 @@ class Survey:
     claims: tuple[Fingerprint, ...]
     is_direct: bool = True
     notices_departure: bool = False
+    read_only: str | None = None
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)
     origins: Mapping[str, Deployment] = field(default_factory=dict)
 
@@ -135,7 +141,7 @@ def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
 
 def _queries(system: str, *, origins: bool) -> list[sql.Composable]:
     """What is asked: of the server, the catalog, the ledger, the journal, its claims and, if wanted, who applied what."""
-    read_server = filled(_READ_SERVER, system=sql.SQL(system))
+    read_server = filled(_READ_SERVER, system=sql.SQL(system), standby=STANDBY)
     read_runs = filled(_READ_RUNS, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}")
     others = (_READ_CLAIMS, _READ_ORIGINS) if origins else (_READ_CLAIMS,)
     return [read_server, sql.SQL(_READ_CATALOG), sql.SQL(_READ_LEDGER), read_runs, *map(sql.SQL, others)]
@@ -192,7 +198,7 @@ def _survey(
     tables = {row[0]: (row[1] or "").split(",") for row in catalog}
     if "schema_migrations" in tables and not set(COLUMNS) <= set(tables["schema_migrations"]):
         raise LedgerError(_foreign("schema_migrations", tables["schema_migrations"]))
-    database, version, system, oid, backend, notices_departure = server[0]
+    database, version, system, oid, backend, notices_departure, read_only = server[0]
     known = [_run(row) for row in runs]
     applied = tuple(map(_applied, ledger)) if "schema_migrations" in tables else None
     return Survey(
@@ -207,6 +213,7 @@ def _survey(
         claims=tuple(Fingerprint.parse(row[0] or "") for row in claims),
         is_direct=connection.announced_backend == backend or target.is_known_direct,
         notices_departure=notices_departure == "t",
+        read_only=read_only,
         interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
         origins={version or "": Deployment(*deployment) for rows in origins for version, *deployment in rows},
     )

@@ -203,6 +203,16 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
 
 
 @pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[embedded.Cluster]:
+    """A server of one test's own, yet to be started, for what concerns a server as a whole."""
+    cluster = embedded.locate(tmp_path, name="own")
+    yield cluster
+    embedded.stop(cluster)
+    if cluster.runs_as:
+        shutil.rmtree(cluster.home)
+
+
+@pytest.fixture
 def db(server: ConnectionTarget) -> Iterator[Database]:
     with new_database(server) as database:
         yield database
