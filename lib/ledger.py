@@ -93,6 +93,7 @@ select version, name, pg_catalog.clock_timestamp() at time zone 'utc', checksum
 update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null
  where in_progress_version = any({versions}::text[])
 """
+_FORGET = "delete from public.schema_migrations where version = any({versions}::text[])"
 _ELAPSED_IN_TRANSACTION = "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 _FIND = """
 select execution_time_ms, exists (select from public.schema_migration_runs where id = {run} and {version} = any(applied))
@@ -154,6 +155,12 @@ def record_baseline(connection: Connection, start: RunStart, files: Sequence[App
     )
     run = _new_run(start, "succeeded", applied=versions)
     connection.query(joined("begin", _INTERRUPT_STALE_RUNS, run, record, "commit"))
+
+
+def forget(connection: Connection, start: RunStart, versions: Sequence[str]) -> None:
+    """Take versions off the record, and record the run that did, in one transaction; the lock must be held."""
+    run = _new_run(start, "succeeded")
+    connection.query(joined("begin", _INTERRUPT_STALE_RUNS, run, filled(_FORGET, versions=list(versions)), "commit"))
 
 
 def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -> sql.Composed:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from lib.errors import Interrupted, MigratorError
 from lib.migration_files import MigrationFile
-from lib.plan import Entry, Plan
+from lib.plan import AppliedMigration, Entry, Plan
 
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
@@ -188,6 +188,29 @@ class BaselineReport:
             "recorded": [{"version": file.version, "name": file.name} for file in self.recorded],
             "pendingMigrations": len(self.pending),
             "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class ForgetReport:
+    """Which rows were taken off the ledger, and what is pending."""
+
+    environment: str
+    database: str
+    server_version: str
+    forgotten: tuple[AppliedMigration, ...]
+    pending: tuple[MigrationFile, ...]
+
+    def to_dict(self) -> Document:
+        return {
+            "success": True,
+            "action": "baseline",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "forgotten": [{"version": row.version, "name": row.name} for row in self.forgotten],
+            "pendingMigrations": len(self.pending),
+            "warnings": [],
         }
 
 

@@ -7,9 +7,9 @@ from typing import TextIO
 
 from lib.duration import in_words
 from lib.migration_files import MigrationFile
-from lib.plan import Entry
+from lib.plan import AppliedMigration, Entry
 from lib.planned_run import PlannedRun
-from lib.report import BaselineReport, Deployment, IndexProgress, RunReport, Status
+from lib.report import BaselineReport, Deployment, ForgetReport, IndexProgress, RunReport, Status
 from lib.script import Mode
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
@@ -177,7 +177,19 @@ def baseline_text(report: BaselineReport, style: Style) -> str:
     return f"{style.tick} Recorded {what}, in {where}: {_span(report.recorded)}.\n  Still pending: {pending}."
 
 
-def _span(files: Sequence[MigrationFile]) -> str:
+def forget_text(report: ForgetReport, style: Style) -> str:
+    """What the ledger has no longer, and what `migrate` would apply."""
+    count = len(report.forgotten)
+    what = f"{count} migration{'s' * (count != 1)}"
+    where = f"{report.database} ({report.environment})"
+    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    return (
+        f"{style.tick} Took {what} off the record of {where}: {_span(report.forgotten)}. "
+        f"What they made stays.\n  Still pending: {pending}."
+    )
+
+
+def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
     first, last = files[0].version, files[-1].version
     return first if first == last else f"{first} to {last}"
 
