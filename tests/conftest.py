@@ -202,14 +202,16 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
             admin.execute(f"drop database {name} with (force)")
 
 
-@pytest.fixture
-def own_cluster(tmp_path: Path) -> Iterator[embedded.Cluster]:
-    """A server of one test's own, yet to be started, for what concerns a server as a whole."""
-    cluster = embedded.locate(tmp_path, name="own")
-    yield cluster
-    embedded.stop(cluster)
-    if cluster.runs_as:
-        shutil.rmtree(cluster.home)
+@contextmanager
+def new_cluster(folder: Path) -> Iterator[embedded.Cluster]:
+    """A server yet to be started, for what concerns a server as a whole, which is gone afterwards."""
+    cluster = embedded.locate(folder, name="own")
+    try:
+        yield cluster
+    finally:
+        embedded.stop(cluster)
+        if cluster.runs_as:
+            shutil.rmtree(cluster.home)
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import Bundle, Cli, Database
+from conftest import Bundle, Cli, Database, new_cluster
 
 from lib import embedded, read_only, runner
 from lib.baseline import baseline
@@ -144,6 +145,12 @@ class TestATransactionMadeReadOnly:
         assert [migration.version for migration in report.applied] == ["001-b"]
         assert read_only.MEANWHILE in str(report.error)
         assert "set for this database" in refusal(runner.migrate(make_job()))
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with new_cluster(tmp_path) as cluster:
+        yield cluster
 
 
 def test_a_standby_is_told_as_one_and_can_be_looked_at(make_job: MakeJob, bundle: Bundle, own_cluster: Cluster) -> None:
