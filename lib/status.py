@@ -18,9 +18,15 @@ LOOK_PATIENCE = 10.0
 LOCKERS_PATIENCE = 2.0
 # The longest part of what more the server says that is passed on, in characters.
 LONGEST_DETAIL = 2000
+UNIQUE_VIOLATION = "23505"
+# By SQLSTATE, what to do about a refusal.
 _ADVICE = {
     INSUFFICIENT_PRIVILEGE: " Grant the role usage and create on schema public, and select, insert "
     "and update on the runner's tables there.",
+    UNIQUE_VIOLATION: " If its rows were copied from another database, its sequences are behind them: "
+    "select setval(pg_get_serial_sequence('public.schema_migrations', 'id'), max(id)) from public.schema_migrations; "
+    "select setval(pg_get_serial_sequence('public.schema_migration_runs', 'id'), max(id)) from "
+    "public.schema_migration_runs;",
     read_only.SQLSTATE: f" {read_only.MEANWHILE}",
 }
 

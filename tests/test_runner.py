@@ -377,6 +377,20 @@ def _error_of_baseline(job: Job) -> LedgerError:
     return caught.value
 
 
+def test_sequences_that_did_not_travel_with_their_rows_are_told_with_the_way_out(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    bundle.write("000-a.sql", "select 1")
+    assert runner.migrate(make_job()).error is None
+    db.query("alter sequence schema_migrations_id_seq restart")
+    db.query("alter table schema_migration_runs alter id restart")
+    bundle.write("001-b.sql", "select 2")
+    error = str(runner.migrate(make_job()).error)
+    assert "(SQLSTATE 23505). If its rows were copied from another database, its sequences are behind them: " in error
+    db.query(error.partition("behind them: ")[2].partition("\n")[0])
+    assert runner.migrate(make_job()).error is None
+
+
 class TestAFileWithoutAStatement:
     """As `create` leaves it: `build.sh` or `migrate` may come before its SQL is written."""
 
