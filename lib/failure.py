@@ -31,6 +31,8 @@ _PENDING_EVENTS = (
 _IN_USE_OTHERWISE = re.compile(r"active quer|is active|accessed by")
 # duplicate_schema, duplicate_table, duplicate_column, duplicate_object, duplicate_function.
 ALREADY_EXISTS = ("42P06", "42P07", "42701", "42710", "42723")
+# A second primary key, and rows that are there: what `if not exists` has let through to on a database with tables.
+EXISTS_IN_PART = ("42P16", "23505")
 _AT_OR_NEAR = re.compile(r'at or near ".*"')
 
 
@@ -127,7 +129,7 @@ class Failure:
 
     def way_out_of_existing(self, *, is_new: bool) -> str:
         """How to record what is there already in place of running it; `is_new` where nothing was on record before."""
-        if self.error.refusal.sqlstate not in ALREADY_EXISTS:
+        if self.error.refusal.sqlstate not in (ALREADY_EXISTS + EXISTS_IN_PART if is_new else ALREADY_EXISTS):
             return ""
         version = self.script.file.version
         command = f"python -m lib baseline {version}"

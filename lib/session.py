@@ -149,7 +149,7 @@ class Session:
         shorter never gets past it. PostgreSQL manual, "Routine Vacuuming".
         """
         blockers = self.observer.blockers
-        may_set = script.mode is Mode.TRANSACTION or not self.pooled
+        may_set = not _sets_lock_timeout(script) if script.mode is Mode.TRANSACTION else not self.pooled
         if not (waited and may_set and blockers and all(blocker.gives_way for blocker in blockers)):
             return None
         deadlock_timeout = self.observer.deadlock_timeout()
@@ -247,6 +247,11 @@ class Session:
         return f"{held_up}\n  A table it needs stayed busy through every try.{after}"
 
 
+def _sets_lock_timeout(script: Script) -> bool:
+    """Tell whether a file says itself how long it waits, after what the runner says at its start."""
+    return any((statement.setting or ("",))[0] == "lock_timeout" for statement in script.statements)
+
+
 def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
     if any(blocker.prevents_wraparound for blocker in blockers):
         return (
@@ -255,8 +260,8 @@ def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
         )
     if any(blocker.gives_way for blocker in blockers):
         return (
-            "\n  An autovacuum gives way to who waits for longer than deadlock_timeout (1 s by default): put a longer "
-            "`Lock-Timeout` into the file's header."
+            "\n  An autovacuum gives way to who waits for longer than deadlock_timeout (1 s by default): let the "
+            "file wait longer, by `Lock-Timeout` in its header or by its own SET."
         )
     return ""
 

@@ -83,9 +83,12 @@ def test_a_role_that_may_see_little_gets_past_it_too(make_job: MakeJob, bundle: 
         assert "(autovacuum worker" in witness.of("retrying")[0][1]
 
 
-def test_without_a_try_left_the_way_out_is_told(make_job: MakeJob, bundle: Bundle, busy: Database) -> None:
-    bundle.write("000-a.sql", "alter table t add column y int;")
-    report = runner.migrate(make_job(target=busy.target, lock_timeout=0.3, lock_retries=0))
+@pytest.mark.parametrize(("sets", "retries"), [("", 0), ("set local lock_timeout = '300ms';\n", 1)])
+def test_where_no_try_may_be_longer_the_way_out_is_told(
+    make_job: MakeJob, bundle: Bundle, busy: Database, sets: str, retries: int
+) -> None:
+    bundle.write("000-a.sql", f"{sets}alter table t add column y int;")
+    report = runner.migrate(make_job(target=busy.target, lock_timeout=0.3, lock_retries=retries))
     assert isinstance(report.error, BusyTableError)
     assert "(autovacuum worker, " in str(report.error)
     assert "An autovacuum gives way to who waits for longer than deadlock_timeout" in str(report.error)

@@ -522,6 +522,8 @@ class TestWhatIsThereAlready:
             ("create schema s", "42P06"),
             ("alter table t add column x int", "42701"),
             ("do $$begin create table t (x int); end$$", "42P07"),
+            ("create table if not exists k (x int);\nalter table k add primary key (x)", "42P16"),
+            ("create table if not exists k (x int primary key);\ninsert into k values (1)", "23505"),
             ("create index concurrently t_x on t (x)", "42P07"),
         ],
     )
@@ -530,6 +532,7 @@ class TestWhatIsThereAlready:
     ) -> None:
         db.query("create table t (x int); create index t_x on t (x); create type mood as enum ('fine'); create schema s")
         db.query("create function f() returns int language sql as 'select 1'")
+        db.query("create table k (x int primary key); insert into k values (1)")
         bundle.write("000-create-migration-table.sql", "select 1")
         bundle.write("001-tables.sql", sql)
         # The second build has the ledger's own file on record.
