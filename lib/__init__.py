@@ -12,6 +12,7 @@ pure, no I/O but the migrations folder
     refusals          what of a file is refused, with the reason and the way out
     script            how a file runs: its mode, its statements
     fingerprint       which database it is, and whether production has claimed it
+    read_only         why a database takes no writes, and the way out
     report            what there is to tell, and the JSON documents
     planned_run       the same of a run that has not been
     terminal          the reports as text for people

@@ -1,4 +1,7 @@
-"""Files recorded as applied without running them, for a database that already has what they would make."""
+"""Files recorded as applied without running them, for a database that already has what they would make.
+
+And rows taken off the record whose files are gone, as when many files have been made into one.
+"""
 
 import difflib
 from collections.abc import Sequence
@@ -6,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from lib import catalog, ledger, runner
-from lib.database import Connection
-from lib.errors import ConfigurationError, DatabaseUnavailableError
+from lib.database import Connection, ScriptError
+from lib.errors import ConfigurationError, DatabaseUnavailableError, LedgerError
 from lib.job import Job
 from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
-from lib.plan import AppliedMigration, Plan
-from lib.report import BaselineReport
-from lib.status import plan_of, server_errors
-from lib.survey import Survey, take_survey
+from lib.plan import AppliedMigration, Plan, number_of
+from lib.report import BaselineReport, ForgetReport
+from lib.status import look, plan_of, server_errors
+from lib.survey import INSUFFICIENT_PRIVILEGE, Survey
 
 # What is asked of the database is answered within this, in seconds, or it counts as away.
 ANSWER_PATIENCE = 30.0
@@ -23,6 +26,11 @@ _NO_ANSWER = (
     "two are needed: set MIGRATION_DATABASE_URL to a direct connection. Then run it again."
 )
 _ALL_OR_NONE = "The files are recorded all together or not at all: run it again, and it says which."
+_RIGHTS_TO_FORGET = (
+    "Nothing was forgotten. Grant the role delete on public.schema_migrations, which no migration needs. "
+    "It also needs usage on schema public, select on both of the runner's tables there, and insert and "
+    "update on public.schema_migration_runs."
+)
 _LOOKS_EMPTY = (
     "The database has no table yet, so there is nothing that these files could have made: they are recorded as applied, "
     "and will never be run here. If that isn't meant, `migrate` is the command for a new database."
@@ -67,12 +75,99 @@ def baseline(job: Job, wanted: str) -> BaselineReport:
     )
 
 
+def forget(job: Job, wanted: Sequence[str]) -> ForgetReport:
+    """Take the rows of versions whose files are gone off the ledger: all that are wanted, or none.
+
+    ConfigurationError names those that are on record nowhere, or whose file is in the bundle.
+    """
+    files = discover(job.settings.migrations_dir)
+    with server_errors():
+        with job.connect() as connection:
+            survey = _look(job, connection)
+            job.progress.connected(job.target, survey)
+            _forgettable(job, survey, files, wanted)
+        with (
+            RunLock(job.connect, patience=job.run_wait, on_wait=job.progress.waiting) as lock,
+            job.connect() as connection,
+        ):
+            survey = _look(job, connection)
+            rows, plan = _forgettable(job, survey, files, wanted)
+            lock.check()
+            _forget(job, connection, survey, rows)
+    return ForgetReport(
+        environment=job.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        forgotten=rows,
+        pending=plan.pending,
+    )
+
+
+def find_rows(plan: Plan, files: Sequence[MigrationFile], wanted: Sequence[str]) -> tuple[AppliedMigration, ...]:
+    """The rows of versions, of numbers alone, or of paths; ConfigurationError has a line for each that can't go."""
+    rows: dict[str, AppliedMigration] = {}
+    faults = []
+    for each in wanted:
+        version = _version_of(each)
+        found = [row for row in plan.missing if row.version in (each, version) or _has_number(row.version, version)]
+        if len(found) == 1:
+            rows[found[0].version] = found[0]
+        else:
+            faults.append(f"{version!r} can't be forgotten: {_why_not(found, files, version)}.")
+    if faults:
+        raise ConfigurationError(*faults, "Nothing was forgotten.")
+    return tuple(rows.values())
+
+
+def _why_not(found: Sequence[AppliedMigration], files: Sequence[MigrationFile], version: str) -> str:
+    if found:
+        return f"several rows have this number: {', '.join(row.version for row in found)}"
+    for file in files:
+        if version == file.version or _has_number(file.version, version):
+            return f"its file is in the bundle, {file.path}"
+    return "it is not on record in this database"
+
+
+def _has_number(version: str, digits: str) -> bool:
+    return digits.isascii() and digits.isdigit() and str(number_of(version)) == (digits.lstrip("0") or "0")
+
+
+def _version_of(wanted: str) -> str:
+    return PurePath(wanted).name.removesuffix(".sql") if wanted.endswith(".sql") else wanted
+
+
+def _forgettable(
+    job: Job, survey: Survey, files: tuple[MigrationFile, ...], wanted: Sequence[str]
+) -> tuple[tuple[AppliedMigration, ...], Plan]:
+    """The rows, and the plan; raises what forbids it: the guard, or an applied file that was changed or renamed."""
+    runner.check_guard(job, survey)
+    plan = plan_of(job, files, survey)
+    plan.verify_unchanged()
+    rows = find_rows(plan, files, wanted)
+    runner.check_writable(job, survey)
+    return rows, plan
+
+
+def _forget(job: Job, connection: Connection, survey: Survey, rows: Sequence[AppliedMigration]) -> None:
+    try:
+        with connection.at_most(ANSWER_PATIENCE, "The database stopped answering."):
+            ledger.create_tables(connection, survey, reader=job.reader)
+            ledger.forget(connection, job.trusted, runner.run_start(job, survey), [row.version for row in rows])
+    except DatabaseUnavailableError:
+        raise DatabaseUnavailableError(
+            "The connection to the database was lost. All of them were forgotten, or none: `status` says which."
+        ) from None
+    except ScriptError as error:
+        if error.refusal.sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise LedgerError(f"{error.refusal.message} (SQLSTATE {INSUFFICIENT_PRIVILEGE}). {_RIGHTS_TO_FORGET}") from None
+
+
 def find_file(files: Sequence[MigrationFile], wanted: str) -> MigrationFile:
     """The file of a version, of its number alone, or of a path; ConfigurationError names what there is."""
-    version = PurePath(wanted).name.removesuffix(".sql") if wanted.endswith(".sql") else wanted
-    number = version.lstrip("0") or "0" if version.isascii() and version.isdigit() else None
+    version = _version_of(wanted)
     for file in files:
-        if version == file.version or number == str(file.number):
+        if version == file.version or _has_number(file.version, version):
             return file
     raise ConfigurationError(f"There is no migration {version!r}. {_what_there_is(files, version)}")
 
@@ -88,8 +183,7 @@ def _what_there_is(files: Sequence[MigrationFile], version: str) -> str:
 
 
 def _look(job: Job, connection: Connection) -> Survey:
-    with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-        return take_survey(connection, job.target, job.trusted)
+    return look(connection, job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
 
 
 def _decide(
@@ -103,7 +197,10 @@ def _decide(
     with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
     warnings = (*survey.tables.open, *plan.environment_warnings, *([_LOOKS_EMPTY] if looks_empty else []))
-    return _Decision(survey, plan, recorded, runner.must_claim(job, survey), warnings)
+    must_claim = runner.must_claim(job, survey)
+    if recorded or must_claim:
+        runner.check_writable(job, survey)
+    return _Decision(survey, plan, recorded, must_claim, warnings)
 
 
 def _decide_and_record(job: Job, files: tuple[MigrationFile, ...], last: MigrationFile) -> _Decision:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TextIO
 
 from lib import embedded, runner
-from lib.baseline import baseline
+from lib.baseline import baseline, forget
 from lib.connection_url import ConnectionTarget
 from lib.database import defer
 from lib.errors import (
@@ -34,7 +34,7 @@ from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, fai
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
 from lib.survey import Survey
-from lib.terminal import Style, baseline_text, plan_text, progress_bar, run_text, status_text
+from lib.terminal import Style, baseline_text, forget_text, plan_text, progress_bar, run_text, status_text
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
 DEFAULT_PORT = 3000
@@ -199,7 +199,14 @@ def _parser() -> argparse.ArgumentParser:
     create = add("create", _create, "write the next numbered file with its header, and print its path")
     create.add_argument("description", help='what the migration does, as in "add invoices table"')
     record = add("baseline", _baseline, _BASELINE, machine)
-    record.add_argument("version", metavar="VERSION", help="as in 004-add-invoices; or its number, or its file")
+    which = record.add_mutually_exclusive_group(required=True)
+    which.add_argument("version", nargs="?", metavar="VERSION", help="as in 004-add-invoices; or its number, or its file")
+    which.add_argument(
+        "--forget",
+        nargs="+",
+        metavar="VERSION",
+        help="take these off the record in place of that: versions whose files are gone, as they are in one file by now",
+    )
     serve = add("serve", _serve, "serve both endpoints and the status page on 127.0.0.1")
     serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
     add("stop", _stop, "stop the embedded PostgreSQL, if one runs")
@@ -279,12 +286,24 @@ def _create(shell: Shell, arguments: argparse.Namespace) -> int:
 
 
 def _baseline(shell: Shell, arguments: argparse.Namespace) -> int:
+    if arguments.forget:
+        return _forget(shell, arguments)
     job = _job(shell, reading=False, quiet=arguments.json, doing="Recording in")
     report = baseline(job, arguments.version)
     if arguments.json:
         shell.print_json(report.to_dict())
     else:
         shell.say(baseline_text(report, Style.of(shell.out, shell.environ)))
+    return 0
+
+
+def _forget(shell: Shell, arguments: argparse.Namespace) -> int:
+    job = _job(shell, reading=False, quiet=arguments.json, doing="Forgetting in")
+    report = forget(job, arguments.forget)
+    if arguments.json:
+        shell.print_json(report.to_dict())
+    else:
+        shell.say(forget_text(report, Style.of(shell.out, shell.environ)))
     return 0
 
 

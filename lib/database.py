@@ -59,6 +59,12 @@ class Refusal:
     internal_query: str | None = None
     internal_position: int | None = None
 
+    @property
+    def more(self) -> tuple[tuple[str, str], ...]:
+        """What the server says beside its message, each part with its name."""
+        parts = (("Detail", self.detail), ("Hint", self.hint), ("Context", self.context))
+        return tuple((name, text) for name, text in parts if text)
+
 
 class ScriptError(Exception):
     """A statement failed. `done` statements sent with it had succeeded before; what follows was not run."""

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 
+from lib import read_only
 from lib.database import Refusal, ScriptError
 from lib.place import excerpt, line_around, place_inside
 from lib.script import Mode, Script
@@ -20,6 +21,19 @@ _WAYS_OUT = {
     "25001": "The file is one transaction: move this statement to a file of its own, or put `-- Transaction: none` in its "
     "header.",
 }
+# object_in_use, in a transaction of the file or in a block of its own.
+_IN_USE = "55006"
+_PENDING_EVENTS = (
+    "If it has pending trigger events: what earlier statements of the file have changed is to be checked at its end "
+    "(deferred constraints). Put `set constraints all immediate;` before this statement, or this statement into a file of "
+    "its own, after this one."
+)
+# The same SQLSTATE's other reasons, as far as the server says them in English.
+_IN_USE_OTHERWISE = re.compile(r"active quer|is active|accessed by")
+# duplicate_schema, duplicate_table, duplicate_column, duplicate_object, duplicate_function.
+ALREADY_EXISTS = ("42P06", "42P07", "42701", "42710", "42723")
+# A second primary key, and rows that are there: what `if not exists` has let through to on a database with tables.
+EXISTS_IN_PART = ("42P16", "23505")
 _AT_OR_NEAR = re.compile(r'at or near ".*"')
 
 
@@ -96,11 +110,30 @@ class Failure:
     @property
     def way_out(self) -> str:
         """What to do about it, where it fails for being one transaction."""
+        refusal = self.error.refusal
+        if refusal.sqlstate == _IN_USE:
+            return "" if _IN_USE_OTHERWISE.search(refusal.message) else f"\n  {_PENDING_EVENTS}"
+        if refusal.sqlstate == read_only.SQLSTATE:
+            return f"\n  {read_only.MEANWHILE}"
         statement = self.sent.statement if self.sent else None
         # SET TRANSACTION fails with 25001 too, where it isn't the first.
         is_help = self.script.mode is Mode.TRANSACTION and not (statement and statement.command == "SET")
-        sqlstate = self.error.refusal.sqlstate
-        return f"\n  {_WAYS_OUT[sqlstate]}" if is_help and sqlstate in _WAYS_OUT else ""
+        return f"\n  {_WAYS_OUT[refusal.sqlstate]}" if is_help and refusal.sqlstate in _WAYS_OUT else ""
+
+    def way_out_of_existing(self, *, is_new: bool) -> str:
+        """How to record what is there already in place of running it; `is_new` where nothing was on record before."""
+        if self.error.refusal.sqlstate not in (ALREADY_EXISTS + EXISTS_IN_PART if is_new else ALREADY_EXISTS):
+            return ""
+        version = self.script.file.version
+        command = f"python -m lib baseline {version}"
+        if not is_new:
+            return f"\n  If all that this file does is there already, record it in place of running it: {command}"
+        return (
+            "\n  No file but the ledger's own was on record here before this run. If the database had its tables already, "
+            f"record the files that would make them in place of running them: {command}\n"
+            f"  That records the files up to and including {version}; name the last one whose work is there. Run it from "
+            "your own machine, with MIGRATION_DATABASE_URL and MIGRATION_ENVIRONMENT set for this database."
+        )
 
 
 def _message(refusal: Refusal) -> str:
@@ -109,8 +142,7 @@ def _message(refusal: Refusal) -> str:
 
 def _details(refusal: Refusal) -> str:
     """What more the server says, but for what may show a password."""
-    more = (("Detail", refusal.detail), ("Hint", refusal.hint), ("Context", refusal.context))
-    shown = ((name, text) for name, text in more if text and not is_secretive(text))
+    shown = ((name, text) for name, text in refusal.more if not is_secretive(text))
     return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in shown)
 
 

@@ -61,6 +61,11 @@ class Job:
         return self.settings.reading.role if self.settings.reading else None
 
     @property
+    def is_from_laptop(self) -> bool:
+        """Tell whether somebody may still be writing the files: what Vercel or a CI has is what was committed."""
+        return self.source != "admin" and not self.settings.is_hosted
+
+    @property
     def application_name(self) -> str:
         """What pg_stat_activity says of a run's sessions: who they are, and of which commit."""
         commit = self.settings.deployment.commit

@@ -139,6 +139,7 @@ select version, name, pg_catalog.clock_timestamp() at time zone 'utc', checksum
 update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null
  where in_progress_version = any({versions}::text[])
 """
+_FORGET = "delete from public.schema_migrations where version = any({versions}::text[])"
 _ELAPSED_IN_TRANSACTION = "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 _FIND = """
 select execution_time_ms, exists (select from public.schema_migration_runs where id = {run} and {version} = any(applied))
@@ -244,6 +245,13 @@ def record_baseline(
     )
     run = _new_run(start, "succeeded", applied=versions)
     connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, record))
+
+
+def forget(connection: Connection, trusted: Sequence[str], start: RunStart, versions: Sequence[str]) -> None:
+    """Take versions off the record, and record the run that did, in one transaction; the lock must be held."""
+    run = _new_run(start, "succeeded")
+    gone = filled(_FORGET, versions=list(versions))
+    connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, gone))
 
 
 def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -> sql.Composed:

@@ -31,11 +31,13 @@ AFTER_FAILURE = 10.0
 # A server that has been waiting for us so long, while we wait for it, will never answer: the stream is stuck, in seconds.
 STUCK = 60.0
 
+# A role that may see little is told no backend_type: of what has no user, an autovacuum worker alone has a database.
 _LOOK = """
 select pg_catalog.bool_or(a.wait_event is null or a.wait_event not in ('ClientRead', 'ClientWrite'))
   from pg_catalog.pg_stat_activity a where {ours};
 select distinct b.pid, extract(epoch from pg_catalog.clock_timestamp() - o.xact_start)::integer, o.application_name,
-       o.state, o.query, extract(epoch from o.xact_start)
+       o.state, o.query, extract(epoch from o.xact_start),
+       coalesce(o.backend_type, case when o.usesysid is null and o.datid is not null then 'autovacuum worker' end)
   from pg_catalog.pg_stat_activity a
  cross join lateral pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) as b (pid)
   left join pg_catalog.pg_stat_activity o on o.pid = b.pid
@@ -45,6 +47,7 @@ select p.phase, greatest(p.blocks_total, p.tuples_total, p.lockers_total),
             else p.tuples_done end
   from pg_catalog.pg_stat_progress_create_index p join pg_catalog.pg_stat_activity a using (pid) where {ours};
 """
+_DEADLOCK_TIMEOUT = "select setting from pg_catalog.pg_settings where name = 'deadlock_timeout'"
 _STILL_HELD = "select 1 from pg_catalog.pg_stat_activity where {any_of}"
 _STILL_IN = "pid = {pid} and extract(epoch from xact_start) = {began}"
 _BY_PID = "a.pid = {pid}"
@@ -117,6 +120,14 @@ class Observer:
             with session.granted(LOOK_PATIENCE):
                 return bool(session.query(look, read_only=True)[0])
         return False
+
+    def deadlock_timeout(self) -> float | None:
+        """After how many seconds of waiting the server looks for deadlocks, and ends an autovacuum; None if not known."""
+        with suppress(MigratorError, ScriptError):
+            session = self.session()
+            with session.granted(LOOK_PATIENCE):
+                return int(session.query(_DEADLOCK_TIMEOUT)[0][0][0] or 0) / 1000
+        return None
 
     @contextmanager
     def watching(self, watched: Connection, *, first: float, tell: Callable[[Sight, float], None]) -> Iterator[None]:
@@ -195,9 +206,20 @@ def _sight(activity: list[Row], blockers: list[Row], index: list[Row]) -> Sight:
     at_work = activity[0][0]
     return Sight(
         is_at_work=None if at_work is None else at_work == "t",
-        blockers=tuple(
-            Blocker(int(pid or 0), None if seconds is None else int(seconds), name, state, query_head(query or ""), began)
-            for pid, seconds, name, state, query, began in blockers
-        ),
+        blockers=tuple(_blocker(row) for row in blockers),
         index=IndexProgress(index[0][0] or "", int(index[0][1] or 0), int(index[0][2] or 0)) if index else None,
+    )
+
+
+def _blocker(row: Row) -> Blocker:
+    pid, seconds, name, state, query, began, backend_type = row
+    return Blocker(
+        pid=int(pid or 0),
+        seconds=None if seconds is None else int(seconds),
+        application=name,
+        state=state,
+        query=query_head(query or ""),
+        began=began,
+        backend_type=backend_type,
+        prevents_wraparound=(query or "").endswith("(to prevent wraparound)"),
     )

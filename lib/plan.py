@@ -151,7 +151,7 @@ def make_plan(
     gone = [row for row in rows.values() if row.version not in known]
     renamed = _renamed(pending, gone)
     old_names = {row.version for row, _ in renamed}
-    newest = max((number for number in map(_number, rows) if number is not None), default=-1)
+    newest = max((number for number in map(number_of, rows) if number is not None), default=-1)
     return Plan(
         entries=_entries(files, rows, environment),
         pending=pending,
@@ -191,7 +191,7 @@ def _renamed(
     by_number: dict[int | None, list[AppliedMigration]] = {}
     for row in gone:
         if row.checksum is not None:
-            by_number.setdefault(_number(row.version), []).append(row)
+            by_number.setdefault(number_of(row.version), []).append(row)
     # The ledger may have had several of a number, one after the other.
     pairs = ((row, file) for file in pending for row in by_number.get(file.number, ()) if file.matches(row.checksum))
     return tuple({file.version: (row, file) for row, file in pairs}.values())
@@ -202,7 +202,8 @@ def _unknown_environments(files: Iterable[MigrationFile], environment: str) -> I
     return ((file, name) for file in files for name in file.header.environments if name not in known)
 
 
-def _number(version: str) -> int | None:
+def number_of(version: str) -> int | None:
+    """The number that a version begins with, None where another runner named it otherwise."""
     match = _NUMBERED.match(version)
     return int(match[1]) if match else None
 
@@ -211,7 +212,7 @@ _NUMBERED = re.compile(r"([0-9]{3,})-", re.ASCII)
 
 
 def _row_order(row: AppliedMigration | Entry) -> tuple[int, str]:
-    number = _number(row.version)
+    number = number_of(row.version)
     return (-1 if number is None else number, row.version)
 
 

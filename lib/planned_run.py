@@ -1,5 +1,6 @@
 """What a run would do, told beforehand. Apart from the other reports, because it takes the lexer to know."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from lib.duration import in_words
@@ -13,7 +14,8 @@ from lib.script import Mode, Script
 class PlannedRun:
     """What `migrate` would do now. `obstacle` is what would stop it before anything ran.
 
-    `half_done` has the pending files that a run outside a transaction left half-way.
+    `half_done` has the pending files that a run outside a transaction left half-way, `held` those of the scripts that
+    would stay pending for want of a statement.
     """
 
     status: Status
@@ -21,6 +23,7 @@ class PlannedRun:
     lock_timeout: float
     obstacle: MigratorError | None = field(default=None)
     half_done: tuple[Interruption, ...] = ()
+    held: tuple[Script, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -30,7 +33,7 @@ class PlannedRun:
             "the next run goes on from there, as far as it can know whether that one took effect."
             for each in self.half_done
         )
-        return (*self.status.warnings, *left)
+        return (*self.status.warnings, *held_warnings(self.held), *left)
 
     def to_dict(self) -> Document:
         document = failure(self.obstacle) if self.obstacle else {"success": True}
@@ -62,3 +65,15 @@ class PlannedRun:
         alone = script.mode is Mode.ALONE and script.statements[0].waits_without_lock_timeout
         default = None if alone else self.lock_timeout
         return default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
+
+
+def held_warnings(held: Sequence[Script]) -> tuple[str, ...]:
+    """Which files stay pending for want of a statement, and what to do; nothing where there are none."""
+    if not held:
+        return ()
+    paths = ", ".join(script.file.path for script in held)
+    no_statement, it_stays, its = ("has no", "it stays", "its") if len(held) == 1 else ("have no", "they stay", "their")
+    return (
+        f"{paths} {no_statement} statement yet, so {it_stays} pending: write {its} SQL and run this again. "
+        "On Vercel and in a CI such a file is applied as it is.",
+    )

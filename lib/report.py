@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 from lib.errors import Interrupted, MigratorError
 from lib.migration_files import MigrationFile
-from lib.plan import Entry, Plan
+from lib.plan import AppliedMigration, Entry, Plan
 
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
 Document = dict[str, Any]
+# As pg_stat_activity has them in backend_type.
+AUTOVACUUM, CLIENT = "autovacuum worker", "client backend"
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ class Blocker:
     """A session that holds what a migration waits for, as far as the role may see.
 
     `seconds` is its transaction's age, and `began` its beginning in seconds since 1970; `query` is the head of its query,
-    without the strings in it.
+    without the strings in it. `prevents_wraparound` is of an autovacuum that doesn't give way.
     """
 
     pid: int
@@ -115,11 +117,20 @@ class Blocker:
     state: str | None = None
     query: str | None = None
     began: str | None = None
+    backend_type: str | None = None
+    prevents_wraparound: bool = False
+
+    @property
+    def gives_way(self) -> bool:
+        """Tell whether the server ends it for who waits longer than `deadlock_timeout`."""
+        return self.backend_type == AUTOVACUUM and not self.prevents_wraparound
 
     def __str__(self) -> str:
         if self.pid == 0:
             return "a prepared transaction (see pg_prepared_xacts)"
         known = [
+            "" if self.backend_type == CLIENT else self.backend_type or "",
+            "to prevent wraparound" if self.prevents_wraparound else "",
             f"application {self.application}" if self.application else "",
             f"in a transaction for {self.seconds} s" if self.seconds is not None else "",
             self.state or "",
@@ -195,6 +206,29 @@ class BaselineReport:
             "recorded": [{"version": file.version, "name": file.name} for file in self.recorded],
             "pendingMigrations": len(self.pending),
             "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class ForgetReport:
+    """Which rows were taken off the ledger, and what is pending."""
+
+    environment: str
+    database: str
+    server_version: str
+    forgotten: tuple[AppliedMigration, ...]
+    pending: tuple[MigrationFile, ...]
+
+    def to_dict(self) -> Document:
+        return {
+            "success": True,
+            "action": "baseline",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "forgotten": [{"version": row.version, "name": row.name} for row in self.forgotten],
+            "pendingMigrations": len(self.pending),
+            "warnings": [],
         }
 
 

@@ -4,12 +4,13 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
-from lib import ledger
+from lib import ledger, read_only
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
     GuardError,
     Interrupted,
+    LedgerError,
     MigrationFileError,
     MigratorError,
     OutOfTimeError,
@@ -20,13 +21,13 @@ from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
 from lib.observer import Observer
 from lib.plan import Checkpoint, Interruption, Plan
-from lib.planned_run import PlannedRun
+from lib.planned_run import PlannedRun, held_warnings
 from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
-from lib.script import Mode, Script, prepare, prepare_all
+from lib.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
 from lib.session import Session
-from lib.status import plan_of, read_status_over, server_errors, status_of
-from lib.survey import Survey, take_survey
+from lib.status import LOOK_PATIENCE, look, plan_of, read_status_over, server_errors, status_of
+from lib.survey import Survey
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
@@ -34,33 +35,43 @@ SECOND_CONNECTION_PATIENCE = 15.0
 ANSWER_PATIENCE = 30.0
 # A run that left its row unfinished may have ended just now: its lock is waited for this long, in seconds.
 STALE_PATIENCE = 2.0
+# The file that makes the ledger, and nothing else.
+LEDGERS_OWN_FILE = "000-create-migration-table"
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
-def validate(job: Job) -> Status:
+def validate(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
     """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
 
-    What is applied can't be changed any more, and may have come by another tool, or by `baseline`.
+    What is applied can't be changed any more, and may have come by another tool, or by `baseline`. The ledger is read
+    within `patience` seconds.
     """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        found = read_status_over(connection, job, files)
+        found = read_status_over(connection, job, files, patience=patience)
     applied = {entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")}
     prepare_all(file for file in files if file.version not in applied)
     found.plan.verify_complete()
     return found
 
 
-def plan(job: Job) -> PlannedRun:
-    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing."""
+def plan(job: Job, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
+    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing.
+
+    The ledger is read within `patience` seconds.
+    """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        survey = take_survey(connection, job.target, job.trusted)
+        survey = look(connection, job, patience=patience)
     found = status_of(job, files, survey)
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
-    return PlannedRun(found, scripts, job.settings.lock_timeout, _obstacle(job, survey, found.plan), half_done)
+    held = _held(job, scripts)
+    obstacle = _obstacle(job, survey, found.plan)
+    if len(scripts) > len(held) or must_claim(job, survey):
+        obstacle = obstacle or _no_writes(job, survey)
+    return PlannedRun(found, scripts, job.settings.lock_timeout, obstacle, half_done, held)
 
 
 def migrate(job: Job) -> RunReport:
@@ -107,11 +118,12 @@ class _Run:
             self._connect()
             plan, survey = self._first_look(files)
             scripts = prepare_all(plan.pending)
-            if scripts or must_claim(self.job, survey):
+            if len(scripts) > len(_held(self.job, scripts)) or must_claim(self.job, survey):
+                check_writable(self.job, survey)
                 with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
-                self._warn(plan, survey)
+                self._warn(plan, survey, scripts)
                 if survey.unfinished_runs:
                     self._interrupt_stale_runs(survey)
 
@@ -139,8 +151,7 @@ class _Run:
             self.job.progress.connected(self.job.target, self.survey)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
-        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            survey = self.survey = take_survey(self.connection, self.job.target, self.job.trusted)
+        survey = self.survey = look(self.connection, self.job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
         self.backends.add(survey.backend)
         plan = plan_of(self.job, files, survey)
         self.pending = len(plan.pending)
@@ -149,23 +160,26 @@ class _Run:
             raise obstacle
         return plan, survey
 
-    def _warn(self, plan: Plan, survey: Survey) -> None:
-        self.warnings = (*survey.tables.open, *plan.warnings)
+    def _warn(self, plan: Plan, survey: Survey, held: tuple[Script, ...]) -> None:
+        self.warnings = (*survey.tables.open, *plan.warnings, *held_warnings(held))
         for warning in self.warnings:
             self.job.progress.warning(warning)
 
     def _migrate_locked(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], lock: RunLock) -> None:
         """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
         plan, survey = self._look_again(files)
-        self._warn(plan, survey)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
+        held = _held(self.job, scripts)
+        self._warn(plan, survey, held)
+        scripts = scripts[: len(scripts) - len(held)]
         pooled = self._is_pooled(scripts, lock)
         if pooled:
             _check_sessions(scripts)
         if not scripts and not must_claim(self.job, survey):
             # Another run has done it all while this one waited.
             return
+        check_writable(self.job, survey)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
@@ -261,6 +275,7 @@ class _Run:
             run_wait=self.job.run_wait,
             progress=self.job.progress,
             check=check,
+            is_new=all(row.version == LEDGERS_OWN_FILE for row in survey.ledger or ()),
         )
 
     def _begin_anew(self, survey: Survey, lock: RunLock) -> None:
@@ -321,6 +336,11 @@ class _Run:
         self.job.progress.notice(self.current, severity, message)
 
 
+def _held(job: Job, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The last scripts, which stay pending while somebody may be about to write their SQL."""
+    return without_statements_at_the_end(scripts) if job.is_from_laptop else ()
+
+
 def _check_sessions(scripts: tuple[Script, ...]) -> None:
     """Through a transaction pooler statements may land on any session, and what one sets would leak to other clients."""
     for script in scripts:
@@ -362,6 +382,18 @@ def check_guard(job: Job, survey: Survey) -> None:
             "MIGRATION_ENVIRONMENT=production; or, if this is a physical copy that inherited the claim, drop it: "
             "delete from public.schema_migration_runs where environment = 'production'."
         )
+
+
+def check_writable(job: Job, survey: Survey) -> None:
+    """Raise LedgerError if the database takes no writes; for who is about to write."""
+    if error := _no_writes(job, survey):
+        raise error
+
+
+def _no_writes(job: Job, survey: Survey) -> LedgerError | None:
+    if survey.read_only is None:
+        return None
+    return LedgerError(read_only.advice(survey.read_only, database=survey.database, source=job.target.source))
 
 
 def must_claim(job: Job, survey: Survey) -> bool:

@@ -5,10 +5,11 @@ A file runs in one transaction, unless it is a single statement that PostgreSQL 
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from itertools import takewhile
 
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
@@ -142,6 +143,12 @@ def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
     if faults:
         raise MigrationFileError.together(faults)
     return tuple(scripts)
+
+
+def without_statements_at_the_end(scripts: Sequence[Script]) -> tuple[Script, ...]:
+    """Those after the last one that has a statement: their SQL may be yet to be written."""
+    count = len(list(takewhile(lambda script: not script.statements, reversed(scripts))))
+    return tuple(scripts[len(scripts) - count :])
 
 
 _TIMEOUTS = ("lock_timeout", "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")

@@ -3,20 +3,20 @@
 import math
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 
 from lib import ledger
 from lib.database import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
-from lib.duration import milliseconds
+from lib.duration import in_words, milliseconds
 from lib.errors import BusyTableError, LedgerError, MigrationFailedError, MigratorError, OutOfTimeError
 from lib.failure import Failure, Sent
 from lib.job import Progress
 from lib.ledger import RunRecord
 from lib.observer import Observer, Sight
 from lib.plan import AppliedMigration
-from lib.report import named
+from lib.report import Blocker, named
 from lib.script import Mode, Script
 from lib.statement import Statement
 from lib.trust import GRANTS, code_on_tables, distrust, told_by
@@ -35,8 +35,18 @@ NOTE_PATIENCE = 2.0
 # A statement is looked at for the first time after so many seconds, or so much of its lock timeout.
 FIRST_LOOK = 0.5
 FIRST_LOOK_SHARE = 0.4
+# One try against an autovacuum is so much longer than deadlock_timeout, in seconds, unless that is longer than this: the
+# application waits behind it.
+OUTLASTING = 1.0
+LONGEST_DEADLOCK_TIMEOUT = 10.0
 # What takes long is told after so many seconds, and again after as many.
 TOLD_EVERY = 15.0
+
+
+class Patience:
+    """How many seconds a try waits for a lock at least, where it waits with a limit at all."""
+
+    seconds = 0.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,8 @@ class Session:
     """Where files run: on which connection, for which run, with which patience (seconds) towards busy tables.
 
     `pooled` when a transaction pooler is in between, where nothing may be set for a session; `notices_departure` as the
-    survey says it. `check` raises when the run may not go on.
+    survey says it. `check` raises when the run may not go on. `is_new` where no file was on record before the run, but
+    for the ledger's own. `least` is for a try that waits longer than others.
     """
 
     connection: Connection
@@ -57,13 +68,15 @@ class Session:
     run_wait: float
     progress: Progress
     check: Callable[[], None]
+    is_new: bool = False
+    least: Patience = field(default_factory=Patience)
 
     def lock_timeout_of(self, script: Script, statement: Statement | None = None) -> float:
         """What a file waits for a lock at most, or a statement of it, in seconds; 0 is no limit."""
-        given = script.file.header.lock_timeout
-        if given is not None:
-            return given
-        return 0.0 if statement and statement.waits_without_lock_timeout else self.lock_timeout
+        limit = script.file.header.lock_timeout
+        if limit is None:
+            limit = 0.0 if statement and statement.waits_without_lock_timeout else self.lock_timeout
+        return max(limit, self.least.seconds) if limit else 0.0
 
     def timeouts(self, script: Script, statement: Statement | None = None, *, scope: str) -> list[str]:
         """The SQL that sets the timeouts of a file, or of a statement of it; `scope` is `local ` or nothing.
@@ -96,23 +109,69 @@ class Session:
             return attempt()
 
     def with_retries(self, script: Script, attempt: Callable[[], Rows], statement: Statement | None = None) -> Rows:
-        """Try again what failed for want of a lock, with pauses that are long against the lock timeout."""
-        lock_timeout = self.lock_timeout_of(script, statement)
+        """Try again what failed for want of a lock, with pauses that are long against the lock timeout.
+
+        One of the tries is longer, where it is an autovacuum that holds the table.
+        """
+        lock_timeout = longest = self.lock_timeout_of(script, statement)
+        patience = lock_timeout
         for _ in range(self.lock_retries):
             try:
-                return self.watched(script, lock_timeout, attempt)
+                return self._try(script, attempt, patience, lock_timeout)
             except ScriptError as error:
                 if error.refusal.sqlstate not in LOCK_CONFLICTS:
                     raise
                 self.connection.settle()
-                self._wait_for_the_table(script, error.refusal)
+                patience = self._enough_for_autovacuum(script, longest) or lock_timeout
+                longest = max(longest, patience)
+                self._wait_for_the_table(script, error.refusal, patience if patience > lock_timeout else None)
                 self.check()
-        return self.watched(script, lock_timeout, attempt)
+        return self._try(script, attempt, patience, lock_timeout)
 
-    def _wait_for_the_table(self, script: Script, refusal: Refusal) -> None:
+    def _try(self, script: Script, attempt: Callable[[], Rows], patience: float, lock_timeout: float) -> Rows:
+        """Carry it out, waiting for each lock for up to `patience` seconds, which may be more than the lock timeout."""
+        if patience == lock_timeout:
+            return self.watched(script, lock_timeout, attempt)
+        self.least.seconds = patience
+        try:
+            with nullcontext() if script.mode is Mode.TRANSACTION else self._lock_timeout_set(patience):
+                return self.watched(script, patience, attempt)
+        finally:
+            self.least.seconds = 0.0
+
+    @contextmanager
+    def _lock_timeout_set(self, seconds: float) -> Iterator[None]:
+        """Set it for what runs outside a transaction, and bring back what held before."""
+        before = self.connection.query("select pg_catalog.current_setting('lock_timeout')")[0][0][0]
+        self.connection.run(f"set lock_timeout = {milliseconds(seconds)}")
+        try:
+            yield
+        finally:
+            # A connection that is gone, or out of time, needs it no more.
+            with suppress(ScriptError, MigratorError):
+                self.connection.run(f"set lock_timeout = '{before}'")
+
+    def _enough_for_autovacuum(self, script: Script, waited: float) -> float | None:
+        """How long to wait for an autovacuum to give way, in seconds; None where that was done, or makes no sense.
+
+        The server ends it when the one who waits looks for deadlocks, after `deadlock_timeout`: a lock timeout that is
+        shorter never gets past it. PostgreSQL manual, "Routine Vacuuming".
+        """
+        blockers = self.observer.blockers
+        may_set = not _sets_lock_timeout(script) if script.mode is Mode.TRANSACTION else not self.pooled
+        if not (waited and may_set and blockers and all(blocker.gives_way for blocker in blockers)):
+            return None
+        deadlock_timeout = self.observer.deadlock_timeout()
+        if deadlock_timeout is None or deadlock_timeout > LONGEST_DEADLOCK_TIMEOUT:
+            return None
+        enough = deadlock_timeout + OUTLASTING
+        return enough if enough > waited else None
+
+    def _wait_for_the_table(self, script: Script, refusal: Refusal, longer: float | None) -> None:
         pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
-        reason = f"{refusal.message}{held_up}"
+        then = f"; autovacuum gives way to the next try, which waits {in_words(longer)}" if longer else ""
+        reason = f"{refusal.message}{held_up}{then}"
         self.progress.retrying(script.file, reason, pause)
         with suppress(ScriptError, MigratorError):
             observing = self.observer.session()
@@ -122,6 +181,8 @@ class Session:
         if deadline is not None and time.monotonic() + pause >= deadline:
             raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
         self._sleep(pause)
+        if longer:
+            return
         # While the same transaction holds the table, another try would only hold up the application once more.
         until = min(time.monotonic() + pause, deadline or math.inf)
         while time.monotonic() < until and self.observer.still_hold():
@@ -185,7 +246,8 @@ class Session:
             text = failure.text + self._busy_text(script, stays, more)
             return BusyTableError(text, version=file.version, sqlstate=sqlstate)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text = failure.text + failure.way_out + _what_stays(script, stays) + more
+        way_out = failure.way_out + failure.way_out_of_existing(is_new=self.is_new)
+        text = failure.text + way_out + _what_stays(script, stays) + more
         return MigrationFailedError(text, version=file.version, sqlstate=sqlstate, line=line, column=column)
 
     def _fault_of_tables(self, script: Script, error: ScriptError, sent: Sent | None) -> MigratorError | None:
@@ -225,6 +287,7 @@ class Session:
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
         held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
+        held_up += _about_autovacuum(self.observer.blockers)
         after = (_what_stays(script, stays) + more) or " Nothing of it was applied; run it again later."
         return f"{held_up}\n  A table it needs stayed busy through every try.{after}"
 
@@ -244,6 +307,25 @@ def _culprits(code: str) -> str:
     if not code:
         return "The file itself puts a rule or a trigger on the runner's tables: take it out."
     return f"Something there does something else instead: {code}. Drop it, or have it let the runner's rows through."
+
+
+def _sets_lock_timeout(script: Script) -> bool:
+    """Tell whether a file says itself how long it waits, after what the runner says at its start."""
+    return any((statement.setting or ("",))[0] == "lock_timeout" for statement in script.statements)
+
+
+def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
+    if any(blocker.prevents_wraparound for blocker in blockers):
+        return (
+            "\n  An autovacuum that prevents transaction ID wraparound does not give way: wait until it has ended. After "
+            "pg_cancel_backend it would soon begin anew."
+        )
+    if any(blocker.gives_way for blocker in blockers):
+        return (
+            "\n  An autovacuum gives way to who waits for longer than deadlock_timeout (1 s by default): let the "
+            "file wait longer, by `Lock-Timeout` in its header or by its own SET."
+        )
+    return ""
 
 
 def _what_stays(script: Script, stays: int) -> str:

@@ -44,7 +44,8 @@ _FALSE = ("0", "false", "no", "off")
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
-    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL.
+    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL. `is_hosted`
+    on Vercel and in a CI.
     """
 
     environment: str
@@ -59,6 +60,7 @@ class Settings:
     run_wait: float = 600.0
     strict_order: bool = False
     ledger_owner: str | None = None
+    is_hosted: bool = False
 
     def connect_patience(self, default: float) -> float:
         """How long connecting is tried; the default differs from surface to surface."""
@@ -106,7 +108,7 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
     """Tell whether this is Vercel or a CI, where a missing database is an error."""
-    return bool(environ.get("VERCEL") or environ.get("CI"))
+    return any(environ.get(name, "").strip() for name in ("VERCEL", "CI"))
 
 
 def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
@@ -166,6 +168,7 @@ class _Reader:
             run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
             strict_order=self.flag("MIGRATION_STRICT_ORDER"),
             ledger_owner=self.get("MIGRATION_LEDGER_OWNER"),
+            is_hosted=is_hosted(self.environ),
         )
         if self.faults:
             raise ConfigurationError(*dict.fromkeys(self.faults))

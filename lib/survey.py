@@ -17,7 +17,8 @@ from lib.database import Connection, Row, Rows, ScriptError, filled, joined
 from lib.errors import LedgerError
 from lib.fingerprint import UNKNOWN, Fingerprint
 from lib.plan import AppliedMigration, Checkpoint, Interruption
-from lib.report import Deployment, Outcome, Run, Source
+from lib.read_only import STANDBY
+from lib.report import Blocker, Deployment, Outcome, Run, Source
 from lib.trust import LEDGER, RUNS, Table, Tables, check, distrust, glance, tables_of, told_by
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
@@ -34,7 +35,10 @@ _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},
        (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid(),
        pg_catalog.version() ~* 'linux'
-       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000
+       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000,
+       case when pg_catalog.pg_is_in_recovery() then {standby}
+            when current_setting('default_transaction_read_only') = 'on'
+            then (select source from pg_catalog.pg_settings where name = 'default_transaction_read_only') end
 """
 _READ_LEDGER = """
 select version, name, extract(epoch from applied_at), execution_time_ms, checksum
@@ -57,6 +61,21 @@ select file.version, git_commit, git_ref, deployment
   from public.schema_migration_runs, pg_catalog.unnest(applied) as file (version)
  order by id
 """
+# Who holds the tables against being read, or waits to, and whom such a one waits for.
+_READ_LOCKERS = """
+with locks as (
+    select l.pid, l.granted from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
+       and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+       and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
+       and c.relname in ('schema_migrations', 'schema_migration_runs')
+), pids as (
+    select pid from locks union select pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) from locks where not granted
+)
+select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::integer, a.application_name, a.state
+  from pids left join pg_catalog.pg_stat_activity a using (pid)
+ order by a.xact_start limit 5
+"""
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,8 @@ class Survey:
 
     `claims` has what production has claimed, here and where it was copied from, the newest last. `is_direct` where the
     server itself has answered, or a proxy that gives each client a session of its own. `notices_departure` tells
-    whether the server can be asked to look for its client while it works (`client_connection_check_interval`).
+    whether the server can be asked to look for its client while it works (`client_connection_check_interval`), and
+    `read_only` why it takes no writes, as `lib.read_only` has it, None where it does.
     `interruptions` has the files that a run left half-way, by version, and `origins` the deployments that applied the
     others, where they were asked for.
     """
@@ -83,6 +103,7 @@ class Survey:
     claims: tuple[Fingerprint, ...]
     is_direct: bool = True
     notices_departure: bool = False
+    read_only: str | None = None
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)
     origins: Mapping[str, Deployment] = field(default_factory=dict)
 
@@ -117,6 +138,14 @@ def take_survey(
     return _survey(connection, target, look, _read_one_by_one(connection, look))
 
 
+def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
+    """The sessions for which the ledger or the journal can't be read at the moment."""
+    return tuple(
+        Blocker(int(pid or 0), None if seconds is None else int(seconds), application, state)
+        for pid, seconds, application, state in connection.query(_READ_LOCKERS, read_only=True)[0]
+    )
+
+
 @dataclass(frozen=True)
 class _Look:
     """What is asked: of the server, the catalog, the ledger, the journal, its claims and, if wanted, who applied what."""
@@ -128,7 +157,7 @@ class _Look:
 
     @property
     def server(self) -> sql.Composed:
-        return filled(_READ_SERVER, system=sql.SQL(self.system))
+        return filled(_READ_SERVER, system=sql.SQL(self.system), standby=STANDBY)
 
     @property
     def tables(self) -> sql.Composed:
@@ -193,7 +222,7 @@ def _survey(connection: Connection, target: ConnectionTarget, look: _Look, answe
     kept = tables.found.get(LEDGER)
     if kept and not set(COLUMNS) <= set(kept.columns):
         raise LedgerError(_foreign(LEDGER, kept.columns))
-    database, version, system, oid, backend, notices_departure = server[0]
+    database, version, system, oid, backend, notices_departure, read_only = server[0]
     known = [_run(row) for row in runs]
     applied = tuple(map(_applied, ledger)) if kept else None
     return Survey(
@@ -208,6 +237,7 @@ def _survey(connection: Connection, target: ConnectionTarget, look: _Look, answe
         claims=tuple(Fingerprint.parse(row[0] or "") for row in claims),
         is_direct=connection.announced_backend == backend or target.is_known_direct,
         notices_departure=notices_departure == "t",
+        read_only=read_only,
         interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
         origins={version or "": Deployment(*deployment) for rows in origins for version, *deployment in rows},
     )

@@ -7,9 +7,9 @@ from typing import TextIO
 
 from lib.duration import in_words
 from lib.migration_files import MigrationFile
-from lib.plan import Entry
+from lib.plan import AppliedMigration, Entry
 from lib.planned_run import PlannedRun
-from lib.report import BaselineReport, Deployment, IndexProgress, RunReport, Status
+from lib.report import BaselineReport, Deployment, ForgetReport, IndexProgress, RunReport, Status
 from lib.script import Mode
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
@@ -140,7 +140,8 @@ def plan_text(planned: PlannedRun, style: Style) -> str:
         timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
         if document["statementTimeout"]:
             timeouts += f", statement timeout {document['statementTimeout']}"
-        lines.append(f"  {style.dot} {script.file.version}: {_MODES[script.mode]}, {timeouts}")
+        how = "no statement yet, stays pending" if script in planned.held else f"{_MODES[script.mode]}, {timeouts}"
+        lines.append(f"  {style.dot} {script.file.version}: {how}")
         lines += [f"      {script.file.line_at(s.offset):>4}  {s.head}" for s in script.statements]
     if not planned.scripts:
         lines.append("  None")
@@ -152,11 +153,16 @@ def plan_text(planned: PlannedRun, style: Style) -> str:
 def run_text(report: RunReport, style: Style) -> str:
     """The last line of a run that went well."""
     if not report.applied:
-        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date."
+        held = f" but for {_files(report.pending)} without a statement" if report.pending else ""
+        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date{held}."
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
     what = f"{count} migration{'s' * (count != 1)}"
     return f"{style.tick} Applied {what} to {report.database} ({report.environment}) in {total}."
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
 
 
 def baseline_text(report: BaselineReport, style: Style) -> str:
@@ -172,7 +178,19 @@ def baseline_text(report: BaselineReport, style: Style) -> str:
     return f"{style.tick} Recorded {what}, in {where}: {_span(report.recorded)}.\n  Still pending: {pending}."
 
 
-def _span(files: Sequence[MigrationFile]) -> str:
+def forget_text(report: ForgetReport, style: Style) -> str:
+    """What the ledger has no longer, and what `migrate` would apply."""
+    count = len(report.forgotten)
+    what = f"{count} migration{'s' * (count != 1)}"
+    where = f"{report.database} ({report.environment})"
+    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    return (
+        f"{style.tick} Took {what} off the record of {where}: {_span(report.forgotten)}. "
+        f"What they made stays.\n  Still pending: {pending}."
+    )
+
+
+def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
     first, last = files[0].version, files[-1].version
     return first if first == last else f"{first} to {last}"
 

@@ -202,6 +202,18 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
             admin.execute(f"drop database {name} with (force)")
 
 
+@contextmanager
+def new_cluster(folder: Path) -> Iterator[embedded.Cluster]:
+    """A server yet to be started, for what concerns a server as a whole, which is gone afterwards."""
+    cluster = embedded.locate(folder, name="own")
+    try:
+        yield cluster
+    finally:
+        embedded.stop(cluster)
+        if cluster.runs_as:
+            shutil.rmtree(cluster.home)
+
+
 @pytest.fixture
 def db(server: ConnectionTarget) -> Iterator[Database]:
     with new_database(server) as database:

@@ -10,7 +10,7 @@ import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib import runner
-from lib.baseline import baseline, find_file
+from lib.baseline import baseline, find_file, find_rows, forget
 from lib.connection_url import ConnectionTarget
 from lib.errors import (
     ConfigurationError,
@@ -24,6 +24,7 @@ from lib.errors import (
 from lib.job import Job
 from lib.lock import KEY, RunLock
 from lib.migration_files import parse
+from lib.plan import AppliedMigration, make_plan
 from lib.status import read_status
 
 MakeJob = Callable[..., Job]
@@ -438,3 +439,151 @@ class TestTheCommand:
             busy = cli("baseline", "1", MIGRATION_ENVIRONMENT="production", MIGRATION_RUN_WAIT="300ms")
         assert busy.returncode == 4
         assert "Waiting for another migration run" in busy.stderr
+
+
+class TestForgetting:
+    """Three files were applied, and are one by now."""
+
+    @pytest.fixture
+    def squashed(self, make_job: MakeJob, bundle: Bundle, db: Database) -> Bundle:
+        for version in CHAIN:
+            bundle.write(f"{version}.sql", f"create table {version[-1]} (x int)")
+        assert runner.migrate(make_job()).error is None
+        for version in CHAIN[1:]:
+            (bundle.migrations / f"{version}.sql").unlink()
+        bundle.write("002-squashed.sql", "create table b (x int); create table c (x int)")
+        return bundle
+
+    def test_what_was_made_into_one_file_is_neither_missing_nor_run_again(
+        self, make_job: MakeJob, squashed: Bundle, db: Database
+    ) -> None:
+        assert recorded(make_job(), "002-squashed") == ["002-squashed"]
+        with pytest.raises(IntegrityError, match="001-b is applied, but its file is not in this bundle"):
+            runner.validate(make_job())
+        report = forget(make_job(), ["001-b", "migrations/002-c.sql"])
+        assert [row.version for row in report.forgotten] == ["001-b", "002-c"]
+        assert report.pending == ()
+        assert db.versions() == ["000-a", "002-squashed"]
+        assert db.has("b")
+        assert runner.validate(make_job()).plan.state == "up-to-date"
+        done = runner.migrate(make_job())
+        assert (done.error, done.applied, done.warnings) == (None, (), ())
+
+    def test_it_is_on_record_as_a_run_with_nothing_applied(self, make_job: MakeJob, squashed: Bundle, db: Database) -> None:
+        forget(make_job(environment="staging"), ["1"])
+        run = db.runs()[-1]
+        assert (run["source"], run["environment"], run["outcome"], run["applied"]) == ("cli", "staging", "succeeded", [])
+
+    @pytest.mark.parametrize(
+        ("wanted", "faults"),
+        [
+            (["000-a"], ["'000-a' can't be forgotten: its file is in the bundle, migrations/000-a.sql."]),
+            (["0"], ["'0' can't be forgotten: its file is in the bundle, migrations/000-a.sql."]),
+            (
+                ["002-squashed"],
+                ["'002-squashed' can't be forgotten: its file is in the bundle, migrations/002-squashed.sql."],
+            ),
+            (["009-x"], ["'009-x' can't be forgotten: it is not on record in this database."]),
+            (["9"], ["'9' can't be forgotten: it is not on record in this database."]),
+            ([""], ["'' can't be forgotten: it is not on record in this database."]),
+            (
+                ["001-b", "000-a", "009-x"],
+                [
+                    "'000-a' can't be forgotten: its file is in the bundle, migrations/000-a.sql.",
+                    "'009-x' can't be forgotten: it is not on record in this database.",
+                ],
+            ),
+        ],
+    )
+    def test_what_can_not_be_forgotten_is_named_and_nothing_is(
+        self, make_job: MakeJob, squashed: Bundle, db: Database, wanted: list[str], faults: list[str]
+    ) -> None:
+        runs = len(db.runs())
+        with pytest.raises(ConfigurationError, match="can't be forgotten") as caught:
+            forget(make_job(), wanted)
+        assert caught.value.faults == (*faults, "Nothing was forgotten.")
+        assert db.versions() == list(CHAIN)
+        assert len(db.runs()) == runs
+
+    def test_a_number_that_several_rows_have_is_not_enough(self) -> None:
+        rows = [AppliedMigration(version, "") for version in ("0001-a", "001-b", "odd")]
+        plan = make_plan((), rows, environment="development")
+        with pytest.raises(ConfigurationError, match="several rows have this number: 0001-a, 001-b"):
+            find_rows(plan, (), ["1"])
+        assert [row.version for row in find_rows(plan, (), ["001-b", "odd", "001-b.sql"])] == ["001-b", "odd"]
+
+    def test_a_database_without_a_ledger_has_nothing_to_forget(self, make_job: MakeJob, db: Database) -> None:
+        with pytest.raises(ConfigurationError, match="'1' can't be forgotten: it is not on record"):
+            forget(make_job(), ["1"])
+        assert not db.has("public.schema_migrations")
+
+    def test_a_row_whose_file_has_another_name_is_kept_or_it_would_run_again(
+        self, make_job: MakeJob, squashed: Bundle, db: Database
+    ) -> None:
+        squashed.write("001-bee.sql", "create table b (x int)")
+        with pytest.raises(IntegrityError, match="001-b was applied under that name, and its file is now 001-bee"):
+            forget(make_job(), ["001-b"])
+        assert db.versions() == list(CHAIN)
+
+    def test_the_guard(self, make_job: MakeJob, squashed: Bundle, db: Database) -> None:
+        baseline(make_job(environment="production"), "2")
+        with pytest.raises(GuardError, match="belongs to production"):
+            forget(make_job(environment="preview"), ["1"])
+        assert "001-b" in db.versions()
+
+    def test_another_run_that_takes_too_long(self, make_job: MakeJob, squashed: Bundle, db: Database) -> None:
+        with RunLock(make_job().connect, patience=0), pytest.raises(RunInProgressError, match="under way"):
+            forget(make_job(), ["1"])
+        assert "001-b" in db.versions()
+
+    def test_another_that_forgot_it_meanwhile_is_found_under_the_lock(
+        self, make_job: MakeJob, squashed: Bundle, db: Database
+    ) -> None:
+        witness, told = Witness(), []
+
+        def second() -> None:
+            with pytest.raises(ConfigurationError, match="'1' can't be forgotten: it is not on record") as caught:
+                forget(make_job(run_wait=30.0, progress=witness), ["1"])
+            told.append(caught.value)
+
+        with RunLock(make_job().connect, patience=0):
+            thread = threading.Thread(target=second)
+            thread.start()
+            wait_until(lambda: witness.of("waiting"), "a word of the other run")
+            db.query("delete from schema_migrations where version = '001-b'")
+        thread.join(30)
+        assert len(told) == 1
+
+    def test_a_role_without_the_right_is_told_which_it_needs(
+        self, make_job: MakeJob, squashed: Bundle, db: Database
+    ) -> None:
+        with db.another_role() as theirs:
+            role = theirs.target.parameters["user"]
+            db.query(
+                f"grant select, insert, update on schema_migrations, schema_migration_runs to {role};"
+                f"grant usage on sequence schema_migrations_id_seq to {role}"
+            )
+            with pytest.raises(
+                LedgerError, match=r"denied .*42501\)\. Nothing was forgotten\. Grant the role delete on public"
+            ):
+                forget(make_job(target=theirs.target), ["1"])
+            assert "001-b" in db.versions()
+            db.query(f"grant delete on public.schema_migrations to {role}")
+            assert len(forget(make_job(target=theirs.target), ["1"]).forgotten) == 1
+
+    def test_the_command_says_what_is_gone_and_what_is_pending(self, cli: Cli, squashed: Bundle, db: Database) -> None:
+        done = cli("baseline", "--forget", "001-b")
+        assert (done.returncode, done.stderr.partition(" in ")[0]) == (0, "Forgetting")
+        assert done.stdout == (
+            f"✓ Took 1 migration off the record of {db.target.database} (development): 001-b. What they made stays.\n"
+            "  Still pending: 1, 002-squashed.\n"
+        )
+        document = json.loads(cli("baseline", "--forget", "2", "--json").stdout)
+        assert document["forgotten"] == [{"version": "002-c", "name": "C"}]
+        assert (document["action"], document["pendingMigrations"]) == ("baseline", 1)
+        failed = cli("baseline", "--json", "--forget", "2")
+        assert failed.returncode == 2
+        assert "its file is in the bundle, migrations/002-squashed.sql" in json.loads(failed.stdout)["error"]
+        both = cli("baseline", "0", "--forget", "1")
+        assert both.returncode == 2
+        assert "not allowed with argument" in both.stderr

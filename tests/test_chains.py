@@ -29,7 +29,7 @@ def test_a_chain_ends_in_the_same_dump_as_with_psql(
         if chain.prepare:
             other.query(chain.prepare)
         psql(other, paths, in_transactions=chain.in_transactions)
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_job(is_hosted=True))
         assert report.error is None, str(report.error)
         assert len(db.versions()) == chain.count
         assert dump(db, chain.volatile) == dump(other, chain.volatile)

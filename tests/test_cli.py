@@ -40,6 +40,21 @@ def test_migrate_is_what_no_command_means(cli: Cli, bundle: Bundle, db: Database
     assert db.versions() == ["000-a"]
 
 
+def test_a_file_that_was_only_created_stays_pending_on_a_laptop_and_not_in_a_ci(
+    cli: Cli, bundle: Bundle, db: Database
+) -> None:
+    cli("create", "add b")
+    done = cli("migrate", "--source", "build")
+    assert done.returncode == 0
+    assert "Warning: migrations/000-add-b.sql has no statement yet, so it stays pending: write its SQL" in done.stderr
+    assert "is up to date but for 1 file without a statement." in done.stdout
+    assert "  • 000-add-b: no statement yet, stays pending" in cli("plan").stdout
+    assert cli("status").returncode == 0
+    assert cli("status", "--check").returncode == 3
+    assert cli("migrate", "--source", "build", CI="1").returncode == 0
+    assert db.versions() == ["000-add-b"]
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_everywhere(command: str) -> None:
     words = [word for word in (command, "--help") if word]

@@ -8,6 +8,7 @@ import pytest
 from conftest import Bundle, Database
 
 from lib import runner
+from lib.baseline import baseline
 from lib.connection_url import ConnectionTarget
 from lib.errors import (
     BusyTableError,
@@ -294,7 +295,7 @@ class TestModes:
     def test_an_empty_file_is_applied(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         bundle.write("000-empty.sql", "")
         bundle.write("001-comments.sql", "-- nothing here\n/* nor here */")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_job(is_hosted=True)).error is None
         assert db.versions() == ["000-empty", "001-comments"]
 
     def test_a_single_statement_that_turns_out_to_refuse_a_transaction_runs_alone(
@@ -503,3 +504,101 @@ class TestWhatAFileSets:
         )
         assert runner.migrate(make_job()).error is None
         assert db.query("select l, s from a") == [("5s", "1min")]
+
+
+class TestWhatIsThereAlready:
+    """A database that had its tables before its first run."""
+
+    @pytest.mark.parametrize(
+        ("sql", "sqlstate"),
+        [
+            ("create table t (x int)", "42P07"),
+            ("create index t_x on t (x)", "42P07"),
+            ("create type mood as enum ('fine')", "42710"),
+            ("create function f() returns int language sql as 'select 1'", "42723"),
+            ("create schema s", "42P06"),
+            ("alter table t add column x int", "42701"),
+            ("do $$begin create table t (x int); end$$", "42P07"),
+            ("create table if not exists k (x int);\nalter table k add primary key (x)", "42P16"),
+            ("create table if not exists k (x int primary key);\ninsert into k values (1)", "23505"),
+            ("create index concurrently t_x on t (x)", "42P07"),
+        ],
+    )
+    def test_the_first_run_names_baseline_with_the_files_version(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str, sqlstate: str
+    ) -> None:
+        db.query("create table t (x int); create index t_x on t (x); create type mood as enum ('fine'); create schema s")
+        db.query("create function f() returns int language sql as 'select 1'")
+        db.query("create table k (x int primary key); insert into k values (1)")
+        bundle.write("000-create-migration-table.sql", "select 1")
+        bundle.write("001-tables.sql", sql)
+        # The second build has the ledger's own file on record.
+        for _ in range(2):
+            error = str(runner.migrate(make_job()).error)
+            assert f"(SQLSTATE {sqlstate})" in error
+            assert "\n  No file but the ledger's own was on record here before this run." in error
+            assert "in place of running them: python -m lib baseline 001-tables\n" in error
+
+    def test_the_command_that_is_named_is_the_way_out(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("create table t (x int)")
+        bundle.write("001-tables.sql", "create table t (x int)")
+        bundle.write("002-more.sql", "alter table t add column y int")
+        error = str(runner.migrate(make_job()).error)
+        version = error.partition("python -m lib baseline ")[2].split()[0]
+        baseline(make_job(), version)
+        assert [migration.version for migration in runner.migrate(make_job()).applied] == ["002-more"]
+
+    def test_a_later_run_names_it_for_a_file_that_was_carried_out_by_hand(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job()).error is None
+        db.query("create table b (x int)")
+        bundle.write("002-b.sql", "create table b (x int)")
+        error = str(runner.migrate(make_job()).error)
+        assert "on record here" not in error
+        assert error.endswith("record it in place of running it: python -m lib baseline 002-b")
+
+    def test_another_error_names_it_not(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write("001-a.sql", "create table a (x nothing)")
+        assert "baseline" not in str(runner.migrate(make_job()).error)
+
+
+class TestPendingTriggerEvents:
+    TABLES = (
+        "create table a (x int primary key); create table b (x int references a deferrable initially deferred);"
+        "insert into a values (1)"
+    )
+    CHANGE = "insert into b values (1);\n{}alter table b add column y int;"
+
+    @pytest.mark.parametrize("wrap", ["{}", "-- Transaction: none\nbegin;\n{}\ncommit;"])
+    def test_the_way_out_is_told_and_is_one(self, make_job: MakeJob, bundle: Bundle, db: Database, wrap: str) -> None:
+        db.query(self.TABLES)
+        bundle.write("001-a.sql", wrap.format(self.CHANGE.format("")))
+        error = str(runner.migrate(make_job()).error)
+        assert "pending trigger events (SQLSTATE 55006)" in error
+        assert (
+            "Put `set constraints all immediate;` before this statement, or this statement into a file of its own" in error
+        )
+        bundle.write("001-a.sql", wrap.format(self.CHANGE.format("set constraints all immediate;\n")))
+        assert runner.migrate(make_job()).error is None
+
+    def test_another_reason_of_the_same_sqlstate_has_another_way_out(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table a (x int); insert into a values (1)")
+        bundle.write("001-a.sql", _ALTERED_IN_A_LOOP)
+        error = str(runner.migrate(make_job()).error)
+        assert "(SQLSTATE 55006)" in error
+        assert "set constraints" not in error
+
+
+_ALTERED_IN_A_LOOP = """do $$
+declare
+    r record;
+begin
+    for r in select x from a loop
+        alter table a add column y int;
+    end loop;
+end $$;
+"""

@@ -26,6 +26,10 @@ class TestABlocker:
         )
         assert str(Blocker(42)) == "pid 42"
         assert str(Blocker(42, application="web")) == "pid 42 (application web)"
+        assert str(Blocker(42, application="web", backend_type="client backend")) == "pid 42 (application web)"
+        assert str(Blocker(42, backend_type="autovacuum worker")) == "pid 42 (autovacuum worker)"
+        wraparound = Blocker(42, 7, backend_type="autovacuum worker", prevents_wraparound=True)
+        assert str(wraparound) == "pid 42 (autovacuum worker, to prevent wraparound, in a transaction for 7 s)"
         assert str(Blocker(0)) == "a prepared transaction (see pg_prepared_xacts)"
 
     @pytest.mark.parametrize(

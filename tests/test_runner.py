@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
-from conftest import Bundle, Database
+from conftest import Bundle, Database, Witness
 
 from lib import runner
+from lib.baseline import baseline
 from lib.errors import (
     ConfigurationError,
     GuardError,
     IntegrityError,
+    LedgerError,
     MigrationFailedError,
     MigrationFileError,
     OrderError,
@@ -344,3 +346,103 @@ def test_strings_that_escape_by_default_are_refused(make_job: MakeJob, bundle: B
     assert isinstance(report.error, ConfigurationError)
     assert "standard_conforming_strings" in str(report.error)
     assert not db.has("a")
+
+
+REFUSING_TRIGGER = """
+create function refuse() returns event_trigger language plpgsql as $$
+begin
+    raise exception 'no tables on weekdays' using detail = E'It is Monday,\nsays the calendar.', hint = 'Wait for Sunday.';
+end $$;
+create event trigger no_tables on ddl_command_start when tag in ('CREATE TABLE') execute function refuse();
+"""
+
+
+def test_what_an_event_trigger_says_of_the_runners_own_statement_is_shown_as_a_whole(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    db.query(REFUSING_TRIGGER)
+    bundle.write("000-a.sql", "select 1")
+    for error in (runner.migrate(make_job()).error, _error_of_baseline(make_job())):
+        assert str(error).startswith(
+            "The database refused the runner's own statement: no tables on weekdays (SQLSTATE P0001).\n"
+            "  Detail: It is Monday,\n    says the calendar.\n"
+            "  Hint: Wait for Sunday.\n"
+            "  Context: PL/pgSQL function "
+        )
+
+
+def _error_of_baseline(job: Job) -> LedgerError:
+    with pytest.raises(LedgerError, match="no tables on weekdays") as caught:
+        baseline(job, "0")
+    return caught.value
+
+
+class TestAFileWithoutAStatement:
+    """As `create` leaves it: `build.sh` or `migrate` may come before its SQL is written."""
+
+    HEADER = "-- Version: 001\n-- Date: 2026-01-01\n-- Description: b\n\n"
+
+    @pytest.mark.parametrize("source", ["cli", "build"])
+    def test_on_a_laptop_it_stays_pending_and_is_applied_when_its_sql_is_there(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, source: str
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        bundle.write("001-b.sql", self.HEADER)
+        witness = Witness()
+        for applied in (["000-a"], []):
+            report = runner.migrate(make_job(source=source, progress=witness))
+            assert (report.exit_code, report.pending) == (0, 1)
+            assert [migration.version for migration in report.applied] == applied
+            assert report.warnings == (
+                "migrations/001-b.sql has no statement yet, so it stays pending: write its SQL and run this again. "
+                "On Vercel and in a CI such a file is applied as it is.",
+            )
+            assert witness.of("warning")[-1] == report.warnings
+        assert read_status(make_job()).plan.state == "pending"
+        bundle.write("001-b.sql", f"{self.HEADER}create table b (x int);\n")
+        report = runner.migrate(make_job(source=source))
+        assert (report.error, report.pending, report.warnings) == (None, 0, ())
+        assert db.has("b")
+
+    @pytest.mark.parametrize("hosted", [{"source": "build", "is_hosted": True}, {"source": "admin"}])
+    def test_elsewhere_it_is_applied_as_the_nothing_that_it_is(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, hosted: dict[str, object]
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        bundle.write("001-b.sql", self.HEADER)
+        assert runner.plan(make_job(**hosted)).warnings == ()
+        report = runner.migrate(make_job(**hosted))
+        assert (report.error, report.pending, report.warnings) == (None, 0, ())
+        assert db.versions() == ["000-a", "001-b"]
+
+    def test_before_one_with_a_statement_it_is_applied_in_its_order(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "")
+        bundle.write("001-b.sql", "create table b (x int)")
+        bundle.write("002-c.sql", "")
+        bundle.write("003-d.sql", "-- soon")
+        report = runner.migrate(make_job())
+        assert db.versions() == ["000-a", "001-b"]
+        assert report.warnings[0].startswith(
+            "migrations/002-c.sql, migrations/003-d.sql have no statement yet, so they stay pending: write their SQL"
+        )
+
+    def test_with_nothing_else_nothing_is_written(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", self.HEADER)
+        assert runner.migrate(make_job()).pending == 1
+        assert not db.has("public.schema_migrations")
+
+    def test_production_claims_its_database_all_the_same(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", self.HEADER)
+        assert runner.migrate(make_job(environment="production")).pending == 1
+        assert [(run["outcome"], run["applied"]) for run in db.runs()] == [("succeeded", [])]
+        assert db.versions() == []
+
+    def test_the_plan_says_that_it_would_stay_pending(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        bundle.write("001-b.sql", self.HEADER)
+        planned = runner.plan(make_job())
+        assert [script.file.version for script in planned.held] == ["001-b"]
+        assert planned.to_dict()["pendingMigrations"] == 2
+        assert "migrations/001-b.sql has no statement yet, so it stays pending" in planned.warnings[0]

@@ -6,7 +6,7 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.migration_files import parse
-from lib.script import Mode, Script, prepare, prepare_all
+from lib.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
 
 # SHA-256 of "create table a (x int);".
 DIGEST = "85e277de3a896cedccd741062229d9e853c30b98aa7da7e5b08a19221fd7f81c"
@@ -512,3 +512,30 @@ def test_the_digests_of_an_interrupted_file_stay_what_they_were() -> None:
         f"{n}, sha256 {hashlib.sha256(text).hexdigest()}" for n, text in enumerate(joined)
     ]
     assert script.ran_before(1).endswith(DIGEST)
+
+
+class TestFilesWithoutAStatement:
+    @pytest.mark.parametrize(
+        ("texts", "held"),
+        [
+            ([], []),
+            (["select 1"], []),
+            ([""], [0]),
+            (["select 1", ""], [1]),
+            (["", "select 1"], []),
+            (["select 1", "", "select 2"], []),
+            (["select 1", "", "select 2", "-- soon\n", "/* soon */"], [3, 4]),
+            (["", "\n"], [0, 1]),
+            (["select 1", "-- Version: 001\n-- Description: x\n\n"], [1]),
+            (["select 1", ";;"], [1]),
+            (["select 1", "begin;\n\ncommit;"], [1]),
+            (["select 1", "-- Transaction: none\n"], [1]),
+            (["select 1", "-- Transaction: none\nbegin; commit;"], []),
+            (["select 1", "\\set ON_ERROR_STOP on\n"], [1]),
+            (["create index concurrently i on t (x)"], []),
+        ],
+    )
+    def test_those_after_the_last_one_with_a_statement_are_found(self, texts: list[str], held: list[int]) -> None:
+        files = [parse(f"{number:03}-a.sql", text.encode()) for number, text in enumerate(texts)]
+        found = without_statements_at_the_end(prepare_all(files))
+        assert [script.file.number for script in found] == held

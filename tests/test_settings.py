@@ -96,6 +96,8 @@ class TestEnvironment:
     )
     def test_vercel_and_a_ci_are_hosts(self, environ: dict[str, str], hosted: bool) -> None:
         assert is_hosted(environ) is hosted
+        url = {"DATABASE_URL": "postgres://u:p@db.example.com/shop?sslmode=require"}
+        assert load_settings({**environ, **url}).is_hosted is hosted
 
     def test_the_deployment_is_as_vercel_tells_it(self) -> None:
         names = ("VERCEL_GIT_COMMIT_SHA", "VERCEL_GIT_COMMIT_REF", "VERCEL_DEPLOYMENT_ID")

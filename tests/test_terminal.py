@@ -221,6 +221,12 @@ class TestPlan:
               • 003-empty: in one transaction, lock timeout 2s"""
         )
 
+    def test_a_file_that_would_stay_pending_says_so_in_place_of_how_it_runs(self) -> None:
+        files = [sql_file("000-a", "select 1"), sql_file("001-b", "-- Description: b\n")]
+        scripts = prepare_all(files)
+        planned = PlannedRun(status_of(files, []), scripts, lock_timeout=2.0, held=scripts[1:])
+        assert plan_text(planned, PLAIN).splitlines()[3:] == ["  * 001-b: no statement yet, stays pending"]
+
     def test_nothing_to_do(self) -> None:
         assert plan_text(PlannedRun(status_of([], []), (), lock_timeout=2.0), PLAIN) == "Planned Migrations (0):\n  None"
 
@@ -248,6 +254,12 @@ class TestPlan:
 def test_the_last_line_of_a_run_counts_and_adds_up(milliseconds: list[int], line: str) -> None:
     applied = tuple(AppliedNow(f"00{number}-a", "A", took) for number, took in enumerate(milliseconds))
     assert run_text(RunReport("preview", "app", applied=applied), PLAIN) == line
+
+
+@pytest.mark.parametrize(("pending", "left"), [(1, "1 file"), (2, "2 files")])
+def test_the_last_line_of_a_run_tells_what_had_no_statement(pending: int, left: str) -> None:
+    line = f"[x] Nothing to apply: app (preview) is up to date but for {left} without a statement."
+    assert run_text(RunReport("preview", "app", pending=pending), PLAIN) == line
 
 
 class TestStyle:

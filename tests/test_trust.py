@@ -375,10 +375,11 @@ class TestWhatAFileDoesToThem:
                 holder.execute("lock table schema_migrations in share mode")
 
         with db.connect() as holder, holder.transaction():
+            pid = holder.info.backend_pid
             error = runner.migrate(make_job(environment="production", progress=Meanwhile())).error
         assert isinstance(error, BusyTableError)
         assert "the runner's own tables" in str(error)
-        assert f"stayed locked by pid {holder.info.backend_pid}" in str(error)
+        assert f"stayed locked by pid {pid}" in str(error)
 
     def test_a_block_with_an_index_concurrently_fails_as_in_psql(
         self, make_job: MakeJob, bundle: Bundle, db: Database
