@@ -13,6 +13,8 @@ from lib.tls import relies_on_public_authorities, tls_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 16
+# What may stand around a token; other spaces are a part of it. `echo … | vercel env add` leaves a line end.
+ASCII_SPACE = " \t\n\r\v\f"
 
 # Every variable that is read, in the order of the documents; a test holds the README to it.
 VARIABLES = (
@@ -114,10 +116,15 @@ def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
 def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The tokens that open the admin endpoint; none where `MIGRATION_SECRET` is unset or too short to be one."""
     names = ("MIGRATION_SECRET", "MIGRATION_SECRET_PREVIOUS")
-    current, previous = (environ.get(name, "").strip() for name in names)
+    current, previous = (environ.get(name, "").strip(ASCII_SPACE) for name in names)
     if len(current) < SHORTEST_SECRET:
         return ()
     return (current, previous) if len(previous) >= SHORTEST_SECRET else (current,)
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The bytes that the variable holds, whatever the locale has made of them."""
+    return secret.encode("utf-8", "surrogateescape")
 
 
 def _read_env_file(path: Path) -> dict[str, str]:
