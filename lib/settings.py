@@ -106,7 +106,18 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
     """Tell whether this is Vercel or a CI, where a missing database is an error."""
-    return bool(environ.get("VERCEL") or environ.get("CI"))
+    return is_on_vercel(environ) or _is_marked(environ, "CI")
+
+
+def is_on_vercel(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is Vercel."""
+    return _is_marked(environ, "VERCEL")
+
+
+def _is_marked(environ: Mapping[str, str], name: str) -> bool:
+    """Tell whether the variable is set to anything but a word for no; build.sh asks likewise."""
+    value = environ.get(name, "").strip(ASCII_SPACE).lower()
+    return value != "" and value not in _FALSE
 
 
 def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:

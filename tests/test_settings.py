@@ -1,9 +1,12 @@
 """The settings: which variable is chosen, what is refused and how, and that no value is ever told."""
 
+import re
+import subprocess
 import traceback
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, local_environ
 
 from lib.errors import ConfigurationError
 from lib.settings import VARIABLES, Deployment, is_hosted, load_settings, read_admin_secrets, with_env_files
@@ -92,10 +95,20 @@ class TestEnvironment:
 
     @pytest.mark.parametrize(
         ("environ", "hosted"),
-        [({}, False), ({"VERCEL": "1"}, True), ({"CI": "true"}, True), ({"VERCEL": "", "CI": ""}, False)],
+        [
+            *(({}, False), ({"VERCEL": "1"}, True), ({"CI": "true"}, True), ({"VERCEL": "", "CI": ""}, False)),
+            *(({name: word}, False) for name in ("VERCEL", "CI") for word in ("false", "0", "No", "OFF", " false\n", " ")),
+            *(({"CI": word}, True) for word in ("1", "yes", "drone", "woodpecker", "offline")),
+            ({"CI": "false", "VERCEL": "1"}, True),
+        ],
     )
-    def test_vercel_and_a_ci_are_hosts(self, environ: dict[str, str], hosted: bool) -> None:
+    def test_vercel_and_a_ci_are_hosts_unless_their_variable_says_no(self, environ: dict[str, str], hosted: bool) -> None:
         assert is_hosted(environ) is hosted
+        shell = 'is_marked "${VERCEL:-}" || is_marked "${CI:-}"'
+        function = re.search(r"^is_marked\(\).*?^}$", (ROOT / "build.sh").read_text(), re.MULTILINE | re.DOTALL)
+        assert function
+        asked = ["bash", "-euo", "pipefail", "-c", f"{function[0]}\n{shell}"]
+        assert (subprocess.run(asked, env={**local_environ(), **environ}, check=False).returncode == 0) is hosted
 
     def test_the_deployment_is_as_vercel_tells_it(self) -> None:
         names = ("VERCEL_GIT_COMMIT_SHA", "VERCEL_GIT_COMMIT_REF", "VERCEL_DEPLOYMENT_ID")
