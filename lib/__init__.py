@@ -51,3 +51,6 @@ surfaces, which never import each other
 
 `tests/test_architecture.py` holds the imports to this map.
 """
+
+# The newest one in CHANGELOG.md.
+__version__ = "0.1.0"

@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from lib import embedded, runner
+from lib import __version__, embedded, runner
 from lib.baseline import baseline
 from lib.connection_url import ConnectionTarget
 from lib.database import defer
@@ -31,7 +31,7 @@ from lib.login import locate
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover, next_number
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
-from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
+from lib.settings import ROOT, Settings, is_on_vercel, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
 from lib.survey import Survey
 from lib.terminal import Style, baseline_text, plan_text, progress_bar, run_text, status_text
@@ -96,7 +96,7 @@ class Shell:
 def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT) -> int:
     """Run one command and return its exit code."""
     shell = Shell(environ, root, _stream(sys.stdout), _stream(sys.stderr), serve)
-    arguments = _parser().parse_args(_with_default_command(argv))
+    arguments = _arguments(argv)
     _catch_signals()
     try:
         return int(arguments.run(shell, arguments))
@@ -117,11 +117,13 @@ def _stream(stream: TextIO | None) -> TextIO:
     return stream
 
 
-def _with_default_command(argv: Sequence[str]) -> list[str]:
-    """`migrate` where no command is named, as in `python -m lib --json`."""
-    if argv and (not argv[0].startswith("-") or argv[0] in ("-h", "--help")):
-        return list(argv)
-    return ["migrate", *argv]
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """What is asked for; without a command the help, and exit code 2."""
+    parser = _parser()
+    if not argv:
+        parser.print_help()
+        parser.exit(ConfigurationError.exit_code)
+    return parser.parse_args(argv)
 
 
 def _catch_signals() -> None:
@@ -173,9 +175,10 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
     parser = argparse.ArgumentParser(
         prog="python -m lib",
-        description="Change a Postgres schema with numbered SQL files. Without a command: migrate.",
+        description="Change a Postgres schema with numbered SQL files.",
         epilog=_EPILOGUE,
     )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[..., int], about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -213,7 +216,7 @@ def _port(text: str) -> int:
 
 
 def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
-    if arguments.source == "build" and shell.environ.get("VERCEL"):
+    if arguments.source == "build" and is_on_vercel(shell.environ):
         check_manifest(shell.root, packages=_settings(shell).packages)
     job = _job(shell, reading=False, source=arguments.source, quiet=arguments.json)
     report = runner.migrate(job)
