@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.choice import DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, leading_elsewhere
+from lib.choice import ADDRESSES, DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, leading_elsewhere
 from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError
@@ -45,7 +45,8 @@ _FALSE = ("0", "false", "no", "off")
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
-    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL.
+    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL: never for
+    production.
     """
 
     environment: str
@@ -101,7 +102,7 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
         merged.update(_read_env_file(root / name))
     left_out = leading_elsewhere(environ, merged)
     kept = {key: value for key, value in merged.items() if key not in left_out}
-    return {**kept, **{key: value for key, value in environ.items() if value}}
+    return {**environ, **kept, **{key: value for key, value in environ.items() if value}}
 
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
@@ -165,7 +166,7 @@ class _Reader:
 
     def settings(self) -> Settings:
         migrating, reading = self.target(self.chooser.migrating), self.target(self.chooser.reading)
-        if is_hosted(self.environ) and migrating is None and not self.faults:
+        if migrating is None and not self.faults and (is_hosted(self.environ) or self.environment() == "production"):
             self.faults.append(self.nothing_is_set())
         settings = Settings(
             environment=self.environment(),
@@ -210,10 +211,15 @@ class _Reader:
 
     def nothing_is_set(self) -> str:
         prismas = f" {PRISMA} is of Prisma's own protocol, and no way to a PostgreSQL." if self.get(PRISMA) else ""
-        return (
-            f"No database URL is set. Looked up: {LOOKED_UP}.{prismas} Connect a database to the Vercel project, or set "
-            "one of them for this environment."
+        blank = [name for name in ADDRESSES if name in self.environ and not self.get(name)]
+        empty = f" Set, but empty: {', '.join(blank)}." if blank else ""
+        way_out = (
+            "Connect a database to the Vercel project, or set one of them for this environment."
+            if is_hosted(self.environ)
+            else "The environment is production, which never means the embedded PostgreSQL: "
+            "set one of them to its database."
         )
+        return f"No database URL is set. Looked up: {LOOKED_UP}.{empty}{prismas} {way_out}"
 
     def duration(self, name: str, default: float | None = None) -> float | None:
         value = self.get(name)

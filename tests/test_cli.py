@@ -138,6 +138,15 @@ class TestExitCodes:
         for name in ("MIGRATION_DATABASE_URL", "POSTGRES_URL_NON_POOLING", "DATABASE_URL_UNPOOLED", "POSTGRES_URL"):
             assert name in done.stderr
 
+    @pytest.mark.parametrize(
+        "words", [["migrate"], ["status"], ["validate"], ["plan"], ["serve"], ["baseline", "000-a"], ["migrate", "--json"]]
+    )
+    def test_production_without_a_url_is_2_whatever_is_asked(self, cli: Cli, words: list[str]) -> None:
+        done = cli(*words, DATABASE_URL="", MIGRATION_DATABASE_URL="", MIGRATION_ENVIRONMENT="production")
+        assert done.returncode == 2
+        assert "never means the embedded PostgreSQL" in done.stdout + done.stderr
+        assert not (cli.root / ".local").exists()
+
     def test_the_guard_is_2(self, cli: Cli, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         assert cli("migrate", VERCEL_ENV="production").returncode == 0

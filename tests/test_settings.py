@@ -73,6 +73,21 @@ class TestWhichVariable:
             load_settings({host: "1", **urls(*names)})
         assert all(name in str(raised.value) for name in (MIGRATION, POSTGRES, DIRECT, DATABASE, UNPOOLED))
 
+    @pytest.mark.parametrize(
+        "production",
+        [{"MIGRATION_ENVIRONMENT": " Production"}, {"VERCEL_ENV": "production"}, {"VERCEL_TARGET_ENV": "production"}],
+        ids=repr,
+    )
+    def test_production_without_a_url_is_never_the_embedded_postgres(
+        self, production: dict[str, str], tmp_path: Path
+    ) -> None:
+        environ = with_env_files({**production, MIGRATION: "", **urls(UNPOOLED)}, root=tmp_path)
+        with pytest.raises(ConfigurationError, match=r"No database URL is set\. Looked up: MIGRATION_DATABASE_") as raised:
+            load_settings(environ, root=tmp_path)
+        assert "Set, but empty: MIGRATION_DATABASE_URL." in str(raised.value)
+        assert "never means the embedded PostgreSQL" in str(raised.value)
+        assert load_settings({**production, **urls(DATABASE)}, root=tmp_path).migrating
+
 
 class TestEnvironment:
     @pytest.mark.parametrize(
@@ -91,7 +106,7 @@ class TestEnvironment:
         ids=repr,
     )
     def test_it_is_the_first_variable_that_names_one(self, environ: dict[str, str], environment: str) -> None:
-        assert load_settings(environ).environment == environment
+        assert load_settings({**environ, **urls(DATABASE)}).environment == environment
 
     @pytest.mark.parametrize(
         ("environ", "hosted"),
