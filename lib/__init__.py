@@ -17,6 +17,8 @@ pure, no I/O but the migrations folder
     terminal          the reports as text for people
 edges
     provider          what a host's name tells: whose it is, its direct address, its certificates
+    pasted            what a value looks like that was pasted wrong
+    search_path       the schemas that a URL names
     connection_url    a database URL, read with care
     aws               a login at AWS' databases without a password of one's own
     tls               what a connection's TLS has to prove
@@ -26,6 +28,7 @@ edges
     embedded          a PostgreSQL for a machine without one
 database
     database          a connection, and the simple query protocol
+    unreachable       why a connection failed, recognised and quoted
     login             how a connection comes about, or why not
     failure           how a refusal of the server's is told
     survey            what one look at a database tells: the ledger, the journal, whose it is

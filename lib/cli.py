@@ -35,6 +35,7 @@ from lib.settings import ROOT, Settings, is_on_vercel, load_settings, migrations
 from lib.status import read_status
 from lib.survey import Survey
 from lib.terminal import Style, baseline_text, plan_text, progress_bar, run_text, status_text
+from lib.unreachable import cleaned
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
 DEFAULT_PORT = 3000
@@ -147,15 +148,8 @@ def _fail(shell: Shell, arguments: argparse.Namespace, error: MigratorError | In
     else:
         shell.tell(f"{Style.of(shell.err, shell.environ).cross} {error}")
     if arguments.debug:
-        shell.tell(_without(shell.secrets, "".join(traceback.format_exception(error))))
+        shell.tell(cleaned("".join(traceback.format_exception(error)), secrets=shell.secrets))
     return error.exit_code
-
-
-def _without(secrets: Sequence[str], text: str) -> str:
-    """A last resort for a traceback of a library's; one that is a common word would only garble the text."""
-    for secret in secrets:
-        text = text.replace(secret, "***") if len(secret) >= 8 else text
-    return text
 
 
 def _fail_unexpectedly(shell: Shell, arguments: argparse.Namespace, error: Exception) -> int:
@@ -372,8 +366,10 @@ class _Log(Progress):
 
     def connected(self, target: ConnectionTarget, survey: Survey | None) -> None:
         way = f"; {_way(is_direct=survey.is_direct)}" if survey else ""
-        dropped = f"; left out of its URL: {', '.join(target.dropped)}" if target.dropped else ""
-        self.shell.tell(f"{self.doing} {target.place} ({target.choice}{way}{dropped}).")
+        dropped = (f"left out of its URL: {', '.join(target.dropped)}",) if target.dropped else ()
+        path = (f"search_path {target.search_path}",) if target.search_path else ()
+        more = "".join(f"; {each}" for each in (*path, *target.remarks, *dropped))
+        self.shell.tell(f"{self.doing} {target.place} ({target.choice}{way}{more}).")
 
     def warning(self, text: str) -> None:
         self.shell.tell(f"Warning: {text}")
