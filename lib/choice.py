@@ -71,14 +71,15 @@ def leading_elsewhere(environ: Mapping[str, str], files: Mapping[str, str]) -> f
 
 
 class Chooser:
-    """Chooses among the variables of `environ`; a path in one begins at `root`.
+    """Chooses among the variables of `environ`; a path in one begins at `root`, and `web_token` is a request's own.
 
     ValueError says what is wrong with the variable that was chosen, in words that are safe to print.
     """
 
-    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], root: Path, web_token: str = "") -> None:
         self._environ = environ
         self._root = root
+        self._web_token = web_token.strip()
 
     def migrating(self) -> ConnectionTarget | None:
         """A direct connection, where there is one or the provider's names tell of one; None if nothing is set."""
@@ -167,7 +168,8 @@ class Chooser:
         if role and not ROLE_ARN.fullmatch(role):
             _refuse_if_pasted(ROLE, role)
             raise ValueError(f"{ROLE} is no ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME")
-        return Account(region, role or None, self.get("VERCEL_OIDC_TOKEN") or None)
+        tokens = dict.fromkeys(filter(None, (self._web_token, self.get("VERCEL_OIDC_TOKEN"))))
+        return Account(region, role or None, tuple(tokens))
 
     def _completed(self, target: ConnectionTarget) -> ConnectionTarget:
         """With what libpq would take from the environment where a URL leaves it out, to be told and judged likewise."""

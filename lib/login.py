@@ -196,6 +196,6 @@ def _unavailable(target: ConnectionTarget, error: _NotConnectedError, patience: 
         f"The database at {target.place} (from {target.source}) can't be reached: {reason.text}{said}.{advice}{tried}",
         final=reason.final,
         silent="no answer" in reason.text,
-        public=f"The database can't be reached: {reason.text}.",
+        public=f"The database can't be reached: {reason.text}.{advice}",
         sqlstate=TOO_MANY_CONNECTIONS if reason in (FULL, LIMITED) else None,
     )

@@ -80,12 +80,12 @@ class Settings:
         return (*self.admin_secrets, *(secret for target in targets for secret in target.secrets))
 
 
-def load_settings(environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
-    """Read the settings from `environ`, which `with_env_files` may have filled up.
+def load_settings(environ: Mapping[str, str], *, root: Path = ROOT, web_token: str = "") -> Settings:
+    """Read the settings from `environ`, which `with_env_files` may have filled up. `web_token` is that of a request.
 
     Raises ConfigurationError with every fault at once.
     """
-    return _Reader(environ, root).settings()
+    return _Reader(environ, root, web_token).settings()
 
 
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
@@ -158,10 +158,10 @@ def _read_env_file(path: Path) -> dict[str, str]:
 class _Reader:
     """Reads one variable after the other and gathers what is wrong with them."""
 
-    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], root: Path, web_token: str) -> None:
         self.environ = environ
         self.root = root
-        self.chooser = Chooser(environ, root)
+        self.chooser = Chooser(environ, root, web_token)
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
