@@ -9,8 +9,9 @@ say() { printf '%s\n' "$*"; }
 
 # Whether a variable marks this machine: it is set to anything but a word for no, as lib/settings.py has it.
 is_marked() {
-  case "$(printf '%s' "${1:-}" | tr -d '[:space:]' | tr '[:upper:]' '[:lower:]')" in
-    '' | 0 | false | no | off) return 1 ;;
+  local value=${1#"${1%%[![:space:]]*}"}
+  case "${value%"${value##*[![:space:]]}"}" in
+    '' | 0 | [Ff][Aa][Ll][Ss][Ee] | [Nn][Oo] | [Oo][Ff][Ff]) return 1 ;;
   esac
 }
 
