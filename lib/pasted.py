@@ -51,6 +51,8 @@ def _wrapped(value: str) -> str | None:
         return "holds a name and its value; leave only what stands to the right of the name"
     if value[0] in _QUOTES or any(value.endswith(end) and _is_alone(value, begin, end) for begin, end in _QUOTES.items()):
         return "stands in quotes or brackets; take them out, they are no part of the value here"
+    if value[-1] in ";,":
+        return f"ends with a {value[-1]}, which is no part of it; take it out"
     return None
 
 

@@ -26,6 +26,7 @@ from lib.planned_run import PlannedRun
 from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all
+from lib.search_path import first_name
 from lib.session import Session
 from lib.status import plan_of, read_status_over, server_errors, status_of
 from lib.survey import Survey, take_survey
@@ -41,6 +42,7 @@ _CONNECTION_LIMITS = """
 select r.rolconnlimit, d.datconnlimit from pg_catalog.pg_roles r, pg_catalog.pg_database d
  where r.rolname operator(pg_catalog.=) session_user and d.datname operator(pg_catalog.=) pg_catalog.current_database()
 """
+_SEARCH_PATH = "select pg_catalog.current_setting('search_path'), pg_catalog.current_schema()"
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
@@ -153,12 +155,20 @@ class _Run:
 
     def _check_search_path(self) -> None:
         """A pooler may leave out what it doesn't know, and the tables would land elsewhere."""
-        if not self.job.target.search_path:
+        target = self.job.target
+        if not target.search_path:
             return
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            [[[found]]] = self.connection.query("select pg_catalog.current_setting('search_path')")
-        if found != self.job.target.search_path:
-            raise ConfigurationError(no_search_path(self.job.target))
+            [[[found, schema]]] = self.connection.query(_SEARCH_PATH)
+        if found != target.search_path:
+            raise ConfigurationError(no_search_path(target))
+        wanted = first_name(target.search_path)
+        if wanted and schema != wanted:
+            where = f"lands in {schema}" if schema else "fails"
+            self.job.progress.warning(
+                f"The schema {wanted}, which {target.source} names, is not there or not open to this role: until a file "
+                f"makes it, what is made without naming a schema {where}."
+            )
 
     def _interrupt_stale_runs(self) -> None:
         """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well.

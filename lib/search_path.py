@@ -39,6 +39,13 @@ def read_search_path(parameter: str, value: str) -> str:
     return "" if is_public else ", ".join(names)
 
 
+def first_name(search_path: str) -> str | None:
+    """The schema that things are to be made in; None where it is the role's own."""
+    first = _EACH.findall(search_path)[0]
+    name = str(first[1:-1].replace('""', '"') if first.startswith('"') else first.lower())
+    return None if name in ("", "$user") else name
+
+
 def option(search_path: str) -> str:
     """It as the server takes it among the `options` of a connection, where a backslash hides a space."""
     return "-c search_path=" + re.sub(r"([\\\s])", r"\\\1", search_path)

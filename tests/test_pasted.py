@@ -33,6 +33,8 @@ PARTS = ("hunter2", "app", "db.example.com", "shop", "5432")
         (f"DATABASE_URL: {URL}", "a name and its value"),
         (f'$env:DATABASE_URL = "{URL}"', "a name and its value"),
         ("host=db.example.com user=app password=hunter2", "keyword=value"),
+        (f"{URL};", "ends with a ;"),
+        (f"{URL},", "ends with a ,"),
         (f"jdbc:{URL}", "JDBC"),
         (URL.replace("postgresql", "postgresql+asyncpg"), "names a driver"),
         (URL.replace("postgresql", "postgres+psycopg2"), "names a driver"),

@@ -12,7 +12,7 @@ from lib.choice import Chooser
 from lib.connection_url import ConnectionTarget, read_target
 from lib.errors import ConfigurationError
 from lib.job import Job
-from lib.search_path import option, read_search_path
+from lib.search_path import first_name, option, read_search_path
 from lib.settings import ROOT
 
 MakeJob = Callable[..., Job]
@@ -119,6 +119,29 @@ def test_the_files_tables_land_there_and_the_ledger_stays_in_public(
     assert "; direct; search_path app" in done.stderr
     assert "left out" not in done.stderr
     assert cli("status", "--check", DATABASE_URL=f"{db.url}?{query}").returncode == 0
+
+
+def test_a_schema_that_is_not_there_is_told_and_a_file_may_make_it(cli: Cli, bundle: Bundle, db: Database) -> None:
+    bundle.write("000-a.sql", 'create schema "My App";\ncreate table a (x int);')
+    bundle.write("001-b.sql", "create table b (x int)")
+    for query, where in (("schema=My%20App", "fails"), ("schema=My%20App,public", "lands in public")):
+        environ = {"DATABASE_URL": f"{db.url}?{query}"}
+        told = "Warning: The schema My App, which DATABASE_URL names, is not there or not open to this role: until a file"
+        done = cli("migrate", **environ)
+        assert done.returncode == 0
+        assert told in done.stderr
+        assert f"without naming a schema {where}." in done.stderr
+        assert {schemas_of(db)[table] for table in "ab"} == {"My App"}
+        assert told not in cli("migrate", **environ).stderr
+        db.query('drop schema "My App" cascade; drop table schema_migrations, schema_migration_runs')
+
+
+@pytest.mark.parametrize(
+    ("search_path", "name"),
+    [("app, public", "app"), ("App", "app"), ('"My App"', "My App"), ('"a""b"', 'a"b'), ("$user, a", None), ('""', None)],
+)
+def test_things_are_made_in_the_first(search_path: str, name: str | None) -> None:
+    assert first_name(search_path) == name
 
 
 def test_schema_public_is_harmless_through_a_pooler_too(cli: Cli, bundle: Bundle, db: Database, pooler: int) -> None:
