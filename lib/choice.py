@@ -8,7 +8,6 @@ from lib import pasted, provider
 from lib.aws import PLACE_VARIABLES, ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
 from lib.connection_url import (
     NO_VERIFY,
-    NO_VERIFY_REMARK,
     ConnectionTarget,
     PrismaUrlError,
     check_host,
@@ -211,7 +210,7 @@ def _verifying_by_libpqs_word(target: ConnectionTarget) -> ConnectionTarget:
     if target.parameters.get("sslmode") != NO_VERIFY:
         return target
     parameters = {**target.parameters, "sslmode": "require"}
-    return replace(target, parameters=parameters, remarks=(*target.remarks, f"PG{NO_VERIFY_REMARK.upper()}"))
+    return replace(target, parameters=parameters, remarks=(*target.remarks, f"PGSSLMODE={NO_VERIFY} read as require"))
 
 
 def _refuse_if_pasted(name: str, value: str) -> None:

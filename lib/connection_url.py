@@ -19,7 +19,7 @@ ENCODE = "percent-encode them in the user and the password: @ as %40, / as %2F, 
 
 
 # node-postgres' own, for a server whose certificate nobody looks at.
-NO_VERIFY, NO_VERIFY_REMARK = "no-verify", "sslmode=no-verify read as require"
+NO_VERIFY = "no-verify"
 
 
 class PrismaUrlError(ValueError):
@@ -245,7 +245,7 @@ def _read_query(source: str, query: str) -> _Query:
     return _Query(
         kept="&".join("sslmode=require" if pair in modes else pair for pair in kept),
         dropped=tuple(dropped),
-        remarks=(NO_VERIFY_REMARK,) if modes else (),
+        remarks=(f"sslmode={NO_VERIFY} read as require",) if modes else (),
         search_path=_search_path(source, [pair for pair in unknown if says_where(_name(pair))]),
     )
 

@@ -131,21 +131,23 @@ def _connect_once(
         reason = recognise(error)
         if reason is UNKNOWN:
             reason = recognise_code(_sqlstate(parameters))
-        secrets = (*target.secrets, login.get("password", ""))
-        names = (parameters.get("user", ""), _text(error.pgconn.user if error.pgconn else None))
+        # What the environment and libpq's own files have added, too.
+        used = error.pgconn
+        secrets = (*target.secrets, login.get("password", ""), _text(used.password if used else None))
+        names = (parameters.get("user", ""), _text(used.user if used else None))
         raise _NotConnectedError(reason, quotation(error, secrets=secrets, names=names)) from None
 
 
 def _sqlstate(parameters: Mapping[str, str]) -> str | None:
     """Connect once more, and listen for the code of the refusal.
 
-    libpq keeps it to itself while it connects, but for its trace of the messages, which is kept in memory: it may hold the
-    password. None where there is no such trace, or no code.
+    PostgreSQL's client keeps it to itself while it connects, but for its trace of the messages. That may hold the password,
+    so it is kept in memory, and not for long. None where there is no such trace, or no code.
     """
     if not hasattr(os, "memfd_create"):
         return None
     until = time.monotonic() + float(parameters["connect_timeout"])
-    with open(os.memfd_create("trace"), "rb") as trace, suppress(psycopg.Error):  # noqa: PTH123  no path of ours
+    with open(os.memfd_create("trace"), "rb") as trace, suppress(psycopg.Error, OSError, ValueError):  # noqa: PTH123  no path of ours
         pgconn = pq.PGconn.connect_start(make_conninfo(**parameters).encode())
         try:
             pgconn.trace(trace.fileno())
@@ -184,7 +186,8 @@ def no_search_path(target: ConnectionTarget) -> str:
 
 def _unavailable(target: ConnectionTarget, error: _NotConnectedError, patience: float) -> MigratorError:
     reason, said = error.reason, f" ({error.said})" if error.said else ""
-    if reason is POOLER_REFUSES and option(target.search_path) in target.parameters.get("options", ""):
+    asked = target.search_path and option(target.search_path)
+    if reason is POOLER_REFUSES and asked and asked in target.parameters.get("options", ""):
         return ConfigurationError(no_search_path(target))
     advice = ""
     if reason is REFUSED and target.credential:

@@ -75,6 +75,13 @@ def test_a_derived_direct_address_keeps_it() -> None:
     assert target.for_files.parameters["options"] == "project=x -c search_path=app"
 
 
+def test_the_options_of_the_environment_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB")
+    target = read_target("DATABASE_URL", "postgres://h/d?schema=app")
+    assert target.for_files.parameters["options"] == "-c work_mem=5MB -c search_path=app"
+    assert "options" not in target.parameters
+
+
 NAMES = ("app", "My App", 'a"b', "back\\slash", "it's", "a, b", "$user x", "Schéma\u00a0é")
 
 

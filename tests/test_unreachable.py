@@ -88,6 +88,16 @@ class TestARealServer:
         assert error.final
         assert "the role may not connect to this database (FATAL: permission denied for database" in str(error)
 
+    def test_a_user_and_a_password_of_the_environment_are_not_quoted(
+        self, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PGUSER", "hunter-of-the-environment")
+        monkeypatch.setenv("PGPASSWORD", "hunter2")
+        kept = {key: value for key, value in db.target.parameters.items() if key not in ("user", "password")}
+        error = failure(replace(db.target, parameters=kept))
+        assert 'authentication failed for user "***"' in str(error)
+        assert "hunter" not in str(error)
+
     def test_nothing_there_is_tried_again_and_then_said(self, db: Database) -> None:
         error = failure(db.through(1).target, patience=0.5)
         assert not error.final
