@@ -7,6 +7,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "$*"; }
 
+# Whether a variable marks this machine: it is set to anything but a word for no, as lib/settings.py has it.
+is_marked() {
+  local value=${1#"${1%%[![:space:]]*}"}
+  case "${value%"${value##*[![:space:]]}"}" in
+    '' | 0 | [Ff][Aa][Ll][Ss][Ee] | [Nn][Oo] | [Oo][Ff][Ff]) return 1 ;;
+  esac
+}
+
 # A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer. It is tried from
 # / too, since a version manager's python3 fails beside a .python-version that it hasn't got; the real binary is printed.
 find_python() {
@@ -65,9 +73,9 @@ recent='import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split("
 
 # 1. The runner's dependencies. Vercel has just installed them and put them on the path; but with the preset of a framework
 # that brings its own builder, or an install command of the project's own, it hasn't. Then, and elsewhere, they go into .venv.
-if [ -z "${VERCEL:-}" ]; then
+if ! is_marked "${VERCEL:-}"; then
   wanted=requirements-local.txt
-  if [ -n "${CI:-}" ] || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
+  if is_marked "${CI:-}" || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
   fill_venv "$wanted"
   python=.venv/bin/python
 else
@@ -100,7 +108,7 @@ build_frontend() {
   else
     say "No frontend to build: neither FRONTEND_BUILD_COMMAND nor frontend/ is there."
     # Vercel refuses an output directory that is empty.
-    if [ -n "${VERCEL:-}" ] && [ -z "$(ls -A public)" ]; then : >public/.keep; fi
+    if is_marked "${VERCEL:-}" && [ -z "$(ls -A public)" ]; then : >public/.keep; fi
   fi
 }
 
@@ -112,7 +120,7 @@ build_frontend || {
   exit "$code"
 }
 
-if [ -z "${VERCEL:-}" ]; then
+if ! is_marked "${VERCEL:-}"; then
   say ""
   "$python" -m lib status
   say ""

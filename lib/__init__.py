@@ -18,6 +18,8 @@ pure, no I/O but the migrations folder
     terminal          the reports as text for people
 edges
     provider          what a host's name tells: whose it is, its direct address, its certificates
+    pasted            what a value looks like that was pasted wrong
+    search_path       the schemas that a URL names
     connection_url    a database URL, read with care
     aws               a login at AWS' databases without a password of one's own
     tls               what a connection's TLS has to prove
@@ -28,6 +30,7 @@ edges
 database
     database          a connection, and the simple query protocol
     pipeline          many statements in one flight, each by a message of its own
+    unreachable       why a connection failed, recognised and quoted
     login             how a connection comes about, or why not
     trust             whose the runner's tables are, and whether anything in them runs code
     failure           how a refusal of the server's is told
@@ -54,3 +57,6 @@ surfaces, which never import each other
 
 `tests/test_architecture.py` holds the imports to this map.
 """
+
+# The newest one in CHANGELOG.md.
+__version__ = "0.1.0"

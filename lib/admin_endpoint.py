@@ -25,7 +25,7 @@ from lib.errors import (
 from lib.job import Job
 from lib.report import Document, failure, validation
 from lib.service import MIGRATE_PATH, WEB_TOKEN_HEADER, Service, answer_headers, encode_body, internal_error
-from lib.settings import read_admin_secrets
+from lib.settings import read_admin_secrets, secret_bytes
 from lib.status import read_status
 
 LONGEST_BODY = 16 * 1024
@@ -42,6 +42,10 @@ _STATUS_CODES: tuple[tuple[type[MigratorError], int], ...] = (
     (DatabaseUnavailableError, 503),
     (LedgerError, 503),
 )
+
+
+class DuplicateKeyError(ValueError):
+    """An object of the body has a key twice."""
 
 
 def create_migrate_app(service: Service | None = None) -> Flask:
@@ -109,10 +113,14 @@ def _admin_answer(service: Service) -> Response:
 def _is_authorized(secrets: tuple[str, ...]) -> bool:
     """Compare digests, in constant time, with every secret, so that neither length nor order tells anything."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    # WSGI hands the header's bytes over as latin-1.
-    offered = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
-    matches = [hmac.compare_digest(offered, hashlib.sha256(secret.encode()).digest()) for secret in secrets]
+    # WSGI hands the header's bytes over as latin-1, in which parts of other letters look like spaces.
+    offered = _digest(token.encode("latin-1", "replace").strip())
+    matches = [hmac.compare_digest(offered, _digest(secret_bytes(secret))) for secret in secrets]
     return scheme.lower() == "bearer" and any(matches)
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
 
 
 def _read_action(body: bytes) -> str:
@@ -120,7 +128,9 @@ def _read_action(body: bytes) -> str:
     if not body.strip():
         return "migrate"
     try:
-        document = json.loads(body)
+        document = json.loads(body, object_pairs_hook=_distinct)
+    except DuplicateKeyError:
+        raise ValueError("The body has a key twice.") from None
     except (ValueError, RecursionError):
         raise ValueError("The body is not JSON.") from None
     if not isinstance(document, dict):
@@ -133,6 +143,14 @@ def _read_action(body: bytes) -> str:
     if action not in ACTIONS:
         raise ValueError(f"The action is not known; it is one of {', '.join(ACTIONS)}.")
     return str(action)
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of the body. Which of two equal keys is meant, readers of JSON don't agree on."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise DuplicateKeyError
+    return found
 
 
 def _act(job: Job, action: str) -> tuple[int, Document]:

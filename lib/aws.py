@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lib.connection_url import ConnectionTarget, check_host
-from lib.errors import ConfigurationError, DatabaseUnavailableError
+from lib.errors import ConfigurationError, DatabaseUnavailableError, WebTokenRefusedError
 
 # Credentials are had anew so long before they expire, and last so long while AWS doesn't answer; in seconds.
 REFRESH_BEFORE, LAST_CALL = 300.0, 30.0
@@ -31,16 +31,20 @@ _THE_SECRET = "The secret of MIGRATION_DATABASE_SECRET_ARN"
 
 @dataclass(frozen=True)
 class Account:
-    """Whose rights are used: those of `role`, in exchange for Vercel's OIDC token; else AWS' own chain of credentials."""
+    """Whose rights are used: those of `role`, in exchange for Vercel's OIDC token; else AWS' own chain of credentials.
+
+    Of the tokens the first is the request's, which anybody may have made up; one that AWS refuses leaves it to the next,
+    and to the credentials from before.
+    """
 
     region: str
     role: str | None = field(default=None, repr=False)
-    web_token: str | None = field(default=None, repr=False)
+    web_tokens: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def _key(self) -> tuple[str, str | None]:
         """A request without a token has no role, and leaves the credentials of those that have one alone."""
-        return self.region, self.role if self.web_token else None
+        return self.region, self.role if self.web_tokens else None
 
     def client(self, service: str) -> Any:
         """A client of a service of AWS', of the credentials that are good for a while yet."""
@@ -58,15 +62,26 @@ class Account:
 
     def _enter(self, before: "_Access | None", began: float) -> "_Access":
         """New credentials; those from before while they last, if AWS gives none."""
-        if not (self.role and self.web_token):
+        if not (self.role and self.web_tokens):
             return _Access(_session(self.region), float("inf"))
         try:
             with _asking_once(self._key, began):
-                return self._assume_role(self.role, self.web_token)
+                return self._assume_role_by_one(self.role)
         except DatabaseUnavailableError:
             if before is None or before.expires_at - time.time() < LAST_CALL:
                 raise
             return before
+
+    def _assume_role_by_one(self, role: str) -> "_Access":
+        refusals = []
+        for web_token in self.web_tokens:
+            try:
+                return self._assume_role(role, web_token)
+            except DatabaseUnavailableError as error:
+                if not error.final:
+                    raise
+                refusals.append(error)
+        raise WebTokenRefusedError(str(refusals[0]), final=True, public=refusals[0].public)
 
     def _assume_role(self, role: str, web_token: str) -> "_Access":
         from botocore import UNSIGNED

@@ -4,9 +4,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from lib import provider
+from lib import pasted, provider
 from lib.aws import PLACE_VARIABLES, ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
-from lib.connection_url import ConnectionTarget, PrismaUrlError, check_host, checked_parameters, is_local, read_target
+from lib.connection_url import (
+    NO_VERIFY,
+    ConnectionTarget,
+    PrismaUrlError,
+    check_host,
+    checked_parameters,
+    is_local,
+    read_target,
+)
 from lib.tls import has_file
 
 MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
@@ -62,14 +70,15 @@ def leading_elsewhere(environ: Mapping[str, str], files: Mapping[str, str]) -> f
 
 
 class Chooser:
-    """Chooses among the variables of `environ`; a path in one begins at `root`.
+    """Chooses among the variables of `environ`; a path in one begins at `root`, and `web_token` is a request's own.
 
     ValueError says what is wrong with the variable that was chosen, in words that are safe to print.
     """
 
-    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], root: Path, web_token: str = "") -> None:
         self._environ = environ
         self._root = root
+        self._web_token = web_token.strip()
 
     def migrating(self) -> ConnectionTarget | None:
         """A direct connection, where there is one or the provider's names tell of one; None if nothing is set."""
@@ -92,7 +101,8 @@ class Chooser:
         except PrismaUrlError:
             # What is to be used instead is what migrates, if that has been set.
             target = None
-        return self._completed(target) if target else self.migrating()
+        target = self._completed(target) if target else self.migrating()
+        return target and replace(target, search_path="")
 
     def get(self, name: str) -> str:
         """The variable's value, empty where it is unset or blank; bytes that are no UTF-8 are replaced."""
@@ -147,6 +157,7 @@ class Chooser:
             return None
         found = SECRET_ARN.fullmatch(arn)
         if found is None:
+            _refuse_if_pasted(SECRET, arn)
             raise ValueError(f"{SECRET} is no ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME")
         defaults = {key: value for key, name in PLACE_VARIABLES.items() if (value := self.get(name))}
         return ConnectionTarget(SECRET, {}, credential=StoredSecret(self._account(found[1]), arn, defaults))
@@ -154,8 +165,10 @@ class Chooser:
     def _account(self, region: str) -> Account:
         role = self.get(ROLE)
         if role and not ROLE_ARN.fullmatch(role):
+            _refuse_if_pasted(ROLE, role)
             raise ValueError(f"{ROLE} is no ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME")
-        return Account(region, role or None, self.get("VERCEL_OIDC_TOKEN") or None)
+        tokens = dict.fromkeys(filter(None, (self._web_token, self.get("VERCEL_OIDC_TOKEN"))))
+        return Account(region, role or None, tuple(tokens))
 
     def _completed(self, target: ConnectionTarget) -> ConnectionTarget:
         """With what libpq would take from the environment where a URL leaves it out, to be told and judged likewise."""
@@ -163,7 +176,7 @@ class Chooser:
             target = self._with(target, port="PGPORT", dbname="PGDATABASE")
             if "hostaddr" not in target.parameters:
                 target = self._with(target, host="PGHOST")
-        target = self._with(target, sslmode="PGSSLMODE")
+        target = _verifying_by_libpqs_word(self._with(target, sslmode="PGSSLMODE"))
         if "sslrootcert" in target.parameters or self._verifies_nothing(target):
             return target
         roots = self._root_certificates()
@@ -190,3 +203,16 @@ class Chooser:
         if not has_file(path):
             raise ValueError("PGSSLROOTCERT names a file that isn't there; a path in it begins at the root of the project")
         return str(path)
+
+
+def _verifying_by_libpqs_word(target: ConnectionTarget) -> ConnectionTarget:
+    """PGSSLMODE may hold node-postgres' own word too."""
+    if target.parameters.get("sslmode") != NO_VERIFY:
+        return target
+    parameters = {**target.parameters, "sslmode": "require"}
+    return replace(target, parameters=parameters, remarks=(*target.remarks, f"PGSSLMODE={NO_VERIFY} read as require"))
+
+
+def _refuse_if_pasted(name: str, value: str) -> None:
+    if fault := pasted.fault(value):
+        raise ValueError(f"{name} {fault}")

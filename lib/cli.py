@@ -14,7 +14,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
-from lib import embedded, runner
+from lib import __version__, embedded, runner
 from lib.baseline import baseline, forget
 from lib.connection_url import ConnectionTarget
 from lib.database import defer
@@ -31,10 +31,11 @@ from lib.login import locate
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover, next_number
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
-from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
+from lib.settings import ROOT, Settings, is_on_vercel, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
 from lib.survey import Survey
 from lib.terminal import Style, baseline_text, forget_text, plan_text, progress_bar, run_text, status_text
+from lib.unreachable import cleaned
 
 DEFAULT_CONNECT_TIMEOUT = 30.0
 DEFAULT_PORT = 3000
@@ -96,7 +97,7 @@ class Shell:
 def main(argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT) -> int:
     """Run one command and return its exit code."""
     shell = Shell(environ, root, _stream(sys.stdout), _stream(sys.stderr), serve)
-    arguments = _parser().parse_args(_with_default_command(argv))
+    arguments = _arguments(argv)
     _catch_signals()
     try:
         return int(arguments.run(shell, arguments))
@@ -117,11 +118,13 @@ def _stream(stream: TextIO | None) -> TextIO:
     return stream
 
 
-def _with_default_command(argv: Sequence[str]) -> list[str]:
-    """`migrate` where no command is named, as in `python -m lib --json`."""
-    if argv and (not argv[0].startswith("-") or argv[0] in ("-h", "--help")):
-        return list(argv)
-    return ["migrate", *argv]
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """What is asked for; without a command the help, and exit code 2."""
+    parser = _parser()
+    if not argv:
+        parser.print_help()
+        parser.exit(ConfigurationError.exit_code)
+    return parser.parse_args(argv)
 
 
 def _catch_signals() -> None:
@@ -145,15 +148,8 @@ def _fail(shell: Shell, arguments: argparse.Namespace, error: MigratorError | In
     else:
         shell.tell(f"{Style.of(shell.err, shell.environ).cross} {error}")
     if arguments.debug:
-        shell.tell(_without(shell.secrets, "".join(traceback.format_exception(error))))
+        shell.tell(cleaned("".join(traceback.format_exception(error)), secrets=shell.secrets))
     return error.exit_code
-
-
-def _without(secrets: Sequence[str], text: str) -> str:
-    """A last resort for a traceback of a library's; one that is a common word would only garble the text."""
-    for secret in secrets:
-        text = text.replace(secret, "***") if len(secret) >= 8 else text
-    return text
 
 
 def _fail_unexpectedly(shell: Shell, arguments: argparse.Namespace, error: Exception) -> int:
@@ -173,9 +169,10 @@ def _parser() -> argparse.ArgumentParser:
     machine.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
     parser = argparse.ArgumentParser(
         prog="python -m lib",
-        description="Change a Postgres schema with numbered SQL files. Without a command: migrate.",
+        description="Change a Postgres schema with numbered SQL files.",
         epilog=_EPILOGUE,
     )
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, run: Callable[..., int], about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -220,7 +217,7 @@ def _port(text: str) -> int:
 
 
 def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
-    if arguments.source == "build" and shell.environ.get("VERCEL"):
+    if arguments.source == "build" and is_on_vercel(shell.environ):
         check_manifest(shell.root, packages=_settings(shell).packages)
     job = _job(shell, reading=False, source=arguments.source, quiet=arguments.json)
     report = runner.migrate(job)
@@ -388,8 +385,10 @@ class _Log(Progress):
 
     def connected(self, target: ConnectionTarget, survey: Survey | None) -> None:
         way = f"; {_way(is_direct=survey.is_direct)}" if survey else ""
-        dropped = f"; left out of its URL: {', '.join(target.dropped)}" if target.dropped else ""
-        self.shell.tell(f"{self.doing} {target.place} ({target.choice}{way}{dropped}).")
+        dropped = (f"left out of its URL: {', '.join(target.dropped)}",) if target.dropped else ()
+        path = (f"search_path {target.search_path}",) if target.search_path else ()
+        more = "".join(f"; {each}" for each in (*path, *target.remarks, *dropped))
+        self.shell.tell(f"{self.doing} {target.place} ({target.choice}{way}{more}).")
 
     def warning(self, text: str) -> None:
         self.shell.tell(f"Warning: {text}")

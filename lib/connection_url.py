@@ -9,12 +9,17 @@ from urllib.parse import unquote
 import psycopg
 from psycopg import conninfo, pq
 
-from lib import provider
+from lib import pasted, provider
+from lib.search_path import option, read_search_path, says_where
 
 _SCHEME = re.compile(r"(?:postgres|postgresql)://", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 ENCODE = "percent-encode them in the user and the password: @ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25"
+
+
+# node-postgres' own, for a server whose certificate nobody looks at.
+NO_VERIFY = "no-verify"
 
 
 class PrismaUrlError(ValueError):
@@ -47,13 +52,17 @@ class Credential(Protocol):
 class ConnectionTarget:
     """Where to connect. `source` is the variable's name, `why` how it came to be that one, or that address.
 
-    The parameters are libpq's and may hold a password; a `credential` stands in for one.
+    The parameters are libpq's and may hold a password; a `credential` stands in for one. `search_path` is where the files
+    are to make and find things; `dropped` and `remarks` are for the log.
     """
 
     source: str
     parameters: Mapping[str, str] = field(repr=False)
     dropped: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     why: str = ""
+    # No part of where to connect.
+    search_path: str = field(default="", compare=False)
     credential: Credential | None = field(default=None, repr=False)
 
     @property
@@ -71,9 +80,11 @@ class ConnectionTarget:
 
     @property
     def address(self) -> str:
-        """`host:port`."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        """`host:port`, of each host where there are several."""
+        hosts, ports = self.host.split(","), self.port.split(",")
+        ports = ports * len(hosts) if len(ports) == 1 else ports
+        pairs = zip(hosts, ports, strict=False)
+        return ",".join(f"{f'[{host}]' if ':' in host else host}:{port or '5432'}" for host, port in pairs)
 
     @property
     def place(self) -> str:
@@ -82,7 +93,7 @@ class ConnectionTarget:
 
     @property
     def is_local(self) -> bool:
-        return is_local(self.host)
+        return is_local(self.host) and is_local(self.parameters.get("hostaddr", ""))
 
     @property
     def branch(self) -> str:
@@ -107,6 +118,15 @@ class ConnectionTarget:
             return self
         why = ", ".join(filter(None, (self.why, address.why)))
         return replace(self, parameters={**self.parameters, "host": address.host, "port": address.port}, why=why)
+
+    @property
+    def for_files(self) -> "ConnectionTarget":
+        """The same for the session that files run in, where alone the search_path counts."""
+        if not self.search_path:
+            return self
+        given = self.parameters.get("options") or _libpqs_own_options()
+        options = " ".join(filter(None, (given, option(self.search_path))))
+        return replace(self, parameters={**self.parameters, "options": options})
 
     @property
     def is_known_direct(self) -> bool:
@@ -134,12 +154,19 @@ class ConnectionTarget:
 
 
 def is_local(host: str) -> bool:
-    """Tell whether it is this machine, or a socket on it."""
-    return host.startswith(("/", "@")) or host.lower() in ("localhost", "127.0.0.1", "::1")
+    """Tell whether it is this machine, or a socket on it; of a list, whether each is."""
+    return all(_is_local(each.strip().lower()) for each in host.split(","))
+
+
+def _is_local(host: str) -> bool:
+    # An empty one is libpq's own: a socket.
+    return host.startswith(("/", "@")) or host in ("", "localhost", "127.0.0.1", "::1")
 
 
 def read_target(source: str, url: str) -> ConnectionTarget:
     """Read the URL that the variable `source` holds; ValueError with a message that is safe to print."""
+    if fault := pasted.fault(url):
+        raise ValueError(f"{source} {fault}")
     url = _lower_scheme(url.strip())
     if url.lower().startswith(("prisma://", "prisma+postgres://")):
         raise PrismaUrlError(
@@ -150,13 +177,15 @@ def read_target(source: str, url: str) -> ConnectionTarget:
         raise ValueError(f"{source} is no PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE")
     base, _, query = url.partition("?")
     _check_encoding(source, base)
-    kept, dropped = _known_parameters(source, query)
+    asked = _read_query(source, query)
     try:
-        parameters = conninfo.conninfo_to_dict(f"{base}?{kept}" if kept else base)
+        parameters = conninfo.conninfo_to_dict(f"{base}?{asked.kept}" if asked.kept else base)
     except (psycopg.Error, UnicodeError):
         raise ValueError(f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}") from None
-    target = ConnectionTarget(source, checked_parameters(source, parameters), dropped)
+    checked = checked_parameters(source, parameters)
+    target = ConnectionTarget(source, checked, asked.dropped, asked.remarks, search_path=asked.search_path)
     check_host(source, target.host)
+    _check_lists(source, target)
     return target
 
 
@@ -167,6 +196,17 @@ def check_host(source: str, host: str) -> None:
             f"{source} names an Aurora DSQL cluster, which can't be migrated by this: it takes one DDL statement a "
             "transaction and has no advisory locks. Aurora PostgreSQL can be"
         )
+
+
+def _check_lists(source: str, target: ConnectionTarget) -> None:
+    """PostgreSQL's client pairs hosts, addresses and ports; one port is good for all of them."""
+    lists = {key: target.parameters.get(key, "") for key in ("host", "hostaddr", "port")}
+    counts = {key: value.count(",") + 1 for key, value in lists.items() if value}
+    if counts.get("port") == 1 or len(counts) == 1:
+        counts.pop("port", None)
+    if len(set(counts.values())) > 1:
+        told = " and ".join(f"{count} of {key}" for key, count in counts.items())
+        raise ValueError(f"{source} names {told}; name as many of each, or one port for all hosts")
 
 
 def _lower_scheme(url: str) -> str:
@@ -186,16 +226,60 @@ def _check_encoding(source: str, base: str) -> None:
         raise ValueError(f"{source} holds a space or a line break; take it out, or encode it as %20")
 
 
-def _known_parameters(source: str, query: str) -> tuple[str, tuple[str, ...]]:
-    """Part the parameters that libpq knows from the names of those it doesn't, which are printed."""
+@dataclass(frozen=True)
+class _Query:
+    """What comes of a URL's parameters: those for libpq, the names of those left out, and what is for ourselves."""
+
+    kept: str
+    dropped: tuple[str, ...]
+    remarks: tuple[str, ...]
+    search_path: str
+
+
+def _read_query(source: str, query: str) -> _Query:
+    """Part the parameters that libpq knows from those it doesn't, of which the names are printed."""
     known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
     pairs = [pair for pair in query.split("&") if pair]
     # libpq reads ssl=true, as JDBC writes it, although no option has that name.
-    kept = [pair for pair in pairs if unquote(pair.partition("=")[0]) in known or pair == "ssl=true"]
+    kept = [pair for pair in pairs if _name(pair) in known or pair == "ssl=true"]
     unknown = [pair for pair in pairs if pair not in kept]
     if any("@" in pair for pair in unknown):
         raise ValueError(f"the password in {source} holds a raw ?, or a parameter a raw @; {ENCODE}")
-    return "&".join(kept), tuple(sorted({pair.partition("=")[0] for pair in unknown}))
+    dropped = sorted({pair.partition("=")[0] for pair in unknown if not says_where(_name(pair))})
+    modes = [pair for pair in kept if _name(pair) == "sslmode" and _value(pair) == NO_VERIFY]
+    return _Query(
+        kept="&".join("sslmode=require" if pair in modes else pair for pair in kept),
+        dropped=tuple(dropped),
+        remarks=(f"sslmode={NO_VERIFY} read as require",) if modes else (),
+        search_path=_search_path(source, [pair for pair in unknown if says_where(_name(pair))]),
+    )
+
+
+def _search_path(source: str, pairs: list[str]) -> str:
+    """The one that the parameters ask for together, empty where they ask for none but public."""
+    found: set[str] = set()
+    for pair in pairs:
+        try:
+            found.add(read_search_path(_name(pair), _value(pair)))
+        except ValueError as error:
+            raise ValueError(f"the {_name(pair)} in {source} {error}") from None
+    if len(found) > 1:
+        raise ValueError(f"{source} says in several ways which schemas it means, and they differ; leave one")
+    return next(iter(found), "")
+
+
+def _name(pair: str) -> str:
+    return unquote(pair.partition("=")[0])
+
+
+def _value(pair: str) -> str:
+    return unquote(pair.partition("=")[2])
+
+
+def _libpqs_own_options() -> str:
+    """What PGOPTIONS says, or a service that PGSERVICE names."""
+    found = (option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"options")
+    return (next(found, None) or b"").decode()
 
 
 def checked_parameters(source: str, parameters: Mapping[str, object]) -> dict[str, str]:

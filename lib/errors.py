@@ -11,6 +11,7 @@
     │   └── BusyTableError                     a table lock could not be had within its retries
     ├── MigrationFailedError          exit 1   the server refused a statement of a file
     ├── DatabaseUnavailableError      exit 1   no connection, or it was lost
+    │   └── WebTokenRefusedError               AWS refused what the request brought
     ├── LedgerError                   exit 1   the ledger is another tool's, or may not be read
     └── OutOfTimeError                exit 1   the caller's deadline passed; the file was rolled back
 
@@ -171,6 +172,10 @@ class DatabaseUnavailableError(MigratorError):
     @property
     def public(self) -> str:
         return self._public or str(self)
+
+
+class WebTokenRefusedError(DatabaseUnavailableError):
+    """AWS gave nothing for a web token, for good. Another request's may do."""
 
 
 class LedgerError(MigratorError):

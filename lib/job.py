@@ -71,10 +71,16 @@ class Job:
         commit = self.settings.deployment.commit
         return f"migrations {self.source} {commit[:12] if commit else 'local'}"
 
-    def connect(self, *, patience: float | None = None, on_notice: Callable[[str, str], None] | None = None) -> Connection:
+    def connect(
+        self,
+        *,
+        patience: float | None = None,
+        on_notice: Callable[[str, str], None] | None = None,
+        for_files: bool = False,
+    ) -> Connection:
         """Connect, within the deadline. `patience` stands in for that of the job, in seconds."""
         connection = login.connect(
-            self.target,
+            self.target.for_files if for_files else self.target,
             application_name=self.application_name,
             patience=self._patience(self.connect_patience if patience is None else patience),
             on_notice=on_notice,

@@ -2,6 +2,7 @@
 
 import socketserver
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from werkzeug.serving import make_server
 from lib.admin_endpoint import create_migrate_app
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
-from lib.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.service import MIGRATE_PATH, STATUS_PATH, Service, answer_headers, encode_body
 from lib.status_endpoint import create_status_app
 
 HOST = "127.0.0.1"
+_NAMES = ("localhost", HOST, "[::1]")
 
 
 class Site:
@@ -26,6 +28,8 @@ class Site:
         self._page = _page(service.root)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not _is_asked_by_its_name(environ):
+            return _misdirected()(environ, start_response)
         path = environ.get("PATH_INFO", "").rstrip("/")
         for prefix, app in self._functions:
             if path in (prefix, f"{prefix}.py"):
@@ -52,6 +56,23 @@ def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | N
     finally:
         server.server_close()
         site.close()
+
+
+def _is_asked_by_its_name(environ: Mapping[str, Any]) -> bool:
+    """Tell whether the Host is one of this server's own.
+
+    Another site's page could reach it by a name of that site's which leads to 127.0.0.1 (DNS rebinding), but the browser
+    sends that name.
+    """
+    port = environ.get("SERVER_PORT", "")
+    own = {f"{name}:{port}" for name in _NAMES} | (set(_NAMES) if port == "80" else set())
+    return environ.get("HTTP_HOST", "").lower() in own
+
+
+def _misdirected() -> Response:
+    names = " and ".join(_NAMES)
+    document = {"success": False, "error": f"This server answers by its own names alone: {names}, with its port."}
+    return Response(encode_body(document), HTTPStatus.MISDIRECTED_REQUEST, answer_headers())
 
 
 def _page(root: Path) -> Flask:

@@ -1,58 +1,51 @@
 """Getting connected: with patience where a failure may pass, and in words that hold no secret where it doesn't."""
 
+import os
 import re
+import select
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
 
+from lib import provider
 from lib.connection_url import ConnectionTarget
 from lib.database import Connection
-from lib.errors import DatabaseUnavailableError
+from lib.errors import ConfigurationError, DatabaseUnavailableError, MigratorError
+from lib.search_path import option
 from lib.tls import tls_parameters
+from lib.unreachable import (
+    FULL,
+    LIMITED,
+    NO_IPV6,
+    POOLER_REFUSES,
+    REFUSED,
+    TOO_MANY_CONNECTIONS,
+    UNKNOWN,
+    Reason,
+    quotation,
+    recognise,
+    recognise_code,
+)
 
 T = TypeVar("T")
 
 # libpq waits for an answer for so long at least, in seconds.
 SHORTEST_PATIENCE = 2.0
-_REFUSED = "the user or the password was refused"
-_UNVERIFIED = "the server's certificate is of no authority that is trusted here; PGSSLROOTCERT names a file of others"
-_NO_TLS = "the server has no TLS; if its network is private, add ?sslmode=disable to its URL, or set PGSSLMODE=disable"
-# libpq says in words alone why a connection failed: what is recognised, what it means, whether trying again is useless.
-_REASONS = (
-    ("authentication failed", _REFUSED, True),
-    ("no password supplied", "the server asks for a password, and none is given", True),
-    ("tenant or user not found", "the user or the project is unknown there", True),
-    ("no such user", "the user is unknown there", True),
-    ("no such database", "there is no such database", True),
-    ("no pg_hba.conf entry", "the server's pg_hba.conf does not admit this client", True),
-    ("is not permitted to log in", "the role is not permitted to log in", True),
-    ("could not translate host name", "the host name is unknown", True),
-    ("name or service not known", "the host name is unknown", True),
-    ("nodename nor servname", "the host name is unknown", True),
-    ("failed to resolve host", "the host name is unknown", True),
-    ("server does not support ssl", _NO_TLS, True),
-    ("root certificate file", "the file of root certificates that sslrootcert names is missing, or holds none", True),
-    ("certificate verify failed", _UNVERIFIED, True),
-    ("server certificate for", "the server's certificate is one of another host's", True),
-    ("may not be used with sslrootcert=system", "sslrootcert=system needs sslmode=verify-full", True),
-    ("does not support ssl certificate", _UNVERIFIED, True),
-    ("not currently accepting connections", "the database accepts no connections", True),
-    ("unsupported startup parameter", "a pooler there refuses a parameter of the URL", True),
-    ("invalid sslmode", "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows", True),
-    ("invalid channel_binding", "the URL's channel_binding is none that PostgreSQL's client knows", True),
-    ("invalid target_session_attrs", "the URL's target_session_attrs is none that PostgreSQL's client knows", True),
-    ("too many connections", "the role or the database has no connection left", False),
-    ("network is unreachable", "the network is unreachable", False),
-    ("too many clients", "the server has no connection left", False),
-    ("remaining connection slots", "the server has no connection left", False),
-    ("starting up", "the server is starting up", False),
-    ("shutting down", "the server is shutting down", False),
-    ("connection refused", "nothing listens there", False),
-    ("timeout", "no answer in time", False),
-    ("timed out", "no answer in time", False),
-)
+_CODE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
+
+
+class _NotConnectedError(Exception):
+    """An attempt failed, for a reason, with what was said about it."""
+
+    def __init__(self, reason: Reason, said: str) -> None:
+        super().__init__(said)
+        self.reason = reason
+        self.said = said
 
 
 def connect(
@@ -71,7 +64,7 @@ def connect(
     def attempt(seconds: float) -> psycopg.Connection[tuple[Any, ...]]:
         try:
             return _log_in(target, application_name, seconds)
-        except psycopg.Error as error:
+        except _NotConnectedError as error:
             raise _unavailable(target, error, patience) from None
 
     connection = Connection(_patiently(attempt, patience, on_retry))
@@ -107,8 +100,8 @@ def _log_in(target: ConnectionTarget, application_name: str, seconds: float) -> 
     login = target.credential.login()
     try:
         return _connect_once(target, login, application_name, seconds)
-    except psycopg.Error as error:
-        if _reason(error)[0] != _REFUSED or not target.credential.renew(login):
+    except _NotConnectedError as error:
+        if error.reason is not REFUSED or not target.credential.renew(login):
             raise
     return _connect_once(target, target.credential.login(), application_name, seconds)
 
@@ -132,30 +125,80 @@ def _connect_once(
         "client_encoding": "utf8",
         "connect_timeout": str(max(int(SHORTEST_PATIENCE), min(10, int(patience)))),
     }
-    return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+    try:
+        return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        reason = recognise(error)
+        if reason is UNKNOWN:
+            reason = recognise_code(_sqlstate(parameters))
+        # What the environment and libpq's own files have added, too.
+        used = error.pgconn
+        secrets = (*target.secrets, login.get("password", ""), _text(used.password if used else None))
+        names = (parameters.get("user", ""), _text(used.user if used else None))
+        raise _NotConnectedError(reason, quotation(error, secrets=secrets, names=names)) from None
 
 
-def _reason(error: psycopg.Error) -> tuple[str, bool]:
-    """Why it failed, in our own words, and whether trying again is useless."""
-    text = str(error).lower()
-    if re.search(r'database ".*" does not exist', text):
-        return "there is no such database", True
-    if re.search(r'role ".*" does not exist', text):
-        return _REFUSED, True
-    return next(
-        ((reason, final) for pattern, reason, final in _REASONS if pattern in text),
-        ("the connection failed for a reason that is not known to pass or to stay", False),
+def _sqlstate(parameters: Mapping[str, str]) -> str | None:
+    """Connect once more, and listen for the code of the refusal.
+
+    PostgreSQL's client keeps it to itself while it connects, but for its trace of the messages. That may hold the password,
+    so it is kept in memory, and not for long. None where there is no such trace, or no code.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    until = time.monotonic() + float(parameters["connect_timeout"])
+    with open(os.memfd_create("trace"), "rb") as trace, suppress(psycopg.Error, OSError, ValueError):  # noqa: PTH123  no path of ours
+        pgconn = pq.PGconn.connect_start(make_conninfo(**parameters).encode())
+        try:
+            pgconn.trace(trace.fileno())
+            _follow(pgconn, until)
+            pgconn.untrace()
+        finally:
+            pgconn.finish()
+        trace.seek(0)
+        codes = _CODE.findall(trace.read())
+        return codes[-1].decode() if codes else None
+    return None
+
+
+def _follow(pgconn: pq.abc.PGconn, until: float) -> None:
+    """Let it connect, or fail."""
+    status = pq.PollingStatus.WRITING
+    while status in (pq.PollingStatus.READING, pq.PollingStatus.WRITING) and time.monotonic() < until:
+        reading = [pgconn.socket] if status == pq.PollingStatus.READING else []
+        writing = [pgconn.socket] if status == pq.PollingStatus.WRITING else []
+        select.select(reading, writing, [], max(0.0, until - time.monotonic()))
+        status = pq.PollingStatus(pgconn.connect_poll())
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def no_search_path(target: ConnectionTarget) -> str:
+    """Why the schemas that the URL names can't be had by this way, and what to do."""
+    return (
+        f"The schema that {target.source} names can't be had through this pooler: the tables might land in another. "
+        "Either set MIGRATION_DATABASE_URL to a direct connection, with the same schema; or take it out of the "
+        "URL, and name the schema in the files, or let the role have it: alter role … set search_path = …."
     )
 
 
-def _unavailable(target: ConnectionTarget, error: psycopg.Error, patience: float) -> DatabaseUnavailableError:
-    reason, final = _reason(error)
-    if reason == _REFUSED and target.credential:
-        reason = f"{reason}. {target.credential.advice}".removesuffix(".")
-    tried = "" if final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
+def _unavailable(target: ConnectionTarget, error: _NotConnectedError, patience: float) -> MigratorError:
+    reason, said = error.reason, f" ({error.said})" if error.said else ""
+    asked = target.search_path and option(target.search_path)
+    if reason is POOLER_REFUSES and asked and asked in target.parameters.get("options", ""):
+        return ConfigurationError(no_search_path(target))
+    advice = ""
+    if reason is REFUSED and target.credential:
+        advice = f" {target.credential.advice}"
+    elif reason is NO_IPV6:
+        advice = f" {provider.ipv4_advice(target.host)}"
+    tried = "" if reason.final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
     return DatabaseUnavailableError(
-        f"The database at {target.place} (from {target.source}) can't be reached: {reason}.{tried}",
-        final=final,
-        silent="no answer" in reason,
-        public=f"The database can't be reached: {reason}.",
+        f"The database at {target.place} (from {target.source}) can't be reached: {reason.text}{said}.{advice}{tried}",
+        final=reason.final,
+        silent="no answer" in reason.text,
+        public=f"The database can't be reached: {reason.text}.{advice}",
+        sqlstate=TOO_MANY_CONNECTIONS if reason in (FULL, LIMITED) else None,
     )

@@ -55,6 +55,16 @@ def is_direct(host: str, port: str) -> bool:
     return host == _PRISMA
 
 
+def ipv4_advice(host: str) -> str:
+    """Where the same database is met by those who have no IPv6, for a sentence of its own."""
+    if _SUPABASE.fullmatch(_plain(host)):
+        return (
+            "Set MIGRATION_DATABASE_URL to the address of Supabase's session pooler, which has IPv4: "
+            "aws-0-REGION.pooler.supabase.com:5432, with the user postgres.PROJECT."
+        )
+    return "Set MIGRATION_DATABASE_URL to an address that has IPv4, as a provider's pooler in session mode has."
+
+
 def branch(host: str, user: str) -> str:
     """The provider's own name of this branch of the data, empty where it has none.
 
@@ -78,12 +88,11 @@ def role(host: str, user: str) -> str:
 
 
 def has_public_certificates(host: str) -> bool:
-    """Tell whether a public authority vouches for the host: Neon's, and those of Amazon's RDS Proxy.
+    """Tell whether a public authority vouches for the host, or all of a list: Neon's, and those of Amazon's RDS Proxy.
 
     Supabase and RDS itself have authorities of their own; of the others it isn't known.
     """
-    host = _plain(host)
-    return bool(_NEON.fullmatch(host) or _RDS_PROXY.fullmatch(host))
+    return all(_NEON.fullmatch(_plain(each)) or _RDS_PROXY.fullmatch(_plain(each)) for each in host.split(","))
 
 
 def aws_region(host: str) -> str | None:

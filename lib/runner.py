@@ -8,6 +8,7 @@ from lib import ledger, read_only
 from lib.database import Connection, ScriptError
 from lib.errors import (
     ConfigurationError,
+    DatabaseUnavailableError,
     GuardError,
     Interrupted,
     LedgerError,
@@ -18,6 +19,7 @@ from lib.errors import (
 from lib.execution import Execution
 from lib.job import RECORD_PATIENCE, Job
 from lib.lock import RunLock
+from lib.login import no_search_path
 from lib.migration_files import MigrationFile, discover
 from lib.observer import Observer
 from lib.plan import Checkpoint, Interruption, Plan
@@ -25,9 +27,11 @@ from lib.planned_run import PlannedRun, held_warnings
 from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
+from lib.search_path import first_name
 from lib.session import Session
 from lib.status import LOOK_PATIENCE, look, plan_of, read_status_over, server_errors, status_of
 from lib.survey import Survey
+from lib.unreachable import TOO_MANY_CONNECTIONS
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
@@ -37,6 +41,11 @@ ANSWER_PATIENCE = 30.0
 STALE_PATIENCE = 2.0
 # The file that makes the ledger, and nothing else.
 LEDGERS_OWN_FILE = "000-create-migration-table"
+_CONNECTION_LIMITS = """
+select r.rolconnlimit, d.datconnlimit from pg_catalog.pg_roles r, pg_catalog.pg_database d
+ where r.rolname = session_user and d.datname = current_database()
+"""
+_SEARCH_PATH = "select pg_catalog.current_setting('search_path'), pg_catalog.current_schema()"
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
@@ -120,7 +129,8 @@ class _Run:
             scripts = prepare_all(plan.pending)
             if len(scripts) > len(_held(self.job, scripts)) or must_claim(self.job, survey):
                 check_writable(self.job, survey)
-                with RunLock(self.job.connect, patience=self.job.run_wait, on_wait=self.job.progress.waiting) as lock:
+                waiting = self.job.progress.waiting
+                with RunLock(self._connect_another, patience=self.job.run_wait, on_wait=waiting) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
                 self._warn(plan, survey, scripts)
@@ -128,10 +138,50 @@ class _Run:
                     self._interrupt_stale_runs(survey)
 
     def _connect(self) -> None:
-        self.connection = self._connections.enter_context(self.job.connect(on_notice=self._notice))
+        self.connection = self._connections.enter_context(self.job.connect(on_notice=self._notice, for_files=True))
         self.backends = set()
         _check_strings(self.connection)
+        self._check_search_path()
         self.connection.undo = ledger.reset_script()
+
+    def _connect_another(self) -> Connection:
+        """The run lock's. Where one alone is allowed, no patience gets it."""
+        try:
+            return self.job.connect(patience=0.0)
+        except DatabaseUnavailableError as error:
+            if error.sqlstate == TOO_MANY_CONNECTIONS:
+                self._check_connection_limits()
+        return self.job.connect()
+
+    def _check_connection_limits(self) -> None:
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            [[limits]] = self.connection.query(_CONNECTION_LIMITS, read_only=True)
+        for limit, owner in zip(limits, ("role", "database"), strict=True):
+            if limit == "1":
+                raise DatabaseUnavailableError(
+                    f"The {owner} that {self.job.target.source} names may have one connection at a time, and a run needs "
+                    f"two, now and then a third: alter {owner} … connection limit 5.",
+                    final=True,
+                    public=f"The {owner} may have one connection at a time, and a run needs two.",
+                )
+
+    def _check_search_path(self) -> None:
+        """A pooler may leave out what it doesn't know, and the tables would land elsewhere."""
+        target = self.job.target
+        if not target.search_path:
+            return
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            # As the files will have it; it has no name that a search_path could lead elsewhere.
+            [[found, schema]] = self.connection.run(_SEARCH_PATH)
+        if found != target.search_path:
+            raise ConfigurationError(no_search_path(target))
+        wanted = first_name(target.search_path)
+        if wanted and schema != wanted:
+            where = f"lands in {schema}" if schema else "fails"
+            self.job.progress.warning(
+                f"The schema {wanted}, which {target.source} names, is not there or not open to this role: until a file "
+                f"makes it, what is made without naming a schema {where}."
+            )
 
     def _interrupt_stale_runs(self, survey: Survey) -> None:
         """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well.
@@ -139,7 +189,7 @@ class _Run:
         It is bookkeeping: a run with nothing to apply doesn't fail for it.
         """
         patience = min(self.job.run_wait, STALE_PATIENCE)
-        lock = RunLock(self.job.connect, patience=patience)
+        lock = RunLock(self._connect_another, patience=patience)
         with suppress(MigratorError, ScriptError), lock, self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.interrupt_stale_runs(self.connection, survey.tables)
 
@@ -176,6 +226,8 @@ class _Run:
         pooled = self._is_pooled(scripts, lock)
         if pooled:
             _check_sessions(scripts)
+            if self.job.target.search_path:
+                raise ConfigurationError(no_search_path(self.job.target))
         if not scripts and not must_claim(self.job, survey):
             # Another run has done it all while this one waited.
             return
@@ -223,7 +275,7 @@ class _Run:
         """
         if {self.connection.announced_backend} == self.backends:
             return False
-        if all(script.mode is Mode.TRANSACTION for script in scripts):
+        if all(script.mode is Mode.TRANSACTION for script in scripts) and not self.job.target.search_path:
             return not self.job.target.is_known_direct
         self.backends |= {ledger.backend(self.connection) for _ in range(10)}
         return len(self.backends) > 1 or lock.backend in self.backends

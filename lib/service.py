@@ -48,8 +48,7 @@ class Service:
     def job(self, *, admin: bool, web_token: str | None = None) -> Job:
         """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
         began = time.monotonic()
-        environ = {**self.environ, "VERCEL_OIDC_TOKEN": web_token} if web_token else self.environ
-        settings = load_settings(environ, root=self.root)
+        settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
         target = (settings.migrating if admin else settings.reading) or self.fallback
         if target is None:
             raise ConfigurationError("No database URL is set; the README lists the variables that are looked up.")

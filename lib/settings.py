@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.choice import DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, leading_elsewhere
+from lib.choice import ADDRESSES, DATABASE_VARIABLES, LOOKED_UP, PRISMA, Chooser, leading_elsewhere
 from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError
@@ -13,6 +13,8 @@ from lib.tls import relies_on_public_authorities, tls_parameters
 
 ROOT = Path(__file__).resolve().parent.parent
 SHORTEST_SECRET = 16
+# What may stand around a token; other spaces are a part of it. `echo … | vercel env add` leaves a line end.
+ASCII_SPACE = " \t\n\r\v\f"
 
 # Every variable that is read, in the order of the documents; a test holds the README to it.
 VARIABLES = (
@@ -44,8 +46,8 @@ _FALSE = ("0", "false", "no", "off")
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
-    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL. `is_hosted`
-    on Vercel and in a CI.
+    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL: never for
+    production. `is_hosted` on Vercel and in a CI.
     """
 
     environment: str
@@ -81,12 +83,12 @@ class Settings:
         return (*self.admin_secrets, *(secret for target in targets for secret in target.secrets))
 
 
-def load_settings(environ: Mapping[str, str], *, root: Path = ROOT) -> Settings:
-    """Read the settings from `environ`, which `with_env_files` may have filled up.
+def load_settings(environ: Mapping[str, str], *, root: Path = ROOT, web_token: str = "") -> Settings:
+    """Read the settings from `environ`, which `with_env_files` may have filled up. `web_token` is that of a request.
 
     Raises ConfigurationError with every fault at once.
     """
-    return _Reader(environ, root).settings()
+    return _Reader(environ, root, web_token).settings()
 
 
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
@@ -103,12 +105,23 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
         merged.update(_read_env_file(root / name))
     left_out = leading_elsewhere(environ, merged)
     kept = {key: value for key, value in merged.items() if key not in left_out}
-    return {**kept, **{key: value for key, value in environ.items() if value}}
+    return {**environ, **kept, **{key: value for key, value in environ.items() if value}}
 
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
     """Tell whether this is Vercel or a CI, where a missing database is an error."""
-    return any(environ.get(name, "").strip() for name in ("VERCEL", "CI"))
+    return is_on_vercel(environ) or _is_marked(environ, "CI")
+
+
+def is_on_vercel(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is Vercel."""
+    return _is_marked(environ, "VERCEL")
+
+
+def _is_marked(environ: Mapping[str, str], name: str) -> bool:
+    """Tell whether the variable is set to anything but a word for no; build.sh asks likewise."""
+    value = environ.get(name, "").strip(ASCII_SPACE).lower()
+    return value != "" and value not in _FALSE
 
 
 def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
@@ -118,10 +131,15 @@ def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
 def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The tokens that open the admin endpoint; none where `MIGRATION_SECRET` is unset or too short to be one."""
     names = ("MIGRATION_SECRET", "MIGRATION_SECRET_PREVIOUS")
-    current, previous = (environ.get(name, "").strip() for name in names)
+    current, previous = (environ.get(name, "").strip(ASCII_SPACE) for name in names)
     if len(current) < SHORTEST_SECRET:
         return ()
     return (current, previous) if len(previous) >= SHORTEST_SECRET else (current,)
+
+
+def secret_bytes(secret: str) -> bytes:
+    """The bytes that the variable holds, whatever the locale has made of them."""
+    return secret.encode("utf-8", "surrogateescape")
 
 
 def _read_env_file(path: Path) -> dict[str, str]:
@@ -143,15 +161,15 @@ def _read_env_file(path: Path) -> dict[str, str]:
 class _Reader:
     """Reads one variable after the other and gathers what is wrong with them."""
 
-    def __init__(self, environ: Mapping[str, str], root: Path) -> None:
+    def __init__(self, environ: Mapping[str, str], root: Path, web_token: str) -> None:
         self.environ = environ
         self.root = root
-        self.chooser = Chooser(environ, root)
+        self.chooser = Chooser(environ, root, web_token)
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
         migrating, reading = self.target(self.chooser.migrating), self.target(self.chooser.reading)
-        if is_hosted(self.environ) and migrating is None and not self.faults:
+        if migrating is None and not self.faults and (is_hosted(self.environ) or self.environment() == "production"):
             self.faults.append(self.nothing_is_set())
         settings = Settings(
             environment=self.environment(),
@@ -198,10 +216,15 @@ class _Reader:
 
     def nothing_is_set(self) -> str:
         prismas = f" {PRISMA} is of Prisma's own protocol, and no way to a PostgreSQL." if self.get(PRISMA) else ""
-        return (
-            f"No database URL is set. Looked up: {LOOKED_UP}.{prismas} Connect a database to the Vercel project, or set "
-            "one of them for this environment."
+        blank = [name for name in ADDRESSES if name in self.environ and not self.get(name)]
+        empty = f" Set, but empty: {', '.join(blank)}." if blank else ""
+        way_out = (
+            "Connect a database to the Vercel project, or set one of them for this environment."
+            if is_hosted(self.environ)
+            else "The environment is production, which never means the embedded PostgreSQL: "
+            "set one of them to its database."
         )
+        return f"No database URL is set. Looked up: {LOOKED_UP}.{empty}{prismas} {way_out}"
 
     def duration(self, name: str, default: float | None = None) -> float | None:
         value = self.get(name)

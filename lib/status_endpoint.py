@@ -7,6 +7,7 @@ parameter, and a test holds what may be loaded here.
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +20,7 @@ from lib.errors import (
     MigrationFileError,
     MigratorError,
     OutOfTimeError,
+    WebTokenRefusedError,
 )
 from lib.job import Job
 from lib.migration_files import MigrationFile, discover
@@ -41,6 +43,7 @@ _PUBLIC_FAILURES: tuple[tuple[type[MigratorError], str], ...] = (
     (MigrationFileError, "The migration files of this deployment can't be read."),
     (LedgerError, "The ledger of migrations can't be read."),
 )
+_WITHOUT_A_TOKEN = (WebTokenRefusedError, ConfigurationError)
 _DATABASE_AWAY = "The database can't be reached."
 
 
@@ -83,6 +86,21 @@ def create_status_app(service: Service | None = None) -> StatusApp:
     return StatusApp(service or Service())
 
 
+@dataclass(frozen=True)
+class _Answer:
+    """What a look has given. `refused` is the web token that led nowhere, empty for none, if the failure may be that."""
+
+    code: int
+    document: Document
+    refused: str | None = field(default=None, repr=False)
+    since: float = field(default_factory=time.monotonic)
+
+    def serves(self, web_token: str | None) -> bool:
+        """Tell whether it will do for a request: anybody may send a token that is none, and the next one's may do."""
+        is_fresh = time.monotonic() - self.since < REMEMBERED
+        return is_fresh and self.refused in (None, web_token or "")
+
+
 class StatusReader:
     """Answers from one look at the database for two seconds, with one look under way at a time.
 
@@ -92,32 +110,33 @@ class StatusReader:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._lock = threading.Lock()
-        self._answer: tuple[int, Document] | None = None
-        self._answered_at = 0.0
+        self._kept: _Answer | None = None
         self._connection: Connection | None = None
 
     def read(self, web_token: str | None = None) -> tuple[int, Document]:
         """The answer; `web_token` is the request's, for a look at a database that wants it."""
         with self._lock:
-            if self._answer is None or time.monotonic() - self._answered_at >= REMEMBERED:
-                self._answer = self._look(web_token)
-                self._answered_at = time.monotonic()
-            return self._answer
+            if self._kept is None or not self._kept.serves(web_token):
+                self._kept = self._look(web_token)
+            return self._kept.code, self._kept.document
 
     def close(self) -> None:
         """Let the connection go."""
         if self._connection is not None:
             self._connection.raw.close()
 
-    def _look(self, web_token: str | None) -> tuple[int, Document]:
+    def _look(self, web_token: str | None) -> "_Answer":
         try:
             job = self._service.job(admin=False, web_token=web_token)
-            return 200, self._status(job, discover(job.settings.migrations_dir)).to_dict()
+            return _Answer(200, self._status(job, discover(job.settings.migrations_dir)).to_dict())
         except MigratorError as error:
-            return 503, {"success": False, "error": _public_failure(error)}
+            # Without a token there are no credentials, which is a configuration's fault by the look of it.
+            is_of_token = isinstance(error, WebTokenRefusedError if web_token else _WITHOUT_A_TOKEN)
+            refused = (web_token or "") if is_of_token else None
+            return _Answer(503, {"success": False, "error": _public_failure(error)}, refused)
         except Exception as error:
             # Remembered as any other, so that a flood of it costs no more.
-            return 500, internal_error(error)
+            return _Answer(500, internal_error(error))
 
     def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.raw.closed:

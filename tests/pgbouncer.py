@@ -13,8 +13,8 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 
 
 @contextmanager
-def pgbouncer(server: ConnectionTarget) -> Iterator[int]:
-    """Its port, for as long as it is wanted."""
+def pgbouncer(server: ConnectionTarget, *settings: str) -> Iterator[int]:
+    """Its port, for as long as it is wanted; of its settings, those given here come last, and count."""
     assert PGBOUNCER is not None
     port = free_port()
     user, password = server.parameters["user"], server.parameters["password"]
@@ -24,6 +24,7 @@ def pgbouncer(server: ConnectionTarget) -> Iterator[int]:
             f"[databases]\n* = host=127.0.0.1 port={server.port}\n[pgbouncer]\n"
             f"listen_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\nauth_type=scram-sha-256\n"
             f"auth_file={folder}/users.txt\npool_mode=transaction\ndefault_pool_size=20\nmax_client_conn=200\n"
+            + "\n".join(settings)
         )
         give(folder)
         with running([PGBOUNCER, "-q", folder / "pgbouncer.ini"], folder, lambda: listens(port)):

@@ -109,6 +109,9 @@ def test_the_token_may_be_rotated(
         ('{"action": null}', 400),
         ('{"action": ["migrate"]}', 400),
         ('{"acton": "plan"}', 400),
+        ('{"action": "status", "action": "migrate"}', 400),
+        ('{"action": "migrate", "\\u0061ction": "migrate"}', 400),
+        ('{"action": {"a": 1, "a": 1}}', 400),
     ],
     ids=lambda value: str(value)[:12] if not isinstance(value, int) else str(value),
 )
@@ -293,3 +296,19 @@ def test_a_statement_in_doubt_is_500_with_both_ways_on(admin: Post, bundle: Bund
     assert response.status_code == 500
     assert (document["version"], document["line"]) == ("000-a", 3)
     assert document["error"].count("update public.schema_migration_runs") == 2
+
+
+@pytest.mark.parametrize("letter", ["à", "Å", "Ѡ", "\u00a0", "é", "\udcff"], ids=ascii)
+@pytest.mark.parametrize(("before", "after"), [("", ""), ("", "\n"), (" \t", " \r\n")], ids=repr)
+def test_a_secret_may_begin_and_end_with_any_letter_and_have_white_space_around_it(
+    environ: dict[str, str], bundle: Bundle, letter: str, before: str, after: str
+) -> None:
+    secret = f"{letter}{SECRET}{letter}"
+    environ["MIGRATION_SECRET"] = f"{before}{secret}{after}"
+    client = create_migrate_app(Service(environ, bundle.root)).test_client()
+    # WSGI has the header's bytes as latin-1.
+    sent = secret.encode("utf-8", "surrogateescape").decode("latin-1")
+    for token, code in ((sent, 200), (f" {sent}\t ", 200), (sent[:-1], 401), (sent.strip("\xa0\x85"), None)):
+        environ_overrides = {"HTTP_AUTHORIZATION": f"Bearer {token}"}
+        response = client.post(MIGRATE_PATH, json={"action": "status"}, environ_overrides=environ_overrides)
+        assert response.status_code == (code or (200 if token == sent else 401))

@@ -41,7 +41,7 @@ def imports(module: str) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse((LIB / f"{module}.py").read_text())):
         if isinstance(node, ast.ImportFrom) and node.module == "lib":
-            found |= {name.name for name in node.names}
+            found |= {name.name for name in node.names} - {"__version__"}
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
             found.add(str(node.module).removeprefix("lib."))
         elif isinstance(node, ast.Import):
@@ -103,8 +103,8 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 # What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
 STATUS_ROOMS = {
     "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
-    "fingerprint", "provider", "read_only", "report", "service", "settings", "status", "status_endpoint", "survey", "tls",
-    "trust",
+    "fingerprint", "pasted", "provider", "read_only", "report", "search_path", "service", "settings", "status",
+    "status_endpoint", "survey", "tls", "trust", "unreachable",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
     "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "pipeline", "place",

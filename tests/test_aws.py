@@ -1,5 +1,6 @@
 """Logins at AWS' databases: moto stands in for AWS, and a real PostgreSQL looks at each token as RDS does."""
 
+import http.client
 import json
 import logging
 import os
@@ -9,8 +10,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,12 +30,14 @@ from moto import mock_aws
 from moto.core.botocore_stubber import MockRawResponse
 from moto.sts.models import sts_backends
 from tls_postgres import TlsServer
+from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
 from lib import aws, runner
 from lib.admin_endpoint import create_migrate_app
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.job import Job
+from lib.local_server import Site
 from lib.report import RunReport
 from lib.service import MIGRATE_PATH, STATUS_PATH, Service
 from lib.settings import Settings, load_settings
@@ -43,6 +47,7 @@ REGION = "eu-west-1"
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/hunter2-migrations"
 WEB_TOKEN = "header.hunter2-of-the-request.signature"
+FORGED = "header.hunter2-of-a-stranger.signature"
 BUILD_TOKEN = "header.hunter2-of-the-build.signature"
 PASSWORD = "hunter2-sentinel"
 STS, READ_SECRET = "AssumeRoleWithWebIdentity", "GetSecretValue"
@@ -56,6 +61,8 @@ class Amazon:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.refusals: dict[str, tuple[int, str, int]] = {}
+        # The tokens that STS takes; None for any.
+        self.known: tuple[str, ...] | None = None
 
     def refuse(self, operation: str, status: int, code: str, times: int = 100) -> None:
         self.refusals[operation] = (status, code, times)
@@ -68,7 +75,9 @@ class Amazon:
         body = request.body if isinstance(request.body, str) else (request.body or b"").decode()
         self.requests.append((operation, dict(parse_qsl(body))))
         status, code, times = self.refusals.get(operation, (200, "", 0))
-        if len(self.asked(operation)) > times:
+        if operation == STS and self.known is not None and self.asked(STS)[-1]["WebIdentityToken"] not in self.known:
+            status, code = 400, "InvalidIdentityToken"
+        elif len(self.asked(operation)) > times:
             return None
         said = f"User: arn:aws:sts::{ACCOUNT}:assumed-role/hunter2 is not authorized to perform: {operation}"
         xml = f"<ErrorResponse><Error><Code>{code}</Code><Message>{said}</Message></Error></ErrorResponse>"
@@ -104,6 +113,20 @@ class Function:
         app = create_status_app(Service(self.environ, self.root))
         try:
             return Client(app).get(STATUS_PATH, headers={"x-vercel-oidc-token": web_token})
+        finally:
+            app.close()
+
+    @contextmanager
+    def client(self) -> Iterator[Callable[[str | None], int]]:
+        """The status function, warm from one request to the next: what it answers a request with this token."""
+        app = create_status_app(Service(self.environ, self.root))
+
+        def ask(web_token: str | None) -> int:
+            headers = {"x-vercel-oidc-token": web_token} if web_token else {}
+            return Client(app).get(STATUS_PATH, headers=headers).status_code
+
+        try:
+            yield ask
         finally:
             app.close()
 
@@ -368,6 +391,76 @@ class TestCredentials:
         assert aurora.post("status").status_code == 200
 
 
+class TestATokenOfAStrangers:
+    """Anybody may send the header; AWS refuses what isn't Vercel's. Whoever sent it has the failure, and nobody else."""
+
+    @pytest.fixture(autouse=True)
+    def knows_vercels(self, amazon: Amazon) -> None:
+        amazon.known = (WEB_TOKEN, BUILD_TOKEN)
+
+    @pytest.mark.parametrize(
+        "forged", [FORGED, "X-A", "x" * 30000, "not ascii \u00e9"], ids=["", "short", "long", "letters"]
+    )
+    def test_costs_the_next_request_nothing(self, aurora: Function, amazon: Amazon, forged: str) -> None:
+        with aurora.client() as ask:
+            assert ask(forged) == 503
+            assert ask(WEB_TOKEN) == 200
+            assert ask(forged) == 200, "what is known is public"
+        assert {asked["WebIdentityToken"] for asked in amazon.asked(STS)} <= {forged, WEB_TOKEN}
+
+    def test_is_asked_about_once_for_a_while(self, aurora: Function, amazon: Amazon) -> None:
+        with aurora.client() as ask:
+            assert [ask(FORGED) for _ in range(5)] == [503] * 5
+            assert len(amazon.asked(STS)) == 1
+            assert ask(FORGED + "2") == 503
+            assert ask(None) == 503
+            assert ask(WEB_TOKEN) == 200
+
+    def test_goes_on_with_what_was_given_before(self, aurora: Function, clock: Clock) -> None:
+        assert aurora.post("status").status_code == 200
+        for left in (1000, 200):
+            clock.ahead = LIFETIME - left
+            assert aurora.post("status", web_token=FORGED).status_code == 200
+        clock.ahead = LIFETIME
+        assert aurora.post("status", web_token=FORGED).status_code == 503
+        assert aurora.post("status").status_code == 200
+
+    def test_leaves_it_to_the_variables(self, aurora: Function, amazon: Amazon) -> None:
+        aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
+        assert aurora.get(web_token=FORGED).status_code == 200
+        assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [FORGED, BUILD_TOKEN]
+
+    def test_costs_a_stored_secret_nothing_either(self, stored: Function) -> None:
+        del stored.environ["VERCEL_OIDC_TOKEN"]
+        with stored.client() as ask:
+            assert [ask(FORGED), ask(WEB_TOKEN)] == [503, 200]
+
+    def test_while_others_ask_costs_them_nothing(self, aurora: Function) -> None:
+        tokens = [FORGED, WEB_TOKEN] * 4
+        with ThreadPoolExecutor(8) as pool:
+            codes = list(pool.map(lambda token: aurora.post("status", web_token=token).status_code, tokens))
+        assert codes[1::2] == [200] * 4
+
+    def test_under_a_name_with_underscores_is_nobodys_where_the_server_tells(
+        self, aurora: Function, amazon: Amazon
+    ) -> None:
+        site = Site(Service(aurora.environ, aurora.root))
+        server = make_server("127.0.0.1", 0, site, threaded=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+            connection.request("GET", STATUS_PATH, headers={"X_Vercel_Oidc_Token": FORGED})
+            assert connection.getresponse().status == 503
+            connection.close()
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            site.close()
+        assert amazon.asked(STS) == []
+
+
 class TestARefusal:
     @pytest.fixture(autouse=True)
     def logged(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
@@ -381,7 +474,8 @@ class TestARefusal:
     ) -> None:
         monkeypatch.setattr(tls_server.iam, "credentials", lambda _: None)
         error = failure_with(aurora, BUILD_TOKEN)
-        assert "the user or the password was refused. The user needs `grant rds_iam to` it" in str(error)
+        assert "the user or the password was refused (FATAL: " in str(error)
+        assert "The user needs `grant rds_iam to` it" in str(error)
         assert "AWS_ROLE_ARN the right rds-db:connect" in str(error)
         assert error.final
         assert len(tls_server.iam.attempts) == len(amazon.asked(STS)) == 2

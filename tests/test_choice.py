@@ -414,3 +414,10 @@ class TestTls:
 
     def test_a_file_that_is_not_there_is_told_by_the_variable(self) -> None:
         assert refusal({**PLAIN, "PGSSLROOTCERT": SENTINEL}).startswith("PGSSLROOTCERT names a file that isn't there")
+
+
+def test_pgsslmode_may_hold_node_s_word_too_and_the_log_says_what_it_is_read_as() -> None:
+    target = chooser({"DATABASE_URL": "postgres://u:p@db.example.com/shop", "PGSSLMODE": "no-verify"}).migrating()
+    assert target
+    assert target.parameters["sslmode"] == "require"
+    assert target.remarks == ("PGSSLMODE=no-verify read as require",)

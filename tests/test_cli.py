@@ -33,13 +33,6 @@ def test_migrate_tells_each_version_and_duration_and_status_shows_them(cli: Cli,
     assert "\nPending Migrations:\n  None\n" in status
 
 
-def test_migrate_is_what_no_command_means(cli: Cli, bundle: Bundle, db: Database) -> None:
-    bundle.write("000-a.sql", "create table a (x int)")
-    assert json.loads(cli("--json", "--source", "build").stdout)["applied"][0]["version"] == "000-a"
-    assert cli().stdout.startswith("✓ Nothing to apply")
-    assert db.versions() == ["000-a"]
-
-
 def test_a_file_that_was_only_created_stays_pending_on_a_laptop_and_not_in_a_ci(
     cli: Cli, bundle: Bundle, db: Database
 ) -> None:
@@ -65,8 +58,23 @@ def test_help_is_everywhere(command: str) -> None:
     assert "exit codes: 0 done" in done.stdout
 
 
+def test_without_a_command_the_help_is_printed_and_nothing_is_done(cli: Cli, db: Database, bundle: Bundle) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    done = cli()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout == cli("--help").stdout
+    assert not db.has("a")
+
+
+def test_the_version_is_the_newest_of_the_changelog(cli: Cli) -> None:
+    newest = re.search(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    done = cli("--version")
+    assert (done.returncode, done.stdout) == (0, f"{newest[1]}\n")
+
+
 @pytest.mark.parametrize(
-    "words", [["nonsense"], ["status", "--nonsense"], ["create"], ["baseline"], ["serve", "--port", "x"]]
+    "words", [["nonsense"], ["--json"], ["status", "--nonsense"], ["create"], ["baseline"], ["serve", "--port", "x"]]
 )
 def test_a_wrong_word_is_a_usage_error(cli: Cli, words: list[str]) -> None:
     done = cli(*words)
@@ -144,6 +152,15 @@ class TestExitCodes:
         assert done.returncode == 2
         for name in ("MIGRATION_DATABASE_URL", "POSTGRES_URL_NON_POOLING", "DATABASE_URL_UNPOOLED", "POSTGRES_URL"):
             assert name in done.stderr
+
+    @pytest.mark.parametrize(
+        "words", [["migrate"], ["status"], ["validate"], ["plan"], ["serve"], ["baseline", "000-a"], ["migrate", "--json"]]
+    )
+    def test_production_without_a_url_is_2_whatever_is_asked(self, cli: Cli, words: list[str]) -> None:
+        done = cli(*words, DATABASE_URL="", MIGRATION_DATABASE_URL="", MIGRATION_ENVIRONMENT="production")
+        assert done.returncode == 2
+        assert "never means the embedded PostgreSQL" in done.stdout + done.stderr
+        assert not (cli.root / ".local").exists()
 
     def test_the_guard_is_2(self, cli: Cli, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")

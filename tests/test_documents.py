@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lib import admin_endpoint, choice, cli, runner, service, status_endpoint
+from lib import admin_endpoint, choice, cli, runner, service, status_endpoint, unreachable
 from lib.connection_url import ConnectionTarget
 from lib.duration import parse_duration
 from lib.errors import ConfigurationError, GuardError, Interrupted, MigrationFileError, MigratorError
 from lib.fingerprint import Fingerprint
 from lib.job import Job
+from lib.login import no_search_path
 from lib.migration_files import parse
 from lib.script import prepare
 from lib.settings import VARIABLES, Settings, load_settings
@@ -276,6 +277,20 @@ def test_a_providers_page_has_the_errors_that_its_variables_may_bring_about(
     with pytest.raises(ConfigurationError) as caught:
         load_settings({"VERCEL": "1", **environ})
     assert f"\n✗ {caught.value}\n" in (PROVIDERS / f"{page}.md").read_text()
+
+
+def test_troubleshooting_md_has_every_reason_for_which_there_is_no_connection() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    known = {reason for _, reason in unreachable._BY_WORDS} | {*unreachable._BY_SQLSTATE.values()}
+    for reason in known | {unreachable.NO_IPV6, unreachable.UNKNOWN}:
+        told = reason.text.partition(";")[0]
+        known_by = [told, told.partition(",")[0]]
+        assert any(f"{start} {each}" in text for each in known_by for start in ("|", ";")) or "client knows" in told, told
+
+
+def test_environments_md_has_what_a_schema_through_a_pooler_brings_about() -> None:
+    text = (ROOT / "docs" / "environments.md").read_text()
+    assert f"\n✗ {no_search_path(ConnectionTarget('DATABASE_URL', {}))}\n" in text
 
 
 def test_previews_md_has_what_the_guard_says() -> None:

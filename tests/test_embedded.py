@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: private, one for many callers, gone when told, back with its data."""
 
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -16,7 +17,9 @@ from conftest import ROOT, local_environ
 from lib import embedded
 from lib.connection_url import ConnectionTarget
 from lib.embedded import Cluster
-from lib.errors import ConfigurationError
+from lib.errors import ConfigurationError, DatabaseUnavailableError
+
+only_as_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root needs another user")
 
 
 @pytest.fixture
@@ -81,7 +84,7 @@ def test_it_changes_the_rights_of_no_folder_above_it(tmp_path: Path, cluster: Cl
     assert before == [(path, path.stat().st_mode) for path, _ in before]
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root needs another user")
+@only_as_root
 def test_as_root_an_unprivileged_user_runs_it(cluster: Cluster) -> None:
     embedded.start(cluster)
     pid = int((cluster.data / "postmaster.pid").read_text().split("\n")[0])
@@ -128,6 +131,60 @@ def test_what_a_killed_server_left_is_no_obstacle(cluster: Cluster) -> None:
     pid_file.write_text(f"{os.getpid()}\n{cluster.data}\n0\n1\n\n127.0.0.1\n")
     assert not embedded.is_running(cluster)
     assert ask(embedded.start(cluster), "select to_regclass('kept') is not null") == (True,)
+
+
+@only_as_root
+@pytest.mark.parametrize("way", ["link", "second name"])
+def test_what_its_user_puts_in_place_of_the_log_is_not_read(cluster: Cluster, way: str) -> None:
+    embedded.start(cluster)
+    embedded.stop(cluster)
+    secret = cluster.home / "secret"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    cluster.log.unlink()
+    (cluster.log.symlink_to if way == "link" else cluster.log.hardlink_to)(secret)
+    with pytest.raises(DatabaseUnavailableError, match="The embedded PostgreSQL did not start: ") as raised:
+        embedded.start(cluster)
+    assert "hunter2" not in str(raised.value)
+
+
+@only_as_root
+@pytest.mark.parametrize("way", ["link", "pipe", "folder", "nonsense"])
+def test_what_its_user_puts_in_place_of_the_pid_file_is_not_believed(cluster: Cluster, way: str) -> None:
+    embedded.start(cluster)
+    pid_file = cluster.data / "postmaster.pid"
+    copy = cluster.home / "copy"
+    pid_file.rename(copy)
+    try:
+        if way == "link":
+            pid_file.symlink_to(copy)
+        elif way == "pipe":
+            os.mkfifo(pid_file)
+        elif way == "folder":
+            pid_file.mkdir()
+        else:
+            pid_file.write_text(f"1\n\0{cluster.data}\n0\n99999999\n\n127.0.0.1\n")
+            shutil.chown(pid_file, cluster.runs_as)
+        assert not embedded.is_running(cluster)
+    finally:
+        pid_file.rmdir() if way == "folder" else pid_file.unlink()
+        copy.rename(pid_file)
+
+
+@only_as_root
+def test_the_password_is_the_callers_file(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    assert cluster.password_file.stat().st_uid == os.geteuid()
+
+
+def test_a_log_that_fails_is_shown_in_a_line(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    embedded.stop(cluster)
+    with (cluster.data / "postgresql.conf").open("a") as conf:
+        conf.write("\nno_such_setting = 1\n")
+    with pytest.raises(DatabaseUnavailableError, match='unrecognized configuration parameter "no_such_setting"') as raised:
+        embedded.start(cluster)
+    assert str(raised.value).isprintable()
 
 
 def test_the_wheel_missing_is_told_with_the_way_out(tmp_path: Path) -> None:

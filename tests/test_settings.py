@@ -1,9 +1,12 @@
 """The settings: which variable is chosen, what is refused and how, and that no value is ever told."""
 
+import re
+import subprocess
 import traceback
 from pathlib import Path
 
 import pytest
+from conftest import ROOT, local_environ
 
 from lib.errors import ConfigurationError
 from lib.settings import VARIABLES, Deployment, is_hosted, load_settings, read_admin_secrets, with_env_files
@@ -70,6 +73,21 @@ class TestWhichVariable:
             load_settings({host: "1", **urls(*names)})
         assert all(name in str(raised.value) for name in (MIGRATION, POSTGRES, DIRECT, DATABASE, UNPOOLED))
 
+    @pytest.mark.parametrize(
+        "production",
+        [{"MIGRATION_ENVIRONMENT": " Production"}, {"VERCEL_ENV": "production"}, {"VERCEL_TARGET_ENV": "production"}],
+        ids=repr,
+    )
+    def test_production_without_a_url_is_never_the_embedded_postgres(
+        self, production: dict[str, str], tmp_path: Path
+    ) -> None:
+        environ = with_env_files({**production, MIGRATION: "", **urls(UNPOOLED)}, root=tmp_path)
+        with pytest.raises(ConfigurationError, match=r"No database URL is set\. Looked up: MIGRATION_DATABASE_") as raised:
+            load_settings(environ, root=tmp_path)
+        assert "Set, but empty: MIGRATION_DATABASE_URL." in str(raised.value)
+        assert "never means the embedded PostgreSQL" in str(raised.value)
+        assert load_settings({**production, **urls(DATABASE)}, root=tmp_path).migrating
+
 
 class TestEnvironment:
     @pytest.mark.parametrize(
@@ -88,16 +106,26 @@ class TestEnvironment:
         ids=repr,
     )
     def test_it_is_the_first_variable_that_names_one(self, environ: dict[str, str], environment: str) -> None:
-        assert load_settings(environ).environment == environment
+        assert load_settings({**environ, **urls(DATABASE)}).environment == environment
 
     @pytest.mark.parametrize(
         ("environ", "hosted"),
-        [({}, False), ({"VERCEL": "1"}, True), ({"CI": "true"}, True), ({"VERCEL": "", "CI": ""}, False)],
+        [
+            *(({}, False), ({"VERCEL": "1"}, True), ({"CI": "true"}, True), ({"VERCEL": "", "CI": ""}, False)),
+            *(({name: word}, False) for name in ("VERCEL", "CI") for word in ("false", "0", "No", "OFF", " false\n", " ")),
+            *(({"CI": word}, True) for word in ("1", "yes", "drone", "woodpecker", "offline")),
+            ({"CI": "false", "VERCEL": "1"}, True),
+        ],
     )
-    def test_vercel_and_a_ci_are_hosts(self, environ: dict[str, str], hosted: bool) -> None:
+    def test_vercel_and_a_ci_are_hosts_unless_their_variable_says_no(self, environ: dict[str, str], hosted: bool) -> None:
         assert is_hosted(environ) is hosted
         url = {"DATABASE_URL": "postgres://u:p@db.example.com/shop?sslmode=require"}
         assert load_settings({**environ, **url}).is_hosted is hosted
+        shell = 'is_marked "${VERCEL:-}" || is_marked "${CI:-}"'
+        function = re.search(r"^is_marked\(\).*?^}$", (ROOT / "build.sh").read_text(), re.MULTILINE | re.DOTALL)
+        assert function
+        asked = ["bash", "-euo", "pipefail", "-c", f"{function[0]}\n{shell}"]
+        assert (subprocess.run(asked, env={**local_environ(), **environ}, check=False).returncode == 0) is hosted
 
     def test_the_deployment_is_as_vercel_tells_it(self) -> None:
         names = ("VERCEL_GIT_COMMIT_SHA", "VERCEL_GIT_COMMIT_REF", "VERCEL_DEPLOYMENT_ID")

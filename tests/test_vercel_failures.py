@@ -53,7 +53,7 @@ class TestFailure:
             ({"DATABASE_URL": ""}, "No database URL is set. Looked up: MIGRATION_DATABASE_URL, "),
             (
                 {"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d", "MIGRATION_CONNECT_TIMEOUT": "100ms"},
-                "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: nothing listens there.",
+                "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: nothing listens there (",
             ),
             ({"FRONTEND_BUILD_COMMAND": "exit 7"}, "✗ The frontend's build failed with exit code 7."),
             ({"FRONTEND_BUILD_COMMAND": "rmdir public"}, "STATIC_BUILD_NO_OUT_DIR"),
