@@ -23,7 +23,7 @@ from lib.plan import Checkpoint, Interruption, Plan
 from lib.planned_run import PlannedRun
 from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
-from lib.script import Mode, Script, prepare, prepare_all
+from lib.script import Mode, Script, faults_of, prepare, prepare_all
 from lib.session import Session
 from lib.status import plan_of, read_status_over, server_errors, status_of
 from lib.survey import Survey, take_survey
@@ -40,7 +40,8 @@ _NO_ANSWER = "The database stopped answering, outside of any migration: run it a
 def validate(job: Job) -> Status:
     """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
 
-    What is applied can't be changed any more, and may have come by another tool, or by `baseline`.
+    What is applied can't be changed any more, and may have come by another tool, or by `baseline`: what would be refused
+    in it is a warning.
     """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
@@ -48,7 +49,8 @@ def validate(job: Job) -> Status:
     applied = {entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")}
     prepare_all(file for file in files if file.version not in applied)
     found.plan.verify_complete()
-    return found
+    faults = faults_of(file for file in files if file.version in applied)
+    return replace(found, plan=replace(found.plan, applied_faults=faults))
 
 
 def plan(job: Job) -> PlannedRun:

@@ -161,7 +161,9 @@ class Script:
 
 
 def prepare(file: MigrationFile) -> Script:
-    """Read the file's SQL and choose its mode; MigrationFileError if it can't run as one unit."""
+    """Read the file's SQL and choose its mode; MigrationFileError if it can't run as one unit, or as its header asks."""
+    if file.faults:
+        raise MigrationFileError.together(file.faults)
     try:
         statements = _statements(file, split(file.text))
     except LexicalError as error:
@@ -181,15 +183,23 @@ def prepare(file: MigrationFile) -> Script:
 def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
     """Prepare every file; one MigrationFileError with the faults of all that are refused."""
     scripts: list[Script] = []
-    faults: list[MigrationFileError] = []
+    faults = tuple(_prepare_each(files, scripts))
+    if faults:
+        raise MigrationFileError.together(faults)
+    return tuple(scripts)
+
+
+def faults_of(files: Iterable[MigrationFile]) -> tuple[MigrationFileError, ...]:
+    """For what each of the files would be refused, if it were to be run."""
+    return tuple(single for fault in _prepare_each(files, []) for single in fault.faults)
+
+
+def _prepare_each(files: Iterable[MigrationFile], scripts: list[Script]) -> Iterator[MigrationFileError]:
     for file in files:
         try:
             scripts.append(prepare(file))
         except MigrationFileError as fault:
-            faults.append(fault)
-    if faults:
-        raise MigrationFileError.together(faults)
-    return tuple(scripts)
+            yield fault
 
 
 _TIMEOUTS = ("lock_timeout", "statement_timeout", "transaction_timeout", "idle_in_transaction_session_timeout")
