@@ -20,6 +20,8 @@ _LINE = re.compile(r"--+\s*([A-Za-z-]+)\s*:(.*)", re.ASCII)
 _LIKE_A_LINE = re.compile(r"--+\s*([A-Za-z][A-Za-z _-]{1,24}?)\s*([:=])\s*(.*)", re.ASCII)
 _DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments")
 _RESERVED = ("phase", "backfill", "requires", "from")
+# Sqitch's files begin so, and have lines with `requires:`, of which nothing depends here.
+_SQITCHS_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]*")
 _COMMENT = re.compile(r"--[^\n\r]*")
@@ -59,10 +61,14 @@ def read_header(text: str, number: str) -> tuple[Header, tuple[HeaderFault, ...]
     """The header of a file with this number, and its faults; what can't be read is left as if it weren't there."""
     faults: list[HeaderFault] = []
     lines: dict[str, _Line] = {}
-    for offset, comment in leading_comments(text):
+    comments = tuple(leading_comments(text))
+    is_sqitchs = any(_SQITCHS_FIRST_LINE.match(comment) for _, comment in comments[:1])
+    for offset, comment in comments:
         line = _line(offset, comment)
         if line is None:
             faults += _near_miss(offset, comment)
+        elif is_sqitchs and line.key == "requires":
+            continue
         elif line.key in _RESERVED:
             faults.append(HeaderFault(offset, _reserved(line.key)))
         elif line.key in _DIRECTIVES and line.key in lines:

@@ -138,6 +138,11 @@ class TestReservedKeys:
         [fault] = faults(f"-- {line}")
         assert fault.startswith(f"the header's {key} is reserved for a later version of the runner, and this one can't run")
 
+    def test_what_a_file_of_sqitchs_requires_is_sqitchs(self) -> None:
+        assert faults("-- Deploy shop:users to pg\n\n-- requires: appschema\n-- requires: roles\n\nbegin;") == []
+        assert len(faults("-- Deployed to pg\n-- requires: appschema\nbegin;")) == 1
+        assert len(faults("-- Deploy shop:users to pg\n-- Phase: contract\nbegin;")) == 1
+
 
 class TestItsVersion:
     @pytest.mark.parametrize(
