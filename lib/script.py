@@ -12,18 +12,21 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import accumulate
 
+from lib.comments import check_comments
 from lib.errors import MigrationFileError
+from lib.letters import check_letters
 from lib.migration_files import MigrationFile
+from lib.own_tables import check_own_tables
 from lib.plan import Checkpoint
 from lib.refusals import (
     check_begin,
+    check_blocks,
     check_chain,
     check_in_transaction,
-    check_ledger,
     check_meta_command,
     check_text_settings,
     check_variables,
-    refused,
+    unreadable,
 )
 from lib.sql_lexer import LexicalError, Piece, backslashes, end_of_last_token, split
 from lib.statement import Statement
@@ -165,15 +168,19 @@ def prepare(file: MigrationFile) -> Script:
     if file.faults:
         raise MigrationFileError.together(file.faults)
     try:
-        statements = _statements(file, split(file.text))
+        pieces = split(file.text)
     except LexicalError as error:
-        raise refused(file, error.offset, str(error)) from None
+        raise unreadable(file, error) from None
+    statements = _statements(file, pieces)
+    check_letters(file, pieces)
+    check_comments(file, pieces)
     check_variables(file, statements)
     check_text_settings(file, statements)
-    check_ledger(file, statements)
+    check_own_tables(file, statements)
     if not file.header.transactional:
         for statement in statements:
             check_chain(file, statement)
+        check_blocks(file, statements)
         return Script(file, Mode.STATEMENTS, statements)
     if len(statements) == 1 and statements[0].refuses_transaction:
         return Script(file, Mode.ALONE, statements)

@@ -23,6 +23,9 @@ PURE_ROOMS = (
     "statement",
     "place",
     "refusals",
+    "comments",
+    "letters",
+    "own_tables",
     "script",
     "plan",
     "report",
@@ -106,8 +109,9 @@ STATUS_ROOMS = {
     "fingerprint", "header", "provider", "report", "service", "settings", "status", "status_endpoint", "survey", "tls",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "place", "planned_run", "recovery",
-    "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
+    "admin_endpoint", "catalog", "comments", "execution", "failure", "ledger", "letters", "lock", "observer", "own_tables",
+    "place", "planned_run", "recovery", "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements",
+    "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}
