@@ -171,8 +171,8 @@ def prepare(file: MigrationFile) -> Script:
         pieces = split(file.text)
     except LexicalError as error:
         raise unreadable(file, error) from None
-    statements = _statements(file, pieces)
     check_letters(file, pieces)
+    statements = _statements(file, pieces)
     check_comments(file, pieces)
     check_variables(file, statements)
     check_text_settings(file, statements)

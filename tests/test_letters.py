@@ -16,6 +16,7 @@ def check(sql: str) -> None:
     [
         ("select 1;\n\u200bselect 2;", "U+200B ZERO WIDTH SPACE at 2:1"),
         ("select 1;\n\ufeffselect 2;", "U+FEFF ZERO WIDTH NO-BREAK SPACE at 2:1"),
+        ("\ufeff\ufeff\\restrict x\nselect 1;", "U+FEFF ZERO WIDTH NO-BREAK SPACE at 1:1"),
         ("\ufeff\ufeff-- a\nselect 1;", "U+FEFF ZERO WIDTH NO-BREAK SPACE at 1:1"),
         ("select\u00a01;", "U+00A0 NO-BREAK SPACE at 1:7"),
         ("select 1\u00a0;", "U+00A0 NO-BREAK SPACE at 1:9"),
