@@ -143,6 +143,12 @@ class Plan:
             first = self.modified[0] if self.modified else self.renamed[0][1]
             raise IntegrityError("\n".join(faults), version=first.version)
 
+    def verify_headers(self) -> None:
+        """Raise MigrationFileError with what is wrong in the headers of pending files: nobody knows how they are to run."""
+        faults = [fault for file in self.pending for fault in file.faults]
+        if faults:
+            raise MigrationFileError.together(faults)
+
     def verify_complete(self) -> None:
         """Raise as `verify` does, and also if an applied file is missing from the bundle."""
         self.verify()

@@ -25,7 +25,7 @@ from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
 from lib.script import Mode, Script, faults_of, prepare, prepare_all
 from lib.session import Session
-from lib.status import plan_of, read_status_over, server_errors, status_of
+from lib.status import plan_of, server_errors, status_of
 from lib.survey import Survey, take_survey
 
 # How long a pooler may take to find a second server connection, in seconds.
@@ -45,7 +45,7 @@ def validate(job: Job) -> Status:
     """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        found = read_status_over(connection, job, files)
+        found = status_of(job, files, take_survey(connection, job.target, origins=True))
     applied = {entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")}
     prepare_all(file for file in files if file.version not in applied)
     found.plan.verify_complete()

@@ -20,9 +20,11 @@ def read_status(job: Job) -> Status:
 
 
 def read_status_over(connection: Connection, job: Job, files: tuple[MigrationFile, ...]) -> Status:
-    """`read_status` over a connection that is already there."""
+    """`read_status` over a connection that is already there; MigrationFileError for the header of a pending file."""
     with server_errors():
-        return status_of(job, files, take_survey(connection, job.target, origins=True))
+        found = status_of(job, files, take_survey(connection, job.target, origins=True))
+    found.plan.verify_headers()
+    return found
 
 
 def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Status:

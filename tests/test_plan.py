@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lib.errors import IntegrityError, OrderError
+from lib.errors import IntegrityError, MigrationFileError, OrderError
 from lib.migration_files import MigrationFile, parse
 from lib.plan import AppliedMigration, Plan, make_plan
 
@@ -356,6 +356,8 @@ class TestFaultsOfHeaders:
         assert warning.startswith("migrations/000-a.sql:1: the header's Phase is reserved")
         assert warning.endswith("; a new database would refuse it.")
         plan.verify()
+        with pytest.raises(MigrationFileError, match=r"^migrations/001-b\.sql:1: the header's Phase is reserved"):
+            plan.verify_headers()
 
     def test_of_a_modified_file_are_not_told_beside_that(self) -> None:
         assert plan_of(["000-a=-- Phase: 1"], ["000-a"]).warnings == ()

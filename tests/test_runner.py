@@ -215,6 +215,8 @@ def test_the_faults_of_all_pending_headers_stop_the_run_and_its_rehearsals(
         with pytest.raises(MigrationFileError, match="did you mean Transaction") as raised:
             rehearsal(make_job())
         assert str(raised.value) == str(error)
+    with pytest.raises(MigrationFileError, match=r"001-b\.sql:1: .* did you mean Transaction"):
+        read_status(make_job())
     assert not db.has("a")
     assert not db.has("public.schema_migrations")
 
