@@ -3,6 +3,7 @@
 pure, no I/O but the migrations folder
     errors            what can go wrong, with its data
     duration          500ms, 2s, 10min
+    header            what a file's leading comments ask of the runner
     migration_files   names, headers and checksums of the files; the folder they lie in
     sql_lexer         a script cut into statements, as psql cuts it
     plan              files and ledger to what is to be done
@@ -10,6 +11,9 @@ pure, no I/O but the migrations folder
     statement         one statement: what its words tell of how it has to run
     place             where in a file an error belongs, and how its line is shown
     refusals          what of a file is refused, with the reason and the way out
+    comments          another tool's way back, and a header that stands too low
+    letters           letters that nobody sees
+    own_tables        what a file may not do to the runner's own tables
     script            how a file runs: its mode, its statements
     fingerprint       which database it is, and whether production has claimed it
     read_only         why a database takes no writes, and the way out

@@ -10,7 +10,7 @@ from pathlib import PurePath
 
 from lib import catalog, ledger, runner
 from lib.database import Connection, ScriptError
-from lib.errors import ConfigurationError, DatabaseUnavailableError, LedgerError
+from lib.errors import ConfigurationError, DatabaseUnavailableError, LedgerError, MigrationFileError
 from lib.job import Job
 from lib.lock import RunLock
 from lib.migration_files import MigrationFile, discover
@@ -189,11 +189,14 @@ def _look(job: Job, connection: Connection) -> Survey:
 def _decide(
     job: Job, connection: Connection, survey: Survey, files: tuple[MigrationFile, ...], last: MigrationFile
 ) -> _Decision:
-    """Say what is to be recorded; raises what forbids it: the guard, or an applied file that was changed."""
+    """Say what is to be recorded; raises what forbids it: the guard, an applied file that was changed, or a header."""
     runner.check_guard(job, survey)
     plan = plan_of(job, files, survey)
     plan.verify_unchanged()
     recorded = tuple(file for file in plan.pending if file.number <= last.number)
+    # Once recorded, a file can't be mended any more, and another database would refuse it.
+    if faults := [fault for file in recorded for fault in file.faults]:
+        raise MigrationFileError.together(faults)
     with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
     warnings = (*survey.tables.open, *plan.environment_warnings, *([_LOOKS_EMPTY] if looks_empty else []))

@@ -19,7 +19,10 @@
 """
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+# Of many files with the same fault, so many are named.
+TOLD = 3
 
 
 class MigratorError(Exception):
@@ -48,27 +51,49 @@ class ConfigurationError(MigratorError):
 
 
 class MigrationFileError(MigratorError):
-    """A file that can't be run as it is. `line` counts from 1."""
+    """A file that can't be run as it is. `line` counts from 1.
+
+    `fault` is what is wrong, in words that are the same for every file of which the same is true, and `way_out` what to
+    do about this one.
+    """
 
     exit_code = 2
 
-    def __init__(self, fault: str, *, file: str, line: int | None = None, version: str | None = None) -> None:
+    def __init__(
+        self, fault: str, *, file: str, line: int | None = None, version: str | None = None, way_out: str = ""
+    ) -> None:
         place = file if line is None else f"{file}:{line}"
-        super().__init__(f"{place}: {fault}")
+        super().__init__(f"{place}: {fault}{'; ' if way_out else ''}{way_out}")
+        self.fault = fault
         self.file = file
         self.line = line
         self.version = version
+        self.faults: tuple[MigrationFileError, ...] = (self,)
 
     @classmethod
     def together(cls, faults: "Sequence[MigrationFileError]") -> "MigrationFileError":
-        """One error that tells of all `faults`, a line each, and carries the first one's place."""
-        first = faults[0]
-        together = cls("", file=first.file, line=first.line, version=first.version)
-        together.args = ("\n".join(map(str, faults)),)
+        """One error that tells of all `faults`, a line each, and carries the first one's place.
+
+        Of many files with the same fault three are named, and how many there are.
+        """
+        each = tuple(single for fault in faults for single in fault.faults)
+        together = cls("", file=each[0].file, line=each[0].line, version=each[0].version)
+        together.faults = each
+        together.args = ("\n".join(_told_once(each)),)
         return together
 
     def details(self) -> dict[str, object]:
         return _given(version=self.version, line=self.line)
+
+
+def _told_once(faults: "Sequence[MigrationFileError]") -> Iterator[str]:
+    alike: dict[str, list[MigrationFileError]] = {}
+    for fault in faults:
+        alike.setdefault(fault.fault, []).append(fault)
+    for group in alike.values():
+        yield from map(str, group[:TOLD])
+        if len(group) > TOLD:
+            yield f"  … and {len(group) - TOLD} more of which the same is true, {len(group)} in all."
 
 
 class GuardError(MigratorError):

@@ -3,36 +3,30 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from lib.duration import parse_duration
 from lib.errors import MigrationFileError
+from lib.header import Header, first_statement, read_header
 
 NAME = re.compile(r"(?P<number>[0-9]{3,})-(?P<description>[a-z0-9]+(?:-[a-z0-9]+)*)\.sql", re.ASCII)
-ENVIRONMENTS = ("production", "preview", "development")
+_NOT_THE_FORMAT = (
+    "the name is not NNN-description.sql: three or more digits, then lower-case words joined by hyphens, "
+    "as in 004-add-invoices.sql"
+)
 
-_HEADER_LINE = re.compile(r"--+\s*([A-Za-z-]+)\s*:(.*)", re.ASCII)
-_DOCUMENTATION = frozenset({"version", "date", "description"})
-_DIRECTIVES = frozenset({"transaction", "lock-timeout", "statement-timeout", "environments"})
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a file's leading comment asks of the runner. Timeouts are in seconds; None leaves the runner's own."""
-
-    transactional: bool = True
-    lock_timeout: float | None = None
-    statement_timeout: float | None = None
-    environments: tuple[str, ...] = ()
+_NUMBERED = re.compile(r"[vV]?([0-9]{3,})[-_ ]+([A-Za-z][A-Za-z0-9_ -]*)", re.ASCII)
 
 
 @dataclass(frozen=True)
 class MigrationFile:
-    """One file. `text` is as written but for a byte order mark; `path` is how messages name the file."""
+    """One file. `text` is as written but for a byte order mark; `path` is how messages name the file.
+
+    `faults` are those of its header: they refuse it while it is pending, and are a warning once it is applied.
+    """
 
     version: str
     number: int
@@ -41,6 +35,7 @@ class MigrationFile:
     content: bytes
     text: str
     header: Header
+    faults: tuple[MigrationFileError, ...] = ()
 
     @cached_property
     def checksum(self) -> str:
@@ -52,11 +47,19 @@ class MigrationFile:
 
         A row without a checksum can't be compared and counts as a match.
         """
-        if stored is None or stored == self.checksum:
-            return True
+        return stored is None or stored == self.checksum or stored.strip().lower() in self.checksums
+
+    @cached_property
+    def checksums(self) -> frozenset[str]:
+        """What a ledger may hold for this file: of either kind of line ends, or of its own, with a mark or without."""
         unix = _unix(self.content)
         texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
-        return stored.strip().lower() in (_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
+        return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
+
+    @cached_property
+    def has_statement(self) -> bool:
+        """Tell whether there is anything in it but comments."""
+        return first_statement(self.text) < len(self.text)
 
     def runs_in(self, environment: str) -> bool:
         return not self.header.environments or environment in self.header.environments
@@ -75,17 +78,14 @@ class MigrationFile:
 
 
 def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
-    """Read one file; MigrationFileError if its name, encoding or header is wrong."""
+    """Read one file; MigrationFileError if its name or encoding is wrong. What is wrong in its header, it carries."""
     path = f"{folder}/{filename}"
     match = NAME.fullmatch(filename)
     if match is None:
-        raise MigrationFileError(
-            "the name is not NNN-description.sql: three or more digits, then lower-case words joined by hyphens, "
-            "as in 004-add-invoices.sql",
-            file=path,
-        )
+        raise MigrationFileError(_NOT_THE_FORMAT, file=path, way_out=_other_name(filename))
     version = filename.removesuffix(".sql")
     text = _decode(content, path, version)
+    header, faults = read_header(text, match["number"])
     return MigrationFile(
         version=version,
         number=int(match["number"]),
@@ -93,24 +93,30 @@ def parse(filename: str, content: bytes, *, folder: str = "migrations") -> Migra
         path=path,
         content=content,
         text=text,
-        header=_read_header(text, path, version),
+        header=header,
+        faults=tuple(
+            MigrationFileError(fault, file=path, line=text.count("\n", 0, offset) + 1, version=version)
+            for offset, fault in faults
+        ),
     )
 
 
 def discover(directory: Path) -> tuple[MigrationFile, ...]:
     """Read every migration of the folder, in numeric order; MigrationFileError with every file's fault.
 
-    Other files (README.md, dotfiles) are left alone, but whatever ends in `.sql` must be a migration.
+    Other files (README.md, dotfiles) are left alone, but whatever ends in `.sql` must be a migration, and lie here.
     """
     files: list[MigrationFile] = []
     faults: list[MigrationFileError] = []
-    for path in _sql_paths(directory):
+    entries = _entries(directory)
+    for path in filter(_is_sql, entries):
         try:
-            files.append(parse(path.name, _read(path, directory.name), folder=directory.name))
+            files.append(parse(path.name, _read(path, directory), folder=directory.name))
         except MigrationFileError as fault:
             faults.append(fault)
     files.sort(key=lambda file: file.number)
     faults.extend(_doubled_numbers(files))
+    faults.extend(_faults_below(directory, entries))
     if faults:
         raise MigrationFileError.together(faults)
     return tuple(files)
@@ -129,25 +135,96 @@ def name_in_words(description: str) -> str:
     return " ".join(word.capitalize() for word in description.split("-"))
 
 
-def _sql_paths(directory: Path) -> list[Path]:
+def _entries(directory: Path) -> list[Path]:
     try:
-        entries = sorted(directory.iterdir())
+        return sorted(directory.iterdir())
     except FileNotFoundError:
         raise MigrationFileError(
             "there is no such folder; create it, or name yours in MIGRATIONS_DIR", file=str(directory)
         ) from None
     except OSError as error:
         raise MigrationFileError(f"the folder can't be read: {error.strerror}", file=str(directory)) from None
-    return [path for path in entries if path.name.lower().endswith(".sql") and not path.name.startswith(".")]
 
 
-def _read(path: Path, folder: str) -> bytes:
+def _is_sql(path: Path) -> bool:
+    return path.name.lower().endswith(".sql") and not path.name.startswith(".")
+
+
+def _read(path: Path, directory: Path) -> bytes:
+    """The file's content; nothing outside the folder is ever read, wherever a link may lead."""
+    name = f"{directory.name}/{path.name}"
+    if _leads_out(path, directory):
+        raise MigrationFileError("the file is a link out of the folder; put the file itself here", file=name)
     if not path.is_file():
-        raise MigrationFileError("the file can't be read: it is no regular file", file=f"{folder}/{path.name}")
+        raise MigrationFileError("the file can't be read: it is no regular file", file=name)
     try:
         return path.read_bytes()
     except OSError as error:
-        raise MigrationFileError(f"the file can't be read: {error.strerror}", file=f"{folder}/{path.name}") from None
+        raise MigrationFileError(f"the file can't be read: {error.strerror}", file=name) from None
+
+
+def _leads_out(path: Path, directory: Path) -> bool:
+    """Tell whether it is a link to something outside the folder, which may be a link itself."""
+    if not path.is_symlink():
+        return False
+    try:
+        return not path.resolve().is_relative_to(directory.resolve())
+    except (OSError, RuntimeError):
+        # A link that leads back to itself leads nowhere.
+        return False
+
+
+def _faults_below(directory: Path, entries: Iterable[Path]) -> Iterator[MigrationFileError]:
+    """A file in a folder below is never applied, and never left out without a word.
+
+    A folder set aside, by a name that begins with `_` or `.`, is left alone, and so is one without such files.
+    """
+    for path in entries:
+        if path.name.startswith(("_", ".")) or _is_sql(path) or not path.is_dir():
+            continue
+        name = f"{directory.name}/{path.relative_to(directory)}"
+        if _leads_out(path, directory):
+            yield MigrationFileError("the folder is a link out of this one; put what it holds here", file=name)
+        elif not path.is_symlink():
+            yield from _sql_below(path, directory)
+
+
+def _sql_below(folder: Path, directory: Path) -> Iterator[MigrationFileError]:
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return
+    for path in filter(_is_sql, entries):
+        yield MigrationFileError(
+            "the file lies in a folder below, where nothing is applied",
+            file=f"{directory.name}/{path.relative_to(directory)}",
+            way_out=f"move it to {directory.name}/{_name_above(path)}, or begin the folder's name with _ to set it aside",
+        )
+    yield from _faults_below(directory, entries)
+
+
+def _name_above(path: Path) -> str:
+    """What a file in a folder below may be called in the folder itself: Prisma calls each by its folder's name."""
+    if NAME.fullmatch(path.name):
+        return path.name
+    name = f"{path.parent.name}.sql" if path.stem in ("migration", "up") else path.name
+    return _in_the_format(name) or "NNN-description.sql"
+
+
+def _other_name(filename: str) -> str:
+    name = _in_the_format(filename)
+    return f"{name} would do" if name else ""
+
+
+def _in_the_format(filename: str) -> str | None:
+    """The name with hyphens and in lower case, where that is all that is wrong with it."""
+    stem = filename[: -len(".sql")]
+    numbered = _NUMBERED.fullmatch(stem)
+    if numbered is None:
+        return None
+    words = re.findall(r"[a-z0-9]+", numbered[2].lower(), re.ASCII)
+    name = f"{'-'.join([numbered[1], *words])}.sql"
+    return name if words and NAME.fullmatch(name) else None
 
 
 def _decode(content: bytes, path: str, version: str) -> str:
@@ -161,72 +238,6 @@ def _decode(content: bytes, path: str, version: str) -> str:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise MigrationFileError("the file holds a NUL character, which SQL can't", file=path, line=line, version=version)
     return text
-
-
-def _read_header(text: str, path: str, version: str) -> Header:
-    values: dict[str, str] = {}
-    lines: dict[str, int] = {}
-    for number, key, value in _header_lines(text):
-        if key in values and key in _DIRECTIVES:
-            raise MigrationFileError(f"the header gives {key.title()} twice", file=path, line=number, version=version)
-        values[key] = value
-        lines[key] = number
-    try:
-        key = "transaction"
-        transactional = _transactional(values.get(key))
-        key = "lock-timeout"
-        lock_timeout = _timeout(values.get(key))
-        key = "statement-timeout"
-        statement_timeout = _timeout(values.get(key))
-        key = "environments"
-        environments = _environments(values.get(key))
-    except ValueError as error:
-        raise MigrationFileError(
-            f"the header's {key.title()} can't be read: {error}", file=path, line=lines[key], version=version
-        ) from None
-    return Header(transactional, lock_timeout, statement_timeout, environments)
-
-
-def _header_lines(text: str) -> list[tuple[int, str, str]]:
-    found = []
-    for number, line in enumerate(map(str.strip, _lines(text)), start=1):
-        if line and not line.startswith("--"):
-            break
-        match = _HEADER_LINE.match(line)
-        if match and match[1].lower() in _DIRECTIVES | _DOCUMENTATION:
-            found.append((number, match[1].lower(), match[2].strip()))
-    return found
-
-
-def _lines(text: str) -> Iterator[str]:
-    """One line after the other: a large file has millions, of which the first few matter."""
-    start = 0
-    while start <= len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end
-        yield text[start:end]
-        start = end + 1
-
-
-def _transactional(value: str | None) -> bool:
-    if value is None:
-        return True
-    if value.lower() != "none":
-        raise ValueError(f'{value!r} is not "none", the only value there is')
-    return False
-
-
-def _timeout(value: str | None) -> float | None:
-    return None if value is None else parse_duration(value)
-
-
-def _environments(value: str | None) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    names = tuple(name.strip().lower() for name in value.split(","))
-    if any(len(name.split()) != 1 for name in names):
-        raise ValueError("write names separated by commas, as in: production, preview")
-    return names
 
 
 def _doubled_numbers(files: list[MigrationFile]) -> list[MigrationFileError]:

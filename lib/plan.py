@@ -1,13 +1,14 @@
 """Decide what there is to do, from the files, the ledger and the environment. Pure: the database only obeys."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from lib.errors import IntegrityError, OrderError
-from lib.migration_files import ENVIRONMENTS, MigrationFile
+from lib.errors import IntegrityError, MigrationFileError, OrderError
+from lib.header import ENVIRONMENTS
+from lib.migration_files import MigrationFile
 
 EntryState = Literal["applied", "pending", "modified", "missing", "skipped"]
 State = Literal["modified", "pending", "ahead", "uninitialised", "up-to-date"]
@@ -66,7 +67,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is applied, what is to be applied, and what is odd. Every tuple is in numeric order but `renamed`'s pairs."""
+    """What is applied, what is to be applied, and what is odd. Every tuple is in numeric order but `renamed`'s pairs.
+
+    `applied_faults` are those for which an applied file would be refused if it were pending, and `skipped_faults` those
+    of files that are not this environment's.
+    """
 
     entries: tuple[Entry, ...]
     pending: tuple[MigrationFile, ...]
@@ -78,6 +83,8 @@ class Plan:
     last: AppliedMigration | None
     ledger_exists: bool
     strict_order: bool
+    applied_faults: tuple[MigrationFileError, ...] = ()
+    skipped_faults: tuple[MigrationFileError, ...] = ()
 
     @property
     def applied_count(self) -> int:
@@ -99,12 +106,15 @@ class Plan:
         """What a run mentions and goes on."""
         return (
             *_missing_warnings(self.missing),
+            *([_ANOTHER_PROJECTS] if self.missing and self._may_be_anothers else []),
             *(
                 f"Migration {file.version} is numbered below the newest applied one; it is applied now, in its order."
                 for file in self.late
                 if not self.strict_order
             ),
             *self.environment_warnings,
+            *_fault_warnings(self.applied_faults, "It is applied, and may stay so; a new database would refuse it."),
+            *_fault_warnings(self.skipped_faults, "It is skipped here; where it is not, it is refused."),
         )
 
     @property
@@ -125,15 +135,45 @@ class Plan:
     def verify_unchanged(self) -> None:
         """Raise IntegrityError if an applied file was modified or renamed."""
         if self.modified or self.renamed:
-            faults = (*map(_modified_fault, self.modified), *_renamed_faults(self.renamed))
+            faults = (
+                *map(_modified_fault, self.modified),
+                *([f"  {_ANOTHER_PROJECTS}"] if self.modified and self._may_be_anothers else []),
+                *_renamed_faults(self.renamed, self._numbers_here),
+            )
             first = self.modified[0] if self.modified else self.renamed[0][1]
             raise IntegrityError("\n".join(faults), version=first.version)
+
+    def verify_headers(self) -> None:
+        """Raise MigrationFileError with what is wrong in the headers of pending files: nobody knows how they are to run."""
+        faults = [fault for file in self.pending for fault in file.faults]
+        if faults:
+            raise MigrationFileError.together(faults)
 
     def verify_complete(self) -> None:
         """Raise as `verify` does, and also if an applied file is missing from the bundle."""
         self.verify()
         if self.missing:
-            raise IntegrityError("\n".join(map(_missing_warning, self.missing)), version=self.missing[0].version)
+            faults = (*map(_missing_warning, self.missing), *([f"  {_ANOTHER_PROJECTS}"] if self._may_be_anothers else []))
+            raise IntegrityError("\n".join(faults), version=self.missing[0].version)
+
+    @property
+    def _numbers_here(self) -> dict[int | None, str]:
+        """The bundle's files by their numbers."""
+        return {number_of(entry.version): entry.version for entry in self.entries if entry.state != "missing"}
+
+    @property
+    def _may_be_anothers(self) -> bool:
+        """Tell whether the ledger looks like that of two projects.
+
+        Either nothing in it is this bundle's, but for the file that makes the ledger, which all projects have; or it has
+        several numbers twice, once by a file of this bundle and once by another.
+        """
+        unchanged = {entry.version for entry in self.entries if entry.state == "applied"}
+        others = [row for row in self.missing if row.version != _LEDGERS_FILE]
+        if not unchanged - {_LEDGERS_FILE} and (self.modified or self.pending):
+            return bool(others) or (len(self.modified) > 1 and _LEDGERS_FILE in unchanged)
+        taken = {number_of(version) for version in unchanged}
+        return sum(number_of(row.version) in taken for row in others) > 1
 
 
 def make_plan(
@@ -163,6 +203,12 @@ def make_plan(
         last=ledger[-1] if ledger else None,
         ledger_exists=ledger is not None,
         strict_order=strict_order,
+        applied_faults=tuple(
+            fault for file in applied if file.faults and file.matches(rows[file.version].checksum) for fault in file.faults
+        ),
+        skipped_faults=tuple(
+            fault for file in files if file.version not in rows and not file.runs_in(environment) for fault in file.faults
+        ),
     )
 
 
@@ -185,16 +231,34 @@ def _entry(file: MigrationFile, row: AppliedMigration | None, environment: str) 
 
 
 def _renamed(
-    pending: Sequence[MigrationFile], gone: Iterable[AppliedMigration]
+    pending: Sequence[MigrationFile], gone: Sequence[AppliedMigration]
 ) -> tuple[tuple[AppliedMigration, MigrationFile], ...]:
-    """A pending file with the number and the checksum of an applied version whose file is gone."""
-    by_number: dict[int | None, list[AppliedMigration]] = {}
+    """Pending files with the text of an applied one whose file is gone; without a statement, a text proves nothing.
+
+    Each row has one file at most, and each file one row: the one of its number, else of its name, else the next.
+    """
+    candidates = [(file, file.checksums) for file in pending if file.has_statement] if gone else []
+    left: dict[str, list[AppliedMigration]] = {}
     for row in gone:
         if row.checksum is not None:
-            by_number.setdefault(number_of(row.version), []).append(row)
-    # The ledger may have had several of a number, one after the other.
-    pairs = ((row, file) for file in pending for row in by_number.get(file.number, ()) if file.matches(row.checksum))
-    return tuple({file.version: (row, file) for row, file in pairs}.values())
+            left.setdefault(row.checksum.strip().lower(), []).append(row)
+    pairs: dict[str, tuple[AppliedMigration, MigrationFile]] = {}
+    for is_its in (_has_its_number, _has_its_name, None):
+        for file, checksums in candidates:
+            rows = [row for each in checksums for row in left.get(each, ()) if is_its is None or is_its(row, file)]
+            if rows and file.version not in pairs:
+                row = min(rows, key=_row_order)
+                left[str(row.checksum).strip().lower()].remove(row)
+                pairs[file.version] = (row, file)
+    return tuple(pairs[file.version] for file in pending if file.version in pairs)
+
+
+def _has_its_number(row: AppliedMigration, file: MigrationFile) -> bool:
+    return number_of(row.version) == file.number
+
+
+def _has_its_name(row: AppliedMigration, file: MigrationFile) -> bool:
+    return row.version.partition("-")[2] == file.version.partition("-")[2]
 
 
 def _unknown_environments(files: Iterable[MigrationFile], environment: str) -> Iterable[tuple[MigrationFile, str]]:
@@ -216,6 +280,13 @@ def _row_order(row: AppliedMigration | Entry) -> tuple[int, str]:
     return (-1 if number is None else number, row.version)
 
 
+_LEDGERS_FILE = "000-create-migration-table"
+_ANOTHER_PROJECTS = (
+    "The ledger may hold what another project applied in the same database: it is one project's alone. "
+    "If so, give each project a database of its own."
+)
+
+
 def _modified_fault(file: MigrationFile) -> str:
     return (
         f"Migration {file.version} has been modified after being applied! "
@@ -223,13 +294,13 @@ def _modified_fault(file: MigrationFile) -> str:
     )
 
 
-def _renamed_faults(renamed: Sequence[tuple[AppliedMigration, MigrationFile]]) -> Iterable[str]:
-    """A line each, and then the other way out for all of them."""
+def _renamed_faults(
+    renamed: Sequence[tuple[AppliedMigration, MigrationFile]], here: Mapping[int | None, str]
+) -> Iterable[str]:
+    """A line each, and then the other ways out for all of them."""
     for row, file in renamed:
-        yield (
-            f"Migration {row.version} was applied under that name, and its file is now {file.version}. "
-            f"Rename {file.path} back to {row.version}.sql."
-        )
+        now = f"Migration {row.version} was applied under that name, and its file is now {file.version}."
+        yield f"{now} {_way_back(row, file, here)}"
     if renamed:
         yield "  Or let the ledger follow, in every database where it was applied under the old name:"
     for row, file in renamed:
@@ -238,6 +309,25 @@ def _renamed_faults(renamed: Sequence[tuple[AppliedMigration, MigrationFile]]) -
             f"    update public.schema_migrations set version = '{file.version}', name = '{file.name}' "
             f"where version = '{old}';"
         )
+    if any(number_of(row.version) != file.number for row, file in renamed):
+        yield "  Or, where the same text is meant to run once more, put a comment line into the new file."
+
+
+def _way_back(row: AppliedMigration, file: MigrationFile, here: Mapping[int | None, str]) -> str:
+    holder = here.get(number_of(row.version), file.version)
+    if holder != file.version:
+        return f"It has the same text, and its old number is now that of {holder}."
+    return f"Rename {file.path} back to {row.version}.sql."
+
+
+def _fault_warnings(faults: Sequence[MigrationFileError], why: str) -> Iterable[str]:
+    """What would refuse a file that is not to be run: a line each, and of many alike a few."""
+    if not faults:
+        return ()
+    return (
+        f"{line.strip()}{'' if line.endswith('.') else '.'} {why}"
+        for line in str(MigrationFileError.together(faults)).splitlines()
+    )
 
 
 def _late_fault(file: MigrationFile) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from lib.errors import MigrationFileError
 from lib.migration_files import MigrationFile
-from lib.sql_lexer import Piece, backslashes, variables
-from lib.statement import Statement, is_on, unquoted
+from lib.sql_lexer import LexicalError, Piece, backslashes, escaped_quotes, variables
+from lib.statement import Statement, is_on
 
 # The variables that psql has at its start (psql's page of the manual, "Variables").
 PSQL_VARIABLES = (
@@ -21,15 +21,27 @@ PSQL_VARIABLES = (
 _NAMES_A_VARIABLE = re.compile(rf":(?:['\"]?(?:{'|'.join(PSQL_VARIABLES)})\b|\{{\?)")
 # A second backslash on the line would begin another command, or SQL after `\\`.
 _IGNORED_META = re.compile(r"\\(?:restrict\b|unrestrict\b|set\s+ON_ERROR_STOP\b)[^\\]*")
+_NO_ESCAPE = "before a quote in a plain string a backslash is no escape, and the string ends there; write '' or E'…'"
 _META_NAME = re.compile(r"\\\S*")
 # Client encodings under which the bytes of a UTF-8 file reach the server as they are.
 _ENCODINGS = ("UTF8", "UTF-8", "UNICODE", "SQL_ASCII", "DEFAULT")
-_LEDGER = ("schema_migrations", "schema_migration_runs")
 
 
 def refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:
     """The error for what stands at `offset` of the file's text."""
     return MigrationFileError(fault, file=file.path, line=file.line_at(offset), version=file.version)
+
+
+def unreadable(file: MigrationFile, error: LexicalError) -> MigrationFileError:
+    """The error for a text that can't be cut: at the quote with a backslash before it, if that is where it went wrong."""
+    quotes = tuple(escaped_quotes(file.text, error.offset + 1))
+    sure = next((offset for offset, is_sure in quotes if is_sure), None)
+    if sure is not None:
+        return refused(file, sure, _NO_ESCAPE)
+    if quotes and "unterminated quoted" in str(error):
+        place = f"{file.line_at(quotes[0][0])}:{file.column_at(quotes[0][0])}"
+        return refused(file, error.offset, f"{error}; it may be for the backslash at {place}: {_NO_ESCAPE}")
+    return refused(file, error.offset, str(error))
 
 
 def check_meta_command(file: MigrationFile, piece: Piece, *, is_inside: bool) -> None:
@@ -42,6 +54,10 @@ def check_meta_command(file: MigrationFile, piece: Piece, *, is_inside: bool) ->
         return
     name = _META_NAME.match(command)
     assert name is not None  # a meta-command begins with its backslash
+    # Behind a string that ended too soon, what was meant for text is read as SQL.
+    for offset, is_sure in escaped_quotes(file.text, piece.start):
+        if is_sure:
+            raise refused(file, offset, _NO_ESCAPE)
     raise refused(file, piece.start, f"{name.group()} is a command of psql, not SQL; write it in SQL or take it out")
 
 
@@ -79,51 +95,24 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
             )
 
 
-def check_ledger(file: MigrationFile, statements: Sequence[Statement]) -> None:
-    """A file can't make the runner's own tables once more, as other tools' dumps do, nor take them away."""
-    for statement in statements:
-        if statement.command not in ("CREATE", "DROP") or "schema" not in statement.text.lower():
-            continue
-        if any(_is_ledgers(name, file.text, statement.offset) for name in _made_or_dropped(statement)):
-            what = "would make once more" if statement.command == "CREATE" else "would drop"
-            fault = f'"{statement.head}" {what} the table in which the runner keeps what it has applied'
-            raise refused(file, statement.offset, f"{fault}; take it out, and what fills it")
-
-
-def _is_ledgers(name: tuple[str, ...], text: str, offset: int) -> bool:
-    """Behind a search_path of the file's own, a bare name is perhaps another schema's."""
-    if len(name) == 1:
-        return name[0] in _LEDGER and text.find("search_path", 0, offset) < 0
-    return name == ("schema", "public") or (name[0] == "public" and name[1] in _LEDGER)
-
-
-def _made_or_dropped(statement: Statement) -> list[tuple[str, ...]]:
-    """The tables that a CREATE TABLE or a DROP TABLE names, each in its parts; of a DROP SCHEMA `("schema", name)`.
-
-    `create table if not exists` makes nothing of what is there.
-    """
-    words = [unquoted(token) for token in statement.tokens]
-    kind = 2 if words[1:2] == ["unlogged"] else 1
-    if words[kind : kind + 1] not in (["table"], ["schema"]) or words[kind + 1 : kind + 3] == ["if", "not"]:
-        return []
-    start = kind + (3 if words[kind + 1 : kind + 3] == ["if", "exists"] else 1)
-    named = " ".join(words[start:])
-    if statement.command == "CREATE":
-        return [_parts(named.partition("(")[0])] if words[kind] == "table" else []
-    found = [_parts(part) for part in named.partition(";")[0].split(",")]
-    return found if words[kind] == "table" else [("schema", *name) for name in found]
-
-
-def _parts(name: str) -> tuple[str, ...]:
-    """The parts of a name, as far as its first blank that is not around a dot."""
-    return tuple(name.replace(" . ", ".").strip().partition(" ")[0].split("."))
-
-
 def check_chain(file: MigrationFile, statement: Statement) -> None:
     """What a chain of transactions has committed could not be told from what its last one has not."""
     if statement.chains:
         fault = f'"{statement.head}" chains transactions; write COMMIT and BEGIN, or use a file for each'
         raise refused(file, statement.offset, fault)
+
+
+def check_blocks(file: MigrationFile, statements: Sequence[Statement]) -> None:
+    """Refuse a block of the file's own that begins and never ends: nothing of it would be kept."""
+    begun: Statement | None = None
+    for statement in statements:
+        if statement.begins_block:
+            begun = begun or statement
+        elif statement.ends_block and "PREPARED" not in statement.opening[1:2]:
+            begun = None
+    if begun:
+        fault = f'"{begun.head}" begins a transaction that never ends; write COMMIT where it is to end, or take it out'
+        raise refused(file, begun.offset, fault)
 
 
 def check_in_transaction(file: MigrationFile, statement: Statement) -> None:

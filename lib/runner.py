@@ -26,10 +26,10 @@ from lib.plan import Checkpoint, Interruption, Plan
 from lib.planned_run import PlannedRun, held_warnings
 from lib.recovery import moved
 from lib.report import AppliedNow, Outcome, RunReport, Status
-from lib.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
+from lib.script import Mode, Script, faults_of, prepare, prepare_all, without_statements_at_the_end
 from lib.search_path import first_name
 from lib.session import Session
-from lib.status import LOOK_PATIENCE, look, plan_of, read_status_over, server_errors, status_of
+from lib.status import LOOK_PATIENCE, look, plan_of, server_errors, status_of
 from lib.survey import Survey
 from lib.unreachable import TOO_MANY_CONNECTIONS
 
@@ -52,16 +52,17 @@ _NO_ANSWER = "The database stopped answering, outside of any migration: run it a
 def validate(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
     """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
 
-    What is applied can't be changed any more, and may have come by another tool, or by `baseline`. The ledger is read
-    within `patience` seconds.
+    What is applied can't be changed any more, and may have come by another tool, or by `baseline`: what would be refused
+    in it is a warning. The ledger is read within `patience` seconds.
     """
     files = discover(job.settings.migrations_dir)
     with server_errors(), job.connect() as connection:
-        found = read_status_over(connection, job, files, patience=patience)
+        found = status_of(job, files, look(connection, job, origins=True, patience=patience))
     applied = {entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")}
     prepare_all(file for file in files if file.version not in applied)
     found.plan.verify_complete()
-    return found
+    faults = faults_of(file for file in files if file.version in applied)
+    return replace(found, plan=replace(found.plan, applied_faults=faults))
 
 
 def plan(job: Job, *, patience: float = LOOK_PATIENCE) -> PlannedRun:

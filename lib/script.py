@@ -5,24 +5,27 @@ A file runs in one transaction, unless it is a single statement that PostgreSQL 
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from itertools import takewhile
 
+from lib.comments import check_comments
 from lib.errors import MigrationFileError
+from lib.letters import check_letters
 from lib.migration_files import MigrationFile
+from lib.own_tables import check_own_tables
 from lib.plan import Checkpoint
 from lib.refusals import (
     check_begin,
+    check_blocks,
     check_chain,
     check_in_transaction,
-    check_ledger,
     check_meta_command,
     check_text_settings,
     check_variables,
-    refused,
+    unreadable,
 )
 from lib.sql_lexer import LexicalError, Piece, backslashes, end_of_blank, split
 from lib.statement import Statement
@@ -114,17 +117,23 @@ class Script:
 
 
 def prepare(file: MigrationFile) -> Script:
-    """Read the file's SQL and choose its mode; MigrationFileError if it can't run as one unit."""
+    """Read the file's SQL and choose its mode; MigrationFileError if it can't run as one unit, or as its header asks."""
+    if file.faults:
+        raise MigrationFileError.together(file.faults)
     try:
-        statements = _statements(file, split(file.text))
+        pieces = split(file.text)
     except LexicalError as error:
-        raise refused(file, error.offset, str(error)) from None
+        raise unreadable(file, error) from None
+    check_letters(file, pieces)
+    statements = _statements(file, pieces)
+    check_comments(file, pieces)
     check_variables(file, statements)
     check_text_settings(file, statements)
-    check_ledger(file, statements)
+    check_own_tables(file, statements)
     if not file.header.transactional:
         for statement in statements:
             check_chain(file, statement)
+        check_blocks(file, statements)
         return Script(file, Mode.STATEMENTS, statements)
     if len(statements) == 1 and statements[0].refuses_transaction:
         return Script(file, Mode.ALONE, statements)
@@ -134,15 +143,23 @@ def prepare(file: MigrationFile) -> Script:
 def prepare_all(files: Iterable[MigrationFile]) -> tuple[Script, ...]:
     """Prepare every file; one MigrationFileError with the faults of all that are refused."""
     scripts: list[Script] = []
-    faults: list[MigrationFileError] = []
+    faults = tuple(_prepare_each(files, scripts))
+    if faults:
+        raise MigrationFileError.together(faults)
+    return tuple(scripts)
+
+
+def faults_of(files: Iterable[MigrationFile]) -> tuple[MigrationFileError, ...]:
+    """For what each of the files would be refused, if it were to be run."""
+    return tuple(single for fault in _prepare_each(files, []) for single in fault.faults)
+
+
+def _prepare_each(files: Iterable[MigrationFile], scripts: list[Script]) -> Iterator[MigrationFileError]:
     for file in files:
         try:
             scripts.append(prepare(file))
         except MigrationFileError as fault:
-            faults.append(fault)
-    if faults:
-        raise MigrationFileError.together(faults)
-    return tuple(scripts)
+            yield fault
 
 
 def without_statements_at_the_end(scripts: Sequence[Script]) -> tuple[Script, ...]:

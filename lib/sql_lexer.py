@@ -13,6 +13,7 @@ Pure: text in, pieces out. The pieces joined are the text. Time and memory are l
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -68,6 +69,14 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _LINE_END = re.compile(r"\r?\n|\Z")
 _COPY_END = re.compile(r"\n\\\.(?:\r?\n|\r?\Z)")
 _VARIABLE_NAME = re.compile(rf":(?:({_TAG}+)|'({_TAG}+)'|\"({_TAG}+)\"|\{{\?({_TAG}+)\}})")
+# A word behind a string that is none of those that may stand there.
+_STRAY_WORD = re.compile(
+    r"[ \t]*+(?!(?:and|as|asc|at|between|check|collate|comment|constraint|default|desc|else|end|escape|except|for|from"
+    r"|group|having|i?like|in|intersect|into|is|isnull|language|limit|not|notnull|null|offset|on|or|order|overlaps|primary"
+    r"|references|returning|similar|then|to|uescape|union|unique|using|when|where|window|with|within)\b)"
+    rf"{_START}",
+    re.IGNORECASE,
+)
 _BLANKS = ("space", "comment", "block")
 _STRINGS = ("escape", "quote", "dollar")
 
@@ -111,15 +120,7 @@ class Piece(NamedTuple):
 
 def split(text: str) -> tuple[Piece, ...]:
     """Cut `text` into pieces; LexicalError if a quote, a comment or COPY data is never closed, or is read in two ways."""
-    pieces: list[Piece] = []
-    start = 0
-    while start < len(text):
-        piece = _next_piece(text, start)
-        pieces.append(piece)
-        start = piece.end
-        if piece.reads_copy_data:
-            start = _append_copy_data(text, start, pieces)
-    return tuple(pieces)
+    return tuple(_pieces(text))
 
 
 def words_of(statement: str, count: int = WORDS_KEPT) -> tuple[str, ...]:
@@ -171,6 +172,61 @@ def scan(text: str) -> Iterator[tuple[str, int, int]]:
     while match := _TOKEN.match(text, offset):
         offset = _token_end(text, match)
         yield match.lastgroup or "", match.start(), offset
+
+
+def comments(text: str, piece: Piece) -> Iterator[tuple[int, str]]:
+    """The `--` comments of a piece, each with its offset in the text."""
+    if piece.kind in ("statement", "space"):
+        for kind, start, end in scan(text[piece.start : piece.end]):
+            if kind == "comment":
+                yield piece.start + start, text[piece.start + start : piece.start + end]
+
+
+def escaped_quotes(text: str, before: int) -> Iterator[tuple[int, bool]]:
+    r"""The backslashes before a quote in plain strings that begin before an offset, as in `'Newton\'s laws'`.
+
+    Such a string ends there. Where a word follows, as the `s` does here, hardly anything else can have been meant: told by
+    the second value. It reads also what can't be cut.
+    """
+    for start, end in _plain_strings(text, before):
+        if text.endswith("\\'", start + 1, end):
+            yield end - 2, _STRAY_WORD.match(text, end) is not None
+        elif (quote := text.find("\\'", start, end)) >= 0:
+            yield quote, False
+
+
+def _plain_strings(text: str, before: int) -> Iterator[tuple[int, int]]:
+    """Where they begin and end; one that never ends, at the end of the text."""
+    start = 0
+    try:
+        for piece in _pieces(text):
+            if piece.start >= before:
+                return
+            if piece.kind == "statement":
+                yield from _quotes(text, start, piece.end)
+            start = piece.end
+    except LexicalError as error:
+        with suppress(LexicalError):
+            yield from _quotes(text, start, len(text))
+        if text.startswith("'", error.offset):
+            yield error.offset, len(text)
+
+
+def _quotes(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    tokens_of_it = scan(text[start:end])
+    return ((start + a, start + b) for kind, a, b in tokens_of_it if kind == "quote" and text[start + a] not in "uU")
+
+
+def _pieces(text: str) -> Iterator[Piece]:
+    start = 0
+    while start < len(text):
+        piece = _next_piece(text, start)
+        yield piece
+        start = piece.end
+        if piece.reads_copy_data:
+            for more in _copy_data(text, piece):
+                yield more
+                start = more.end
 
 
 def _words(statement: str) -> Iterator[str]:
@@ -360,7 +416,8 @@ def _reads_copy_data(text: str, first: int, end: int) -> bool:
         return False
     words = words_of(text[first:end])
     after = words[words.index("FROM") + 1 :] if "FROM" in words else ()
-    return words[0] == "COPY" and after[:1] == ("STDIN",)
+    # The grammar takes either word for either direction, and the direction counts.
+    return words[0] == "COPY" and after[:1] in (("STDIN",), ("STDOUT",))
 
 
 def _meta_command(text: str, start: int, backslash: int, first: int) -> Piece:
@@ -372,18 +429,16 @@ def _meta_command(text: str, start: int, backslash: int, first: int) -> Piece:
     return Piece("meta-command", backslash, line_end.end(), backslash)
 
 
-def _append_copy_data(text: str, start: int, pieces: list[Piece]) -> int:
-    """Take the data, which psql reads from the next line on; the rest of the statement's own line is ordinary text."""
-    copy = pieces[-1]
-    line_end = _LINE_END.search(text, start)
+def _copy_data(text: str, copy: Piece) -> Iterator[Piece]:
+    """The data, which psql reads from the next line on; the rest of the statement's own line is ordinary text."""
+    line_end = _LINE_END.search(text, copy.end)
     assert line_end is not None  # \Z always matches
-    if line_end.end() > start:
-        pieces.append(_rest_of_line(text, start, line_end.end()))
+    if line_end.end() > copy.end:
+        yield _rest_of_line(text, copy.end, line_end.end())
     end = _COPY_END.search(text, line_end.end() - 1)
     if end is None:
         raise LexicalError("unterminated COPY data: no line of \\. ends it", copy.first)
-    pieces.append(Piece("copy data", line_end.end(), end.end(), line_end.end()))
-    return end.end()
+    yield Piece("copy data", line_end.end(), end.end(), line_end.end())
 
 
 def _rest_of_line(text: str, start: int, end: int) -> Piece:

@@ -41,9 +41,11 @@ def read_status(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
 def read_status_over(
     connection: Connection, job: Job, files: tuple[MigrationFile, ...], *, patience: float = LOOK_PATIENCE
 ) -> Status:
-    """`read_status` over a connection that is already there."""
+    """`read_status` over a connection that is already there; MigrationFileError for the header of a pending file."""
     with server_errors():
-        return status_of(job, files, look(connection, job, origins=True, patience=patience))
+        found = status_of(job, files, look(connection, job, origins=True, patience=patience))
+    found.plan.verify_headers()
+    return found
 
 
 def look(

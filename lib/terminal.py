@@ -125,6 +125,8 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
         ("Late: numbered below the newest applied one", [file.version for file in plan.late]),
         ("Skipped in this environment", [entry.version for entry in plan.entries if entry.state == "skipped"]),
         ("Unknown environment in the header", [f"{file.version}: {name}" for file, name in plan.unknown_environments]),
+        ("Applied, and would be refused by now", [str(fault) for fault in plan.applied_faults]),
+        ("Skipped here, and refused elsewhere", [str(fault) for fault in plan.skipped_faults]),
     ]
     return [
         [style.paint("yellow", f"{title} ({len(found)}):"), *(f"  {style.dot} {line}" for line in found)]

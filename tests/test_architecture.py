@@ -17,12 +17,16 @@ PURE_ROOMS = (
     "fingerprint",
     "read_only",
     "duration",
+    "header",
     "migration_files",
     "sql_lexer",
     "subject",
     "statement",
     "place",
     "refusals",
+    "comments",
+    "letters",
+    "own_tables",
     "script",
     "plan",
     "report",
@@ -103,12 +107,13 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 # What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
 STATUS_ROOMS = {
     "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
-    "fingerprint", "pasted", "provider", "read_only", "report", "search_path", "service", "settings", "status",
+    "fingerprint", "header", "pasted", "provider", "read_only", "report", "search_path", "service", "settings", "status",
     "status_endpoint", "survey", "tls", "trust", "unreachable",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "pipeline", "place",
-    "planned_run", "recovery", "refusals", "runner", "script", "session", "sql_lexer", "statement", "statements", "subject",
+    "admin_endpoint", "catalog", "comments", "execution", "failure", "ledger", "letters", "lock", "observer", "own_tables",
+    "pipeline", "place", "planned_run", "recovery", "refusals", "runner", "script", "session", "sql_lexer", "statement",
+    "statements", "subject",
 }  # fmt: skip
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}

@@ -252,6 +252,7 @@ class TestWhatForbidsIt:
             ("1-misnamed.sql", b"select 1", "NNN-description"),
             ("001-other.sql", b"select 1", r"has the number 1 of migrations/001-b\.sql too"),
             ("003-d.sql", b"\xff", "not UTF-8"),
+            ("002-c.sql", b"-- Environment: preview", "did you mean Environments"),
         ],
     )
     def test_a_malformed_file(
@@ -259,7 +260,7 @@ class TestWhatForbidsIt:
     ) -> None:
         chain.write(filename, content)
         with pytest.raises(MigrationFileError, match=fault):
-            baseline(make_job(), "000-a")
+            baseline(make_job(), "002-c" if filename == "002-c.sql" else "000-a")
         assert not db.has("public.schema_migrations")
 
     def test_another_run_that_takes_too_long(self, make_job: MakeJob, chain: Bundle, db: Database) -> None:

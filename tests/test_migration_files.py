@@ -221,18 +221,23 @@ class TestHeaders:
             ("Environments: production preview", "Environments can't be read: write names separated by commas"),
         ],
     )
-    def test_an_unreadable_value_of_a_known_key_is_an_error_with_file_and_line(self, line: str, fault: str) -> None:
-        with pytest.raises(MigrationFileError) as raised:
-            sql_file(f"-- Description: something\n\n-- {line}\nselect 1;")
-        assert str(raised.value).startswith(f"migrations/001-create-users-table.sql:3: the header's {fault}")
-        assert raised.value.details() == {"version": "001-create-users-table", "line": 3}
+    def test_an_unreadable_value_of_a_known_key_is_a_fault_with_file_and_line(self, line: str, fault: str) -> None:
+        [found] = sql_file(f"-- Description: something\n\n-- {line}\nselect 1;").faults
+        assert str(found).startswith(f"migrations/001-create-users-table.sql:3: the header's {fault}")
+        assert found.details() == {"version": "001-create-users-table", "line": 3}
 
-    def test_a_key_given_twice_is_an_error(self) -> None:
-        with pytest.raises(MigrationFileError, match=r"\.sql:2: the header gives Lock-Timeout twice"):
-            sql_file("-- Lock-Timeout: 5s\n-- lock-timeout: 6s")
+    def test_a_key_given_twice_is_a_fault(self) -> None:
+        [found] = sql_file("-- Lock-Timeout: 5s\n-- lock-timeout: 6s").faults
+        assert str(found).endswith(".sql:2: the header gives Lock-Timeout twice")
 
     def test_documentation_may_be_given_twice(self) -> None:
-        assert sql_file("-- Description: a\n-- Description: b\n").header == Header()
+        file = sql_file("-- Description: a\n-- Description: b\n-- Date: 1\n-- Date: 2\n-- Version: 1\n-- Version: 001\n")
+        assert (file.header, file.faults) == (Header(), ())
+
+    def test_every_fault_of_a_header_is_carried_in_the_order_of_the_lines(self) -> None:
+        file = sql_file("-- Environment: preview\n-- Transaction: off\n-- Lock-Timeout: 5s\n-- Phase: contract\nselect 1;")
+        assert [fault.line for fault in file.faults] == [1, 2, 4]
+        assert file.header == Header(lock_timeout=5)
 
     @pytest.mark.parametrize(
         ("text", "environment", "runs"),
@@ -270,8 +275,11 @@ class TestTheFolder:
     def test_other_files_are_left_alone(self, bundle: Bundle) -> None:
         for filename in ("README.md", ".gitkeep", ".001-a.sql.swp", "._001-a.sql", "001-a.sql~", "002-b.sql.bak", "sql"):
             bundle.write(filename, b"\xff")
-        (bundle.migrations / "archive").mkdir()
-        bundle.write("archive/001-old.sql", "")
+        for folder in ("_archive", ".old", "meta"):
+            (bundle.migrations / folder).mkdir()
+        bundle.write("_archive/001-old.sql", "")
+        bundle.write(".old/001-old.sql", "")
+        bundle.write("meta/0000_snapshot.json", "{}")
         bundle.write("001-a.sql", "")
         assert [file.version for file in discover(bundle.migrations)] == ["001-a"]
 
@@ -296,16 +304,104 @@ class TestTheFolder:
         with pytest.raises(MigrationFileError, match=r"migrations/001-x\.sql: the file can't be read"):
             discover(bundle.migrations)
 
+    @pytest.mark.parametrize(
+        ("filename", "move"),
+        [
+            ("20240101120000_init/migration.sql", "move it to migrations/20240101120000-init.sql, or"),
+            ("2025/003-c.sql", "move it to migrations/003-c.sql, or"),
+            ("2025/q1/january/003-c.sql", "move it to migrations/003-c.sql, or"),
+            ("0001_users/up.sql", "move it to migrations/0001-users.sql, or"),
+            ("0001_users/down.sql", "move it to migrations/NNN-description.sql, or"),
+            ("old/FIX.SQL", "move it to migrations/NNN-description.sql, or"),
+        ],
+    )
+    def test_a_file_in_a_folder_below_is_never_left_out_without_a_word(
+        self, bundle: Bundle, filename: str, move: str
+    ) -> None:
+        bundle.write("001-a.sql", "")
+        (bundle.migrations / filename).parent.mkdir(parents=True)
+        bundle.write(filename, "")
+        with pytest.raises(MigrationFileError, match=rf"^migrations/{filename}: the file lies in a folder below.*; {move}"):
+            discover(bundle.migrations)
+
+    def test_a_folder_set_aside_within_one_that_is_not_is_left_alone_too(self, bundle: Bundle) -> None:
+        (bundle.migrations / "2025" / "_old").mkdir(parents=True)
+        bundle.write("2025/_old/001-a.sql", "")
+        assert discover(bundle.migrations) == ()
+
+    def test_a_link_out_of_the_folder_is_refused_and_never_read(self, bundle: Bundle) -> None:
+        secret = bundle.root / "secret.txt"
+        secret.write_bytes(b"the password\xff")
+        (bundle.migrations / "001-a.sql").symlink_to("../secret.txt")
+        (bundle.migrations / "002-b.sql").symlink_to(secret)
+        (bundle.migrations / "003-c.sql").symlink_to("../nowhere")
+        with pytest.raises(MigrationFileError, match=r"001-a\.sql: the file is a link out of the folder; put") as raised:
+            discover(bundle.migrations)
+        assert [fault.file for fault in raised.value.faults] == [f"migrations/00{n}.sql" for n in ("1-a", "2-b", "3-c")]
+        assert "password" not in str(raised.value)
+
+    def test_a_link_to_a_link_out_of_the_folder_is_refused_as_well(self, bundle: Bundle) -> None:
+        (bundle.root / "secret.txt").write_text("select 1")
+        (bundle.migrations / "_link").symlink_to("../secret.txt")
+        (bundle.migrations / "001-a.sql").symlink_to("_link")
+        with pytest.raises(MigrationFileError, match=r"001-a\.sql: the file is a link out of the folder"):
+            discover(bundle.migrations)
+
+    def test_a_link_within_the_folder_and_a_link_to_the_folder_are_fine(self, bundle: Bundle) -> None:
+        bundle.write("001-a.sql", "select 1")
+        (bundle.migrations / "002-b.sql").symlink_to("001-a.sql")
+        (bundle.root / "linked").symlink_to("migrations")
+        assert [file.text for file in discover(bundle.root / "linked")] == ["select 1", "select 1"]
+
+    def test_a_folder_that_is_a_link_out_is_refused_without_a_look_into_it(self, bundle: Bundle) -> None:
+        (bundle.root / "elsewhere").mkdir()
+        (bundle.root / "elsewhere" / "001-a.sql").write_text("")
+        (bundle.migrations / "more").symlink_to("../elsewhere")
+        (bundle.migrations / "_aside").symlink_to("../elsewhere")
+        with pytest.raises(MigrationFileError, match=r"migrations/more: the folder is a link out of this one") as raised:
+            discover(bundle.migrations)
+        assert len(raised.value.faults) == 1
+
+    def test_links_in_circles_end(self, bundle: Bundle) -> None:
+        (bundle.migrations / "a").mkdir()
+        (bundle.migrations / "a" / "up").symlink_to("..")
+        (bundle.migrations / "self").symlink_to("self")
+        assert discover(bundle.migrations) == ()
+        (bundle.migrations / "001-a.sql").symlink_to("001-a.sql")
+        with pytest.raises(MigrationFileError, match=r"001-a\.sql: the file can't be read"):
+            discover(bundle.migrations)
+
+    def test_of_a_pile_of_files_with_one_fault_three_are_named_and_how_many_there_are(self, bundle: Bundle) -> None:
+        for day in range(1, 201):
+            bundle.write(f"20240108{day:06}_add_x.sql", "")
+        bundle.write("001-a.sql", b"\xff")
+        with pytest.raises(MigrationFileError, match="the name is not NNN-description") as raised:
+            discover(bundle.migrations)
+        lines = str(raised.value).splitlines()
+        assert len(lines) == 5
+        assert lines[1].startswith("migrations/20240108000001_add_x.sql: the name is not NNN-description.sql: three")
+        assert lines[1].endswith("as in 004-add-invoices.sql; 20240108000001-add-x.sql would do")
+        assert lines[4] == "  … and 197 more of which the same is true, 200 in all."
+
+    def test_of_a_pile_in_folders_below_too(self, bundle: Bundle) -> None:
+        for day in range(1, 11):
+            (bundle.migrations / f"202401{day:02}_init").mkdir()
+            bundle.write(f"202401{day:02}_init/migration.sql", "")
+        with pytest.raises(MigrationFileError, match=r"20240103-init\.sql, or .*\n  … and 7 more .*, 10 in all\.$"):
+            discover(bundle.migrations)
+
     def test_every_fault_is_reported_at_once(self, bundle: Bundle) -> None:
         bundle.write("001-a.sql", "")
         bundle.write("001-b.sql", "")
         bundle.write("002-latin.sql", b"\n\xe9")
         bundle.write("003-header.sql", "-- Transaction: yes")
         bundle.write("misnamed.sql", "")
+        (bundle.migrations / "more").mkdir()
+        bundle.write("more/004-d.sql", "")
         with pytest.raises(MigrationFileError, match=r"001-b\.sql: has the number") as raised:
             discover(bundle.migrations)
         places = [line.partition(": ")[0].removeprefix("migrations/") for line in str(raised.value).splitlines()]
-        assert places == ["002-latin.sql:2", "003-header.sql:1", "misnamed.sql", "001-b.sql"]
+        assert places == ["002-latin.sql:2", "misnamed.sql", "001-b.sql", "more/004-d.sql"]
         assert raised.value.details() == {"version": "002-latin", "line": 2}
 
     @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lib.errors import IntegrityError, OrderError
+from lib.errors import IntegrityError, MigrationFileError, OrderError
 from lib.migration_files import MigrationFile, parse
 from lib.plan import AppliedMigration, Plan, make_plan
 
@@ -170,18 +170,67 @@ class TestIntegrity:
     @pytest.mark.parametrize(
         ("here", "applied"),
         [
-            (["001-old=1"], ["000-old=1"]),
             (["000-new=2"], ["000-old=1"]),
             (["000-new=1"], ["000-old=1?"]),
             (["000-old=1", "001-new=1"], ["000-old=1"]),
             (["000-new=1"], ["baseline"]),
         ],
-        ids=["another number", "another text", "no checksum", "the old file is there", "no number"],
+        ids=["another text", "no checksum", "the old file is there", "no number"],
     )
     def test_anything_less_is_no_rename(self, here: list[str], applied: list[str]) -> None:
         plan = plan_of(here, applied)
         plan.verify()
         assert plan.renamed == ()
+
+    @pytest.mark.parametrize("text", ["-- only a comment", " ", "/* both\n -- kinds */ -- and\n;", ";"])
+    def test_a_text_without_a_statement_proves_no_rename(self, text: str) -> None:
+        plan = plan_of([f"001-new={text}", f"000-new={text}"], [f"000-old={text}"])
+        plan.verify()
+        assert plan.renamed == ()
+
+    def test_the_same_text_under_another_number_is_a_rename_with_three_ways_out(self) -> None:
+        plan = plan_of(["004-a", "007-add-note=1"], ["004-a", "005-add-note=1"])
+        with pytest.raises(IntegrityError) as raised:
+            plan.verify()
+        assert str(raised.value).splitlines() == [
+            "Migration 005-add-note was applied under that name, and its file is now 007-add-note. "
+            "Rename migrations/007-add-note.sql back to 005-add-note.sql.",
+            "  Or let the ledger follow, in every database where it was applied under the old name:",
+            "    update public.schema_migrations set version = '007-add-note', name = 'Add Note' "
+            "where version = '005-add-note';",
+            "  Or, where the same text is meant to run once more, put a comment line into the new file.",
+        ]
+        assert (raised.value.exit_code, plan.missing) == (3, ())
+
+    def test_a_number_that_another_file_has_now_is_no_way_back(self) -> None:
+        plan = plan_of(["005-theirs", "006-mine=1"], ["005-mine=1"])
+        with pytest.raises(
+            IntegrityError,
+            match=r"its file is now 006-mine\. It has the same text, and its old number is now that of 005-theirs\.",
+        ):
+            plan.verify()
+
+    def test_equal_files_that_are_both_there_or_both_pending_prove_nothing(self) -> None:
+        plan_of(["000-a=1", "001-b=1", "002-c=1"], ["000-a=1"]).verify()
+        plan_of(["001-b=1", "002-c=1"], []).verify()
+
+    @pytest.mark.parametrize(
+        ("here", "applied", "renamed"),
+        [
+            (["005-a=1", "006-b=1"], ["003-a=1"], [("003-a", "005-a")]),
+            (["005-b=1", "006-a=1"], ["003-a=1"], [("003-a", "006-a")]),
+            (["003-c=1", "006-a=1"], ["003-a=1"], [("003-a", "003-c")]),
+            (["005-c=1", "006-d=1"], ["003-a=1", "004-b=1"], [("003-a", "005-c"), ("004-b", "006-d")]),
+            (["005-b=1", "006-a=1"], ["003-a=1", "004-b=1"], [("004-b", "005-b"), ("003-a", "006-a")]),
+            (["005-c=1"], ["003-a=1", "004-b=1"], [("003-a", "005-c")]),
+        ],
+        ids=["by name", "by name, not by order", "by number first", "in order", "crossed", "one of two rows"],
+    )
+    def test_each_row_has_one_file_and_each_file_one_row(
+        self, here: list[str], applied: list[str], renamed: list[tuple[str, str]]
+    ) -> None:
+        plan = plan_of(here, applied)
+        assert [(row.version, file.version) for row, file in plan.renamed] == renamed
 
     @pytest.mark.parametrize("here", VARIANTS)
     @pytest.mark.parametrize("stored", VARIANTS)
@@ -254,6 +303,75 @@ class TestIntegrity:
         plan = plan_of(["000-a", "001-b=changed"], ["001-b"], strict_order=True)
         with pytest.raises(IntegrityError, match="001-b has been modified"):
             plan.verify_complete()
+
+
+class TestTwoProjectsInOneDatabase:
+    HINT = "The ledger may hold what another project applied in the same database"
+    LEDGERS = "000-create-migration-table"
+
+    @pytest.mark.parametrize(
+        ("here", "applied"),
+        [
+            ([LEDGERS, "001-orders"], [LEDGERS, "001-users", "002-teams"]),
+            (["001-orders", "002-items"], ["001-users", "002-teams", "001-orders", "002-items"]),
+        ],
+        ids=["at first", "ever after"],
+    )
+    def test_what_is_missing_may_be_another_projects(self, here: list[str], applied: list[str]) -> None:
+        plan = plan_of(here, applied)
+        assert sum(self.HINT in warning for warning in plan.warnings) == 1
+        with pytest.raises(IntegrityError, match=rf"(?s)002-teams is applied, but .*{self.HINT}.* database of its own\.$"):
+            plan.verify_complete()
+
+    def test_what_is_modified_may_be_another_projects(self) -> None:
+        for applied in (["001-users=2", "002-teams"], ["001-users=2", "002-b=3"]):
+            plan = plan_of([self.LEDGERS, "001-users", "002-b"], [self.LEDGERS, *applied])
+            with pytest.raises(IntegrityError, match=rf"001-users has been modified (?s:.*)\n  {self.HINT}"):
+                plan.verify()
+
+    @pytest.mark.parametrize(
+        ("here", "applied"),
+        [
+            ([LEDGERS, "001-a"], [LEDGERS, "001-a", "002-b", "003-c"]),
+            (["001-a", "005-theirs"], ["001-a", "005-mine", "005-theirs"]),
+            ([LEDGERS], [LEDGERS, "001-a"]),
+        ],
+        ids=["a rollback", "a merge", "an old branch"],
+    )
+    def test_a_rollback_is_none(self, here: list[str], applied: list[str]) -> None:
+        assert not any(self.HINT in warning for warning in plan_of(here, applied).warnings)
+
+    def test_a_single_modified_file_is_none(self) -> None:
+        for here in ([self.LEDGERS, "001-a=changed"], ["001-a=changed", "002-b"]):
+            with pytest.raises(IntegrityError, match=r"put the change into a new migration\.$"):
+                plan_of(
+                    here, [self.LEDGERS, "001-a", "002-b"][: len(here)] if here[0] == self.LEDGERS else ["001-a", "002-b"]
+                ).verify()
+
+
+class TestFaultsOfHeaders:
+    def test_of_an_applied_file_are_warnings_and_of_a_pending_one_none_of_the_plans(self) -> None:
+        plan = plan_of(["000-a=-- Phase: 1", "001-b=-- Phase: 1"], ["000-a=-- Phase: 1"])
+        [warning] = plan.warnings
+        assert warning.startswith("migrations/000-a.sql:1: the header's Phase is reserved")
+        assert warning.endswith("; a new database would refuse it.")
+        plan.verify()
+        with pytest.raises(MigrationFileError, match=r"^migrations/001-b\.sql:1: the header's Phase is reserved"):
+            plan.verify_headers()
+
+    def test_of_a_modified_file_are_not_told_beside_that(self) -> None:
+        assert plan_of(["000-a=-- Phase: 1"], ["000-a"]).warnings == ()
+
+    def test_of_a_skipped_file_are_warnings(self) -> None:
+        [warning] = plan_of(["000-a=-- Phase: 1@preview"], []).warnings
+        assert "000-a.sql:2: the header's Phase is reserved" in warning
+        assert "It is skipped here" in warning
+
+    def test_of_many_files_a_few_are_told(self) -> None:
+        names = [f"{number:03}-x=-- Phase: 1" for number in range(50)]
+        warnings = plan_of(names, names).warnings
+        assert len(warnings) == 4
+        assert warnings[3].startswith("… and 47 more of which the same is true, 50 in all. It is applied")
 
 
 class TestEnvironments:

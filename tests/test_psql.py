@@ -111,6 +111,7 @@ def test_psql_cuts_whole_files_alike(psql: Psql, path: Path) -> None:
 
 def test_what_psql_sends_is_seen(psql: Psql) -> None:
     """The oracle's own test: these are psql 18's words, whatever the lexer says."""
+    assert psql.sends("copy t from stdout;\n1\n\\.\nselect 2") == ["copy t from stdout;", "1\n", "select 2"]
     assert psql.sends("-- a\nselect 1; select ';'\n;; copy t from stdin;\n1\n\\.\nselect 2") == [
         *("select 1;", "select ';'\n;", ";", "copy t from stdin;", "1\n", "select 2"),
     ]

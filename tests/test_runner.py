@@ -202,6 +202,81 @@ def test_a_malformed_file_stops_the_run_before_anything_is_applied(make_job: Mak
     assert not db.has("public.schema_migrations")
 
 
+def test_the_faults_of_all_pending_headers_stop_the_run_and_its_rehearsals(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    bundle.write("001-b.sql", "-- Transacton: none\n-- Phase: 1\nvacuum;\n")
+    bundle.write("002-c.sql", "\n-- Environment: preview\nselect 1;\n")
+    error = runner.migrate(make_job()).error
+    assert isinstance(error, MigrationFileError)
+    places = [line.partition(": ")[0] for line in str(error).splitlines()]
+    assert places == [f"migrations/{place}" for place in ("001-b.sql:1", "001-b.sql:2", "002-c.sql:2")]
+    assert error.details() == {"version": "001-b", "line": 1}
+    for rehearsal in (runner.validate, runner.plan):
+        with pytest.raises(MigrationFileError, match="did you mean Transaction") as raised:
+            rehearsal(make_job())
+        assert str(raised.value) == str(error)
+    with pytest.raises(MigrationFileError, match=r"001-b\.sql:1: .* did you mean Transaction"):
+        read_status(make_job())
+    assert not db.has("a")
+    assert not db.has("public.schema_migrations")
+
+
+def test_what_would_be_refused_is_a_warning_in_an_applied_file_that_matches(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    runner.migrate(make_job())
+    sql = b"-- Phase: 1\ncreate table a (x int);\n\\q\n"
+    bundle.write("000-a.sql", sql)
+    db.query(f"update public.schema_migrations set checksum = '{hashlib.sha256(sql).hexdigest()}'")
+    bundle.write("001-b.sql", "create table b (x int)")
+    report = runner.migrate(make_job())
+    assert report.error is None
+    assert [migration.version for migration in report.applied] == ["001-b"]
+    assert [warning.partition("; ")[0] for warning in report.warnings] == [
+        "migrations/000-a.sql:1: the header's Phase is reserved for a later version of the runner, "
+        "and this one can't run such a file"
+    ]
+    assert runner.validate(make_job()).plan.warnings == report.warnings
+    bundle.write("000-a.sql", sql + b"\n")
+    with pytest.raises(IntegrityError, match="000-a has been modified"):
+        runner.validate(make_job())
+
+
+def test_validate_reads_the_sql_of_applied_files_too_and_warns(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    bundle.write("000-a.sql", "select 1")
+    runner.migrate(make_job())
+    sql = b"select 1;\n\\q\n"
+    bundle.write("000-a.sql", sql)
+    db.query(f"update public.schema_migrations set checksum = '{hashlib.sha256(sql).hexdigest()}'")
+    [warning] = runner.validate(make_job()).plan.warnings
+    assert warning.startswith("migrations/000-a.sql:2: \\q is a command of psql")
+    assert runner.migrate(make_job()).warnings == ()
+
+
+def test_a_file_with_a_fault_is_skipped_where_it_is_not_to_run(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    bundle.write("000-a.sql", "-- Environments: production\n-- Transacton: none\nselect 1;")
+    report = runner.migrate(make_job(environment="preview"))
+    assert (report.error, report.pending, len(report.warnings)) == (None, 0, 1)
+    error = runner.migrate(make_job(environment="production")).error
+    assert isinstance(error, MigrationFileError)
+
+
+def test_a_file_that_was_given_another_number_is_not_run_again(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    fill = bundle.write("001-fill.sql", "insert into a values (1)")
+    runner.migrate(make_job())
+    fill.rename(bundle.migrations / "002-fill.sql")
+    error = runner.migrate(make_job()).error
+    assert isinstance(error, IntegrityError)
+    assert "Migration 001-fill was applied under that name, and its file is now 002-fill." in str(error)
+    (bundle.migrations / "002-fill.sql").write_text("-- Once more.\ninsert into a values (1)")
+    assert runner.migrate(make_job()).error is None
+    assert db.query("select count(*) from a") == [(2,)]
+
+
 class Met(NamedTuple):
     """How a run meets the test's database: as which environment, by which host's name, knowing of the server or not."""
 
@@ -380,7 +455,7 @@ def _error_of_baseline(job: Job) -> LedgerError:
 class TestAFileWithoutAStatement:
     """As `create` leaves it: `build.sh` or `migrate` may come before its SQL is written."""
 
-    HEADER = "-- Version: 001\n-- Date: 2026-01-01\n-- Description: b\n\n"
+    HEADER = "-- Date: 2026-01-01\n-- Description: b\n\n"
 
     @pytest.mark.parametrize("source", ["cli", "build"])
     def test_on_a_laptop_it_stays_pending_and_is_applied_when_its_sql_is_there(

@@ -219,40 +219,91 @@ class TestRefusals:
         assert raised.value.details() == {"version": "000-x", "line": 1}
 
 
-class TestTheLedgersOwnTables:
+class TestBlocksThatNeverEnd:
     @pytest.mark.parametrize(
-        "sql",
+        ("sql", "line"),
         [
-            'CREATE TABLE "schema_migrations" (version varchar primary key)',
-            "CREATE TABLE public.schema_migrations (version text)",
-            "create unlogged table public . schema_migration_runs (x int)",
-            "drop table if exists users, public.schema_migrations cascade",
-            "DROP SCHEMA IF EXISTS public CASCADE",
-            "drop -- at last\n schema app, public cascade",
-            "create /* mine */ table schema_migrations as select 1",
+            ("begin;\ncreate table a (x int);", 2),
+            ("select 1;\nstart transaction;\nselect 2;", 3),
+            ("begin;\ncommit;\nbegin;\nselect 1;", 4),
+            ("begin;\nsavepoint s;\nrollback to s;", 2),
+            ("begin;\nselect 1;\ncommit prepared 'x';", 2),
+            ("begin;\nbegin;\nselect 1;", 2),
+            ("begin;\ncreate function f() returns int begin atomic select 1; end;", 2),
+            ("begin;\ndo $$ begin end; $$;", 2),
+            ("begin", 2),
         ],
     )
-    def test_a_file_that_makes_or_drops_them_is_refused(self, sql: str) -> None:
+    def test_are_refused_by_line(self, sql: str, line: int) -> None:
         with pytest.raises(
-            MigrationFileError, match=r"001-x\.sql:2: .* the table in which the runner keeps what it has applied"
+            MigrationFileError, match=rf'001-x\.sql:{line}: "\w+.*" begins a transaction that never ends; write'
         ):
-            script_of(f"select 1;\n{sql};")
+            script_of(f"-- Transaction: none\n{sql}")
 
     @pytest.mark.parametrize(
         "sql",
         [
-            "create table if not exists public.schema_migrations (id serial)",
-            "create table app.schema_migrations (version text)",
-            "create table schema_migrations_old (x int)",
-            "create table schema_migrations.history (x int)",
-            'create table "Schema_Migrations" (x int)',
-            "set search_path = app; create table schema_migrations (version text); drop table schema_migrations",
-            "drop schema publications; drop table my_schema_migrations",
-            "comment on table public.schema_migrations is 'drop table schema_migrations'",
+            "begin; select 1; commit; begin; select 2; rollback; start transaction; end;",
+            "begin; prepare transaction 'x';",
+            "begin; select lo_open(1, 2); commit; select 1;",
+            "do $$ begin perform 1; end $$; select 1;",
+            "create function f() returns int begin atomic select 1; end;",
+            "commit;",
         ],
     )
-    def test_what_only_looks_like_them_is_none(self, sql: str) -> None:
-        assert script_of(sql).mode is Mode.TRANSACTION
+    def test_that_end_are_fine(self, sql: str) -> None:
+        assert script_of(f"-- Transaction: none\n{sql}").mode is Mode.STATEMENTS
+
+    def test_are_refused_in_a_file_that_is_one_transaction_too(self) -> None:
+        with pytest.raises(MigrationFileError, match=r'001-x\.sql:2: "begin" would end or begin a transaction'):
+            script_of("select 0;\nbegin;\nselect 1;")
+
+
+class TestABackslashBeforeAQuote:
+    SAYS = "before a quote in a plain string a backslash is no escape, and the string ends there; write '' or E'…'"
+
+    @pytest.mark.parametrize(
+        ("sql", "line"),
+        [
+            ("insert into a values ('Newton\\'s laws');", 1),
+            ("select 1;\ninsert into a values ('Newton\\'s laws');\nselect 'a';\nselect 'b';", 2),
+            ("select 'C:\\';\nselect 'Newton\\'s laws';\n\n\nselect 'I am';", 2),
+            ("select 'dogs\\' toys';", 1),
+            ("select 'on\ntwo lines\\'s';", 2),
+            ("select 'a\\'s';\n" + "select 'x';\n" * 75 + "select 'I\\'m';\nselect 'it\\'s';", 1),
+            ("copy a from stdin;\nit\\'s\n\\.\nselect 'Newton\\'s laws';", 4),
+            ("select 'Newton\\'s'; select $$ 'a' ; select 'b'", 1),
+        ],
+    )
+    def test_is_where_the_error_is_and_not_far_below(self, sql: str, line: int) -> None:
+        with pytest.raises(MigrationFileError, match=rf"^migrations/001-x\.sql:{line}: ") as raised:
+            script_of(sql)
+        assert str(raised.value).endswith(self.SAYS)
+
+    def test_that_may_be_meant_is_told_beside_the_error(self) -> None:
+        with pytest.raises(
+            MigrationFileError,
+            match=r"x\.sql:3: unterminated quoted string; it may be for the backslash at 1:11: before a quote",
+        ):
+            script_of("select 'C:\\', 1;\nselect 2;\nselect 'never closed;")
+
+    @pytest.mark.parametrize(
+        ("sql", "fault"),
+        [
+            ("select 'C:\\';\n\\i other.sql", r"\\i is a command of psql"),
+            ("select E'Newton\\'s laws';\nselect 'open", "unterminated quoted string$"),
+            ("select x like 'a' escape '\\' from b;\n/* open", r"unterminated /\* comment$"),
+            ("select 'C:\\' as path;\n\\q", r"\\q is a command"),
+            ("select U&'\\0041', 'b\\c' x;\nselect $$", r"unterminated dollar-quoted string \$\$$"),
+            ("-- Newton\\'s laws\nselect 'open", "unterminated quoted string$"),
+        ],
+    )
+    def test_that_is_none_leaves_the_error_where_it_is(self, sql: str, fault: str) -> None:
+        with pytest.raises(MigrationFileError, match=rf"001-x\.sql:2: {fault}"):
+            script_of(sql)
+
+    def test_in_strings_that_can_be_cut_is_none(self) -> None:
+        script_of("select 'C:\\' as path, 'a\\b', E'it\\'s'; select x like '\\_' escape '\\';")
 
 
 class TestWhatPsqlWouldReadOtherwise:

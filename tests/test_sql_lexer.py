@@ -205,6 +205,7 @@ class TestCopy:
             "copy t from STDIN with (format csv);",
             'copy "from" -- a comment;\n from stdin;',
             "COPY BINARY t FROM stdin;",
+            "copy t (a) from STDOUT;",
         ],
     )
     @pytest.mark.parametrize(
@@ -238,7 +239,13 @@ class TestCopy:
 
     @pytest.mark.parametrize(
         "statement",
-        ["copy t to stdout;", "copy t from '/stdin';", "copy (select stdin from x) to stdout;", "select stdin;"],
+        [
+            "copy t to stdout;",
+            "copy t to stdin;",
+            "copy t from '/stdout';",
+            "copy (select stdin from x) to stdout;",
+            "select stdin;",
+        ],
     )
     def test_no_other_statement_reads_data(self, statement: str) -> None:
         assert statements(f"{statement}\nselect 1;") == [statement, "select 1;"]

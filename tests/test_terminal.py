@@ -23,8 +23,8 @@ COLOURS = Style(colour=True, unicode=True)
 WHEN = datetime(2024, 1, 31, 12, 30, 5, 999_000, tzinfo=UTC)
 
 
-def sql_file(version: str, sql: str = "select 1;") -> MigrationFile:
-    return parse(f"{version}.sql", sql.encode())
+def sql_file(version: str, sql: str | None = None) -> MigrationFile:
+    return parse(f"{version}.sql", (f"select '{version}';" if sql is None else sql).encode())
 
 
 def row(file: MigrationFile, when: datetime | None = WHEN, took: int | None = 12, **changes: str) -> AppliedMigration:
@@ -173,6 +173,13 @@ class TestStatus:
     )
     def test_it_says_whose_the_database_is(self, owner: str | None, words: str) -> None:
         assert f"\n{words}\n" in status_text(replace(status_of([], None), owner=owner), SIGNS, place="local")
+
+    def test_what_is_wrong_in_headers_is_there(self) -> None:
+        applied = sql_file("000-a", "-- Phase: contract\nselect 1;")
+        skipped = sql_file("001-b", "-- Environments: production\n-- Transacton: none\nselect 1;")
+        text = status_text(status_of([applied, skipped], [row(applied)]), PLAIN, place="local")
+        assert "\n\nApplied, and would be refused by now (1):\n  * migrations/000-a.sql:1: the header's Phase" in text
+        assert "\n\nSkipped here, and refused elsewhere (1):\n  * migrations/001-b.sql:2: the header has no key" in text
 
     def test_colour_paints_titles_and_signs_and_changes_no_word(self) -> None:
         applied, pending = sql_file("000-a"), sql_file("001-b")
