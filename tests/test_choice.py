@@ -293,7 +293,7 @@ class TestAurora:
         environ = {**AURORAS, "PGPORT": "5433", "AWS_REGION": "us-east-1", "PGSSLROOTCERT": __file__}
         target = chooser(environ).migrating()
         assert target
-        assert target.credential == LoginToken(Account("eu-west-1", ROLE_ARN, SENTINEL), AURORA, 5433, "migrator")
+        assert target.credential == LoginToken(Account("eu-west-1", ROLE_ARN, (SENTINEL,)), AURORA, 5433, "migrator")
         assert target.parameters == {
             "host": AURORA, "port": "5433", "user": "migrator", "dbname": "shop", "sslrootcert": __file__
         }  # fmt: skip
