@@ -47,7 +47,9 @@ def _done_to_them(statement: Statement, text: str) -> str | None:
     names = {"CREATE": _made, "DROP": _dropped, "TRUNCATE": _truncated}.get(statement.command, _changed)(words)
     if _SCHEMA_PUBLIC in names:
         return f"drop the schema that holds {_TABLE}"
-    if any(_is_own(name, text, statement.offset) for name in names):
+    # What becomes of the journal's rows is noticed by the run itself; no migration is taken off the record by it.
+    owned = _LEDGER[:1] if statement.command in ("UPDATE", "MERGE") else _LEDGER
+    if any(_is_own(name, text, statement.offset) and name[-1] in owned for name in names):
         return f"{_VERBS[statement.command]} {_TABLE}"
     return None
 

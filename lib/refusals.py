@@ -111,7 +111,7 @@ def check_blocks(file: MigrationFile, statements: Sequence[Statement]) -> None:
         elif statement.ends_block and "PREPARED" not in statement.opening[1:2]:
             begun = None
     if begun:
-        fault = f'"{begun.head}" begins a transaction that never ends; write COMMIT where it is to end, or take it out'
+        fault = f'"{begun.head}" begins a transaction and never ends it; write COMMIT where it is to end, or take it out'
         raise refused(file, begun.offset, fault)
 
 

@@ -319,7 +319,7 @@ def test_pgbouncer_md_has_what_a_transaction_pooler_refuses(name: str, sql: str)
 REFUSED = {
     "would end or begin a transaction": "select 1; commit;",
     "can't run inside a transaction": "select 1; vacuum;",
-    "begins a transaction that never ends": "-- Transaction: none\nbegin; select 1;",
+    "begins a transaction and never ends it": "-- Transaction: none\nbegin; select 1;",
     "chains transactions": "-- Transaction: none\nbegin; commit and chain;",
     "in a READ ONLY transaction it could not be recorded": "begin read only; select 1; commit;",
     "is a command of psql, not SQL": "\\echo hello",

@@ -262,13 +262,14 @@ class TestModes:
         assert db.query("select x from a") == [(1,)]
         assert db.versions() == ["000-a"]
 
-    def test_a_transaction_that_the_file_never_ends_is_rolled_back_and_told(
+    def test_a_transaction_that_the_file_never_ends_is_refused_before_anything_runs(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
-        bundle.write("000-a.sql", "-- Transaction: none\nbegin;\ncreate table a (x int);")
+        bundle.write("000-a.sql", "create table a (x int);")
+        bundle.write("001-b.sql", "-- Transaction: none\nbegin;\ncreate table b (x int);")
         report = runner.migrate(make_job())
-        assert isinstance(report.error, MigrationFailedError)
-        assert "begins a transaction and never ends it" in str(report.error)
+        assert isinstance(report.error, MigrationFileError)
+        assert '001-b.sql:2: "begin" begins a transaction and never ends it' in str(report.error)
         assert not db.has("a")
 
     def test_the_options_of_a_files_own_begin_are_kept(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
@@ -291,6 +292,13 @@ class TestModes:
         )
         assert runner.migrate(make_job()).error is None
         assert db.query("select * from a order by x") == [(2, "it's; ok"), (3, None)]
+
+    def test_copy_data_is_loaded_from_stdout_too_which_postgres_takes_for_stdin(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int);\ncopy a from stdout;\n1\n2\n\\.\ninsert into a values (3);")
+        assert runner.migrate(make_job()).error is None
+        assert db.query("select x from a order by x") == [(1,), (2,), (3,)]
 
     def test_an_empty_file_is_applied(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         bundle.write("000-empty.sql", "")

@@ -39,7 +39,7 @@ def script_of(sql: str) -> Script:
         ("delete from public.schema_migrations", "delete from"),
         ("DELETE FROM ONLY schema_migrations WHERE version = '001'", "delete from"),
         ("update schema_migrations set checksum = null", "change"),
-        ("update only public.schema_migration_runs r set outcome = 'x'", "change"),
+        ("update only public.schema_migrations r set checksum = 'x'", "change"),
         ("merge into schema_migrations using a on true when matched then delete", "change"),
     ],
 )
@@ -77,6 +77,7 @@ def test_what_fills_them_is_named_where_something_does(filler: str) -> None:
         "alter table public.schema_migrations add note text; alter table public.schema_migrations drop note",
         "alter table app.schema_migrations rename to old; truncate app.schema_migrations",
         "alter table users rename to schema_users; alter schema public owner to me; alter schema app rename to public",
+        "update public.schema_migration_runs set error = null",
         "delete from users using schema_migrations; update users set x = 'schema_migrations'",
         "grant select on schema_migrations to web; analyze schema_migrations; lock schema_migrations",
     ],

@@ -44,9 +44,9 @@ def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
         assert ledger.note_progress(connection, record, script.checkpoint(statement - 1), "under way")
 
 
-def fail_at(bundle: Bundle, make_job: MakeJob, before: str) -> None:
+def fail_at(bundle: Bundle, make_job: MakeJob, before: str, after: str = "") -> None:
     """Run these statements and then one that fails, so that the journal has come to it."""
-    bundle.write("001-b.sql", f"{NONE}{before}select 1/0;")
+    bundle.write("001-b.sql", f"{NONE}{before}select 1/0;{after}")
     assert isinstance(runner.migrate(make_job()).error, MigrationFailedError)
 
 
@@ -83,7 +83,7 @@ class TestAfterAFailure:
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
         block = f"begin;\n{note('in the block')}"
-        fail_at(bundle, make_job, note("first") + block)
+        fail_at(bundle, make_job, note("first") + block, "commit;")
         assert db.runs()[0]["in_progress_statement"] == 2
         bundle.write("001-b.sql", f"{NONE}{note('first')}{block}commit;\n{note('last')}")
         assert runner.migrate(make_job()).error is None

@@ -236,7 +236,7 @@ class TestBlocksThatNeverEnd:
     )
     def test_are_refused_by_line(self, sql: str, line: int) -> None:
         with pytest.raises(
-            MigrationFileError, match=rf'001-x\.sql:{line}: "\w+.*" begins a transaction that never ends; write'
+            MigrationFileError, match=rf'001-x\.sql:{line}: "\w+.*" begins a transaction and never ends it; write'
         ):
             script_of(f"-- Transaction: none\n{sql}")
 
