@@ -12,6 +12,7 @@ from lib.recovery import changed_since, in_doubt
 from lib.script import Mode, Script
 from lib.session import Session
 from lib.statements import DEPARTURE_CHECK, StatementRun
+from lib.survey import whole
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
 # invalid_transaction_termination: a DO or a procedure commits.
@@ -84,7 +85,7 @@ class Execution:
             if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
                 return self._apply_alone(script, error.refusal.sqlstate)
             raise session.failed(script, error, sent) from None
-        return int(rows[-1][0] or 0)
+        return whole(rows[-1][0]) or 0
 
     def _begin(self, script: Script) -> str:
         settings = [*self.session.timeouts(script, scope="local "), *self._safeguards()]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from lib.database import Connection, filled, joined
+from lib.outgoing import message, one_line
 from lib.plan import AppliedMigration, Checkpoint
 from lib.report import Outcome, Source
-from lib.survey import MARK, MARK_WITH_IT, Survey
+from lib.survey import MARK, MARK_WITH_IT, Survey, whole
 
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _CREATE_LEDGER = """
@@ -160,10 +161,10 @@ def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) 
     return filled(
         _START_RUN,
         source=start.source,
-        environment=start.environment,
-        commit=start.commit,
-        ref=start.ref,
-        deployment=start.deployment,
+        environment=one_line(start.environment),
+        commit=start.commit and one_line(start.commit),
+        ref=start.ref and one_line(start.ref),
+        deployment=start.deployment and one_line(start.deployment),
         fingerprint=start.fingerprint,
         outcome=outcome,
         applied=list(applied),
@@ -190,13 +191,13 @@ def finish_run(
     `failed_version` stays empty while it is in doubt whether the statement at the checkpoint has taken effect.
     """
     if checkpoint:
-        error = f"{error or ''}\n{_mark(checkpoint)}"
+        error = f"{_shown(error or '')}\n{_mark(checkpoint)}"
     end = filled(
         _FINISH_RUN,
         run=run,
         outcome=outcome,
         version=None if checkpoint and checkpoint.in_doubt else version,
-        error=error,
+        error=error if checkpoint else error and _shown(error),
         sqlstate=sqlstate,
         statement=checkpoint and checkpoint.statement,
     )
@@ -208,11 +209,16 @@ def note_progress(connection: Connection, run: int, checkpoint: Checkpoint, what
 
     Returns False if this run is no longer under way in the journal: another one has begun, and has marked it.
     """
-    note = f"{what}\n{_mark(checkpoint)}"
+    note = f"{_shown(what)}\n{_mark(checkpoint)}"
     rows = connection.query(
         filled(_NOTE_PROGRESS, run=run, version=checkpoint.version, statement=checkpoint.statement, note=note)
     )
     return bool(rows[0])
+
+
+def _shown(text: str) -> str:
+    """A text for people, as it leaves for a log too; it can't be taken for the mark."""
+    return str(message(text.replace(MARK, f"{MARK.rstrip()}_").replace(MARK_WITH_IT, ";")))
 
 
 def _mark(checkpoint: Checkpoint) -> str:
@@ -222,7 +228,7 @@ def _mark(checkpoint: Checkpoint) -> str:
 
 def note_obstacle(connection: Connection, run: int, obstacle: str) -> None:
     """Note what a run waits for, for whoever looks meanwhile; a file outside a transaction has its own note there."""
-    connection.query(filled(_NOTE_OBSTACLE, run=run, note=obstacle))
+    connection.query(filled(_NOTE_OBSTACLE, run=run, note=_shown(obstacle)))
 
 
 def backend(connection: Connection) -> str | None:
@@ -233,7 +239,7 @@ def backend(connection: Connection) -> str | None:
 def find(connection: Connection, run: int, version: str) -> tuple[int, bool] | None:
     """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
     rows = connection.query(filled(_FIND, run=run, version=version))[0]
-    return (int(rows[0][0] or 0), rows[0][1] == "t") if rows else None
+    return (whole(rows[0][0]) or 0, rows[0][1] == "t") if rows else None
 
 
 def record_script(run: int, migration: AppliedMigration) -> str:

@@ -11,6 +11,7 @@ from werkzeug.serving import make_server
 from lib.admin_endpoint import create_migrate_app
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
+from lib.outgoing import message
 from lib.service import MIGRATE_PATH, STATUS_PATH, Service
 from lib.status_endpoint import create_status_app
 
@@ -45,13 +46,17 @@ def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | N
     except (OSError, SystemExit):
         raise ConfigurationError(f"Port {port} on {HOST} can't be had; choose another: serve --port 3001") from None
     address = f"http://{HOST}:{server.server_port}"
-    print(f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it.", flush=True)
+    _say(f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it.")
     try:
         # Not Werkzeug's own, which would swallow the signal and with it the exit code.
         socketserver.BaseServer.serve_forever(server)
     finally:
         server.server_close()
         site.close()
+
+
+def _say(text: str) -> None:
+    print(message(text), flush=True)
 
 
 def _page(root: Path) -> Flask:

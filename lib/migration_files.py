@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lib.duration import parse_duration
 from lib.errors import MigrationFileError
+from lib.outgoing import one_line
 
 NAME = re.compile(r"(?P<number>[0-9]{3,})-(?P<description>[a-z0-9]+(?:-[a-z0-9]+)*)\.sql", re.ASCII)
 ENVIRONMENTS = ("production", "preview", "development")
@@ -76,7 +77,7 @@ class MigrationFile:
 
 def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
     """Read one file; MigrationFileError if its name, encoding or header is wrong."""
-    path = f"{folder}/{filename}"
+    path = one_line(f"{folder}/{filename}")
     match = NAME.fullmatch(filename)
     if match is None:
         raise MigrationFileError(

@@ -14,6 +14,7 @@ from lib.errors import BusyTableError, MigrationFailedError, MigratorError, OutO
 from lib.failure import Failure, Sent
 from lib.job import Progress
 from lib.observer import Observer, Sight
+from lib.outgoing import masked
 from lib.plan import AppliedMigration
 from lib.report import named
 from lib.script import Mode, Script
@@ -103,7 +104,7 @@ class Session:
     def _wait_for_the_table(self, script: Script, refusal: Refusal) -> None:
         pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
-        reason = f"{refusal.message}{held_up}"
+        reason = f"{masked(refusal.message)}{held_up}"
         self.progress.retrying(script.file, reason, pause)
         with suppress(ScriptError, MigratorError):
             observing = self.observer.session()
@@ -172,11 +173,13 @@ class Session:
         failure = Failure(script, error, sent)
         file, sqlstate, offset = script.file, error.refusal.sqlstate, failure.offset
         if sqlstate in LOCK_CONFLICTS:
-            text = failure.text + self._busy_text(script, stays, more)
-            return BusyTableError(text, version=file.version, sqlstate=sqlstate)
+            end = self._busy_text(script, stays, more)
+            busy = BusyTableError(failure.text + end, version=file.version, sqlstate=sqlstate)
+            return busy.recorded_as(failure.record + end)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        text = failure.text + failure.way_out + _what_stays(script, stays) + more
-        return MigrationFailedError(text, version=file.version, sqlstate=sqlstate, line=line, column=column)
+        end = failure.way_out + _what_stays(script, stays) + more
+        failed = MigrationFailedError(failure.text + end, version=file.version, sqlstate=sqlstate, line=line, column=column)
+        return failed.recorded_as(failure.record + end)
 
     def _busy_text(self, script: Script, stays: int, more: str) -> str:
         held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""

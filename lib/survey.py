@@ -5,6 +5,7 @@ mere look. Where both are there it costs one round trip.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import cast
@@ -196,15 +197,15 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
         version, statement, failed_version, sqlstate, ran_before, with_it = row[7:]
         if version is not None and version not in applied:
             in_doubt = failed_version is None
-            checkpoint = Checkpoint(version, int(statement or 1), ran_before or "", with_it or "", in_doubt=in_doubt)
-            found[version] = Interruption(int(row[0] or 0), checkpoint, sqlstate)
+            checkpoint = Checkpoint(version, whole(statement) or 1, ran_before or "", with_it or "", in_doubt=in_doubt)
+            found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
     return found
 
 
 def _run(row: Row) -> Run:
     number, outcome, source, started_at, finished_at, commit, environment = row[:7]
     return Run(
-        id=int(number or 0),
+        id=whole(number) or 0,
         outcome=cast(Outcome, outcome),
         source=cast(Source, source),
         started_at=_moment(started_at) or datetime.fromtimestamp(0, UTC),
@@ -216,8 +217,15 @@ def _run(row: Row) -> Run:
 
 def _applied(row: Row) -> AppliedMigration:
     version, name, applied_at, execution_time_ms, checksum = row
-    elapsed = None if execution_time_ms is None else int(execution_time_ms)
-    return AppliedMigration(version or "", name or "", _moment(applied_at), elapsed, checksum)
+    return AppliedMigration(version or "", name or "", _moment(applied_at), whole(execution_time_ms), checksum)
+
+
+def whole(number: str | None) -> int | None:
+    """A whole number as the server writes it, or one that is rounded; None where there is none (NaN, infinity, a text)."""
+    for read in (int, lambda text: round(float(text))):
+        with suppress(ValueError, OverflowError):
+            return None if number is None else read(number)
+    return None
 
 
 def _moment(epoch: str | None) -> datetime | None:

@@ -7,6 +7,7 @@ from typing import TextIO
 
 from lib.duration import in_words
 from lib.migration_files import MigrationFile
+from lib.outgoing import Clean, blocks, message, one_line, signed, table
 from lib.plan import Entry
 from lib.planned_run import PlannedRun
 from lib.report import BaselineReport, Deployment, IndexProgress, RunReport, Status
@@ -61,20 +62,20 @@ def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
     return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
 
 
-def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> str:
+def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
     """The whole status, a part after the other, and whatever is odd last.
 
     `place` is where it was read, `migrating` what migrations would go by, if that is another way.
     """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.is_applied]
-    width = max((len(entry.version) for entry in plan.entries), default=0)
+    width = max((len(one_line(entry.version)) for entry in plan.entries), default=0)
     parts = [
         [style.paint("bold", "Migration Status")],
         [
-            f"Database: {status.database} (PostgreSQL {status.server_version}, {place})",
-            *([f"Migrations go to: {migrating}"] if migrating else []),
-            f"Environment: {status.environment}; {_owner(status)}",
+            one_line(f"Database: {status.database} (PostgreSQL {status.server_version}, {place})"),
+            *([one_line(f"Migrations go to: {migrating}")] if migrating else []),
+            one_line(f"Environment: {status.environment}; {_owner(status)}"),
             f"State: {status.plan.state}{_STATES.get(status.plan.state, '')}",
             *([f"Deployment: {by}"] if (by := _deployment(status.deployment)) else []),
         ],
@@ -88,7 +89,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
         ],
         *_odd_parts(status, style),
     ]
-    return "\n\n".join("\n".join(part) for part in parts)
+    return blocks(*(table(part, colour=style.colour) for part in parts), between="\n\n")
 
 
 def _owner(status: Status) -> str:
@@ -103,7 +104,7 @@ def _deployment(deployment: Deployment) -> str:
     """As in `0123456789ab (main), dpl_x`, with as much of it as is known."""
     ref = f"({deployment.ref})" if deployment.ref else ""
     commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
-    return ", ".join(filter(None, (commit, deployment.id)))
+    return one_line(", ".join(filter(None, (commit, deployment.id))))
 
 
 def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: int) -> str:
@@ -111,7 +112,7 @@ def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: 
     took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
     by = _deployment(origin) if origin else ""
     odd = "" if entry.state == "applied" else entry.state
-    line = f"  {sign} {entry.version:<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
+    line = f"  {sign} {one_line(entry.version):<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
     return "  ".join(filter(None, (line, odd, by))).rstrip()
 
 
@@ -126,13 +127,13 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
         ("Unknown environment in the header", [f"{file.version}: {name}" for file, name in plan.unknown_environments]),
     ]
     return [
-        [style.paint("yellow", f"{title} ({len(found)}):"), *(f"  {style.dot} {line}" for line in found)]
+        [style.paint("yellow", f"{title} ({len(found)}):"), *(f"  {style.dot} {one_line(line)}" for line in found)]
         for title, found in lists
         if found
     ]
 
 
-def plan_text(planned: PlannedRun, style: Style) -> str:
+def plan_text(planned: PlannedRun, style: Style) -> Clean:
     """Per file its mode, timeouts and statements, and what would stop the run."""
     lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
     for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
@@ -140,35 +141,38 @@ def plan_text(planned: PlannedRun, style: Style) -> str:
         if document["statementTimeout"]:
             timeouts += f", statement timeout {document['statementTimeout']}"
         lines.append(f"  {style.dot} {script.file.version}: {_MODES[script.mode]}, {timeouts}")
-        lines += [f"      {script.file.line_at(s.offset):>4}  {s.head}" for s in script.statements]
+        lines += [f"      {script.file.line_at(s.offset):>4}  {one_line(s.head)}" for s in script.statements]
     if not planned.scripts:
         lines.append("  None")
-    if planned.obstacle:
-        lines += ["", f"{style.cross} `migrate` would stop: {planned.obstacle}"]
-    return "\n".join(lines)
+    found = table(lines, colour=style.colour)
+    if not planned.obstacle:
+        return found
+    return blocks(found, message(""), signed(style.cross, f"`migrate` would stop: {planned.obstacle}"))
 
 
-def run_text(report: RunReport, style: Style) -> str:
+def run_text(report: RunReport, style: Style) -> Clean:
     """The last line of a run that went well."""
+    where = f"{report.database} ({report.environment})"
     if not report.applied:
-        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date."
+        return signed(style.tick, f"Nothing to apply: {where} is up to date.")
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
     what = f"{count} migration{'s' * (count != 1)}"
-    return f"{style.tick} Applied {what} to {report.database} ({report.environment}) in {total}."
+    return signed(style.tick, f"Applied {what} to {where} in {total}.")
 
 
-def baseline_text(report: BaselineReport, style: Style) -> str:
+def baseline_text(report: BaselineReport, style: Style) -> Clean:
     """What was recorded without being run, and what `migrate` would still apply; thousands fit into a line."""
     where = f"{report.database} ({report.environment})"
     pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    left = table([f"  Still pending: {pending}."])
     if not report.recorded:
-        return f"{style.tick} Nothing to record: {where} has everything up to {report.last}.\n  Still pending: {pending}."
+        return blocks(signed(style.tick, f"Nothing to record: {where} has everything up to {report.last}."), left)
     count = len(report.recorded)
     what = (
         f"{count} migrations as applied without running them" if count > 1 else "1 migration as applied without running it"
     )
-    return f"{style.tick} Recorded {what}, in {where}: {_span(report.recorded)}.\n  Still pending: {pending}."
+    return blocks(signed(style.tick, f"Recorded {what}, in {where}: {_span(report.recorded)}."), left)
 
 
 def _span(files: Sequence[MigrationFile]) -> str:

@@ -16,6 +16,7 @@ PURE_ROOMS = (
     "errors",
     "fingerprint",
     "duration",
+    "outgoing",
     "migration_files",
     "sql_lexer",
     "subject",
@@ -102,7 +103,7 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 # What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
 STATUS_ROOMS = {
     "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
-    "fingerprint", "provider", "report", "service", "settings", "status", "status_endpoint", "survey", "tls",
+    "fingerprint", "outgoing", "provider", "report", "service", "settings", "status", "status_endpoint", "survey", "tls",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
     "admin_endpoint", "catalog", "execution", "failure", "ledger", "lock", "observer", "place", "planned_run", "recovery",
