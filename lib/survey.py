@@ -28,6 +28,7 @@ MARK_WITH_IT = "; with it: "
 _DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
+_BIGINT = 1 << 63
 _SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
 _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},
@@ -221,11 +222,14 @@ def _applied(row: Row) -> AppliedMigration:
 
 
 def whole(number: str | None) -> int | None:
-    """A whole number as the server writes it, or one that is rounded; None where there is none (NaN, infinity, a text)."""
-    for read in (int, lambda text: round(float(text))):
+    """A number as the server writes it, rounded; None where there is none (NaN, a text), or one past a bigint."""
+    try:
+        found = 0 if number is None else int(number)
+    except ValueError:
+        found = _BIGINT
         with suppress(ValueError, OverflowError):
-            return None if number is None else read(number)
-    return None
+            found = round(float(number or ""))
+    return None if number is None or abs(found) >= _BIGINT else found
 
 
 def _moment(epoch: str | None) -> datetime | None:
