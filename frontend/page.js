@@ -44,7 +44,7 @@ function row(migration) {
 }
 
 function show(status) {
-  const { migrations, migrationsTotal: total, lastRun: run, deployment } = status;
+  const { migrations, migrationsTotal: total = migrations.length, lastRun: run, deployment } = status;
   const [tone, words] = STATES[status.state] ?? ["wait", () => status.state];
   list("facts", [
     ["Environment", status.environment],

@@ -29,7 +29,7 @@ from lib.job import Job, Progress
 from lib.login import locate
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover, next_number
-from lib.outgoing import Clean, document, message, one_line, signed, table
+from lib.outgoing import Clean, document, message, one_line, signed, table, without_credentials
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
 from lib.settings import ROOT, Settings, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
@@ -175,7 +175,7 @@ class _Parser(argparse.ArgumentParser):
     """Its faults quote the arguments, which are from outside too."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(one_line(message))
+        super().error(one_line(without_credentials(message)))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,11 +11,13 @@ first needed.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NewType
 
 Clean = NewType("Clean", str)
+# Signs, one of which is there in lower case, the pattern, and what is shown in its place.
+_Credential = tuple[tuple[str, ...], re.Pattern[str], str]
 
 PREFIX = "  | "
 # What stands in the place of a secret.
@@ -48,7 +50,10 @@ def message(text: str) -> Clean:
 
 def table(lines: Iterable[str], *, colour: bool = False) -> Clean:
     """Lines that the runner has composed, each of which stays one line; with `colour`, the colours in them stay."""
-    return Clean("\n".join(_painted(line) if colour else one_line(line) for line in lines))
+    lines = tuple(lines)
+    credentials = _credentials_of("\n".join(lines))
+    shown = (_hidden(credentials, line) for line in lines)
+    return Clean("\n".join(_painted(line) if colour else one_line(line) for line in shown))
 
 
 def document(value: object, *, indent: int | None = None) -> Clean:
@@ -69,7 +74,7 @@ def signed(sign: str, text: str) -> Clean:
 
 def one_line(text: str) -> str:
     r"""A text that is a part of a line: a line break in it is shown as `\n`."""
-    return _COMMAND_IN_LINE.sub(r"#\\x23", _CONTROL_AND_BREAKS.sub(_as_escape, without_credentials(text)))
+    return _COMMAND_IN_LINE.sub(r"#\\x23", _CONTROL_AND_BREAKS.sub(_as_escape, text))
 
 
 def escaped(text: str) -> str:
@@ -87,16 +92,26 @@ def masked(text: str) -> str:
 
 def without_credentials(text: str) -> str:
     """The text without what is known for a secret by itself: a password in a URL, a hash of one, an access key."""
-    lower = text.lower()
-    for signs, pattern, shown in _credentials():
-        if any(sign in lower for sign in signs):
-            text = pattern.sub(shown, text)
-    return text
+    return _hidden(_credentials(), text)
 
 
 def is_secretive(text: str) -> bool:
     """Tell whether a statement, or a text that quotes one, may hold a secret among its strings."""
     return _names_a_secret(text) or without_credentials(text) != text
+
+
+def _credentials_of(text: str) -> Sequence[_Credential]:
+    """Those that the text may hold: a look for a word costs next to nothing."""
+    lower = text.lower()
+    return [each for each in _credentials() if any(sign in lower for sign in each[0])]
+
+
+def _hidden(credentials: Sequence[_Credential], text: str) -> str:
+    lower = text.lower() if credentials else ""
+    for signs, pattern, shown in credentials:
+        if any(sign in lower for sign in signs):
+            text = pattern.sub(shown, text)
+    return text
 
 
 def _names_a_secret(text: str) -> bool:
@@ -106,7 +121,7 @@ def _names_a_secret(text: str) -> bool:
 
 def _without_strings(text: str) -> str:
     """Every string as `'…'`. Where it is not certain which quotes belong together, nothing after the first is shown."""
-    is_certain = text.count("'") % 2 == 0 and not any(sign in text for sign in ("\\'", "--", "/*"))
+    is_certain = text.count("'") % 2 == 0 and not any(sign in text for sign in ("\\'", "''", "--", "/*"))
     return (_STRING if is_certain else _FIRST_STRING).sub(f"'{HIDDEN}'", text)
 
 
@@ -158,8 +173,8 @@ _BARE = r"(?!['\"$]|/\*|--)[^\s,;)&'\"]+"
 
 
 @cache
-def _credentials() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
-    """What is known for a secret by itself: signs, one of which is there, the pattern, and what is shown instead."""
+def _credentials() -> tuple[_Credential, ...]:
+    """What is known for a secret by itself."""
     ours = f"'{HIDDEN}'"
     role = rf"\b(?:create|alter){_GAP}+(?:role|user|group)\b[^;]{{0,500}}?\bpassword{_GAP}+"
     rows: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -172,7 +187,7 @@ def _credentials() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
         ),
         (("://",), r"(\bhttps?://)[^\s/'\"@:]+@", rf"\1{HIDDEN}@"),
         # The same without a scheme, as in `u:p@h/db`.
-        (("@",), r"((?<![\w/.:@-])[\w.%+-]+:)(?!//)[^\s'\"]+@(?=[\w\[…])", rf"\1{HIDDEN}@"),
+        (("@",), r"((?<![\w.:@-])[\w.%+-]+:)(?!//)[^\s'\"]+@(?=[\w\[…])", rf"\1{HIDDEN}@"),
         # `password = x`, `"token": "x"`, `Key (api_key)=(x)`.
         (_SECRET_SIGNS, rf"((?<![\w.-]){_NAME}[\"']?\s*(?:=>|:=|=)\s*)(?:{_QUOTED})", rf"\1{ours}"),
         (_SECRET_SIGNS, rf"((?<![\w.-]){_NAME}\s*=\s*)(?!>){_BARE}", rf"\1{HIDDEN}"),
@@ -182,8 +197,14 @@ def _credentials() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
             rf"(\((?:[^()\n]*[,\s])?{_NAME}(?:,[^()\n]*)?\)=\()[\s\S]*?\)(?=\s|\.|\Z)",
             rf"\1{HIDDEN})",
         ),
-        # `password 'p'`, `identified by p`.
+        (
+            ("pass", "pwd", "key"),
+            rf"(\b(?:passw(?:or)?d|passphrase|pwd|(?:x-)?api[_-]?key):\s*)(?:{_QUOTED}|(?=\S{{4}}){_BARE})",
+            rf"\1{HIDDEN}",
+        ),
+        # `password 'p'`, `secret 'p'`, `identified by p`.
         (("password",), rf"(\bpassword\b{_GAP}+)(?:{_QUOTED})", rf"\1{ours}"),
+        (_SECRET_SIGNS, rf"((?<![\w.-]){_NAME}{_GAP}+)(?!\")(?:{_QUOTED})", rf"\1{ours}"),
         (("password",), rf"({role})(?!null\b){_BARE}", rf"\1{HIDDEN}"),
         (("identified",), rf"(\bidentified{_GAP}+by{_GAP}+)(?:{_QUOTED}|{_BARE})", rf"\1{ours}"),
         (("scram-",), r"(\bSCRAM-SHA-[0-9]+\$)[^\s'\"]+", rf"\1{HIDDEN}"),
@@ -191,8 +212,12 @@ def _credentials() -> tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...]:
         (("$2",), r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{20,}", HIDDEN),
         (("eyj",), r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?", HIDDEN),
         (("akia", "asia"), r"\b(?-i:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
-        (("_", "xox"), r"\b(?:gh[pousr]_|github_pat_|[spr]k_(?:live|test)_|sb_secret_|xox[abeprs]-)[\w-]{8,}", HIDDEN),
-        (("bearer", "basic"), r"(\b(?:bearer|basic)\s+)(?=[^\s'\"]*[0-9])[\w.~+/=-]{8,}", rf"\1{HIDDEN}"),
+        (
+            ("gh", "k_live_", "k_test_", "sb_secret_", "xox"),
+            r"\b(?:gh[pousr]_|github_pat_|[spr]k_(?:live|test)_|sb_secret_|xox[abeprs]-)[\w-]{8,}",
+            HIDDEN,
+        ),
+        (("bearer", "basic"), r"(\b(?:bearer|basic)\s+)(?=[^\s'\"]*[0-9])[\w.~+/=-]{6,}", rf"\1{HIDDEN}"),
         (
             ("private key",),
             r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
@@ -227,6 +252,10 @@ def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("pgp_", rf"\bpgp_\w+{call}"),
         ("crypt", rf"\b(?:(?:en|de)?crypt|crypto_)\w*{call}"),
         ("hmac", rf"\bhmac{call}"),
+        ("digest", rf"\bdigest{call}"),
+        ("md5", rf"\bmd5{call}"),
+        ("sha", rf"\bsha[0-9]+{call}"),
+        ("sign", rf"\bsign{call}{gap}*(?:{string}|json|row_to)"),
         ("credentials", rf"\bcreate_aws_credentials{call}"),
         ("http_", rf"\bhttp_\w+{call}"),
         ("vault", rf"\bvault\"?{gap}*\."),
@@ -234,7 +263,7 @@ def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("authorization", r"\bauthorization\b"),
         ("bearer", r"\bbearer\b"),
         ("key", r"\bapi[_-]?key\b"),
-        ("insert", rf"\binsert{gap}+into\b[^;'()]{{0,300}}\([^;'()]*?\b\w*{_SECRET}"),
+        ("insert", rf"\binsert{gap}+into\b[^;']{{0,5000}}?{_SECRET}"),
         ("=", rf"\b\w*{_SECRET}\w*\"?{gap}*(?:=>|:=|=){gap}*{string}"),
     )
     return tuple((word, re.compile(pattern)) for word, pattern in rows)

@@ -152,7 +152,7 @@ def plan_text(planned: PlannedRun, style: Style) -> Clean:
 
 def run_text(report: RunReport, style: Style) -> Clean:
     """The last line of a run that went well."""
-    where = f"{report.database} ({report.environment})"
+    where = one_line(f"{report.database} ({report.environment})")
     if not report.applied:
         return signed(style.tick, f"Nothing to apply: {where} is up to date.")
     count = len(report.applied)
@@ -163,7 +163,7 @@ def run_text(report: RunReport, style: Style) -> Clean:
 
 def baseline_text(report: BaselineReport, style: Style) -> Clean:
     """What was recorded without being run, and what `migrate` would still apply; thousands fit into a line."""
-    where = f"{report.database} ({report.environment})"
+    where = one_line(f"{report.database} ({report.environment})")
     pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
     left = table([f"  Still pending: {pending}."])
     if not report.recorded:

@@ -146,6 +146,13 @@ class TestSecrets:
             f"copy a from program 'curl -u {SECRET}'",
             f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}\n",
             f"aws_secret_access_key={SECRET}",
+            f"copy a from 's3://x' access_key_id '{SECRET}' session_token '{SECRET}'",
+            f"the server said: password: {SECRET}",
+            f"x-api-key: {SECRET}",
+            f"//u:{SECRET}@h/db",
+            f"create role a password ''{SECRET}''",
+            f"insert into vault.secrets values ('{SECRET}')",
+            f"update users set pw = md5('{SECRET}')",
         ],
     )
     def test_a_secret_is_in_no_text_that_was_masked(self, text: str) -> None:
@@ -177,6 +184,7 @@ class TestSecrets:
             "Serving http://127.0.0.1:3000/ (the status page), /api/migration-status and /api/migrate.",
             "migrations/001-a.sql:3:1: user@host is not allowed",
             "the password in DATABASE_URL holds a raw @, / or %",
+            "percent-encode them in the user and the password: @ as %40, / as %2F",
             'password authentication failed for user "web"',
             "Migrating 127.0.0.1:48019/postgres (from the embedded PostgreSQL; direct).",
             "select name, 'x' from users where token is null",
