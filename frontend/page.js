@@ -44,7 +44,7 @@ function row(migration) {
 }
 
 function show(status) {
-  const { migrations, lastRun: run, deployment } = status;
+  const { migrations, migrationsTotal: total = migrations.length, lastRun: run, deployment } = status;
   const [tone, words] = STATES[status.state] ?? ["wait", () => status.state];
   list("facts", [
     ["Environment", status.environment],
@@ -56,6 +56,8 @@ function show(status) {
   ]);
   at("rows").replaceChildren(...migrations.map(row));
   at("empty").hidden = migrations.length > 0;
+  at("cut").textContent = `The newest ${migrations.length} of ${total} are shown.`;
+  at("cut").hidden = migrations.length === total;
   at("list").hidden = migrations.length === 0;
   list("run", run ? [
     ["Outcome", run.outcome],

@@ -3,6 +3,7 @@
 pure, no I/O but the migrations folder
     errors            what can go wrong, with its data
     duration          500ms, 2s, 10min
+    outgoing          what leaves for people: escaped, behind a prefix, without secrets
     header            what a file's leading comments ask of the runner
     migration_files   names, headers and checksums of the files; the folder they lie in
     sql_lexer         a script cut into statements, as psql cuts it

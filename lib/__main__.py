@@ -17,6 +17,7 @@ def _run() -> int:
         print(f"Python {sys.version.split()[0]} is too old for this: 3.11 or newer is needed.", file=sys.stderr)
         return 2
     from lib.errors import interrupting_signals
+    from lib.outgoing import message
 
     # From the first moment on, while the imports take theirs.
     for each in interrupting_signals():
@@ -26,7 +27,8 @@ def _run() -> int:
     except ImportError as fault:
         # Without a name: psycopg is there, and its libpq isn't.
         what = f"{fault.name} is not installed" if fault.name else "psycopg is installed without its binary"
-        print(f"{what}: see that requirements.txt names flask and psycopg[binary], and run ./build.sh.", file=sys.stderr)
+        advice = "see that requirements.txt names flask and psycopg[binary], and run ./build.sh."
+        print(message(f"{what}: {advice}"), file=sys.stderr)
         return 2
     return main(sys.argv[1:], os.environ, _serve)
 

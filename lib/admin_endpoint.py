@@ -23,7 +23,7 @@ from lib.errors import (
     OutOfTimeError,
 )
 from lib.job import Job
-from lib.report import Document, failure, validation
+from lib.report import Document, public_failure, validation
 from lib.service import MIGRATE_PATH, WEB_TOKEN_HEADER, Service, answer_headers, encode_body, internal_error
 from lib.settings import read_admin_secrets, secret_bytes
 from lib.status import read_status
@@ -61,7 +61,7 @@ def create_migrate_app(service: Service | None = None) -> Flask:
         try:
             return _admin_answer(service)
         except MigratorError as error:
-            return _answer({**failure(error), "error": error.public}, _code_of(error))
+            return _answer(public_failure(error), _code_of(error))
 
     for path in (MIGRATE_PATH, f"{MIGRATE_PATH}.py"):
         app.add_url_rule(path, view_func=migrate, methods=["POST"], provide_automatic_options=False, strict_slashes=False)
@@ -157,7 +157,7 @@ def _act(job: Job, action: str) -> tuple[int, Document]:
     if action == "migrate":
         report = runner.migrate(job)
         if isinstance(report.error, MigratorError):
-            return _code_of(report.error), {**report.to_dict(), "error": report.error.public}
+            return _code_of(report.error), {**report.to_dict(), **public_failure(report.error)}
         return 200, report.to_dict()
     if action == "plan":
         planned = runner.plan(job)

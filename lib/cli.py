@@ -1,7 +1,6 @@
 """The command line: `python -m lib COMMAND`. It asks the runner and prints what comes back."""
 
 import argparse
-import json
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 from lib import __version__, embedded, runner
 from lib.baseline import baseline, forget
@@ -30,6 +29,7 @@ from lib.job import Job, Progress
 from lib.login import locate
 from lib.manifest import check_manifest
 from lib.migration_files import MigrationFile, discover, next_number
+from lib.outgoing import Clean, document, message, one_line, signed, table, without_credentials
 from lib.report import AppliedNow, Blocker, Document, IndexProgress, Source, failure, named, validation
 from lib.settings import ROOT, Settings, is_on_vercel, load_settings, migrations_dir, with_env_files
 from lib.status import read_status
@@ -66,28 +66,33 @@ class Shell:
     secrets: list[str] = field(default_factory=list)
     bar_is_open: bool = False
 
-    def say(self, text: str) -> None:
-        self._print(text, self.out)
+    def say(self, text: str, *, sign: str = "") -> None:
+        """A result, to stdout, behind a sign of the runner's if one is given."""
+        self._print(signed(sign, text) if sign else message(text), self.out)
 
-    def tell(self, text: str) -> None:
-        """A diagnostic, to stderr."""
-        self._print(text, self.err)
+    def tell(self, text: str, *, sign: str = "") -> None:
+        """A diagnostic, to stderr, behind a sign of the runner's if one is given."""
+        self._print(signed(sign, text) if sign else message(text), self.err)
+
+    def show(self, text: Clean) -> None:
+        """What `lib.terminal` has composed, to stdout."""
+        self._print(text, self.out)
 
     def show_bar(self, bar: str) -> None:
         """A line on stderr that the next one overwrites, or ends."""
         self.bar_is_open = False
-        self._print(f"\r{bar}\x1b[K", self.err, end="")
+        self._print(table([bar]), self.err, before="\r", end="\x1b[K")
         self.bar_is_open = True
 
-    def print_json(self, document: Document) -> None:
-        self.say(json.dumps(document, indent=2, ensure_ascii=False))
+    def print_json(self, content: Document) -> None:
+        self._print(document(content, indent=2), self.out)
 
-    def _print(self, text: str, stream: TextIO, *, end: str = "\n") -> None:
+    def _print(self, text: Clean, stream: TextIO, *, before: str = "", end: str = "\n") -> None:
         try:
             if self.bar_is_open:
                 self.bar_is_open = False
                 print(file=self.err, flush=True)
-            print(text, file=stream, end=end, flush=True)
+            print(f"{before}{text}", file=stream, end=end, flush=True)
         except OSError:
             # Whoever read this has gone, or the disk is full; that must not stop a migration half-way through its chain.
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path of ours
@@ -146,7 +151,7 @@ def _fail(shell: Shell, arguments: argparse.Namespace, error: MigratorError | In
     if getattr(arguments, "json", False):
         shell.print_json({**failure(error), "action": arguments.command})
     else:
-        shell.tell(f"{Style.of(shell.err, shell.environ).cross} {error}")
+        shell.tell(str(error), sign=Style.of(shell.err, shell.environ).cross)
     if arguments.debug:
         shell.tell(cleaned("".join(traceback.format_exception(error)), secrets=shell.secrets))
     return error.exit_code
@@ -162,12 +167,19 @@ def _fail_unexpectedly(shell: Shell, arguments: argparse.Namespace, error: Excep
     return _fail(shell, arguments, wrapped)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its faults quote the arguments, which are from outside too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(without_credentials(message)))
+
+
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--debug", action="store_true", help="print a traceback when something fails")
-    machine = argparse.ArgumentParser(add_help=False)
+    machine = _Parser(add_help=False)
     machine.add_argument("--json", action="store_true", help="print one JSON document on stdout and nothing else")
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m lib",
         description="Change a Postgres schema with numbered SQL files.",
         epilog=_EPILOGUE,
@@ -175,7 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(name: str, run: Callable[..., int], about: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[..., int], about: str, *parents: _Parser) -> _Parser:
         command = commands.add_parser(name, help=about, description=about, parents=[*parents, common], epilog=_EPILOGUE)
         command.set_defaults(run=run)
         return command
@@ -226,7 +238,7 @@ def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
     elif report.error:
         return _fail(shell, arguments, report.error)
     else:
-        shell.say(run_text(report, Style.of(shell.out, shell.environ)))
+        shell.show(run_text(report, Style.of(shell.out, shell.environ)))
     return report.exit_code
 
 
@@ -237,7 +249,7 @@ def _status(shell: Shell, arguments: argparse.Namespace) -> int:
         shell.print_json({**found.to_dict(), "connection": _connection(job.target, is_direct=found.is_direct)})
     else:
         place = _place(job.target, is_direct=found.is_direct)
-        shell.say(status_text(found, Style.of(shell.out, shell.environ), place=place, migrating=_other_way(job)))
+        shell.show(status_text(found, Style.of(shell.out, shell.environ), place=place, migrating=_other_way(job)))
     return IntegrityError.exit_code if arguments.check and not found.is_current else 0
 
 
@@ -250,7 +262,7 @@ def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
         shell.tell(f"Warning: {warning}")
     count = found.plan.applied_count
     tick = Style.of(shell.out, shell.environ).tick
-    shell.say(f"{tick} Valid: {count} applied and unchanged, {len(found.plan.pending)} pending and well-formed.")
+    shell.say(f"Valid: {count} applied and unchanged, {len(found.plan.pending)} pending and well-formed.", sign=tick)
     return 0
 
 
@@ -261,7 +273,7 @@ def _plan(shell: Shell, arguments: argparse.Namespace) -> int:
     else:
         for warning in planned.warnings:
             shell.tell(f"Warning: {warning}")
-        shell.say(plan_text(planned, Style.of(shell.out, shell.environ)))
+        shell.show(plan_text(planned, Style.of(shell.out, shell.environ)))
     return planned.obstacle.exit_code if planned.obstacle else 0
 
 
@@ -290,7 +302,7 @@ def _baseline(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.json:
         shell.print_json(report.to_dict())
     else:
-        shell.say(baseline_text(report, Style.of(shell.out, shell.environ)))
+        shell.show(baseline_text(report, Style.of(shell.out, shell.environ)))
     return 0
 
 
@@ -402,7 +414,7 @@ class _Log(Progress):
         self.shell.tell(f"Waiting for another migration run{who}{since}.")
 
     def applied(self, migration: AppliedNow) -> None:
-        self.shell.say(f"{self.style.tick} {migration.version}  {migration.execution_time_ms} ms")
+        self.shell.say(f"{migration.version}  {migration.execution_time_ms} ms", sign=self.style.tick)
 
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
         self.shell.tell(f"{file.path}: {reason}. It was rolled back; trying again in {pause:.1f} s at the earliest.")

@@ -20,6 +20,7 @@
 
 import signal
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 # Of many files with the same fault, so many are named.
 TOLD = 3
@@ -29,6 +30,7 @@ class MigratorError(Exception):
     """What happened and what to do next, in words for a person; never a secret."""
 
     exit_code = 1
+    _record: str | None = None
 
     def details(self) -> dict[str, object]:
         """The machine-readable part, as the JSON documents carry it."""
@@ -38,6 +40,16 @@ class MigratorError(Exception):
     def public(self) -> str:
         """The text without any detail of the connection, for HTTP."""
         return str(self)
+
+    @property
+    def record(self) -> str:
+        """The text for the journal, which holds no data of any row."""
+        return self.public if self._record is None else self._record
+
+    def recorded_as(self, text: str) -> Self:
+        """Give the journal another text than the log has."""
+        self._record = text
+        return self
 
 
 class ConfigurationError(MigratorError):

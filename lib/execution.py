@@ -16,6 +16,7 @@ from lib.script import Mode, Script
 from lib.session import Session
 from lib.statement import Statement
 from lib.statements import DEPARTURE_CHECK, StatementRun
+from lib.survey import whole
 from lib.trust import LOCK, told_by
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
@@ -84,7 +85,7 @@ class Execution:
             if self._has_changed_tables(error):
                 return self._apply_in_transaction(script)
             raise session.failed(script, error, _sent(steps, error)) from None
-        return int(rows[-1][0] or 0)
+        return whole(rows[-1][0]) or 0
 
     def _has_changed_tables(self, error: ScriptError) -> bool:
         """Tell whether the tables are others than they were, perhaps by the file itself: then they are weighed, once."""

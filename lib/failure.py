@@ -1,14 +1,17 @@
 """How a refusal of the server's is told: where in the file, the line there, what more the server says, what to do."""
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from lib import read_only
 from lib.database import Refusal, ScriptError
-from lib.place import excerpt, line_around, place_inside
+from lib.outgoing import HIDDEN, masked
+from lib.place import line_around, line_shown, place_inside
 from lib.script import Mode, Script
-from lib.sql_lexer import end_of_last_token
-from lib.statement import Statement, is_secretive
+from lib.sql_lexer import end_of_last_token, strings, without_strings
+from lib.statement import Statement
 
 # The longest part of a server's message that is passed on, in characters.
 LONGEST_MESSAGE = 2000
@@ -34,7 +37,16 @@ _IN_USE_OTHERWISE = re.compile(r"active quer|is active|accessed by")
 ALREADY_EXISTS = ("42P06", "42P07", "42701", "42710", "42723")
 # A second primary key, and rows that are there: what `if not exists` has let through to on a database with tables.
 EXISTS_IN_PART = ("42P16", "23505")
-_AT_OR_NEAR = re.compile(r'at or near ".*"')
+# What the server quotes, in the signs of the languages that it speaks; and from the first of them to the last.
+_QUOTED = re.compile(r"""(["“”„»«]).*?["“”„»«]""", re.DOTALL)
+_QUOTED_VALUE = re.compile(r"""["“”„»«].*["“”„»«]""", re.DOTALL)
+_AT_OR_NEAR = re.compile(r'at or near ".*"', re.DOTALL)
+_WORDS = re.compile(r"\w+")
+# So much of a message is looked through for secrets, in characters: cut before, half a secret might not be known for one.
+_READ = 10 * LONGEST_MESSAGE
+# data_exception: what the message quotes is a value.
+_DATA_EXCEPTION = "22"
+_FUNCTIONS = ("FUNCTION", "PROCEDURE")
 
 
 @dataclass(frozen=True)
@@ -70,12 +82,6 @@ class Sent:
             return "\n  At the file's end, where what was deferred is checked, and the file recorded."
         return f"\n  In statement {self.number} of {count}."
 
-    def is_secret(self, script: Script, offset: int) -> bool:
-        """Tell whether the line there, of the file's text, may show a password."""
-        start, end = line_around(script.file.text, offset)
-        shown = (s for s in script.statements if s.offset <= end and (s.copy_data or (0, s.end))[1] >= start)
-        return any(statement.is_secretive for statement in shown)
-
 
 @dataclass(frozen=True)
 class Failure:
@@ -92,20 +98,21 @@ class Failure:
 
     @property
     def text(self) -> str:
-        """The place, the server's message, the line there, and what more the server says; no password."""
-        file, refusal, offset = self.script.file, self.error.refusal, self.offset
-        place = file.path if offset is None else file.place(offset)
-        if self.sent is None or offset is None:
-            return f"{place}: {_message(refusal)}{self._which}{_details(refusal)}"
-        message = _message(refusal)
-        if self.sent.is_secret(self.script, offset):
-            message = _AT_OR_NEAR.sub('at or near "…"', message)
-            return f"{place}: {message}{self._which}"
-        return f"{place}: {message}\n{excerpt(file.text, offset)}{self._which}{_details(refusal)}"
+        """The place, the server's message, the line there, and what more the server says; no secret."""
+        refusal, is_secret = self.error.refusal, self._is_secret
+        more = [("Hint", refusal.hint)]
+        if not is_secret:
+            more = [("Detail", refusal.detail), *more, ("Context", refusal.context)]
+        return f"{self._place}: {self._message}{self._line()}{self._which}{self._told(more)}"
 
     @property
-    def _which(self) -> str:
-        return self.sent.which(self.error.refusal, self.script) if self.sent else ""
+    def record(self) -> str:
+        """The same for the journal: without Detail and Context, and without the values that the rest may quote."""
+        refusal, message = self.error.refusal, self._message
+        if refusal.sqlstate.startswith(_DATA_EXCEPTION):
+            message = _QUOTED_VALUE.sub(f'"{HIDDEN}"', message)
+        line = self._line(hides_all=True)
+        return f"{self._place}: {message}{line}{self._which}{self._told([('Hint', refusal.hint)])}"
 
     @property
     def way_out(self) -> str:
@@ -135,15 +142,93 @@ class Failure:
             "your own machine, with MIGRATION_DATABASE_URL and MIGRATION_ENVIRONMENT set for this database."
         )
 
+    @property
+    def _place(self) -> str:
+        offset = self.offset
+        return self.script.file.path if offset is None else self.script.file.place(offset)
 
-def _message(refusal: Refusal) -> str:
-    return f"{_indented(refusal.message[:LONGEST_MESSAGE])} (SQLSTATE {refusal.sqlstate})"
+    @property
+    def _which(self) -> str:
+        return self.sent.which(self.error.refusal, self.script) if self.sent else ""
+
+    @property
+    def _message(self) -> str:
+        refusal = self.error.refusal
+        message = refusal.message
+        if self._is_secret:
+            message = _AT_OR_NEAR.sub(f'at or near "{HIDDEN}"', message)
+        return f"{_indented(self._quoted(message))} (SQLSTATE {refusal.sqlstate})"
+
+    def _told(self, more: Iterable[tuple[str, str | None]]) -> str:
+        """What more the server says."""
+        return "".join(f"\n  {name}: {_indented(self._quoted(text))}" for name, text in more if text)
+
+    def _quoted(self, text: str) -> str:
+        """A text of the server's without secrets: of what it quotes, only names that the statement has too."""
+        text = masked(text[:_READ])
+        if self._is_secret:
+            text = _QUOTED.sub(lambda found: found.group() if self._knows(found.group()) else f'"{HIDDEN}"', text)
+        return text[:LONGEST_MESSAGE]
+
+    def _knows(self, name: str) -> bool:
+        """Tell whether the statement has these words outside of its strings."""
+        return set(_WORDS.findall(name.lower())) <= self._words
+
+    @cached_property
+    def _words(self) -> set[str]:
+        shown = masked(without_strings(self._statement.text)) if self._statement else ""
+        return set(_WORDS.findall(shown.lower()))
+
+    @cached_property
+    def _statement(self) -> Statement | None:
+        """The statement of the file that the server refused."""
+        offset = self.offset
+        if offset is None:
+            return self.sent.statement if self.sent else None
+        return next((s for s in self.script.statements if s.offset <= offset < max(s.end, _data(s)[1])), None)
+
+    @property
+    def _is_secret(self) -> bool:
+        return bool(self._statement and self._statement.is_secretive)
+
+    def _line(self, *, hides_all: bool = False) -> str:
+        """The line there, without the strings of whatever on it may hold a secret; or without any, if it `hides_all`.
+
+        Rows for a COPY are not shown where any of them is to be hidden.
+        """
+        file, offset = self.script.file, self.offset
+        if offset is None:
+            return ""
+        start, end = line_around(file.text, offset)
+        there = [s for s in self.script.statements if s.offset <= end and max(s.end, _data(s)[1]) >= start]
+        hiding = [s for s in there if hides_all or s.is_secretive]
+        if any(_data(s)[0] <= end and _data(s)[1] > start for s in hiding if s.copy_data):
+            return ""
+        hidden = [span for statement in hiding for span in _strings(statement)]
+        offset = next((max(a, start) for a, b in hidden if a < offset < b), offset)
+        before = masked(_without(file.text[:offset], start, hidden))
+        line = masked(_without(file.text[:end], start, hidden))
+        return f"\n{line_shown(line, min(len(before), len(line)), number=file.line_at(offset))}"
 
 
-def _details(refusal: Refusal) -> str:
-    """What more the server says, but for what may show a password."""
-    shown = ((name, text) for name, text in refusal.more if not is_secretive(text))
-    return "".join(f"\n  {name}: {_indented(text[:LONGEST_MESSAGE])}" for name, text in shown)
+def _data(statement: Statement) -> tuple[int, int]:
+    return statement.copy_data or (0, 0)
+
+
+def _strings(statement: Statement) -> Iterator[tuple[int, int]]:
+    """Where in the file its strings and comments are; those of the code, where it is code that it has in a string."""
+    is_code = statement.command == "DO" or any(word in _FUNCTIONS for word in statement.opening)
+    return strings(statement.source[statement.offset : statement.end], statement.offset, is_code=is_code)
+
+
+def _without(text: str, start: int, hidden: Iterable[tuple[int, int]]) -> str:
+    """The text from `start` to its end, without what is hidden."""
+    parts: list[str] = []
+    for first, last in hidden:
+        if last > start and first < len(text):
+            parts += [text[start : max(start, first)], f"'{HIDDEN}'"]
+            start = last
+    return "".join([*parts, text[start:]])
 
 
 def _indented(text: str) -> str:

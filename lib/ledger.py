@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from lib.database import OWN_SETTINGS, Connection, Rows, ScriptError, filled, joined
+from lib.outgoing import message, one_line
 from lib.plan import AppliedMigration, Checkpoint
 from lib.report import Outcome, Source
-from lib.survey import MARK, MARK_WITH_IT, Survey
+from lib.survey import MARK, MARK_WITH_IT, Survey, whole
 from lib.trust import CATCH_UP, LEDGER, LOCK, RUNS, Tables, check, glance, tables_of, told_by
 
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
@@ -258,10 +259,10 @@ def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) 
     return filled(
         _START_RUN,
         source=start.source,
-        environment=start.environment,
-        commit=start.commit,
-        ref=start.ref,
-        deployment=start.deployment,
+        environment=one_line(start.environment),
+        commit=start.commit and one_line(start.commit),
+        ref=start.ref and one_line(start.ref),
+        deployment=start.deployment and one_line(start.deployment),
         fingerprint=start.fingerprint,
         outcome=outcome,
         applied=list(applied),
@@ -288,13 +289,13 @@ def finish_run(
     `failed_version` stays empty while it is in doubt whether the statement at the checkpoint has taken effect.
     """
     if checkpoint:
-        error = f"{error or ''}\n{_mark(checkpoint)}"
+        error = f"{_shown(error or '')}\n{_mark(checkpoint)}"
     end = filled(
         _FINISH_RUN,
         run=run.id,
         outcome=outcome,
         version=None if checkpoint and checkpoint.in_doubt else version,
-        error=error,
+        error=error if checkpoint else error and _shown(error),
         sqlstate=sqlstate,
         statement=checkpoint and checkpoint.statement,
     )
@@ -325,10 +326,15 @@ def note_progress(
         run=run.id,
         version=checkpoint.version,
         statement=checkpoint.statement,
-        note=f"{what}\n{_mark(checkpoint)}",
+        note=f"{_shown(what)}\n{_mark(checkpoint)}",
     )
     *_, noted, held = connection.query(joined(LOCK, run.tables.check, note, _contents(run, upto)))
     return Contents(int(held[0][0] or 0), held[0][1], is_under_way=bool(noted))
+
+
+def _shown(text: str) -> str:
+    """A text for people, as it leaves for a log too; it can't be taken for the mark."""
+    return str(message(text.replace(MARK, f"{MARK.rstrip()}_").replace(MARK_WITH_IT, ";")))
 
 
 def _mark(checkpoint: Checkpoint) -> str:
@@ -338,7 +344,7 @@ def _mark(checkpoint: Checkpoint) -> str:
 
 def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None:
     """Note what a run waits for, for whoever looks meanwhile; a file outside a transaction has its own note there."""
-    _write(connection, run.tables, filled(_NOTE_OBSTACLE, run=run.id, note=obstacle))
+    _write(connection, run.tables, filled(_NOTE_OBSTACLE, run=run.id, note=_shown(obstacle)))
 
 
 def backend(connection: Connection) -> str | None:
@@ -350,7 +356,7 @@ def find(connection: Connection, run: RunRecord, version: str) -> tuple[int, boo
     """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
     find_row = filled(_FIND, run=run.id, version=version)
     rows = connection.query(joined(run.tables.check, find_row), read_only=True)[-1]
-    return (int(rows[0][0] or 0), rows[0][1] == "t") if rows else None
+    return (whole(rows[0][0]) or 0, rows[0][1] == "t") if rows else None
 
 
 def record_statements(run: RunRecord, migration: AppliedMigration) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from werkzeug.serving import make_server
 from lib.admin_endpoint import create_migrate_app
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
+from lib.outgoing import message
 from lib.service import MIGRATE_PATH, STATUS_PATH, Service, answer_headers, encode_body
 from lib.status_endpoint import create_status_app
 
@@ -49,7 +50,7 @@ def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | N
     except (OSError, SystemExit):
         raise ConfigurationError(f"Port {port} on {HOST} can't be had; choose another: serve --port 3001") from None
     address = f"http://{HOST}:{server.server_port}"
-    print(f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it.", flush=True)
+    _say(f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it.")
     try:
         # Not Werkzeug's own, which would swallow the signal and with it the exit code.
         socketserver.BaseServer.serve_forever(server)
@@ -73,6 +74,10 @@ def _misdirected() -> Response:
     names = " and ".join(_NAMES)
     document = {"success": False, "error": f"This server answers by its own names alone: {names}, with its port."}
     return Response(encode_body(document), HTTPStatus.MISDIRECTED_REQUEST, answer_headers())
+
+
+def _say(text: str) -> None:
+    print(message(text), flush=True)
 
 
 def _page(root: Path) -> Flask:

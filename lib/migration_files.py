@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lib.errors import MigrationFileError
 from lib.header import Header, first_statement, read_header
+from lib.outgoing import one_line
 
 NAME = re.compile(r"(?P<number>[0-9]{3,})-(?P<description>[a-z0-9]+(?:-[a-z0-9]+)*)\.sql", re.ASCII)
 _NOT_THE_FORMAT = (
@@ -79,7 +80,7 @@ class MigrationFile:
 
 def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
     """Read one file; MigrationFileError if its name or encoding is wrong. What is wrong in its header, it carries."""
-    path = f"{folder}/{filename}"
+    path = one_line(f"{folder}/{filename}")
     match = NAME.fullmatch(filename)
     if match is None:
         raise MigrationFileError(_NOT_THE_FORMAT, file=path, way_out=_other_name(filename))

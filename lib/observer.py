@@ -16,6 +16,7 @@ from psycopg import sql
 
 from lib.database import SLICE, WHAT_BECAME_OF_IT, Connection, Row, ScriptError
 from lib.errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
+from lib.outgoing import masked
 from lib.report import Blocker, IndexProgress
 from lib.sql_lexer import without_strings
 
@@ -198,7 +199,7 @@ class Observer:
 
 def query_head(query: str) -> str:
     """The beginning of another session's query; what strings it holds is nobody's business here."""
-    head = without_strings(query)
+    head = masked(without_strings(query))
     return head if len(head) <= QUERY_SHOWN else head[: QUERY_SHOWN - 1] + "…"
 
 

@@ -31,13 +31,18 @@ def place_inside(
 
 def excerpt(text: str, offset: int) -> str:
     """The line that holds the character at `offset`, cut to `WIDTH`, and below it a caret under that character."""
-    start, line_end = line_around(text, offset)
-    first = max(start, offset - WIDTH * 2 // 3)
-    last = min(line_end, first + WIDTH)
-    before, after = _shown(text[first:offset]), _shown(text[offset:last].rstrip("\r"))
-    before = f"…{before}" if first > start else before
-    after = f"{after}…" if last < line_end else after
-    gutter = f"  {text.count(chr(10), 0, offset) + 1} | "
+    start, end = line_around(text, offset)
+    return line_shown(text[start:end], offset - start, number=text.count("\n", 0, offset) + 1)
+
+
+def line_shown(line: str, column: int, *, number: int) -> str:
+    """A line with its number, cut to `WIDTH`, and below it a caret under the character at `column`, from 0."""
+    first = max(0, column - WIDTH * 2 // 3)
+    last = min(len(line), first + WIDTH)
+    before, after = _shown(line[first:column]), _shown(line[column:last].rstrip("\r"))
+    before = f"…{before}" if first > 0 else before
+    after = f"{after}…" if last < len(line) else after
+    gutter = f"  {number} | "
     return f"{gutter}{before}{after}\n{' ' * (len(gutter) - 2)}| {' ' * _columns(before)}^"
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from lib.duration import in_words
 from lib.errors import MigratorError
+from lib.outgoing import message
 from lib.plan import Interruption
 from lib.report import Document, Status, failure
 from lib.script import Mode, Script
@@ -45,7 +46,7 @@ class PlannedRun:
             "pgVersion": f"PostgreSQL {self.status.server_version}",
             "pendingMigrations": len(self.status.plan.pending),
             "plan": [self._script(script) for script in self.scripts],
-            "warnings": list(self.warnings),
+            "warnings": list(map(message, self.warnings)),
         }
 
     def _script(self, script: Script) -> Document:

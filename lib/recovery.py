@@ -229,8 +229,8 @@ def _session_gone(script: Script, interruption: Interruption, place: int) -> Mig
 
 def _forget(version: str) -> str:
     return (
-        "update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null\n"
-        f"     where in_progress_version = '{version}';"
+        "update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null "
+        f"where in_progress_version = '{version}';"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from lib.errors import Interrupted, MigratorError
 from lib.migration_files import MigrationFile
+from lib.outgoing import message, one_line
 from lib.plan import AppliedMigration, Entry, Plan
 
 Source = Literal["build", "admin", "cli"]
@@ -73,8 +74,9 @@ class Status:
         """The deployment that applied it; None if it isn't applied, whatever the record says of earlier times."""
         return self.origins.get(entry.version) if entry.is_applied else None
 
-    def to_dict(self) -> Document:
-        last = self.plan.last
+    def to_dict(self, *, newest: int | None = None) -> Document:
+        """The document, with so many of the `newest` migrations; with all of them if not given."""
+        last, entries = self.plan.last, self.plan.entries
         return {
             "success": True,
             "state": self.plan.state,
@@ -85,7 +87,8 @@ class Status:
             "appliedMigrations": self.plan.applied_count,
             "pendingMigrations": len(self.plan.pending),
             "lastMigration": last and {"version": last.version, "name": last.name, "appliedAt": iso_time(last.applied_at)},
-            "migrations": [_entry(entry, self.origin(entry)) for entry in self.plan.entries],
+            "migrationsTotal": len(entries),
+            "migrations": [_entry(entry, self.origin(entry)) for entry in entries[-(newest or len(entries)) :]],
             "deployment": {"commit": self.deployment.commit, "ref": self.deployment.ref},
             "lastRun": _run(self.last_run) if self.last_run else None,
         }
@@ -136,7 +139,7 @@ class Blocker:
             self.state or "",
         ]
         about = ", ".join(filter(None, known))
-        shown = ": ".join(filter(None, [about, self.query]))
+        shown = one_line(": ".join(filter(None, [about, self.query])))
         return f"pid {self.pid} ({shown})" if shown else f"pid {self.pid}"
 
 
@@ -180,7 +183,7 @@ class RunReport:
             "pgVersion": self.server_version and f"PostgreSQL {self.server_version}",
             "applied": [migration.to_dict() for migration in self.applied],
             "pendingMigrations": self.pending,
-            "warnings": list(self.warnings),
+            "warnings": list(map(message, self.warnings)),
         }
 
 
@@ -205,7 +208,7 @@ class BaselineReport:
             "pgVersion": f"PostgreSQL {self.server_version}",
             "recorded": [{"version": file.version, "name": file.name} for file in self.recorded],
             "pendingMigrations": len(self.pending),
-            "warnings": list(self.warnings),
+            "warnings": list(map(message, self.warnings)),
         }
 
 
@@ -240,7 +243,12 @@ def named(blockers: tuple[Blocker, ...]) -> str:
 def failure(error: BaseException) -> Document:
     """The document of something that failed."""
     details = error.details() if isinstance(error, MigratorError) else {}
-    return {"success": False, "error": str(error), **details}
+    return {"success": False, "error": message(str(error)), **details}
+
+
+def public_failure(error: MigratorError) -> Document:
+    """The same without any detail of the connection."""
+    return {**failure(error), "error": message(error.public)}
 
 
 def validation(status: Status) -> Document:
@@ -253,7 +261,7 @@ def validation(status: Status) -> Document:
         "pgVersion": f"PostgreSQL {status.server_version}",
         "appliedMigrations": status.plan.applied_count,
         "pendingMigrations": len(status.plan.pending),
-        "warnings": list(status.warnings),
+        "warnings": list(map(message, status.warnings)),
     }
 
 

@@ -22,6 +22,7 @@ from lib.lock import RunLock
 from lib.login import no_search_path
 from lib.migration_files import MigrationFile, discover
 from lib.observer import Observer
+from lib.outgoing import masked
 from lib.plan import Checkpoint, Interruption, Plan
 from lib.planned_run import PlannedRun, held_warnings
 from lib.recovery import moved
@@ -369,7 +370,7 @@ class _Run:
                     self.run,
                     outcome,
                     version=self.current.version if self.current else None,
-                    error=error.public if isinstance(error, MigratorError) else None if error is None else str(error),
+                    error=error.record if isinstance(error, MigratorError) else None if error is None else str(error),
                     sqlstate=getattr(error, "sqlstate", None),
                     checkpoint=checkpoint,
                 )
@@ -386,7 +387,7 @@ class _Run:
         self.job.progress.warning("The end of the run could not be recorded; the next run marks it interrupted.")
 
     def _notice(self, severity: str, message: str) -> None:
-        self.job.progress.notice(self.current, severity, message)
+        self.job.progress.notice(self.current, severity, masked(message))
 
 
 def _held(job: Job, scripts: tuple[Script, ...]) -> tuple[Script, ...]:

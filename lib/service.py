@@ -16,6 +16,7 @@ from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
 from lib.job import Job
 from lib.login import locate
+from lib.outgoing import document, message
 from lib.report import Document
 from lib.settings import ROOT, load_settings
 
@@ -78,9 +79,9 @@ def time_limit(root: Path) -> tuple[float, float]:
     return longest - margin, margin * ENDING_SHARE
 
 
-def encode_body(document: Document) -> bytes:
+def encode_body(content: Document) -> bytes:
     """The document as JSON in UTF-8."""
-    return json.dumps(document, ensure_ascii=False).encode()
+    return document(content).encode()
 
 
 def answer_headers(cache: str = NO_CACHE) -> dict[str, str]:
@@ -91,5 +92,5 @@ def answer_headers(cache: str = NO_CACHE) -> dict[str, str]:
 def internal_error(error: Exception) -> Document:
     """Log the type and the place of an error of ours, which is enough to find it; its text may hold anything."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    _log.error("%s at %s:%s", type(error).__name__, Path(place.filename).name, place.lineno)
+    _log.error("%s", message(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"))
     return {"success": False, "error": "Internal error."}

@@ -15,6 +15,7 @@ from lib.failure import Failure, Sent
 from lib.job import Progress
 from lib.ledger import RunRecord
 from lib.observer import Observer, Sight
+from lib.outgoing import masked
 from lib.plan import AppliedMigration
 from lib.report import Blocker, named
 from lib.script import Mode, Script
@@ -171,7 +172,7 @@ class Session:
         pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
         then = f"; autovacuum gives way to the next try, which waits {in_words(longer)}" if longer else ""
-        reason = f"{refusal.message}{held_up}{then}"
+        reason = f"{masked(refusal.message)}{held_up}{then}"
         self.progress.retrying(script.file, reason, pause)
         with suppress(ScriptError, MigratorError):
             observing = self.observer.session()
@@ -243,12 +244,13 @@ class Session:
         failure = Failure(script, error, sent)
         file, sqlstate, offset = script.file, error.refusal.sqlstate, failure.offset
         if sqlstate in LOCK_CONFLICTS:
-            text = failure.text + self._busy_text(script, stays, more)
-            return BusyTableError(text, version=file.version, sqlstate=sqlstate)
+            end = self._busy_text(script, stays, more)
+            busy = BusyTableError(failure.text + end, version=file.version, sqlstate=sqlstate)
+            return busy.recorded_as(failure.record + end)
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
-        way_out = failure.way_out + failure.way_out_of_existing(is_new=self.is_new)
-        text = failure.text + way_out + _what_stays(script, stays) + more
-        return MigrationFailedError(text, version=file.version, sqlstate=sqlstate, line=line, column=column)
+        end = failure.way_out + failure.way_out_of_existing(is_new=self.is_new) + _what_stays(script, stays) + more
+        failed = MigrationFailedError(failure.text + end, version=file.version, sqlstate=sqlstate, line=line, column=column)
+        return failed.recorded_as(failure.record + end)
 
     def _fault_of_tables(self, script: Script, error: ScriptError, sent: Sent | None) -> MigratorError | None:
         """The error where a statement of the runner's own has failed, which is none of the file's."""
@@ -294,7 +296,7 @@ class Session:
 
 def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
     """The error of what is no statement of the file's, and has no place in it."""
-    what = f"{refusal.message} (SQLSTATE {refusal.sqlstate})"
+    what = f"{masked(refusal.message)} (SQLSTATE {refusal.sqlstate})"
     way_out = {
         "42501": GRANTS,
         "23505": "The ids of the table are behind its rows: select setval(pg_get_serial_sequence("

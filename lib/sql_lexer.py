@@ -139,6 +139,23 @@ def without_strings(text: str) -> str:
     return " ".join("".join(parts).split())
 
 
+def strings(text: str, offset: int = 0, *, is_code: bool = False) -> Iterator[tuple[int, int]]:
+    """Where the strings and the comments of a statement begin and end; of `offset`, where its text begins.
+
+    With `is_code` its dollar-quoted strings are the bodies of functions, of which the strings inside are told. What is
+    never closed goes to the end of the text.
+    """
+    try:
+        for kind, start, end in scan(text):
+            if kind == "dollar" and is_code:
+                tag = text.index("$", start + 1) + 1 - start
+                yield from strings(text[start + tag : end - tag], offset + start + tag)
+            elif kind in _STRINGS or kind in ("comment", "block"):
+                yield offset + start, offset + end
+    except LexicalError as fault:
+        yield offset + fault.offset, offset + len(text)
+
+
 def tokens(text: str) -> Iterator[str]:
     """The tokens of one statement as they are written, without white space and comments."""
     return (text[start:end] for kind, start, end in scan(text) if kind not in _BLANKS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
+from lib.outgoing import is_secretive, masked
 from lib.sql_lexer import WORDS_KEPT, tokens, without_strings, words_of
 
 # COPY data is handed on in pieces of so many characters.
@@ -53,7 +54,7 @@ class Statement:
             bool(_PARAMETER.search(self.text)) and any(_PARAMETER.match(token) for token in tokens(self.text))
         )
 
-    @property
+    @cached_property
     def is_secretive(self) -> bool:
         """Tell whether it, or the data of its COPY, may hold what has no place in a log."""
         return is_secretive(self.text) or bool(self.copy_data and _SECRET_COLUMN.search(self.text))
@@ -85,9 +86,9 @@ class Statement:
 
     @property
     def head(self) -> str:
-        """The first words on one line, for messages; without its strings, if one may be a password."""
+        """The first words on one line, for messages; without its strings, if any of all its strings may be a secret."""
         text = self.source[self.offset : min(self.end, self.offset + 400)].removesuffix(";")
-        line = without_strings(text) if is_secretive(text) else " ".join(text.split())
+        line = masked(without_strings(text)) if is_secretive(self.text) else " ".join(text.split())
         return line if len(line) <= 60 else line[:59] + "…"
 
     def copy_chunks(self) -> Iterator[bytes]:
@@ -247,11 +248,6 @@ class Statement:
         return (words[0], "".join(words[2:])) if words[1:2] in (["="], ["to"]) else None
 
 
-def is_secretive(text: str) -> bool:
-    """Tell whether a text may hold a password: after that word, in a connection string or a URL, in what makes a role."""
-    return bool(_SECRET.search(text)) or ("password" in text.lower() and bool(_HAS_PASSWORD.search(text)))
-
-
 def unquoted(token: str) -> str:
     """A name as the server folds it, or what stands between the quotes of a name or a string."""
     if token[-1:] in ("'", '"'):
@@ -287,8 +283,6 @@ _BEFORE_THE_KIND = ("OR", "REPLACE", "UNLOGGED", "UNIQUE", "CONSTRAINT")
 _MAY_CALL = {"VALIDATE", "USING", "TYPE", "DEFAULT"}
 _QUIET_KINDS = ("TYPE", "DOMAIN", "SEQUENCE", "FUNCTION", "PROCEDURE", "TRIGGER", "SCHEMA", "POLICY", "VIEW", "ROLE")
 _SET_CONFIG = re.compile(r"\bset_config\s*\(\s*'(\w+)'\s*,\s*'([^']*)'", re.IGNORECASE)
-_SECRET = re.compile(r"\bpassword\s*(?:=|e?'|\$|%)|\bconnection\s+(?:e?'|\$)|://[^\s/'@]*:[^\s'@]*@", re.IGNORECASE)
-_HAS_PASSWORD = re.compile(r"\b(?:create|alter)\s+(?:role|user|group|subscription|server)\b", re.IGNORECASE)
 _SECRET_COLUMN = re.compile(r"passw|secret|token|api_?key|credential", re.IGNORECASE)
 _LARGE_OBJECT_CALLS = tuple(("PG_CATALOG", ".", name) for name in ("LO_OPEN", "LOWRITE", "LO_CLOSE"))
 _DEFAULTS = re.compile(r"\balter\s+(?:database|role|user)\b[^;]{0,300}?\b(?:re)?set\b", re.IGNORECASE)

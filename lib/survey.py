@@ -6,6 +6,7 @@ be trusted (`lib.trust`): the message fails before. Where there is something to 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import cast
@@ -30,6 +31,7 @@ MARK_WITH_IT = "; with it: "
 _DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
+_BIGINT = 1 << 63
 _SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
 _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},
@@ -250,15 +252,15 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
         version, statement, failed_version, sqlstate, ran_before, with_it = row[7:]
         if version is not None and version not in applied:
             in_doubt = failed_version is None
-            checkpoint = Checkpoint(version, int(statement or 1), ran_before or "", with_it or "", in_doubt=in_doubt)
-            found[version] = Interruption(int(row[0] or 0), checkpoint, sqlstate)
+            checkpoint = Checkpoint(version, whole(statement) or 1, ran_before or "", with_it or "", in_doubt=in_doubt)
+            found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
     return found
 
 
 def _run(row: Row) -> Run:
     number, outcome, source, started_at, finished_at, commit, environment = row[:7]
     return Run(
-        id=int(number or 0),
+        id=whole(number) or 0,
         outcome=cast(Outcome, outcome),
         source=cast(Source, source),
         started_at=_moment(started_at) or datetime.fromtimestamp(0, UTC),
@@ -270,8 +272,18 @@ def _run(row: Row) -> Run:
 
 def _applied(row: Row) -> AppliedMigration:
     version, name, applied_at, execution_time_ms, checksum = row
-    elapsed = None if execution_time_ms is None else int(execution_time_ms)
-    return AppliedMigration(version or "", name or "", _moment(applied_at), elapsed, checksum)
+    return AppliedMigration(version or "", name or "", _moment(applied_at), whole(execution_time_ms), checksum)
+
+
+def whole(number: str | None) -> int | None:
+    """A number as the server writes it, rounded; None where there is none (NaN, a text), or one past a bigint."""
+    try:
+        found = 0 if number is None else int(number)
+    except ValueError:
+        found = _BIGINT
+        with suppress(ValueError, OverflowError):
+            found = round(float(number or ""))
+    return None if number is None or abs(found) >= _BIGINT else found
 
 
 def _moment(epoch: str | None) -> datetime | None:

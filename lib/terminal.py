@@ -7,6 +7,7 @@ from typing import TextIO
 
 from lib.duration import in_words
 from lib.migration_files import MigrationFile
+from lib.outgoing import Clean, blocks, message, one_line, signed, table
 from lib.plan import AppliedMigration, Entry
 from lib.planned_run import PlannedRun
 from lib.report import BaselineReport, Deployment, ForgetReport, IndexProgress, RunReport, Status
@@ -61,20 +62,20 @@ def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
     return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
 
 
-def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> str:
+def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
     """The whole status, a part after the other, and whatever is odd last.
 
     `place` is where it was read, `migrating` what migrations would go by, if that is another way.
     """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.is_applied]
-    width = max((len(entry.version) for entry in plan.entries), default=0)
+    width = max((len(one_line(entry.version)) for entry in plan.entries), default=0)
     parts = [
         [style.paint("bold", "Migration Status")],
         [
-            f"Database: {status.database} (PostgreSQL {status.server_version}, {place})",
-            *([f"Migrations go to: {migrating}"] if migrating else []),
-            f"Environment: {status.environment}; {_owner(status)}",
+            one_line(f"Database: {status.database} (PostgreSQL {status.server_version}, {place})"),
+            *([one_line(f"Migrations go to: {migrating}")] if migrating else []),
+            one_line(f"Environment: {status.environment}; {_owner(status)}"),
             f"State: {status.plan.state}{_STATES.get(status.plan.state, '')}",
             *([f"Deployment: {by}"] if (by := _deployment(status.deployment)) else []),
         ],
@@ -87,9 +88,13 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
             *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
         ],
         *_odd_parts(status, style),
-        *([[style.paint("yellow", "Warning:"), *(f"  {text}" for text in status.advice)]] if status.advice else []),
+        *(
+            [[style.paint("yellow", "Warning:"), *(f"  {one_line(text)}" for text in status.advice)]]
+            if status.advice
+            else []
+        ),
     ]
-    return "\n\n".join("\n".join(part) for part in parts)
+    return blocks(*(table(part, colour=style.colour) for part in parts), between="\n\n")
 
 
 def _owner(status: Status) -> str:
@@ -104,7 +109,7 @@ def _deployment(deployment: Deployment) -> str:
     """As in `0123456789ab (main), dpl_x`, with as much of it as is known."""
     ref = f"({deployment.ref})" if deployment.ref else ""
     commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
-    return ", ".join(filter(None, (commit, deployment.id)))
+    return one_line(", ".join(filter(None, (commit, deployment.id))))
 
 
 def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: int) -> str:
@@ -112,8 +117,14 @@ def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: 
     took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
     by = _deployment(origin) if origin else ""
     odd = "" if entry.state == "applied" else entry.state
-    line = f"  {sign} {entry.version:<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
+    line = f"  {sign} {one_line(entry.version):<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
     return "  ".join(filter(None, (line, odd, by))).rstrip()
+
+
+def _advice_parts(status: Status, style: Style) -> list[list[str]]:
+    if not status.advice:
+        return []
+    return [[style.paint("yellow", "Warning:"), *(f"  {one_line(text)}" for text in status.advice)]]
 
 
 def _odd_parts(status: Status, style: Style) -> list[list[str]]:
@@ -129,13 +140,13 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
         ("Skipped here, and refused elsewhere", [str(fault) for fault in plan.skipped_faults]),
     ]
     return [
-        [style.paint("yellow", f"{title} ({len(found)}):"), *(f"  {style.dot} {line}" for line in found)]
+        [style.paint("yellow", f"{title} ({len(found)}):"), *(f"  {style.dot} {one_line(line)}" for line in found)]
         for title, found in lists
         if found
     ]
 
 
-def plan_text(planned: PlannedRun, style: Style) -> str:
+def plan_text(planned: PlannedRun, style: Style) -> Clean:
     """Per file its mode, timeouts and statements, and what would stop the run."""
     lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
     for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
@@ -144,52 +155,53 @@ def plan_text(planned: PlannedRun, style: Style) -> str:
             timeouts += f", statement timeout {document['statementTimeout']}"
         how = "no statement yet, stays pending" if script in planned.held else f"{_MODES[script.mode]}, {timeouts}"
         lines.append(f"  {style.dot} {script.file.version}: {how}")
-        lines += [f"      {script.file.line_at(s.offset):>4}  {s.head}" for s in script.statements]
+        lines += [f"      {script.file.line_at(s.offset):>4}  {one_line(s.head)}" for s in script.statements]
     if not planned.scripts:
         lines.append("  None")
-    if planned.obstacle:
-        lines += ["", f"{style.cross} `migrate` would stop: {planned.obstacle}"]
-    return "\n".join(lines)
+    found = table(lines, colour=style.colour)
+    if not planned.obstacle:
+        return found
+    return blocks(found, message(""), signed(style.cross, f"`migrate` would stop: {planned.obstacle}"))
 
 
-def run_text(report: RunReport, style: Style) -> str:
+def run_text(report: RunReport, style: Style) -> Clean:
     """The last line of a run that went well."""
+    where = one_line(f"{report.database} ({report.environment})")
     if not report.applied:
         held = f" but for {_files(report.pending)} without a statement" if report.pending else ""
-        return f"{style.tick} Nothing to apply: {report.database} ({report.environment}) is up to date{held}."
+        return signed(style.tick, f"Nothing to apply: {where} is up to date{held}.")
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
     what = f"{count} migration{'s' * (count != 1)}"
-    return f"{style.tick} Applied {what} to {report.database} ({report.environment}) in {total}."
+    return signed(style.tick, f"Applied {what} to {where} in {total}.")
 
 
 def _files(count: int) -> str:
     return f"{count} file{'s' * (count != 1)}"
 
 
-def baseline_text(report: BaselineReport, style: Style) -> str:
+def baseline_text(report: BaselineReport, style: Style) -> Clean:
     """What was recorded without being run, and what `migrate` would still apply; thousands fit into a line."""
-    where = f"{report.database} ({report.environment})"
+    where = one_line(f"{report.database} ({report.environment})")
     pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    left = table([f"  Still pending: {pending}."])
     if not report.recorded:
-        return f"{style.tick} Nothing to record: {where} has everything up to {report.last}.\n  Still pending: {pending}."
+        return blocks(signed(style.tick, f"Nothing to record: {where} has everything up to {report.last}."), left)
     count = len(report.recorded)
     what = (
         f"{count} migrations as applied without running them" if count > 1 else "1 migration as applied without running it"
     )
-    return f"{style.tick} Recorded {what}, in {where}: {_span(report.recorded)}.\n  Still pending: {pending}."
+    return blocks(signed(style.tick, f"Recorded {what}, in {where}: {_span(report.recorded)}."), left)
 
 
-def forget_text(report: ForgetReport, style: Style) -> str:
+def forget_text(report: ForgetReport, style: Style) -> Clean:
     """What the ledger has no longer, and what `migrate` would apply."""
     count = len(report.forgotten)
-    what = f"{count} migration{'s' * (count != 1)}"
-    where = f"{report.database} ({report.environment})"
+    where = one_line(f"{report.database} ({report.environment})")
+    what = f"{count} migration{'s' * (count != 1)} off the record of {where}: {_span(report.forgotten)}"
     pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
-    return (
-        f"{style.tick} Took {what} off the record of {where}: {_span(report.forgotten)}. "
-        f"What they made stays.\n  Still pending: {pending}."
-    )
+    left = table([f"  Still pending: {pending}."])
+    return blocks(signed(style.tick, f"Took {what}. What they made stays."), left)
 
 
 def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:

@@ -17,6 +17,7 @@ PURE_ROOMS = (
     "fingerprint",
     "read_only",
     "duration",
+    "outgoing",
     "header",
     "migration_files",
     "sql_lexer",
@@ -107,8 +108,8 @@ def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) ->
 # What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
 STATUS_ROOMS = {
     "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
-    "fingerprint", "header", "pasted", "provider", "read_only", "report", "search_path", "service", "settings", "status",
-    "status_endpoint", "survey", "tls", "trust", "unreachable",
+    "fingerprint", "header", "outgoing", "pasted", "provider", "read_only", "report", "search_path", "service", "settings",
+    "status", "status_endpoint", "survey", "tls", "trust", "unreachable",
 }  # fmt: skip
 MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
     "admin_endpoint", "catalog", "comments", "execution", "failure", "ledger", "letters", "lock", "observer", "own_tables",

@@ -284,8 +284,8 @@ class TestExitCodes:
         assert done.stderr.splitlines()[1:] == [
             "migrations/000-a.sql: NOTICE: drop cascades to view b",
             "migrations/001-b.sql: WARNING: é",
-            "  Detail: more",
-            "  Hint: less",
+            "  | Detail: more",
+            "  | Hint: less",
         ]
         assert "NOTICE" not in done.stdout
 

@@ -76,7 +76,7 @@ class TestNames:
     def test_a_name_off_the_format_is_refused_with_an_example(self, filename: str) -> None:
         with pytest.raises(MigrationFileError, match=r"the name is not NNN-description\.sql: .* as in 004-add") as raised:
             sql_file("", filename)
-        assert raised.value.file == f"migrations/{filename}"
+        assert raised.value.file == "migrations/" + filename.replace("\n", r"\n")
 
     def test_each_word_of_the_description_is_capitalised(self) -> None:
         assert name_in_words("create-users-table") == "Create Users Table"

@@ -62,6 +62,7 @@ class TestStatus:
             "appliedMigrations": 1,
             "pendingMigrations": 2,
             "lastMigration": {"version": "000-first", "name": "First", "appliedAt": "2024-01-31T12:30:05.123Z"},
+            "migrationsTotal": 4,
             "migrations": [
                 {
                     "version": "000-first",

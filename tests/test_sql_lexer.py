@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.sql_lexer import LexicalError, split, words_of
+from lib.sql_lexer import LexicalError, split, strings, words_of
 
 # What a SQL text is made of where it is hard to cut.
 FRAGMENTS = (
@@ -388,3 +388,18 @@ def test_whole_files_are_cut_as_their_golden_files_say(path: Path) -> None:
     text = path.read_bytes().decode()
     lines = [f"{piece.kind} {piece.start}-{piece.end} {text[piece.start : piece.end][:70]!r}\n" for piece in split(text)]
     assert "".join(lines) == path.with_suffix(".pieces").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_code", "expected"),
+    [
+        ("select 'a', E'b\\'c', $$d$$ -- e", False, ["'a'", "E'b\\'c'", "$$d$$", "-- e"]),
+        ("do $x$begin perform 'a' /* b */; perform $$c$$; end$x$", True, ["'a'", "/* b */", "$$c$$"]),
+        ("do $x$begin perform 'a'; end$x$", False, ["$x$begin perform 'a'; end$x$"]),
+        ("select \"it's\", 'cut off", False, ["'cut off"]),
+        ("do $$begin perform 'cut off; end$$", True, ["'cut off; end"]),
+    ],
+)
+def test_the_strings_and_comments_of_a_statement_are_found(sql: str, is_code: bool, expected: list[str]) -> None:
+    assert [sql[start:end] for start, end in strings(sql, is_code=is_code)] == expected
+    assert [(start + 7, end + 7) for start, end in strings(sql, is_code=is_code)] == list(strings(sql, 7, is_code=is_code))

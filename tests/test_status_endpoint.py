@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from conftest import COMMIT, SECRET, Bundle, Database
@@ -13,7 +14,7 @@ import lib.service
 from lib import runner, status_endpoint
 from lib.admin_endpoint import create_migrate_app
 from lib.job import Job
-from lib.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.service import MIGRATE_PATH, STATUS_PATH, Service, encode_body
 from lib.status_endpoint import StatusReader, create_status_app
 
 CDN = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
@@ -42,7 +43,7 @@ def test_it_tells_all_that_the_contract_lists(status: Client, service: Service, 
     assert response.headers["Cache-Control"] == CDN
     assert set(document) == {
         "success", "state", "environment", "belongsTo", "database", "pgVersion", "appliedMigrations",
-        "pendingMigrations", "lastMigration", "migrations", "deployment", "lastRun",
+        "pendingMigrations", "lastMigration", "migrationsTotal", "migrations", "deployment", "lastRun",
     }  # fmt: skip
     assert document["state"] == "pending"
     assert document["pgVersion"] == f"PostgreSQL {db.server_version}"
@@ -212,6 +213,41 @@ def test_a_flood_costs_the_database_one_query(service: Service, db: Database) ->
     assert db.query(transactions)[0][0] - before < 12
 
 
+def test_it_has_the_newest_thousand_and_the_action_has_all(
+    status: Client, service: Service, bundle: Bundle, db: Database
+) -> None:
+    bundle.write("000-a.sql", "select 1")
+    admin, token = create_migrate_app(service).test_client(), {"Authorization": f"Bearer {SECRET}"}
+    admin.post(MIGRATE_PATH, headers=token)
+    db.query(
+        "insert into public.schema_migrations (version, name)"
+        " select pg_catalog.lpad(n::text, 4, '0') || '-gone', 'Gone' from generate_series(1200, 1, -1) n"
+    )
+    bundle.write("5000-b.sql", "select 1")
+    document = status.get(STATUS_PATH).get_json()
+    versions = [migration["version"] for migration in document["migrations"]]
+    assert versions == [f"{n:04}-gone" for n in range(202, 1201)] + ["5000-b"]
+    assert (document["migrationsTotal"], document["appliedMigrations"], document["pendingMigrations"]) == (1202, 1201, 1)
+    everything = admin.post(MIGRATE_PATH, headers=token, json={"action": "status"}).get_json()
+    assert (len(everything["migrations"]), everything["migrationsTotal"]) == (1202, 1202)
+
+
+def test_an_answer_is_encoded_once_a_look(service: Service, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle.write("000-a.sql", "select 1")
+    encoded = []
+
+    def encode(document: dict[str, Any]) -> bytes:
+        encoded.append(document)
+        return encode_body(document)
+
+    monkeypatch.setattr(status_endpoint, "encode_body", encode)
+    app = create_status_app(service)
+    answers = [Client(app).get(path) for path in [STATUS_PATH, f"{STATUS_PATH}?check=1"] * 5]
+    app.close()
+    assert [answer.status_code for answer in answers] == [200, 503] * 5
+    assert len({answer.data for answer in answers}) == len(encoded) == 1
+
+
 def test_a_failure_is_kept_too(environ: dict[str, str], bundle: Bundle) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -234,10 +270,7 @@ def test_an_error_of_ours_is_500_in_json_and_tells_nothing(service: Service, mon
     def broken(*_: object) -> None:
         raise RuntimeError("hunter2")
 
-    def unspeakable(*_: object) -> tuple[int, dict[str, str]]:
-        return 200, {"state": "\udcff"}
-
-    for attribute, replacement in (("_look", broken), ("_status", broken), ("read", unspeakable)):
+    for attribute, replacement in (("_look", broken), ("_status", broken), ("read", broken)):
         with monkeypatch.context() as patch:
             patch.setattr(StatusReader, attribute, replacement)
             response = Client(create_status_app(service)).get(STATUS_PATH)

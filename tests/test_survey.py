@@ -1,5 +1,6 @@
 """What one look at a database tells: who applied what, whether a pooler is in between, and what a server may keep back."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC
 
@@ -12,9 +13,11 @@ from lib.connection_url import ConnectionTarget
 from lib.errors import GuardError
 from lib.job import Job
 from lib.login import connect
+from lib.outgoing import document
 from lib.report import Deployment
 from lib.status import read_status
 from lib.survey import take_survey
+from lib.terminal import Style, status_text
 
 MakeJob = Callable[..., Job]
 FIRST, SECOND = Deployment("a" * 40, "main", "dpl_1"), Deployment("b" * 40, "feature/x", "dpl_2")
@@ -59,6 +62,73 @@ class TestWhoAppliedWhat:
         job = make_job()
         with job.connect() as connection:
             assert take_survey(connection, job.target).origins == {}
+
+
+class TestAnyRowOfTheLedger:
+    """Another runner's, an older one's, or a hand's."""
+
+    @pytest.mark.parametrize(
+        ("kind", "value", "shown"),
+        [
+            ("integer", "-3", -3),
+            ("double precision", "12.5", 12),
+            ("double precision", "1e15", 10**15),
+            ("double precision", "1e300", None),
+            ("double precision", "'NaN'", None),
+            ("double precision", "'-Infinity'", None),
+            ("numeric", "2.75", 3),
+            ("numeric", "'NaN'", None),
+            ("numeric", "1" + "0" * 400, None),
+            ("numeric(12, 2)", "7", 7),
+            ("numeric", "1" + "0" * 5000, None),
+            ("text", "'a moment'", None),
+            ("interval", "'1s'", None),
+        ],
+    )
+    def test_its_duration_is_shown_as_far_as_it_is_a_number(
+        self, make_job: MakeJob, db: Database, bundle: Bundle, kind: str, value: str, shown: int | None
+    ) -> None:
+        bundle.write("000-a.sql", "select 1")
+        runner.migrate(make_job())
+        db.query(
+            f"alter table schema_migrations alter execution_time_ms type {kind} using null;"
+            f" update schema_migrations set execution_time_ms = {value}"
+        )
+        found = read_status(make_job())
+        assert json.loads(document(found.to_dict()))["migrations"][0]["executionTimeMs"] == shown
+        assert "000-a" in status_text(found, Style(), place="here")
+
+    @pytest.mark.parametrize("kind", ["double precision", "numeric(12, 2)", "numeric", "bigint"])
+    def test_a_file_is_recorded_beside_it(self, make_job: MakeJob, db: Database, bundle: Bundle, kind: str) -> None:
+        bundle.write("000-a.sql", "select 1")
+        runner.migrate(make_job())
+        db.query(f"alter table schema_migrations alter execution_time_ms type {kind}")
+        bundle.write("001-b.sql", "select 1")
+        bundle.write("002-c.sql", "-- Transaction: none\nselect 1; select 2")
+        assert runner.migrate(make_job()).error is None
+        assert db.versions() == ["000-a", "001-b", "002-c"]
+
+    @pytest.mark.parametrize("moment", ["'infinity'", "'-infinity'", "'4000-01-01 BC'", "'294000-01-01'", "null"])
+    def test_a_time_that_is_none_is_unknown(self, make_job: MakeJob, db: Database, bundle: Bundle, moment: str) -> None:
+        bundle.write("000-a.sql", "select 1")
+        runner.migrate(make_job())
+        db.query(f"update schema_migrations set applied_at = {moment}")
+        found = read_status(make_job())
+        assert found.to_dict()["lastMigration"]["appliedAt"] is None
+        assert "at an unknown time" in status_text(found, Style(), place="here")
+
+    def test_a_row_without_a_version_or_a_name_is_one_too(self, make_job: MakeJob, db: Database, bundle: Bundle) -> None:
+        bundle.write("000-a.sql", "select 1")
+        runner.migrate(make_job())
+        db.query(
+            "alter table schema_migrations alter version drop not null, alter name drop not null;"
+            " insert into schema_migrations default values; update schema_migrations set name = null"
+        )
+        found = read_status(make_job())
+        assert [entry["version"] for entry in found.to_dict()["migrations"]] == ["", "000-a"]
+        assert status_text(found, Style(), place="here")
+        bundle.write("001-b.sql", "select 1")
+        assert runner.migrate(make_job()).error is None
 
 
 def test_a_pooler_in_between_is_seen(make_job: MakeJob, db: Database, pooled: ConnectionTarget) -> None:
