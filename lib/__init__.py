@@ -33,7 +33,7 @@ edges
     manifest          where Vercel takes the packages of the functions from
     embedded          a PostgreSQL for a machine without one
 database
-    database          a connection, and the simple query protocol
+    database          a connection: the runner's own SQL, and a file's
     pipeline          many statements in one flight, each by a message of its own
     unreachable       why a connection failed, recognised and quoted
     login             how a connection comes about, or why not
@@ -64,4 +64,4 @@ surfaces, which never import each other
 """
 
 # The newest one in CHANGELOG.md.
-__version__ = "0.1.0"
+__version__ = "0.2.0"
