@@ -312,7 +312,7 @@ def _forget(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.json:
         shell.print_json(report.to_dict())
     else:
-        shell.say(forget_text(report, Style.of(shell.out, shell.environ)))
+        shell.show(forget_text(report, Style.of(shell.out, shell.environ)))
     return 0
 
 

@@ -15,7 +15,7 @@ from lib.outgoing import message, one_line
 from lib.plan import AppliedMigration, Checkpoint
 from lib.report import Outcome, Source
 from lib.survey import MARK, MARK_WITH_IT, Survey, whole
-from lib.trust import CATCH_UP, LEDGER, LOCK, RUNS, Tables, check, glance, tables_of, told_by
+from lib.trust import CATCH_UP, LEDGER, LOCK, LOCK_TO_READ, RUNS, Tables, check, glance, tables_of, told_by
 
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _CREATE_LEDGER = """
@@ -355,7 +355,7 @@ def backend(connection: Connection) -> str | None:
 def find(connection: Connection, run: RunRecord, version: str) -> tuple[int, bool] | None:
     """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
     find_row = filled(_FIND, run=run.id, version=version)
-    rows = connection.query(joined(run.tables.check, find_row), read_only=True)[-1]
+    rows = connection.query(joined(LOCK_TO_READ, run.tables.check, find_row), read_only=True)[-1]
     return (whole(rows[0][0]) or 0, rows[0][1] == "t") if rows else None
 
 
@@ -379,7 +379,7 @@ def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigra
 
 def contents(connection: Connection, run: RunRecord, *, upto: int | None) -> Contents:
     """What the tables hold, as `note_progress` tells it."""
-    [held] = connection.query(joined(run.tables.check, _contents(run, upto)), read_only=True)[-1]
+    [held] = connection.query(joined(LOCK_TO_READ, run.tables.check, _contents(run, upto)), read_only=True)[-1]
     return Contents(int(held[0] or 0), held[1])
 
 
@@ -397,7 +397,10 @@ def _record(run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable
         "environment": run.start.environment,
         "fingerprint": run.start.fingerprint,
     }
-    return [filled(statement, **values) for statement in _RECORD]
+    insert, update, proof = (filled(statement, **values) for statement in _RECORD)
+    # A trigger of the owner's may have set it otherwise.
+    again = sql.SQL(OWN_SETTINGS[0]).format()
+    return [insert, again, update, again, proof]
 
 
 def reset_statements(*, direct: bool = False, prepared: bool = False) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from lib.errors import DatabaseUnavailableError
 
 # How much may be sent behind the statement that the server is at, in bytes: less than a TCP receive buffer is at its least.
 AHEAD = 32 * 1024
+# What the messages of one statement take besides its text, in bytes: Parse, Bind, Describe, Execute.
+ENVELOPE = 64
 
 
 def carry_out(connection: Connection, statements: Sequence[str]) -> Rows:
@@ -60,17 +62,20 @@ class _Flight:
             return
         began = self._sent
         while self._sent < len(self._messages):
-            message = self._messages[self._sent]
-            if self._answered < self._sent and self._ahead + len(message) > AHEAD:
+            size = self._size(self._sent)
+            if self._answered < self._sent and self._ahead + size > AHEAD:
                 break
-            self._pgconn.send_query_params(message, None)
+            self._pgconn.send_query_params(self._messages[self._sent], None)
             self._sent += 1
-            self._ahead += len(message)
+            self._ahead += size
         if self._sent == len(self._messages):
             self._connection.send_sync()
         elif self._sent > began:
             # Without it the server would keep its answers until its buffer is full.
             self._pgconn.send_flush_request()
+
+    def _size(self, number: int) -> int:
+        return len(self._messages[number]) + ENVELOPE
 
     def _read(self) -> "pq.abc.PGresult":
         result = self._connection.next_result()
@@ -79,7 +84,7 @@ class _Flight:
         if result.status == pq.ExecStatus.FATAL_ERROR:
             raise self._refused(result)
         self._connection.next_result()
-        self._ahead -= len(self._messages[self._answered])
+        self._ahead -= self._size(self._answered)
         self._answered += 1
         return result
 

@@ -20,7 +20,7 @@ from lib.fingerprint import UNKNOWN, Fingerprint
 from lib.plan import AppliedMigration, Checkpoint, Interruption
 from lib.read_only import STANDBY
 from lib.report import Blocker, Deployment, Outcome, Run, Source
-from lib.trust import LEDGER, RUNS, Table, Tables, check, distrust, glance, tables_of, told_by
+from lib.trust import LEDGER, LOCK_TO_READ, RUNS, Table, Tables, check, distrust, glance, tables_of, told_by
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 # How a server refuses to tell its system_identifier: by rights, or, as Aurora refuses what concerns its WAL, by these.
@@ -177,7 +177,7 @@ class _Look:
 
     @property
     def queries(self) -> list[sql.Composable]:
-        return [self.server, self.tables, self.ledger, *self.journal]
+        return [self.server, sql.SQL(LOCK_TO_READ), self.tables, self.ledger, *self.journal]
 
 
 def _tells_its_system(connection: Connection) -> bool:
@@ -199,7 +199,8 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
     found = tables_of(tables, look.trusted, at_a_glance=False).found
 
     def read(table: str, query: sql.Composable) -> Rows:
-        return _read(connection, found[table], joined(look.tables, query)) if table in found else []
+        lock = f"lock table public.{table} in access share mode"
+        return _read(connection, found[table], joined(lock, look.tables, query)) if table in found else []
 
     return [server, tables, read(LEDGER, look.ledger), *(read(RUNS, query) for query in look.journal)]
 

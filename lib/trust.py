@@ -4,8 +4,9 @@ Whoever owns a table, or may put a trigger on it, has code run with the rights o
 owner may hold what that owner has put there, as long as it calls nobody else's functions. A table of anybody else may hold
 nothing that runs code. The check is a statement that fails in the server, so that what follows in its message isn't run.
 
-Trusted are the role that runs this, the roles whose rights it inherits by grants, superusers, and roles that the caller
-names. `pg_has_role` would say that a superuser, or whoever has made a role, is a member of it.
+Trusted are the role that has logged in, the roles whose rights it inherits by grants, superusers, and those that the caller
+names. `pg_has_role` would say that a superuser, or whoever has made a role, is a member of it. The current role is not: the
+owner of a database may have every session begin as any role, and code that runs as that may become the one that logged in.
 """
 
 import json
@@ -32,15 +33,17 @@ GRANTS = (
 # Nobody puts a trigger or a rule on them while this is held, so that what was looked at is what is met. It may stand before
 # a SET TRANSACTION, and has to: in REPEATABLE READ the look would see the catalog as it was before.
 LOCK = f"lock table public.{LEDGER}, public.{RUNS} in row exclusive mode"
+# Before the look too: while it is held, no view takes the place of a table.
+LOCK_TO_READ = f"lock table public.{LEDGER}, public.{RUNS} in access share mode"
 
 # What of a table has to be as it was when it was looked at, short enough to be compared before every write. Nobody but the
 # owner can change more of it.
 _SEAL = """
 concat_ws(' ', c.oid, c.relowner, c.relkind, c.relnatts, c.relchecks, c.relhasrules, c.relhassubclass, c.relispartition,
           c.relrowsecurity, c.relforcerowsecurity,
-          (select string_agg(oid::text || tgenabled::text, ',' order by oid) from pg_trigger
-            where tgrelid = c.oid and not tgisinternal),
-          (select string_agg(oid::text, ',' order by oid) from pg_attrdef where adrelid = c.oid))
+          (select string_agg(oid::text || tgenabled::text, ',' order by oid) from pg_trigger where tgrelid = c.oid),
+          (select string_agg(oid::text, ',' order by oid) from pg_attrdef where adrelid = c.oid),
+          (select string_agg(oid::text, ',' order by oid) from pg_statistic_ext where stxrelid = c.oid))
 """
 _KEPT = f"""
 c.relnamespace = (select oid from pg_namespace where nspname = 'public') and c.relname in ('{LEDGER}', '{RUNS}')
@@ -67,7 +70,7 @@ _PLAIN_CHECKS = (
 )
 _CHECK = f"""
 with recursive inherited (oid) as (
-    select oid from pg_roles where rolname = current_user
+    select oid from pg_roles where rolname = session_user
     union
     select m.roleid from inherited i join pg_auth_members m on m.member = i.oid join pg_roles r on r.oid = m.member
      where coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit)
@@ -83,6 +86,16 @@ with recursive inherited (oid) as (
 ), attached (relid, classid, objid, what, is_plain) as (
     select tgrelid, 'pg_trigger'::regclass, oid, format('the trigger %I', tgname), false
       from pg_trigger where tgrelid in (select oid from kept) and not tgisinternal
+    union all
+    -- Whoever had the right TRIGGER has chosen the condition, the arguments, and among the server's own functions.
+    select tgrelid, null, null,
+           format('the trigger %I (its WHEN, its arguments, or a function of the server''s own)', tgname), null
+      from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+     where tgrelid in (select oid from kept) and not tgisinternal
+       and (tgqual is not null or tgnargs > 0 or p.pronamespace = 'pg_catalog'::regnamespace)
+    union all
+    select stxrelid, 'pg_statistic_ext'::regclass, oid, format('the statistics %I', stxname), false
+      from pg_statistic_ext where stxrelid in (select oid from kept) and stxexprs is not null
     union all
     select ev_class, 'pg_rewrite'::regclass, oid, format('the rule %I', rulename), false
       from pg_rewrite where ev_class in (select oid from kept) and rulename <> '_RETURN'
@@ -108,6 +121,13 @@ with recursive inherited (oid) as (
     select inhrelid, 'pg_class'::regclass, inhparent, format('the parent table %s', inhparent::regclass), false
       from pg_inherits where inhrelid in (select oid from kept)
     union all
+    select confrelid, 'pg_class'::regclass, conrelid, format('the foreign key %I of %s', conname, conrelid::regclass), false
+      from pg_constraint where confrelid in (select oid from kept) and contype = 'f'
+    union all
+    select conrelid, 'pg_class'::regclass, confrelid, format('the foreign key %I to %s', conname, confrelid::regclass),
+           false
+      from pg_constraint where conrelid in (select oid from kept) and contype = 'f'
+    union all
     select a.attrelid, 'pg_type'::regclass, t.oid, format('the type of the column %I', a.attname), false
       from pg_attribute a join pg_type t on t.oid = a.atttypid
      where a.attrelid in (select oid from kept) and a.attnum > 0 and not a.attisdropped
@@ -115,7 +135,8 @@ with recursive inherited (oid) as (
 ), runs_code (relid, what) as (
     select a.relid, a.what
       from attached a join kept k on k.oid = a.relid
-     where k.relowner not in (select oid from trusted) and not a.is_plain
+     where a.is_plain is null
+        or k.relowner not in (select oid from trusted) and not a.is_plain
         or case a.classid when 'pg_class'::regclass then (select relowner from pg_class where oid = a.objid)
                           when 'pg_type'::regclass then (select typowner from pg_type where oid = a.objid)
            end not in (select oid from trusted)
@@ -126,6 +147,9 @@ with recursive inherited (oid) as (
                                      when 'pg_operator'::regclass
                                      then (select oprowner from pg_operator where oid = d.refobjid)
                                      when 'pg_type'::regclass then (select typowner from pg_type where oid = d.refobjid)
+                                     when 'pg_class'::regclass
+                                     then (select relowner from pg_class where oid = d.refobjid
+                                              and a.classid = 'pg_rewrite'::regclass)
                    end not in (select oid from trusted))
 ), granted (relid, object, grantee, privilege_type) as (
     select k.oid, format('public.%I', k.relname), x.grantee, x.privilege_type from kept k, aclexplode(k.relacl) x
@@ -138,7 +162,9 @@ with recursive inherited (oid) as (
 ), open_to (relid, object, who) as (
     select g.relid, g.object, string_agg(distinct coalesce(quote_ident(r.rolname), 'public'), ', ')
       from granted g left join pg_roles r on r.oid = g.grantee
-     where g.grantee = 0 or g.privilege_type <> 'SELECT' and g.grantee not in (select oid from trusted)
+     where g.grantee = 0
+        or g.privilege_type <> 'SELECT' and r.rolname <> current_user and g.grantee not in (select oid from trusted)
+       and g.grantee not in (select relowner from kept)
      group by g.relid, g.object
 ), judged as (
     select k.oid, case when k.relkind <> 'r' then 'kind'
@@ -175,7 +201,8 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS}, null, null,
                      select from aclexplode(c.relacl) x
                       where x.grantee = 0 or x.grantee <> c.relowner and x.privilege_type <> 'SELECT'))
              and not exists (select from pg_attribute where attrelid = c.oid and attacl is not null)
-             and not exists (select from pg_trigger where tgrelid = c.oid and not tgisinternal)
+             and not exists (select from pg_trigger where tgrelid = c.oid)
+             and not exists (select from pg_statistic_ext where stxrelid = c.oid)
              and not exists (
                      select from pg_depend a
                        left join pg_depend d on d.classid = a.classid and d.objid = a.objid
@@ -188,7 +215,7 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS}, null, null,
                      select from pg_depend
                       where classid = 'pg_class'::regclass and objid = c.oid and refclassid = 'pg_type'::regclass)
              and exists (select from pg_roles r where r.oid = c.relowner
-                            and (r.rolsuper or r.rolname = current_user or r.rolname = any ({{trusted}}::name[])))
+                            and (r.rolsuper or r.rolname = session_user or r.rolname = any ({{trusted}}::name[])))
              and (not {{writes}} or pg_has_role(c.relowner, 'usage')
                   or has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
                  and (c.relname = '{LEDGER}' or has_table_privilege(c.oid, 'update'))
@@ -381,8 +408,9 @@ def _distrusted(facts: dict[str, Any], table: str) -> LedgerError:
     owner, role, code = facts["owner"], facts["role"], facts["code"]
     if facts["owner is trusted"]:
         return LedgerError(
-            f"{table} would run code of another role, with the rights of {role}: {code}. It was neither read nor written. "
-            "Drop that; if the role is trusted, set MIGRATION_LEDGER_OWNER to its name."
+            f"{table} may run what another role has chosen, with the rights of {role}: {code}. It was neither read nor "
+            "written. Drop that. Where it is a function's owner that isn't trusted and should be, MIGRATION_LEDGER_OWNER "
+            "takes the name. A trigger of your own has to do without WHEN and arguments."
         )
     return LedgerError(
         f"{table} belongs to the role {owner}, which is neither {role} nor one that it may trust, and it runs code there: "

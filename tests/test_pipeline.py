@@ -157,12 +157,14 @@ class TestEndings:
             assert not connection.in_transaction
         assert db.query("select count(*) from t") == [(0,)]
 
+    @pytest.mark.parametrize(
+        ("behind", "times"), [(f"insert into t values ('{'x' * 1000}');\n", 12_000), ("select 1;", 60_000)]
+    )
     def test_a_killed_client_with_much_behind_a_slow_statement_lets_go_of_its_locks(
-        self, cli: Cli, bundle: Bundle, db: Database
+        self, cli: Cli, bundle: Bundle, db: Database, behind: str, times: int
     ) -> None:
         db.query("create table t (x text)")
-        behind = "".join(f"insert into t values ('{n} {'x' * 1000}');\n" for n in range(12_000))
-        bundle.write("000-a.sql", f"lock table t in access exclusive mode;\nselect pg_sleep(60);\n{behind}")
+        bundle.write("000-a.sql", f"lock table t in access exclusive mode;\nselect pg_sleep(60);\n{behind * times}")
         process = cli.start("migrate")
         db.wait_for("pg_sleep")
         time.sleep(0.5)

@@ -3,6 +3,8 @@
 import json
 import re
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -209,8 +211,20 @@ class TestTablesOfAnotherRole:
                 " execute function suppress_redundant_updates_trigger()",
                 "the trigger t",
             ),
+            (
+                "create function public.stable_it(text) returns text language sql immutable as 'select $1';"
+                "create statistics s (ndistinct) on (public.stable_it(version)), name from schema_migrations",
+                "the statistics s",
+            ),
+            (
+                "create table f (v varchar references schema_migrations (version) on update cascade)",
+                "the foreign key f_v_fkey of public.f",
+            ),
         ],
-        ids=["trigger", "rule", "check", "default", "policy", "child", "type", "index", "condition of a trigger"],
+        ids=[
+            *("trigger", "rule", "check", "default", "policy", "child", "type", "index", "condition of a trigger"),
+            *("statistics", "foreign key"),
+        ],
     )
     def test_what_runs_code_is_refused_before_anything_is_read_or_written(
         self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, code: str, what: str
@@ -229,6 +243,87 @@ class TestTablesOfAnotherRole:
         assert not ran(db)
         assert not db.has("a")
         assert not db.has("schema_migration_runs")
+
+    def test_a_role_that_every_session_begins_as_is_not_trusted_for_that(
+        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+    ) -> None:
+        evil.query(f"{COUNTS} {LEDGER_TABLE} {TRIGGER}")
+        name, role = db.target.database, evil.target.role
+        db.query(f"alter database {name} owner to {role}")
+        evil.query(f"alter database {name} set role = {role}")
+        bundle.write("000-a.sql", "create table a (x int)")
+        try:
+            assert db.query("select current_user") == [(role,)]
+            assert "belongs to the role evil_" in str(runner.migrate(make_job()).error)
+            assert not ran(evil)
+        finally:
+            evil.query(f"alter database {name} reset role")
+            db.query(f"alter database {name} owner to {db.target.role}")
+
+    @pytest.mark.parametrize(
+        "trigger",
+        [
+            "when (set_config('search_path', 'public, pg_catalog', true) is null)"
+            " execute function suppress_redundant_updates_trigger()",
+            "execute function suppress_redundant_updates_trigger()",
+            "execute function public.by_argument('drop table a')",
+        ],
+        ids=["a condition of the server's own functions", "a function of the server's own", "arguments"],
+    )
+    def test_what_the_right_to_trigger_lets_another_role_choose_is_code_of_its(
+        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, trigger: str
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job()).error is None
+        db.query(
+            "create function public.by_argument() returns trigger language plpgsql as"
+            " 'begin execute tg_argv[0]; return new; end';"
+            f"grant trigger on schema_migrations to {evil.target.role}"
+        )
+        evil.query(f"create trigger t before insert on public.schema_migrations for each row {trigger}")
+        db.query("revoke all on schema_migrations from public")
+        bundle.write("001-b.sql", "create table b (x int)")
+        assert "may run what another role has chosen" in str(runner.migrate(make_job()).error)
+        assert not db.has("b")
+
+    def test_no_view_takes_the_place_of_a_table_between_the_look_and_the_read(
+        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job(target=evil.target)).error is None
+        evil.query(COUNTS)
+        view = (
+            "create view public.schema_migrations as select 1 as id, 'a'::varchar as version, '' as name,"
+            " now()::timestamp as applied_at, run_it()::int as execution_time_ms, null::varchar as checksum"
+        )
+        told: list[BaseException] = []
+
+        def read() -> None:
+            try:
+                read_status(make_job())
+            except MigratorError as error:
+                told.append(error)
+
+        with evil.connect() as holder, holder.transaction():
+            holder.execute("drop table public.schema_migrations")
+            thread = threading.Thread(target=read)
+            thread.start()
+            db.wait_for("lock table public.schema_migrations")
+            time.sleep(0.3)
+            holder.execute(view)
+        thread.join(30)
+        assert len(told) == 1
+        assert not ran(db)
+
+    def test_a_foreign_key_of_another_role_is_code_of_its(
+        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job()).error is None
+        db.query(f"grant references on schema_migrations to {evil.target.role}")
+        evil.query("create table f (v varchar references public.schema_migrations (version) on delete cascade)")
+        with pytest.raises(LedgerError, match=r"the foreign key f_v_fkey of public\.f"):
+            read_status(make_job())
 
     def test_an_owner_that_is_named_is_trusted(
         self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
@@ -304,7 +399,7 @@ class TestTablesOfAnotherRole:
         bundle.write("001-b.sql", "create table b (x int)")
         report = runner.migrate(make_job(progress=Meanwhile()))
         assert isinstance(report.error, LedgerError)
-        assert "would run code of another role" in str(report.error) or "Somebody has changed" in str(report.error)
+        assert "may run what another role has chosen" in str(report.error) or "Somebody has changed" in str(report.error)
         assert not ran(db)
         assert not db.has("b")
 
