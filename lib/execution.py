@@ -1,13 +1,14 @@
 """One file, once: its SQL and its ledger row in one transaction, or each statement by itself."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from lib import ledger
 from lib.database import OWN_SETTINGS, Connection, Rows, ScriptError, keepalives
 from lib.duration import milliseconds
-from lib.errors import MigrationFailedError, OutOfTimeError
+from lib.errors import MigrationFailedError, MigratorError, OutOfTimeError
 from lib.failure import Sent
 from lib.pipeline import carry_out
 from lib.plan import Checkpoint, Interruption
@@ -60,7 +61,7 @@ class Execution:
         self._outside = None
         return elapsed
 
-    def _apply_in_transaction(self, script: Script) -> int | None:
+    def _apply_in_transaction(self, script: Script, *, again: bool = False) -> int | None:
         """The whole file and its ledger row in one flight, or in more where a COPY is among it: both commit, or neither."""
         session, connection = self.session, self.session.connection
         connection.undo = ";".join(session.reset_statements(script))
@@ -68,7 +69,8 @@ class Execution:
 
         def attempt() -> Rows:
             nonlocal steps
-            steps = self._steps(script)
+            # What seemed to be gone is looked for row by row the second time: a session's counts may be of other times too.
+            steps = self._steps(script, is_counted=not again)
             return self._carry_out(script, steps)
 
         try:
@@ -82,28 +84,33 @@ class Execution:
                 raise OutOfTimeError(f"{error} {self._what_became_of(script)}") from None
             if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
                 return self._apply_alone(script, error.refusal.sqlstate)
-            if self._has_changed_tables(error):
-                return self._apply_in_transaction(script)
+            if not again and self._are_other_tables(error):
+                return self._apply_in_transaction(script, again=True)
             raise session.failed(script, error, _sent(steps, error)) from None
         return whole(rows[-1][0]) or 0
 
-    def _has_changed_tables(self, error: ScriptError) -> bool:
-        """Tell whether the tables are others than they were, perhaps by the file itself: then they are weighed, once."""
-        tables = self.session.run.tables
-        if told_by(error).get("fault") != "changed" or not tables.at_a_glance:
+    def _are_other_tables(self, error: ScriptError) -> bool:
+        """True if the runner's tables are to be looked at once more: changed, or with rows gone, it seems.
+
+        Somebody may have rewritten them (VACUUM FULL), and what the file puts on them is to be weighed.
+        """
+        if told_by(error).get("fault") not in ("changed", "emptied"):
             return False
-        weighed = replace(tables, at_a_glance=False)
-        self.session = replace(self.session, run=replace(self.session.run, tables=weighed))
+        with suppress(ScriptError, MigratorError):
+            tables = ledger.tables_now(self.session.connection, self.session.run)
+            self.session = replace(self.session, run=replace(self.session.run, tables=tables))
         return True
 
-    def _steps(self, script: Script) -> "tuple[_Step, ...]":
+    def _steps(self, script: Script, *, is_counted: bool) -> "tuple[_Step, ...]":
         """All that travels: what the transaction begins with, the file, and what records it."""
         session = self.session
         begin = [f"begin {script.begin_options}", *session.timeouts(script, scope="local "), *self._safeguards(), LOCK]
         # The file's deferred triggers are fired while its own search_path is in force.
-        end = [_AT_END[0]]
+        # Twice, since what it fires may put off more.
+        end = [_AT_END[0], _AT_END[0]]
         end += session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
-        end += [*ledger.record_statements(session.run, session.recorded(script)), _AT_END[1]]
+        is_counted = is_counted and not any("track_counts" in each.text.lower() for each in script.statements)
+        end += [*ledger.record_statements(session.run, session.recorded(script), is_counted=is_counted), _AT_END[1]]
         return (
             *(_Step(text.removesuffix(";")) for text in begin),
             *(_Step(statement.sent, statement) for statement in script.statements),

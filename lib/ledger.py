@@ -123,14 +123,18 @@ select coalesce(
                                  then 'unrecorded' else 'emptied' end)::text)::integer)
 """,
 )
-# What a file outside a transaction must leave as it is, in a word: the rows up to an id, production's claims, this run.
-_CONTENTS = """
-select max(id), concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)),
-                          (select string_agg(distinct database_fingerprint, ',') from public.schema_migration_runs
-                            where environment = 'production'),
-                          (select count(*) from public.schema_migration_runs where id = {run}))
-  from public.schema_migrations where id <= {upto}
+_HELD = """
+select case when {word} = {expected} then null else (jsonb_build_object('fault', 'emptied')::text)::integer end
 """
+# What a file outside a transaction must leave as it is, in a word: the rows up to an id, production's claims, this run.
+_WORD = """
+(select concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)),
+                  (select string_agg(distinct database_fingerprint, ',') from public.schema_migration_runs
+                    where environment = 'production'),
+                  (select count(*) from public.schema_migration_runs where id = {run}))
+   from public.schema_migrations where id <= {upto})
+"""
+_CONTENTS = f"select max(id), {_WORD} from public.schema_migrations"
 _RECORD_BASELINE = """
 insert into public.schema_migrations (version, name, applied_at, checksum)
 select version, name, pg_catalog.clock_timestamp() at time zone 'utc', checksum
@@ -183,12 +187,25 @@ class RunStart:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What the tables hold up to an id of the ledger's, in a word that is another one when rows are gone or changed.
+
+    `is_under_way` as the journal has the run: not when another one has begun, and has marked it.
+    """
+
+    upto: int
+    word: str | None
+    is_under_way: bool = True
+
+
+@dataclass(frozen=True)
 class RunRecord:
-    """A run's row in the journal, and the tables as they were when it was written."""
+    """A run's row in the journal, and the tables as they were, and what they held, when it was written."""
 
     id: int
     start: RunStart
     tables: Tables
+    contents: Contents
 
 
 def create_tables(connection: Connection, survey: Survey, *, reader: str | None = None) -> None:
@@ -209,9 +226,10 @@ def start_run(
 
     The tables are looked at once more, now that nobody can change them, and their sequences set right.
     """
+    held = filled(_CONTENTS, run=sql.SQL("(select max(id) from public.schema_migration_runs)"), upto=sql.SQL("id"))
 
     def write(look: sql.Composable) -> list[Rows]:
-        return connection.query(joined(LOCK, look, *CATCH_UP, _INTERRUPT_STALE_RUNS, _new_run(start, outcome)))
+        return connection.query(joined(LOCK, look, *CATCH_UP, _INTERRUPT_STALE_RUNS, _new_run(start, outcome), held))
 
     at_a_glance = True
     try:
@@ -222,12 +240,25 @@ def start_run(
         at_a_glance = False
         answers = write(check(trusted))
     tables = tables_of(answers[0], trusted, at_a_glance=at_a_glance)
-    return RunRecord(int(answers[-1][0][0] or 0), start, tables)
+    *_, [[run]], [[upto, word]] = answers
+    return RunRecord(int(run or 0), start, tables, Contents(int(upto or 0), word))
 
 
-def _write(connection: Connection, tables: Tables, *statements: str | sql.Composable) -> Rows:
-    """Carry out statements that write to the tables, if these are what they were; the rows of the last that returns any."""
-    return connection.query(joined(LOCK, tables.check, *statements))[-1]
+def tables_now(connection: Connection, run: RunRecord) -> Tables:
+    """The tables as they are now, weighed."""
+    trusted = run.tables.trusted
+    return tables_of(connection.query(joined(LOCK_TO_READ, check(trusted)), read_only=True)[0], trusted, at_a_glance=False)
+
+
+def _ask(connection: Connection, tables: Tables, *statements: str | sql.Composable, read_only: bool = False) -> list[Rows]:
+    """Carry out statements on the tables if these are what they were; where they aren't, if they can be trusted still."""
+    lock = LOCK_TO_READ if read_only else LOCK
+    try:
+        return connection.query(joined(lock, tables.check, *statements), read_only=read_only)
+    except ScriptError as error:
+        if told_by(error).get("fault") != "changed":
+            raise
+    return connection.query(joined(lock, check(tables.trusted), *statements), read_only=read_only)
 
 
 def record_baseline(
@@ -271,7 +302,7 @@ def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) 
 
 def interrupt_stale_runs(connection: Connection, tables: Tables) -> None:
     """Mark runs whose runner is gone; the lock must be held."""
-    _write(connection, tables, _INTERRUPT_STALE_RUNS)
+    _ask(connection, tables, _INTERRUPT_STALE_RUNS)
 
 
 def finish_run(
@@ -299,27 +330,13 @@ def finish_run(
         sqlstate=sqlstate,
         statement=checkpoint and checkpoint.statement,
     )
-    _write(connection, run.tables, end)
+    _ask(connection, run.tables, end)
 
 
-@dataclass(frozen=True)
-class Contents:
-    """What the tables hold up to an id of the ledger's, in a word that is another one when rows are gone or changed.
-
-    `is_under_way` as the journal has the run: not when another one has begun, and has marked it.
-    """
-
-    upto: int
-    word: str | None
-    is_under_way: bool = True
-
-
-def note_progress(
-    connection: Connection, run: RunRecord, checkpoint: Checkpoint, what: str, *, upto: int | None = None
-) -> Contents:
+def note_progress(connection: Connection, run: RunRecord, checkpoint: Checkpoint, what: str) -> Contents:
     """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people.
 
-    Returns what the tables hold, as far as `upto`.
+    Returns what the tables hold of what they held.
     """
     note = filled(
         _NOTE_PROGRESS,
@@ -328,8 +345,8 @@ def note_progress(
         statement=checkpoint.statement,
         note=f"{_shown(what)}\n{_mark(checkpoint)}",
     )
-    *_, noted, held = connection.query(joined(LOCK, run.tables.check, note, _contents(run, upto)))
-    return Contents(int(held[0][0] or 0), held[0][1], is_under_way=bool(noted))
+    *_, noted, held = _ask(connection, run.tables, note, _contents(run))
+    return Contents(run.contents.upto, held[0][1], is_under_way=bool(noted))
 
 
 def _shown(text: str) -> str:
@@ -344,7 +361,7 @@ def _mark(checkpoint: Checkpoint) -> str:
 
 def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None:
     """Note what a run waits for, for whoever looks meanwhile; a file outside a transaction has its own note there."""
-    _write(connection, run.tables, filled(_NOTE_OBSTACLE, run=run.id, note=_shown(obstacle)))
+    _ask(connection, run.tables, filled(_NOTE_OBSTACLE, run=run.id, note=_shown(obstacle)))
 
 
 def backend(connection: Connection) -> str | None:
@@ -355,39 +372,57 @@ def backend(connection: Connection) -> str | None:
 def find(connection: Connection, run: RunRecord, version: str) -> tuple[int, bool] | None:
     """The milliseconds in the ledger's row of this version, and whether this run wrote it; None if there is no row yet."""
     find_row = filled(_FIND, run=run.id, version=version)
-    rows = connection.query(joined(LOCK_TO_READ, run.tables.check, find_row), read_only=True)[-1]
+    rows = _ask(connection, run.tables, find_row, read_only=True)[-1]
     return (whole(rows[0][0]) or 0, rows[0][1] == "t") if rows else None
 
 
-def record_statements(run: RunRecord, migration: AppliedMigration) -> tuple[str, ...]:
+def record_statements(run: RunRecord, migration: AppliedMigration, *, is_counted: bool) -> tuple[str, ...]:
     """The SQL that records a migration in the transaction of its file, after what has undone what that has set.
 
     The last statement returns its milliseconds, measured from the transaction's start. It fails unless the tables are what
-    they were, hold what they held, and now this file.
+    they were, hold what they held, and now this file. `is_counted` unless the file may have kept the server from counting.
     """
-    statements = (run.tables.check, run.tables.check_intact, *_record(run, migration, sql.SQL(_ELAPSED_IN_TRANSACTION)))
+    write, proof = _record(run, migration, sql.SQL(_ELAPSED_IN_TRANSACTION))
+    intact = run.tables.check_intact(_word(run), run.contents.word, is_counted=is_counted)
+    # What the rows have put off to the end has to have happened before it is looked at.
+    fire = sql.SQL("set constraints all immediate").format()
+    statements = (run.tables.check, *write, fire, _again(), intact, proof)
     return tuple(statement.as_string(None) for statement in statements)
 
 
 def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigration) -> RunRecord:
     """Record a migration that has run outside a transaction. Returns the run with the tables as they are now."""
     look = check(run.tables.trusted)
-    answers = connection.query(joined(LOCK, look, *_record(run, migration, sql.Literal(migration.execution_time_ms))))
+    write, proof = _record(run, migration, sql.Literal(migration.execution_time_ms))
+    held = sql.SQL(_HELD).format(word=_word(run), expected=sql.Literal(run.contents.word))
+    answers = connection.query(joined(LOCK, look, *write, held, proof))
     tables = tables_of(answers[0], run.tables.trusted, at_a_glance=run.tables.at_a_glance)
     return replace(run, tables=tables)
 
 
-def contents(connection: Connection, run: RunRecord, *, upto: int | None) -> Contents:
-    """What the tables hold, as `note_progress` tells it."""
-    [held] = connection.query(joined(LOCK_TO_READ, run.tables.check, _contents(run, upto)), read_only=True)[-1]
-    return Contents(int(held[0] or 0), held[1])
+def contents(connection: Connection, run: RunRecord) -> Contents:
+    """What the tables hold of what they held, as `note_progress` tells it."""
+    [held] = _ask(connection, run.tables, _contents(run), read_only=True)[-1]
+    return Contents(run.contents.upto, held[1])
 
 
-def _contents(run: RunRecord, upto: int | None) -> sql.Composed:
-    return filled(_CONTENTS, run=run.id, upto=sql.SQL("id") if upto is None else upto)
+def _contents(run: RunRecord) -> sql.Composed:
+    return filled(_CONTENTS, run=run.id, upto=run.contents.upto)
 
 
-def _record(run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable) -> list[sql.Composed]:
+def _word(run: RunRecord) -> sql.Composed:
+    return filled(_WORD, run=run.id, upto=run.contents.upto)
+
+
+def _again() -> sql.Composed:
+    """A trigger of the owner's may have set it otherwise."""
+    return sql.SQL(OWN_SETTINGS[0]).format()
+
+
+def _record(
+    run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable
+) -> tuple[list[sql.Composed], sql.Composed]:
+    """What writes the file's row and the run's, and the proof that they are there."""
     values = {
         "run": run.id,
         "version": migration.version,
@@ -398,9 +433,7 @@ def _record(run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable
         "fingerprint": run.start.fingerprint,
     }
     insert, update, proof = (filled(statement, **values) for statement in _RECORD)
-    # A trigger of the owner's may have set it otherwise.
-    again = sql.SQL(OWN_SETTINGS[0]).format()
-    return [insert, again, update, again, proof]
+    return [insert, _again(), update, _again()], proof
 
 
 def reset_statements(*, direct: bool = False, prepared: bool = False) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from lib.script import Mode, Script
 from lib.statement import Statement
 from lib.trust import GRANTS, code_on_tables, distrust, told_by
 
+# undefined_table, undefined_column, invalid_schema_name: what the runner looks for is not there any more.
+GONE = ("42P01", "42703", "3F000")
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
 # A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
@@ -257,7 +259,7 @@ class Session:
         if sent is not None and sent.statement is not None:
             return None
         file, fault = script.file, told_by(error).get("fault")
-        if fault == "emptied":
+        if fault == "emptied" or (error.refusal.sqlstate in GONE and sent is not None and sent.number):
             return MigrationFailedError(
                 f"{file.path}: it would take rows out of the runner's own tables, public.schema_migrations and "
                 "public.schema_migration_runs, or change them: the next run would apply files again, or production's claim "
@@ -300,7 +302,8 @@ def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
     way_out = {
         "42501": GRANTS,
         "23505": "The ids of the table are behind its rows: select setval(pg_get_serial_sequence("
-        "'public.schema_migrations', 'id'), max(id)) from public.schema_migrations;",
+        "'public.schema_migrations', 'id'), max(id)) from public.schema_migrations; if the file itself sets sequences "
+        "back, have it leave this one out.",
     }.get(refusal.sqlstate, "")
     return LedgerError(f"{script.file.version} could not be recorded, and was not applied: {what}. {way_out}".strip())
 

@@ -14,15 +14,13 @@ from lib.failure import Sent
 from lib.plan import Checkpoint, Interruption
 from lib.recovery import DUPLICATE_TABLE, Recovery
 from lib.script import Script
-from lib.session import Session
+from lib.session import GONE, Session
 from lib.statement import Statement
 from lib.subject import Subject, Work, subject_of
-from lib.trust import distrust, told_by
+from lib.trust import distrust
 
 T = TypeVar("T")
 
-# How the server tells that a table, or a column of one, isn't there any more.
-_GONE = ("42P01", "42703", "3F000")
 # The server looks so often, in milliseconds, whether the client of a statement is still there.
 DEPARTURE_CHECK = 1000
 # Between two messages of a file's own transaction no more than this passes in a client that is alive, in seconds.
@@ -52,8 +50,7 @@ class StatementRun:
         self._reset = ";".join(session.reset_statements(script))
         session.connection.undo = self._reset
         self.run = session.run
-        # What the runner's tables held before the last statement.
-        self._contents: ledger.Contents | None = None
+        self._has_begun = False
 
     def apply(self, interruption: Interruption | None) -> int | None:
         """Run what is left of the file and record it; returns milliseconds, or None if another run had recorded it.
@@ -174,9 +171,7 @@ class StatementRun:
         what = f"Statement {index + 1} of {len(self.script.statements)} is next, or under way."
         session = self._noting_session(index)
         with session.at_most(NOTE_PATIENCE, "The database stopped answering between two statements."):
-            contents = self._of_tables(
-                index, lambda: ledger.note_progress(session, self.run, checkpoint, what, upto=self._upto)
-            )
+            contents = self._of_tables(index, lambda: ledger.note_progress(session, self.run, checkpoint, what))
         self._check_contents(index, contents)
         if not contents.is_under_way:
             raise DatabaseUnavailableError(
@@ -189,20 +184,16 @@ class StatementRun:
         try:
             return ask()
         except ScriptError as error:
-            is_gone = told_by(error).get("fault") == "changed" or error.refusal.sqlstate in _GONE
-            if is_gone and self._contents is not None:
+            if error.refusal.sqlstate in GONE and self._has_begun:
                 raise self._meddled(index) from None
             raise distrust(error) or error from None
 
-    @property
-    def _upto(self) -> int | None:
-        """Up to which row the ledger is compared: those that it had when the file began."""
-        return self._contents.upto if self._contents else None
-
     def _check_contents(self, index: int, contents: ledger.Contents) -> None:
         """Stop if the statement before the one at `index` has taken rows out of the runner's tables, or changed them."""
-        before, self._contents = self._contents, self._contents or contents
-        if before is not None and contents.word != before.word:
+        if not self._has_begun:
+            self._has_begun = True
+            self.run = replace(self.run, contents=contents)
+        elif contents.word != self.run.contents.word:
             raise self._meddled(index)
 
     def _meddled(self, index: int) -> MigrationFailedError:
@@ -279,9 +270,7 @@ class StatementRun:
                 # A message of its own: a session that was made read-only is so to the end of its transaction.
                 self.connection.run(self._reset)
             last = len(self.script.statements)
-            self._check_contents(
-                last, self._of_tables(last, lambda: ledger.contents(self.connection, self.run, upto=self._upto))
-            )
+            self._check_contents(last, self._of_tables(last, lambda: ledger.contents(self.connection, self.run)))
             try:
                 row = self.session.recorded(self.script, elapsed)
                 self.run = ledger.record_alone(self.connection, self.run, row)

@@ -28,6 +28,11 @@ _ADVICE = {
     "select setval(pg_get_serial_sequence('public.schema_migration_runs', 'id'), max(id)) from "
     "public.schema_migration_runs;",
     read_only.SQLSTATE: f" {read_only.MEANWHILE}",
+    **dict.fromkeys(
+        ("42P07", "42710"),
+        " Something else in schema public has a name that the runner's tables need, or their index: drop or rename it; "
+        "psql's \\d+ public.* says whose it is.",
+    ),
 }
 
 

@@ -52,6 +52,15 @@ _COLUMNS = """
 (select string_agg(attname::text, ',' order by attnum) from pg_attribute
   where attrelid = c.oid and attnum > 0 and not attisdropped)
 """
+# What a row of the ledger means: where its columns are, and that no version is there twice.
+_SHAPE = """
+concat_ws(' ', (select string_agg(concat_ws(' ', attnum, attname, atttypid), ',' order by attnum) from pg_attribute
+                 where attrelid = c.oid and not attisdropped
+                   and attname in ('id', 'version', 'name', 'applied_at', 'execution_time_ms', 'checksum')),
+          exists (select from pg_index x join pg_attribute a on a.attrelid = x.indrelid and a.attnum::text = x.indkey::text
+                   where x.indrelid = c.oid and a.attname = 'version' and x.indisunique and x.indisvalid
+                     and x.indpred is null))
+"""
 # The defaults and checks that the runner's own tables have, and no others, run nobody's code. They are written here as the
 # server shows them while only pg_catalog is searched: anything of another schema is shown with it.
 _PLAIN_DEFAULT = "|".join(
@@ -173,7 +182,7 @@ with recursive inherited (oid) as (
                   end as fault
       from kept k
 )
-select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS},
+select c.relname, c.oid, c.relfilenode, {_SEAL}, {_SHAPE}, {_COLUMNS},
        (select string_agg(format('revoke all on %s from %s', object, who), '; ' order by object desc) from open_to
          where relid = c.oid),
        concat_ws(',', case when not has_table_privilege(c.oid, 'select') then 'select' end,
@@ -181,9 +190,10 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS},
                       case when not has_table_privilege(c.oid, 'update') then 'update' end,
                       (select string_agg(format('usage on sequence public.%I', s.relname), ',') from sequences s
                         where s.relid = c.oid and c.relname = '{LEDGER}' and not has_sequence_privilege(s.oid, 'usage'))),
+       case when c.relowner not in (select oid from trusted) then pg_get_userbyid(c.relowner) end,
        case when j.fault is not null
             then (jsonb_build_object('fault', j.fault, 'table', c.relname, 'owner', pg_get_userbyid(c.relowner),
-                  'kind', c.relkind, 'owner is trusted', c.relowner in (select oid from trusted), 'role', current_user,
+                  'kind', c.relkind, 'owner is trusted', c.relowner in (select oid from trusted),
                   'code', (select string_agg(what, ', ') from runs_code where relid = c.oid))::text)::integer
        end
   from kept c join judged j using (oid)
@@ -194,7 +204,7 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS},
 # they hold nothing but what the runner has made, and nobody else may write to them. It takes a quarter of the time. It
 # fails where it isn't so, and `_CHECK` weighs what there is.
 _GLANCE = f"""
-select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS}, null, null,
+select c.relname, c.oid, c.relfilenode, {_SEAL}, {_SHAPE}, {_COLUMNS}, null, null, null,
        case when c.relkind = 'r' and not c.relhasrules and not c.relhassubclass and not c.relispartition
              and not row_security_active(c.oid)
              and (c.relacl is null or not exists (
@@ -226,20 +236,24 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_COLUMNS}, null, null,
 """
 _UNCHANGED = f"""
 select case when (select string_agg({_SEAL}, ' ' order by c.relname) from pg_class c where {_KEPT}) = {{seal}}
-            then null else (jsonb_build_object('fault', 'changed', 'role', current_user)::text)::integer
+            then null else (jsonb_build_object('fault', 'changed')::text)::integer
        end
 """
 # What a file has done to the tables in its own transaction, in constant time: a count would be cheated by a delete and an
-# insert, and all rows would take as long as the ledger is. Attempts count that a savepoint has taken back.
+# insert, and all rows would take as long as the ledger is. Attempts count that a savepoint has taken back. Where the server
+# doesn't count, or a file may have told it not to, all rows are compared.
 _INTACT = f"""
-select case when count(*) = 2 and pg_catalog.sum(pg_stat_get_xact_tuples_deleted(c.oid)) = 0
-             and pg_stat_get_xact_tuples_updated({{ledger}}::oid) = 0
+select case when count(*) = 2
+             and (select {_SHAPE} from pg_class c where c.oid = {{ledger}}) = {{shape}}
+             and case when {{is_counted}} and current_setting('track_counts') = 'on'
+                      then pg_catalog.sum(pg_stat_get_xact_tuples_deleted(c.oid)) = 0
+                       and pg_stat_get_xact_tuples_updated({{ledger}}::oid) = 0
+                      else {{word}} = {{expected}} end
             then null else (jsonb_build_object('fault', 'emptied')::text)::integer
        end
   from pg_class c
  where {_KEPT} and (c.oid, c.relfilenode) in (({{ledger}}, {{ledger_file}}), ({{runs}}, {{runs_file}}))
 """
-
 # Ids that rows have already, as after a copy of the data alone or logical replication, would be given once more.
 _CATCH_UP = """
 select case when not (has_sequence_privilege(seq, 'usage') or has_sequence_privilege(seq, 'select')) then null
@@ -267,17 +281,20 @@ select string_agg(what, ', ') from (
 class Table:
     """One of the two tables as the catalog has it. `filenode` changes with TRUNCATE and with whatever else rewrites it.
 
+    `seal` is another one when what runs code there may be, `shape` when what a row of the ledger means is.
     `closing` is the SQL that takes away the rights that others have on it, and `lacking` what the role would need to write
-    to it, as in `insert` or `usage on sequence …`.
+    to it, as in `insert` or `usage on sequence …`. `owner` is whose it is, if that isn't trusted.
     """
 
     name: str
     oid: str
     filenode: str
     seal: str
+    shape: str
     columns: tuple[str, ...]
     closing: str = ""
     lacking: tuple[str, ...] = ()
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -306,22 +323,33 @@ class Tables:
         seals = " ".join(self.found[name].seal for name in sorted(self.found))
         return filled(_UNCHANGED, seal=seals)
 
-    @property
-    def check_intact(self) -> sql.Composed:
-        """The statement that fails if this transaction has taken rows out of the tables, or changed those of the ledger."""
+    def check_intact(self, word: sql.Composable, expected: str | None, *, is_counted: bool = True) -> sql.Composed:
+        """The statement that fails if this transaction has taken rows out of the tables, or changed those of the ledger.
+
+        `word` is SQL for what they hold, which is compared where the server hasn't counted.
+        """
         ledger, runs = self.found[LEDGER], self.found[RUNS]
-        literal = {"ledger": ledger.oid, "ledger_file": ledger.filenode, "runs": runs.oid, "runs_file": runs.filenode}
-        return sql.SQL(_INTACT).format(**{name: sql.SQL(str(int(value))) for name, value in literal.items()})
+        numbers = {"ledger": ledger.oid, "ledger_file": ledger.filenode, "runs": runs.oid, "runs_file": runs.filenode}
+        literals = {name: sql.SQL(str(int(value))) for name, value in numbers.items()}
+        return filled(_INTACT, shape=ledger.shape, word=word, expected=expected, is_counted=is_counted, **literals)
 
     @property
     def open(self) -> tuple[str, ...]:
         """A warning for each table that others may write to, with the statement that closes it."""
-        return tuple(
+        others = (
+            f"public.{table.name} belongs to the role {table.owner}, which isn't trusted, and can have files skipped or "
+            f"run twice. If it is to be trusted, set MIGRATION_LEDGER_OWNER={table.owner}; else give the table to the role "
+            "that migrates."
+            for table in self.found.values()
+            if table.owner
+        )
+        rights = (
             f"Others than its owner have rights on public.{table.name}, by which files can be skipped or run twice, or "
             f"production's claim be taken away. Close it: {table.closing};"
             for table in self.found.values()
             if table.closing
         )
+        return (*others, *rights)
 
     def verify_rights(self) -> None:
         """Raise LedgerError if the role may not write to the tables, with what it has to be granted."""
@@ -350,9 +378,9 @@ def tables_of(rows: Rows, trusted: Iterable[str], *, at_a_glance: bool) -> Table
 
 
 def _table(row: Sequence[str | None]) -> Table:
-    name, oid, filenode, seal, columns, closing, lacking = (value or "" for value in row[:7])
+    name, oid, filenode, seal, shape, columns, closing, lacking, owner = (value or "" for value in row[:9])
     needed = tuple(right for right in lacking.split(",") if right in RIGHTS[name] or right.startswith("usage"))
-    return Table(name, oid, filenode, seal, tuple(columns.split(",")), closing, needed)
+    return Table(name, oid, filenode, seal, shape, tuple(columns.split(",")), closing, needed, owner)
 
 
 def told_by(error: ScriptError) -> dict[str, Any]:
@@ -391,9 +419,9 @@ def distrust(error: ScriptError) -> LedgerError | None:
         )
     if fault == "policy":
         return LedgerError(
-            f"The role {facts['role']} may not read all of {table}: row-level security is on for it there, and a ledger "
-            f"with rows left out is none. Either: alter table {table} disable row level security, and no force row level "
-            f'security; or: alter role "{facts["role"]}" bypassrls.'
+            f"The role may not read all of {table}: row-level security is on for it there, and a ledger with rows left out "
+            f"is none. Either: alter table {table} disable row level security, no force row level security; or: alter role "
+            "ROLE bypassrls."
         )
     if fault == "kind":
         what = _KINDS.get(facts["kind"], "no plain table")
@@ -405,17 +433,17 @@ def distrust(error: ScriptError) -> LedgerError | None:
 
 
 def _distrusted(facts: dict[str, Any], table: str) -> LedgerError:
-    owner, role, code = facts["owner"], facts["role"], facts["code"]
+    owner, code = facts["owner"], facts["code"]
     if facts["owner is trusted"]:
         return LedgerError(
-            f"{table} may run what another role has chosen, with the rights of {role}: {code}. It was neither read nor "
+            f"{table} may run what another role has chosen, with the rights of this one: {code}. It was neither read nor "
             "written. Drop that. Where it is a function's owner that isn't trusted and should be, MIGRATION_LEDGER_OWNER "
             "takes the name. A trigger of your own has to do without WHEN and arguments."
         )
     return LedgerError(
-        f"{table} belongs to the role {owner}, which is neither {role} nor one that it may trust, and it runs code there: "
-        f"{code}. It was neither read nor written. If {owner} is trusted, set MIGRATION_LEDGER_OWNER={owner}; if the table "
-        f'is the runner\'s, take it over: alter table {table} owner to "{role}"; else drop or rename it.'
+        f"{table} belongs to the role {owner}, which is neither this one nor trusted, and it runs code there: {code}. It "
+        f"was neither read nor written. If {owner} is trusted, set MIGRATION_LEDGER_OWNER={owner}; if the table is the "
+        f"runner's, take it over: alter table {table} owner to ROLE, the one that migrates; else drop or rename it."
     )
 
 

@@ -341,6 +341,10 @@ class TestTablesOfAnotherRole:
         bundle.write("001-b.sql", "create table b (x int)")
         assert runner.migrate(make_job()).error is None
         assert read_status(make_job()).plan.applied_count == 2
+        warnings = read_status(make_job()).warnings
+        assert len(warnings) == 2
+        assert all(f"belongs to the role {evil.target.role}, which isn't trusted" in warning for warning in warnings)
+        assert read_status(make_job(ledger_owner=evil.target.role)).warnings == ()
 
     def test_a_role_that_is_inherited_is_trusted_and_one_that_is_only_a_member_is_not(
         self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
@@ -425,9 +429,27 @@ class TestWhatAFileDoesToThem:
             "create schema s; alter table schema_migrations set schema s",
             "alter schema public rename to legacy",
             "drop table schema_migrations; create table schema_migrations (id int, version text)",
+            "set local track_counts = off; delete from schema_migrations",
+            "create trigger z after insert on schema_migrations for each row execute function zap()",
+            "create rule z as on insert to schema_migrations do also delete from schema_migrations where id = 1",
+            "alter table schema_migrations rename name to n; alter table schema_migrations rename version to name;"
+            "alter table schema_migrations rename n to version",
+            "alter table schema_migrations drop column checksum;"
+            "alter table schema_migrations add column checksum varchar(64)",
+            "alter table schema_migrations drop constraint schema_migrations_version_key",
+            "insert into puts_off values (1)",
         ],
     )
     def test_it_is_rolled_back_with_the_reason(self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str) -> None:
+        db.query(
+            "create function zap() returns trigger language plpgsql as"
+            " 'begin delete from public.schema_migrations where version <> new.version; return null; end';"
+            "create table puts_off (i int); create function put_off() returns trigger language plpgsql as"
+            " 'begin if new.i < 2 then set constraints all deferred; insert into puts_off values (new.i + 1);"
+            " else delete from public.schema_migrations; end if; return null; end';"
+            "create constraint trigger q after insert on puts_off deferrable initially deferred"
+            " for each row execute function put_off()"
+        )
         quoted = sql.replace("'", "''")
         bundle.write("001-b.sql", f"create table b (x int); do $$ begin execute '{quoted}'; end $$;")
         report = runner.migrate(make_job(environment="production"))
@@ -436,6 +458,62 @@ class TestWhatAFileDoesToThem:
         assert db.versions() == ["000-a"]
         assert not db.has("b")
         assert [run["environment"] for run in db.runs()] == ["production"] * 2
+
+    def test_a_server_that_counts_nothing_is_no_way_around(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query(f"alter database {db.target.database} set track_counts = off")
+        bundle.write("001-b.sql", "do $$ begin delete from schema_migrations; end $$")
+        assert "would take rows out" in str(runner.migrate(make_job(environment="production")).error)
+        bundle.write("001-b.sql", "create table b (x int)")
+        assert runner.migrate(make_job(environment="production")).error is None
+
+    @pytest.mark.parametrize("none", ["", NONE], ids=["in a transaction", "without"])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "enable row level security",
+            "add column tenant_id int",
+            "alter column name set default 'x'",
+            "replica identity full",
+        ],
+    )
+    def test_a_file_that_changes_every_table_alike_is_no_fault(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, none: str, change: str
+    ) -> None:
+        quoted = change.replace("'", "''")
+        loop = (
+            "do $$ declare t text; begin for t in select tablename from pg_tables where schemaname = 'public' loop"
+            f" begin execute format('alter table public.%I {quoted}', t); exception when undefined_column then end;"
+            " end loop; end $$;"
+        )
+        bundle.write("001-b.sql", f"{none}{loop}\nselect 1;")
+        bundle.write("002-c.sql", "create table c (x int)")
+        report = runner.migrate(make_job(environment="production", progress=Witness()))
+        assert report.error is None
+        assert db.runs()[-1]["outcome"] == "succeeded"
+
+    def test_a_correction_in_a_file_outside_a_transaction_is_not_the_next_files(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-b.sql", f"{NONE}do $$ begin update schema_migrations set execution_time_ms = 7; end $$;")
+        bundle.write("002-c.sql", "create table c (x int)")
+        assert runner.migrate(make_job(environment="production")).error is None
+
+    def test_a_name_that_is_taken_is_told(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+        db.query("drop table schema_migrations, schema_migration_runs; create table idx_schema_migrations_version ()")
+        with pytest.raises(LedgerError, match="Something else in schema public has a name"):
+            raise runner.migrate(make_job()).error or AssertionError
+
+    def test_a_rewrite_by_somebody_else_between_two_files_is_no_loss(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-b.sql", "create table b (x int)")
+        bundle.write("002-c.sql", "create table c (x int)")
+
+        class Meanwhile(Progress):
+            def started(self, _file: object) -> None:
+                db.query("vacuum full public.schema_migrations")
+
+        assert runner.migrate(make_job(environment="production", progress=Meanwhile())).error is None
 
     def test_a_loop_over_every_table_is_rolled_back_and_one_that_leaves_them_out_is_not(
         self, make_job: MakeJob, bundle: Bundle, db: Database
@@ -495,7 +573,7 @@ class TestWhatAFileDoesToThem:
     def test_a_rewrite_of_them_outside_a_transaction_is_no_loss(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
-        bundle.write("001-b.sql", "vacuum full")
+        bundle.write("001-b.sql", f"{NONE}vacuum full schema_migrations, schema_migration_runs;")
         bundle.write("002-c.sql", "create table c (x int)")
         assert runner.migrate(make_job(environment="production")).error is None
 
