@@ -10,7 +10,7 @@ import psycopg
 from psycopg import conninfo, pq
 
 from lib import pasted, provider
-from lib.search_path import option, read_search_path, says_where
+from lib.search_path import option, read_search_path, says_where, search_path_of_options
 
 _SCHEME = re.compile(r"(?:postgres|postgresql)://", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -183,7 +183,8 @@ def read_target(source: str, url: str) -> ConnectionTarget:
     except (psycopg.Error, UnicodeError):
         raise ValueError(f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}") from None
     checked = checked_parameters(source, parameters)
-    target = ConnectionTarget(source, checked, asked.dropped, asked.remarks, search_path=asked.search_path)
+    search_path = asked.search_path or search_path_of_options(checked.get("options", ""))
+    target = ConnectionTarget(source, checked, asked.dropped, asked.remarks, search_path=search_path)
     check_host(source, target.host)
     _check_lists(source, target)
     return target

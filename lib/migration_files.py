@@ -14,6 +14,7 @@ from lib.header import Header, first_statement, read_header
 from lib.outgoing import one_line
 
 NAME = re.compile(r"(?P<number>[0-9]{3,})-(?P<description>[a-z0-9]+(?:-[a-z0-9]+)*)\.sql", re.ASCII)
+_VERSION_LINE = re.compile(r"^([ \t]*--[ \t]*version[ \t]*:[ \t]*)[0-9]+(?=[ \t\r]*$)", re.IGNORECASE | re.MULTILINE)
 _NOT_THE_FORMAT = (
     "the name is not NNN-description.sql: three or more digits, then lower-case words joined by hyphens, "
     "as in 004-add-invoices.sql"
@@ -56,6 +57,13 @@ class MigrationFile:
         unix = _unix(self.content)
         texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
         return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
+
+    def checksums_as(self, number: str) -> frozenset[str]:
+        """What a ledger may hold for it from when its header said another number; empty where that says none."""
+        header, rest = self.text[: first_statement(self.text)], self.text[first_statement(self.text) :]
+        before, count = _VERSION_LINE.subn(rf"\g<1>{number}", header, count=1)
+        unix = _unix((before + rest).encode())
+        return frozenset(map(_sha256, (unix, unix.replace(b"\n", b"\r\n")))) if count else frozenset()
 
     @cached_property
     def has_statement(self) -> bool:

@@ -13,6 +13,9 @@ from lib.migration_files import MigrationFile
 EntryState = Literal["applied", "pending", "modified", "missing", "skipped"]
 State = Literal["modified", "pending", "ahead", "uninitialised", "up-to-date"]
 
+# Of so many of the newest rows without a file it is tried whether a file has been renumbered, header and all.
+RENUMBERED = 200
+
 
 @dataclass(frozen=True)
 class AppliedMigration:
@@ -235,9 +238,11 @@ def _renamed(
 ) -> tuple[tuple[AppliedMigration, MigrationFile], ...]:
     """Pending files with the text of an applied one whose file is gone; without a statement, a text proves nothing.
 
-    Each row has one file at most, and each file one row: the one of its number, else of its name, else the next.
+    The number in its header may have been corrected with its name. Each row has one file at most, and each file one row:
+    the one of its number, else of its name, else the next.
     """
-    candidates = [(file, file.checksums) for file in pending if file.has_statement] if gone else []
+    numbers = {row.version.partition("-")[0] for row in sorted(gone, key=_row_order)[-RENUMBERED:]}
+    candidates = [(file, _checksums(file, numbers)) for file in pending if file.has_statement] if gone else []
     left: dict[str, list[AppliedMigration]] = {}
     for row in gone:
         if row.checksum is not None:
@@ -251,6 +256,11 @@ def _renamed(
                 left[str(row.checksum).strip().lower()].remove(row)
                 pairs[file.version] = (row, file)
     return tuple(pairs[file.version] for file in pending if file.version in pairs)
+
+
+def _checksums(file: MigrationFile, numbers: Iterable[str]) -> frozenset[str]:
+    """What the ledger may hold for the file, under its own number or one of these."""
+    return file.checksums.union(*(file.checksums_as(number) for number in numbers if number.isdigit()))
 
 
 def _has_its_number(row: AppliedMigration, file: MigrationFile) -> bool:
@@ -305,8 +315,9 @@ def _renamed_faults(
         yield "  Or let the ledger follow, in every database where it was applied under the old name:"
     for row, file in renamed:
         old = row.version.replace("'", "''")
+        checksum = "" if file.matches(row.checksum) else f", checksum = '{file.checksum}'"
         yield (
-            f"    update public.schema_migrations set version = '{file.version}', name = '{file.name}' "
+            f"    update public.schema_migrations set version = '{file.version}', name = '{file.name}'{checksum} "
             f"where version = '{old}';"
         )
     if any(number_of(row.version) != file.number for row, file in renamed):
@@ -317,7 +328,8 @@ def _way_back(row: AppliedMigration, file: MigrationFile, here: Mapping[int | No
     holder = here.get(number_of(row.version), file.version)
     if holder != file.version:
         return f"It has the same text, and its old number is now that of {holder}."
-    return f"Rename {file.path} back to {row.version}.sql."
+    header = "" if file.matches(row.checksum) else ", with its number in its header"
+    return f"Rename {file.path} back to {row.version}.sql{header}."
 
 
 def _fault_warnings(faults: Sequence[MigrationFileError], why: str) -> Iterable[str]:

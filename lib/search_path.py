@@ -14,6 +14,8 @@ _LIST = re.compile(rf"{_ITEM}(?:,{_ITEM})*")
 _EACH = re.compile(rf'{_QUOTED}|[^",\s]+')
 # A comma within quotes parts nothing.
 _NAME = re.compile(rf"(?:{_QUOTED}|[^,])+")
+# As PostgreSQL's server splits them: at spaces, of which a backslash hides one.
+_OPTION = re.compile(r"(?:^|\s)(?:-c\s*|--)search_path=((?:\\.|[^\s\\])*)", re.IGNORECASE)
 _PUBLIC = ("public", '"public"')
 
 
@@ -37,6 +39,18 @@ def read_search_path(parameter: str, value: str) -> str:
         names = [_quoted(name.strip()) for name in _NAME.findall(value) if name.strip()]
     is_public = len(names) == 1 and (names[0].lower() == "public" or names[0] in _PUBLIC)
     return "" if is_public else ", ".join(names)
+
+
+def search_path_of_options(options: str) -> str:
+    """The search_path among the `options` of a connection, as read_search_path gives it; empty where there is none."""
+    found = _OPTION.findall(options)
+    if not found:
+        return ""
+    try:
+        return read_search_path("search_path", re.sub(r"\\(.)", r"\1", found[-1]))
+    except ValueError:
+        # The server will say so.
+        return ""
 
 
 def first_name(search_path: str) -> str | None:

@@ -65,11 +65,11 @@ concat_ws(' ', (select string_agg(concat_ws(' ', attnum, attname, atttypid), ','
 # server shows them while only pg_catalog is searched: anything of another schema is shown with it.
 _PLAIN_DEFAULT = "|".join(
     (
-        r"^now\(\)$",
-        r"^clock_timestamp\(\)$",
+        "^now[(][)]$",
+        "^clock_timestamp[(][)]$",
         "^CURRENT_TIMESTAMP$",
-        r"^nextval\(''[^'']*''::regclass\)$",
-        r"^''[^'']*''::[a-z ]+(\[\])?$",
+        "^nextval[(]''[^'']*''::regclass[)]$",
+        "^''[^'']*''::[a-z ]+([[][]])?$",
         "^NULL::[a-z ]+$",
     )
 )
@@ -117,7 +117,7 @@ with recursive inherited (oid) as (
       from pg_constraint where conrelid in (select oid from kept) and contype in ('c', 'x')
     union all
     select d.adrelid, 'pg_attrdef'::regclass, d.oid, format('the expression of the column %I', a.attname),
-           a.attgenerated = '' and pg_get_expr(d.adbin, d.adrelid) ~ '{_PLAIN_DEFAULT}'
+           a.attgenerated = '' and replace(pg_get_expr(d.adbin, d.adrelid), '"', '') ~ '{_PLAIN_DEFAULT}'
       from pg_attrdef d join pg_attribute a on a.attrelid = d.adrelid and a.attnum = d.adnum
      where d.adrelid in (select oid from kept)
     union all

@@ -277,6 +277,22 @@ def test_a_file_that_was_given_another_number_is_not_run_again(make_job: MakeJob
     assert db.query("select count(*) from a") == [(2,)]
 
 
+def test_a_file_that_was_given_another_number_in_its_header_too_is_not_run_again(
+    make_job: MakeJob, bundle: Bundle, db: Database
+) -> None:
+    text = "-- Version: {}\n-- Date: 2026-11-22\n-- Description: fill\n\ninsert into a values (1);\n"
+    bundle.write("000-a.sql", "create table a (x int)")
+    fill = bundle.write("001-fill.sql", text.format("001"))
+    runner.migrate(make_job())
+    fill.unlink()
+    bundle.write("002-fill.sql", text.format("002"))
+    error = str(runner.migrate(make_job()).error)
+    assert "Migration 001-fill was applied under that name, and its file is now 002-fill." in error
+    db.query(next(line for line in error.splitlines() if "update public.schema_migrations" in line))
+    assert runner.migrate(make_job()).error is None
+    assert db.query("select count(*) from a") == [(1,)]
+
+
 class Met(NamedTuple):
     """How a run meets the test's database: as which environment, by which host's name, knowing of the server or not."""
 

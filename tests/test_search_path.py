@@ -193,6 +193,21 @@ def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
     assert not db.has("app.a")
 
 
+def test_a_search_path_among_the_options_is_one_too(
+    make_job: MakeJob, bundle: Bundle, db: Database, server: ConnectionTarget
+) -> None:
+    db.query("create schema app")
+    bundle.write("000-a.sql", "create table a (x int)")
+    with pgbouncer(server, "ignore_startup_parameters=options") as port:
+        url = f"{db.through(port).url}?options=-c%20search_path%3Dapp"
+        report = runner.migrate(make_job(target=read_target("DATABASE_URL", url)))
+    assert isinstance(report.error, ConfigurationError)
+    assert not db.has("public.a")
+    direct = read_target("DATABASE_URL", f"{db.url}?options=-c%20search_path%3Dapp%20-c%20work_mem%3D5MB")
+    assert runner.migrate(make_job(target=direct)).error is None
+    assert schemas_of(db)["a"] == "app"
+
+
 def test_a_pooler_in_session_mode_that_lets_it_through_counts_as_direct(
     make_job: MakeJob, bundle: Bundle, db: Database, server: ConnectionTarget
 ) -> None:

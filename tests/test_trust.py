@@ -346,6 +346,15 @@ class TestTablesOfAnotherRole:
         assert all(f"belongs to the role {evil.target.role}, which isn't trusted" in warning for warning in warnings)
         assert read_status(make_job(ledger_owner=evil.target.role)).warnings == ()
 
+    @pytest.mark.parametrize("setting", ["quote_all_identifiers = on", "standard_conforming_strings = off"])
+    def test_settings_of_the_database_make_no_code_of_what_is_none(
+        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, setting: str
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert runner.migrate(make_job(target=evil.target)).error is None
+        db.query(f"alter database {db.target.database} set {setting}")
+        assert read_status(make_job()).plan.applied_count == 1
+
     def test_a_role_that_is_inherited_is_trusted_and_one_that_is_only_a_member_is_not(
         self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
     ) -> None:
