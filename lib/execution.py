@@ -77,11 +77,12 @@ class Execution:
             rows = session.with_retries(script, attempt)
         except (ScriptError, OutOfTimeError) as error:
             connection.settle()
-            if recorded := session.find_recorded(script):
+            recorded, is_known = session.find_recorded(script)
+            if recorded:
                 elapsed, ours = recorded
                 return elapsed if ours else None
             if isinstance(error, OutOfTimeError):
-                raise OutOfTimeError(f"{error} {self._what_became_of(script)}") from None
+                raise OutOfTimeError(f"{error} {_what_became_of(script, is_known=is_known)}") from None
             if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
                 return self._apply_alone(script, error.refusal.sqlstate)
             if not again and self._are_other_tables(error):
@@ -146,12 +147,6 @@ class Execution:
             settings.append(f"set local transaction_timeout = {milliseconds(left)};")
         return settings
 
-    def _what_became_of(self, script: Script) -> str:
-        version = script.file.version
-        if self.session.connection.raw.closed:
-            return f"The server did not confirm that {version} was stopped: it was rolled back, or had just committed."
-        return f"{version} was rolled back."
-
     def _apply_alone(self, script: Script, sqlstate: str) -> int | None:
         """Run a single statement again that turned out to refuse a transaction."""
         alone = replace(script, mode=Mode.ALONE)
@@ -186,6 +181,13 @@ def _sent(steps: "tuple[_Step, ...]", error: ScriptError) -> Sent:
     failed = steps[error.done]
     number = sum(step.statement is not None for step in steps[: error.done + 1])
     return Sent(failed.statement, number, is_at_end=failed.text in _AT_END)
+
+
+def _what_became_of(script: Script, *, is_known: bool) -> str:
+    version = script.file.version
+    if not is_known:
+        return f"The server did not confirm that {version} was stopped: it was rolled back, or had just committed."
+    return f"{version} was rolled back."
 
 
 def _ended_by_itself(script: Script) -> MigrationFailedError:

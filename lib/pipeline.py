@@ -43,18 +43,18 @@ class _Flight:
         self._ahead = 0
 
     def carry_out(self) -> Rows:
-        rows: Rows = []
+        last: pq.abc.PGresult | None = None
         self._connection.sync_is_sent = False
         self._pgconn.enter_pipeline_mode()
         while self._answered < len(self._messages):
             self._send_ahead()
             result = self._read()
-            if result.nfields:
-                rows = rows_of(result)
+            # The rows of the others are nobody's: made into Python's, millions of them would take seconds.
+            last = result if result.nfields else last
         self._connection.end_pipeline()
         if self._connection.raw.closed:
             raise lost()
-        return rows
+        return rows_of(last) if last else []
 
     def _send_ahead(self) -> None:
         """Fill up what may be sent; one statement may always be sent, however long it is."""

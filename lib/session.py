@@ -218,14 +218,16 @@ class Session:
         """The SQL that undoes what the file may have set in the session."""
         return ledger.reset_statements(direct=not self.pooled, prepared=self.pooled and script.may_prepare)
 
-    def find_recorded(self, script: Script) -> tuple[int, bool] | None:
-        """The milliseconds in the file's ledger row, and whether this run wrote it; None if no row is to be had."""
-        if self.connection.raw.closed:
-            return None
+    def find_recorded(self, script: Script) -> tuple[tuple[int, bool] | None, bool]:
+        """The milliseconds in the file's ledger row and whether this run wrote it; and whether that is known.
+
+        None if there is no row, and where no answer is to be had in time: then it isn't known.
+        """
         # What goes wrong here must not hide why it is asked.
         with suppress(ScriptError, MigratorError), self.connection.granted(CANCEL_PATIENCE):
-            return ledger.find(self.connection, self.run, script.file.version)
-        return None
+            if not self.connection.raw.closed:
+                return ledger.find(self.connection, self.run, script.file.version), True
+        return None, False
 
     def failed(
         self,

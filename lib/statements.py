@@ -275,7 +275,7 @@ class StatementRun:
                 row = self.session.recorded(self.script, elapsed)
                 self.run = ledger.record_alone(self.connection, self.run, row)
             except ScriptError as error:
-                if self.session.find_recorded(self.script) is None:
+                if self.session.find_recorded(self.script)[0] is None:
                     raise self.session.failed(self.script, error, Sent(None, last)) from None
                 return None
             except OutOfTimeError:

@@ -135,8 +135,10 @@ def take_survey(
                 continue
             if error.refusal.sqlstate not in (UNDEFINED_TABLE, UNDEFINED_COLUMN, *_UNTOLD) and not told_by(error):
                 raise
+            # The server was asked first: what failed otherwise came after that.
+            is_told = error.refusal.sqlstate not in _UNTOLD or _tells_its_system(connection)
             break
-    look = replace(glance, at_a_glance=False, system=_SYSTEM if _tells_its_system(connection) else "null")
+    look = replace(look, at_a_glance=False, system=_SYSTEM if is_told else "null")
     return _survey(connection, target, look, _read_one_by_one(connection, look))
 
 

@@ -2,6 +2,7 @@
 
 import signal
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -94,6 +95,15 @@ def connection(db: Database) -> Iterator[Connection]:
 class TestAFlight:
     def test_its_rows_are_those_of_the_last_that_returns_any(self, connection: Connection) -> None:
         assert carry_out(connection, ["begin", "select 1", "select 2, 3", "commit"]) == [("2", "3")]
+
+    def test_rows_that_nobody_reads_are_made_into_nothing(self, connection: Connection) -> None:
+        many = "select i, i, i from generate_series(1, 300000) i"
+        tracemalloc.start()
+        try:
+            assert carry_out(connection, ["begin", many, many, "select 1", "commit"]) == [("1",)]
+            assert tracemalloc.get_traced_memory()[1] < 2_000_000
+        finally:
+            tracemalloc.stop()
 
     def test_none_is_no_flight(self, connection: Connection) -> None:
         assert carry_out(connection, []) == []
