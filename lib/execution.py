@@ -1,14 +1,13 @@
 """One file, once: its SQL and its ledger row in one transaction, or each statement by itself."""
 
 import time
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from lib import ledger
 from lib.database import OWN_SETTINGS, Connection, Rows, ScriptError, keepalives
 from lib.duration import milliseconds
-from lib.errors import MigrationFailedError, MigratorError, OutOfTimeError
+from lib.errors import MigrationFailedError, OutOfTimeError
 from lib.failure import Sent
 from lib.pipeline import carry_out
 from lib.plan import Checkpoint, Interruption
@@ -18,7 +17,7 @@ from lib.session import Session
 from lib.statement import Statement
 from lib.statements import DEPARTURE_CHECK, StatementRun
 from lib.survey import whole
-from lib.trust import LOCK, told_by
+from lib.trust import LOCK, distrust, told_by
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words didn't tell.
 # invalid_transaction_termination: a DO or a procedure commits.
@@ -95,11 +94,14 @@ class Execution:
 
         Somebody may have rewritten them (VACUUM FULL), and what the file puts on them is to be weighed.
         """
-        if told_by(error).get("fault") not in ("changed", "emptied"):
+        if told_by(error).get("fault") not in ("changed", "emptied", "code", "policy", "kind"):
             return False
-        with suppress(ScriptError, MigratorError):
+        try:
             tables = ledger.tables_now(self.session.connection, self.session.run)
-            self.session = replace(self.session, run=replace(self.session.run, tables=tables))
+        except ScriptError as fault:
+            # It is there without the file, which was rolled back.
+            raise distrust(fault) or error from None
+        self.session = replace(self.session, run=replace(self.session.run, tables=tables))
         return True
 
     def _steps(self, script: Script, *, is_counted: bool) -> "tuple[_Step, ...]":

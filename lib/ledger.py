@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from lib.database import OWN_SETTINGS, Connection, Rows, ScriptError, filled, joined
+from lib.errors import LedgerError
 from lib.outgoing import message, one_line
 from lib.plan import AppliedMigration, Checkpoint
 from lib.report import Outcome, Source
 from lib.survey import MARK, MARK_WITH_IT, Survey, whole
-from lib.trust import CATCH_UP, LEDGER, LOCK, LOCK_TO_READ, RUNS, Tables, check, glance, tables_of, told_by
+from lib.trust import CATCH_UP, LEDGER, LOCK, LOCK_TO_READ, RUNS, UNRECORDED, Tables, check, glance, tables_of, told_by
 
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _CREATE_LEDGER = """
@@ -90,7 +91,7 @@ begin
          where c.relnamespace = 'public'::regnamespace and x.grantee <> c.relowner
            and c.relname = any (array[{made}]::name[])
     loop
-        execute format('revoke all on %s from %s', made.object, made.grantee);
+        execute format('revoke all on %s from %s cascade', made.object, made.grantee);
     end loop;
     for made in select quote_ident(rolname) as role from pg_roles where rolname = {reader} and rolname <> current_user
     loop
@@ -125,6 +126,20 @@ select coalesce(
 )
 _HELD = """
 select case when {word} = {expected} then null else (jsonb_build_object('fault', 'emptied')::text)::integer end
+"""
+_ON_RECORD = """
+select case when count(*) = {count} then null else (jsonb_build_object('fault', 'unrecorded')::text)::integer end
+  from public.schema_migrations where version = any ({versions}::text[])
+"""
+_REMEMBER = """
+select set_config('migrations.held', concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ','
+                  order by id))), true) from public.schema_migrations
+"""
+_COMPARE = """
+select case when current_setting('migrations.held') = concat_ws(' ', count(*), md5(string_agg(
+                 concat_ws(' ', id, version, checksum), ',' order by id)))
+            then null else (jsonb_build_object('fault', 'emptied')::text)::integer end
+  from public.schema_migrations
 """
 # What a file outside a transaction must leave as it is, in a word: the rows up to an id, production's claims, this run.
 _WORD = """
@@ -228,19 +243,20 @@ def start_run(
     """
     held = filled(_CONTENTS, run=sql.SQL("(select max(id) from public.schema_migration_runs)"), upto=sql.SQL("id"))
 
-    def write(look: sql.Composable) -> list[Rows]:
-        return connection.query(joined(LOCK, look, *CATCH_UP, _INTERRUPT_STALE_RUNS, _new_run(start, outcome), held))
-
+    begin: tuple[str | sql.Composable, ...] = (*CATCH_UP, _INTERRUPT_STALE_RUNS, _new_run(start, outcome), held)
     at_a_glance = True
     try:
-        answers = write(glance(trusted, writes=True))
+        answers = connection.query(joined(LOCK, glance(trusted, writes=True), *begin))
     except ScriptError as error:
         if told_by(error).get("fault") != "any":
             raise
         at_a_glance = False
-        answers = write(check(trusted))
+        answers = connection.query(joined(LOCK, check(trusted), _REMEMBER, *begin, _COMPARE))[:-1]
     tables = tables_of(answers[0], trusted, at_a_glance=at_a_glance)
-    *_, [[run]], [[upto, word]] = answers
+    *_, new, [[upto, word]] = answers
+    if not new:
+        raise LedgerError(UNRECORDED)
+    [[run]] = new
     return RunRecord(int(run or 0), start, tables, Contents(int(upto or 0), word))
 
 
@@ -253,12 +269,18 @@ def tables_now(connection: Connection, run: RunRecord) -> Tables:
 def _ask(connection: Connection, tables: Tables, *statements: str | sql.Composable, read_only: bool = False) -> list[Rows]:
     """Carry out statements on the tables if these are what they were; where they aren't, if they can be trusted still."""
     lock = LOCK_TO_READ if read_only else LOCK
-    try:
-        return connection.query(joined(lock, tables.check, *statements), read_only=read_only)
-    except ScriptError as error:
-        if told_by(error).get("fault") != "changed":
-            raise
-    return connection.query(joined(lock, check(tables.trusted), *statements), read_only=read_only)
+    if tables.at_a_glance:
+        try:
+            return connection.query(joined(lock, tables.check, *statements), read_only=read_only)
+        except ScriptError as error:
+            if told_by(error).get("fault") != "changed":
+                raise
+    # A trigger or a rule that is there may do anything to the ledger.
+    weighed = (
+        (check(tables.trusted), *statements) if read_only else (check(tables.trusted), _REMEMBER, *statements, _COMPARE)
+    )
+    answers = connection.query(joined(lock, *weighed), read_only=read_only)
+    return answers if read_only else [answers[0], *answers[2:-1]]
 
 
 def record_baseline(
@@ -276,14 +298,16 @@ def record_baseline(
         checksums=[file.checksum for file in files],
     )
     run = _new_run(start, "succeeded", applied=versions)
-    connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, record))
+    proof = filled(_ON_RECORD, versions=versions, count=len(versions))
+    connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, record, proof))
 
 
 def forget(connection: Connection, trusted: Sequence[str], start: RunStart, versions: Sequence[str]) -> None:
     """Take versions off the record, and record the run that did, in one transaction; the lock must be held."""
     run = _new_run(start, "succeeded")
     gone = filled(_FORGET, versions=list(versions))
-    connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, gone))
+    proof = filled(_ON_RECORD, versions=list(versions), count=0)
+    connection.query(joined(LOCK, check(trusted), *CATCH_UP, _INTERRUPT_STALE_RUNS, run, gone, proof))
 
 
 def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -> sql.Composed:
@@ -383,7 +407,7 @@ def record_statements(run: RunRecord, migration: AppliedMigration, *, is_counted
     they were, hold what they held, and now this file. `is_counted` unless the file may have kept the server from counting.
     """
     write, proof = _record(run, migration, sql.SQL(_ELAPSED_IN_TRANSACTION))
-    intact = run.tables.check_intact(_word(run), run.contents.word, is_counted=is_counted)
+    intact = run.tables.check_intact(run.id, _word(run), run.contents.word, is_counted=is_counted)
     # What the rows have put off to the end has to have happened before it is looked at.
     fire = sql.SQL("set constraints all immediate").format()
     statements = (run.tables.check, *write, fire, _again(), intact, proof)

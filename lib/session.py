@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lib import ledger
 from lib.database import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
@@ -20,6 +20,7 @@ from lib.plan import AppliedMigration
 from lib.report import Blocker, named
 from lib.script import Mode, Script
 from lib.statement import Statement
+from lib.survey import INSUFFICIENT_PRIVILEGE
 from lib.trust import GRANTS, code_on_tables, distrust, told_by
 
 # undefined_table, undefined_column, invalid_schema_name: what the runner looks for is not there any more.
@@ -173,13 +174,15 @@ class Session:
     def _wait_for_the_table(self, script: Script, refusal: Refusal, longer: float | None) -> None:
         pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
+        unquoted = tuple(replace(blocker, query=None) for blocker in self.observer.blockers)
+        recorded = f"; held up by {named(unquoted)}" if unquoted else ""
         then = f"; autovacuum gives way to the next try, which waits {in_words(longer)}" if longer else ""
         reason = f"{masked(refusal.message)}{held_up}{then}"
         self.progress.retrying(script.file, reason, pause)
         with suppress(ScriptError, MigratorError):
             observing = self.observer.session()
             with observing.granted(NOTE_PATIENCE):
-                ledger.note_obstacle(observing, self.run, f"{script.file.path}: {reason}")
+                ledger.note_obstacle(observing, self.run, f"{script.file.path}: {masked(refusal.message)}{recorded}")
         deadline = self.connection.deadline
         if deadline is not None and time.monotonic() + pause >= deadline:
             raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
@@ -250,7 +253,7 @@ class Session:
         if sqlstate in LOCK_CONFLICTS:
             end = self._busy_text(script, stays, more)
             busy = BusyTableError(failure.text + end, version=file.version, sqlstate=sqlstate)
-            return busy.recorded_as(failure.record + end)
+            return busy.recorded_as(failure.record + self._busy_text(script, stays, more, shows_queries=False))
         line, column = (None, None) if offset is None else (file.line_at(offset), file.column_at(offset))
         end = failure.way_out + failure.way_out_of_existing(is_new=self.is_new) + _what_stays(script, stays) + more
         failed = MigrationFailedError(failure.text + end, version=file.version, sqlstate=sqlstate, line=line, column=column)
@@ -260,22 +263,28 @@ class Session:
         """The error where a statement of the runner's own has failed, which is none of the file's."""
         if sent is not None and sent.statement is not None:
             return None
-        file, fault = script.file, told_by(error).get("fault")
-        if fault == "emptied" or (error.refusal.sqlstate in GONE and sent is not None and sent.number):
-            return MigrationFailedError(
-                f"{file.path}: it would take rows out of the runner's own tables, public.schema_migrations and "
+        file, fault, refusal = script.file, told_by(error).get("fault"), error.refusal
+        is_files = sent is not None and sent.number > 0 and not sent.is_at_end
+        if fault == "emptied" or (is_files and refusal.sqlstate in GONE and not refusal.context):
+            return _meddling(
+                script,
+                "it would take rows out of the runner's own tables, public.schema_migrations and "
                 "public.schema_migration_runs, or change them: the next run would apply files again, or production's claim "
-                "would be lost. It was rolled back. Leave these two out, as in: where tablename not like "
-                "'schema_migration%'.",
-                version=file.version,
+                "would be lost",
+            )
+        if is_files and (fault in ("policy", "code", "kind") or refusal.sqlstate == INSUFFICIENT_PRIVILEGE):
+            reason = str(distrust(error) or refusal.message).rstrip(".")
+            return _meddling(
+                script, f"it changes the runner's own tables, or whose they are, and could not be recorded: {reason}"
             )
         if fault == "unrecorded":
             code = ""
             with suppress(ScriptError, MigratorError):
                 code = code_on_tables(self.connection)
+            then = "it was rolled back" if script.mode is Mode.TRANSACTION else "what it did stays, and it is not on record"
             return MigrationFailedError(
-                f"{file.path}: its row in public.schema_migrations was not there after it had been written, so it was "
-                f"rolled back. {_culprits(code)}",
+                f"{file.path}: its row in public.schema_migrations was not there after it had been written, so {then}. "
+                f"{_culprits(code)}",
                 version=file.version,
             )
         if sent is not None and sent.is_at_end:
@@ -291,11 +300,20 @@ class Session:
             )
         return distrust(error) or _own_failure(script, error.refusal)
 
-    def _busy_text(self, script: Script, stays: int, more: str) -> str:
-        held_up = f"\n  It was held up by {named(self.observer.blockers)}." if self.observer.blockers else ""
+    def _busy_text(self, script: Script, stays: int, more: str, *, shows_queries: bool = True) -> str:
+        blockers = tuple(b if shows_queries else replace(b, query=None) for b in self.observer.blockers)
+        held_up = f"\n  It was held up by {named(blockers)}." if blockers else ""
         held_up += _about_autovacuum(self.observer.blockers)
         after = (_what_stays(script, stays) + more) or " Nothing of it was applied; run it again later."
         return f"{held_up}\n  A table it needs stayed busy through every try.{after}"
+
+
+def _meddling(script: Script, what: str) -> MigrationFailedError:
+    return MigrationFailedError(
+        f"{script.file.path}: {what}. It was rolled back. Leave these two tables out, as in: where tablename not like "
+        "'schema_migration%'.",
+        version=script.file.version,
+    )
 
 
 def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
@@ -307,6 +325,11 @@ def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
         "'public.schema_migrations', 'id'), max(id)) from public.schema_migrations; if the file itself sets sequences "
         "back, have it leave this one out.",
     }.get(refusal.sqlstate, "")
+    if refusal.context:
+        way_out = (
+            "A trigger on the runner's tables runs while only pg_catalog is searched: give its function a search_path of "
+            f"its own, alter function … set search_path = public.\n  Context: {masked(refusal.context)}"
+        )
     return LedgerError(f"{script.file.version} could not be recorded, and was not applied: {what}. {way_out}".strip())
 
 

@@ -11,7 +11,7 @@ from lib.migration_files import MigrationFile, discover
 from lib.plan import Plan, make_plan
 from lib.report import Blocker, Status, named
 from lib.survey import INSUFFICIENT_PRIVILEGE, Survey, read_lockers, take_survey
-from lib.trust import GRANTS, distrust
+from lib.trust import GRANTS, UNRECORDED, distrust, told_by
 
 # One look ends within this, in seconds: with the 30 that connecting may take, a command that only reads ends within 45.
 LOOK_PATIENCE = 10.0
@@ -118,6 +118,13 @@ def server_errors() -> Iterator[None]:
             raise fault from None
         refusal = error.refusal
         hint = _ADVICE.get(refusal.sqlstate, "")
+        if told_by(error).get("fault") == "unrecorded":
+            raise LedgerError(UNRECORDED) from None
+        if told_by(error).get("fault") == "emptied":
+            raise LedgerError(
+                "A trigger or a rule on the runner's tables would take rows out of public.schema_migrations: nothing was "
+                "written. Drop it."
+            ) from None
         raise LedgerError(
             f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate})."
             f"{hint}{_more(refusal)}"

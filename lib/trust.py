@@ -4,8 +4,9 @@ Whoever owns a table, or may put a trigger on it, has code run with the rights o
 owner may hold what that owner has put there, as long as it calls nobody else's functions. A table of anybody else may hold
 nothing that runs code. The check is a statement that fails in the server, so that what follows in its message isn't run.
 
-Trusted are the role that has logged in, the roles whose rights it inherits by grants, superusers, and those that the caller
-names. `pg_has_role` would say that a superuser, or whoever has made a role, is a member of it. The current role is not: the
+Trusted are the role that has logged in, superusers, those that the caller names, and the roles whose rights that one
+inherits by grants, unless others may act as them: Supabase's `postgres` inherits `anon`, which everybody may be.
+`pg_has_role` would say that a superuser, or whoever has made a role, is a member of it. The current role is not: the
 owner of a database may have every session begin as any role, and code that runs as that may become the one that logged in.
 """
 
@@ -29,6 +30,10 @@ GRANTS = (
     f"grant select, insert on public.{LEDGER} to ROLE; grant usage on sequence public.{LEDGER}_id_seq to ROLE; "
     f"grant select, insert, update on public.{RUNS} to ROLE. "
     "Where there are no such tables yet, their first run makes them: grant create on schema public to ROLE."
+)
+UNRECORDED = (
+    "Something on the runner's tables does something else in place of what was to be written there: nothing was written. "
+    f"Look at the triggers and rules of public.{LEDGER} and public.{RUNS} (\\d+ in psql), and drop that one."
 )
 # Nobody puts a trigger or a rule on them while this is held, so that what was looked at is what is met. It may stand before
 # a SET TRANSACTION, and has to: in REPEATABLE READ the look would see the catalog as it was before.
@@ -83,8 +88,19 @@ with recursive inherited (oid) as (
     union
     select m.roleid from inherited i join pg_auth_members m on m.member = i.oid join pg_roles r on r.oid = m.member
      where coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, r.rolinherit)
+), acting (roleid, member) as (
+    select roleid, member from pg_auth_members m
+     where coalesce((to_jsonb(m) ->> 'inherit_option')::boolean or (to_jsonb(m) ->> 'set_option')::boolean, true)
+), named (oid) as (
+    select oid from pg_roles where rolsuper or rolname = session_user or rolname = any ({{trusted}}::name[])
+), shared (oid) as (
+    select a.roleid from acting a
+     where a.roleid in (select oid from inherited) and a.roleid not in (select oid from named)
+       and a.member not in (select oid from inherited) and a.member not in (select oid from named)
+    union
+    select a.roleid from acting a join shared s on s.oid = a.member where a.roleid in (select oid from inherited)
 ), trusted (oid) as (
-    select oid from inherited union select oid from pg_roles where rolsuper or rolname = any ({{trusted}}::name[])
+    select oid from inherited where oid not in (select oid from shared) union select oid from named
 ), kept as (
     select c.* from pg_class c where {_KEPT}
 ), sequences as (
@@ -183,7 +199,7 @@ with recursive inherited (oid) as (
       from kept k
 )
 select c.relname, c.oid, c.relfilenode, {_SEAL}, {_SHAPE}, {_COLUMNS},
-       (select string_agg(format('revoke all on %s from %s', object, who), '; ' order by object desc) from open_to
+       (select string_agg(format('revoke all on %s from %s cascade', object, who), '; ' order by object desc) from open_to
          where relid = c.oid),
        concat_ws(',', case when not has_table_privilege(c.oid, 'select') then 'select' end,
                       case when not has_table_privilege(c.oid, 'insert') then 'insert' end,
@@ -245,6 +261,7 @@ select case when (select string_agg({_SEAL}, ' ' order by c.relname) from pg_cla
 _INTACT = f"""
 select case when count(*) = 2
              and (select {_SHAPE} from pg_class c where c.oid = {{ledger}}) = {{shape}}
+             and not exists (select from public.{RUNS} where id > {{run}})
              and case when {{is_counted}} and current_setting('track_counts') = 'on'
                       then pg_catalog.sum(pg_stat_get_xact_tuples_deleted(c.oid)) = 0
                        and pg_stat_get_xact_tuples_updated({{ledger}}::oid) = 0
@@ -323,15 +340,18 @@ class Tables:
         seals = " ".join(self.found[name].seal for name in sorted(self.found))
         return filled(_UNCHANGED, seal=seals)
 
-    def check_intact(self, word: sql.Composable, expected: str | None, *, is_counted: bool = True) -> sql.Composed:
+    def check_intact(
+        self, run: int, word: sql.Composable, expected: str | None, *, is_counted: bool = True
+    ) -> sql.Composed:
         """The statement that fails if this transaction has taken rows out of the tables, or changed those of the ledger.
 
-        `word` is SQL for what they hold, which is compared where the server hasn't counted.
+        Nor may there be a later `run` than this one. `word` is SQL for what they hold, which is compared where the server
+        hasn't counted.
         """
         ledger, runs = self.found[LEDGER], self.found[RUNS]
         numbers = {"ledger": ledger.oid, "ledger_file": ledger.filenode, "runs": runs.oid, "runs_file": runs.filenode}
         literals = {name: sql.SQL(str(int(value))) for name, value in numbers.items()}
-        return filled(_INTACT, shape=ledger.shape, word=word, expected=expected, is_counted=is_counted, **literals)
+        return filled(_INTACT, run=run, shape=ledger.shape, word=word, expected=expected, is_counted=is_counted, **literals)
 
     @property
     def open(self) -> tuple[str, ...]:

@@ -305,10 +305,10 @@ class TestAllOrNone:
             holder.execute("lock table schema_migrations in share mode")
             thread = threading.Thread(target=record)
             thread.start()
-            db.wait_for("lock table public.schema_migrations")
+            db.wait_for("schema_migration_runs in row exclusive mode")
             db.query(
                 "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
-                " and query like '%lock table public.schema_migrations%' and pid <> pg_backend_pid()"
+                " and query like '%schema_migration_runs in row exclusive mode%' and pid <> pg_backend_pid()"
             )
             thread.join(30)
         assert told
@@ -319,7 +319,7 @@ class TestAllOrNone:
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table schema_migrations in share mode")
             process = cli.start("baseline", "002-c")
-            db.wait_for("lock table public.schema_migrations")
+            db.wait_for("schema_migration_runs in row exclusive mode")
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=20)
         assert process.returncode == 143

@@ -15,7 +15,7 @@ from traps import calls, plant
 
 from lib import runner
 from lib.admin_endpoint import create_migrate_app
-from lib.baseline import baseline
+from lib.baseline import baseline, forget
 from lib.connection_url import ConnectionTarget
 from lib.errors import BusyTableError, LedgerError, MigrationFailedError, MigratorError, RunInProgressError
 from lib.job import Job, Progress
@@ -613,11 +613,89 @@ class TestWhatAFileDoesToThem:
         assert not db.has("b")
         assert db.runs()[-1]["outcome"] == "failed"
 
+    @pytest.mark.parametrize("table", ["schema_migrations", "schema_migration_runs"])
+    def test_no_command_takes_for_written_what_is_not(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, table: str
+    ) -> None:
+        db.query(
+            "create function nothing() returns trigger language plpgsql as 'begin return null; end';"
+            f"create trigger t before insert on {table} for each row execute function nothing()"
+        )
+        bundle.write("001-b.sql", f"{NONE}create table b (x int);")
+        error = str(runner.migrate(make_job(environment="production")).error)
+        if table == "schema_migrations":
+            assert "what it did stays, and it is not on record. Something there does something else" in error
+            with pytest.raises(LedgerError, match="does something else in place"):
+                baseline(make_job(environment="production"), "1")
+        else:
+            assert "does something else in place" in error
+        db.query(
+            f"drop trigger t on {table}; create trigger t before delete on {table} for each row execute function nothing()"
+        )
+        (bundle.migrations / "000-a.sql").unlink()
+        if table == "schema_migrations":
+            with pytest.raises(LedgerError, match="does something else in place"):
+                forget(make_job(environment="production"), ["000-a"])
+
     def test_a_rule_of_the_file_itself_is_told_as_its_own(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
         bundle.write("001-b.sql", "create rule r as on insert to public.schema_migrations do instead nothing")
         error = runner.migrate(make_job(environment="production")).error
         assert "The file itself puts a rule or a trigger on the runner's tables" in str(error)
         assert db.query("select count(*) from pg_rules where schemaname = 'public'") == [(0,)]
+
+    def test_a_trigger_of_the_file_on_the_journal_is_no_way_around(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write(
+            "001-b.sql",
+            "create function zap() returns trigger language plpgsql as"
+            " 'begin if new.outcome = ''succeeded'' then delete from public.schema_migrations; end if; return null; end';"
+            "do $$ begin execute 'create trigger z after update on public.schema_migration_runs"
+            " for each row execute function zap()'; end $$",
+        )
+        runner.migrate(make_job(environment="production"))
+        assert db.versions()[:1] == ["000-a"]
+
+    @pytest.mark.parametrize("of_the_file", [True, False])
+    def test_a_trigger_that_needs_another_search_path_is_told_with_the_way_out(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, of_the_file: bool
+    ) -> None:
+        audit = (
+            "create table audit (t text); create function aud() returns trigger language plpgsql as"
+            " 'begin insert into audit values (tg_table_name); return null; end';"
+            "create trigger z after insert on schema_migrations for each row execute function aud()"
+        )
+        if not of_the_file:
+            db.query(audit)
+        bundle.write("001-b.sql", audit if of_the_file else "select 1")
+        error = str(runner.migrate(make_job(environment="production")).error)
+        assert 'relation "audit" does not exist' in error
+        assert "alter function … set search_path = public" in error
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "insert into schema_migration_runs (source, environment, database_fingerprint) values ('cli', 'x', 'x')",
+            "alter table schema_migrations enable row level security, force row level security",
+        ],
+    )
+    def test_what_the_file_does_is_told_as_the_files(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+    ) -> None:
+        with db.another_role() as owner:
+            db.query(
+                f"alter table schema_migrations owner to {owner.target.role};"
+                f"alter table schema_migration_runs owner to {owner.target.role}"
+            )
+            quoted = sql.replace("'", "''")
+            bundle.write("001-b.sql", f"do $$ begin execute '{quoted}'; end $$;")
+            error = str(runner.migrate(make_job(target=owner.target, environment="production")).error)
+            assert error.startswith("migrations/001-b.sql: it ")
+            assert "where tablename not like 'schema_migration%'" in error
+            db.query(
+                f"alter table schema_migrations owner to {db.target.role};"
+                f"alter table schema_migration_runs owner to {db.target.role}"
+            )
 
     def test_a_trigger_of_the_owner_that_lets_rows_through_is_no_fault(
         self, make_job: MakeJob, bundle: Bundle, db: Database
@@ -673,6 +751,28 @@ class TestRights:
                 db.query(warning.partition("Close it: ")[2])
             assert warnings_of(command, make_job()) == ()
             assert not rights_of(db, role)
+
+    def test_a_role_that_others_may_be_is_not_trusted_for_being_inherited(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        """As Supabase has it: `postgres` inherits `anon`, as which every user of its API acts."""
+        with db.another_role() as migrator, a_role(db) as anon, a_role(db, "noinherit") as authenticator:
+            role = anon.target.role
+            db.query(f"grant {role} to {migrator.target.role}, {authenticator.target.role}")
+            bundle.write("000-a.sql", "create table a (x int)")
+            job = make_job(target=migrator.target, migrating=migrator.target, reading=migrator.target)
+            assert runner.migrate(job).warnings == ()
+            migrator.query(f"grant all on schema_migrations to {role}")
+            assert len(read_status(job).warnings) == 1
+            db.query(f"grant create on schema public to {role}")
+            anon.query(
+                "create function public.anons() returns trigger language plpgsql as 'begin return new; end';"
+                "create trigger t before insert on schema_migrations for each row execute function public.anons()"
+            )
+            bundle.write("001-b.sql", "create table b (x int)")
+            assert "may run what another role has chosen" in str(runner.migrate(job).error)
+            db.query(f"drop owned by {role} cascade; drop owned by {migrator.target.role} cascade")
+            db.query(f"drop role {role}; drop role {authenticator.target.role}")
 
     def test_a_reader_and_the_role_that_migrates_leave_them_closed(
         self, make_job: MakeJob, bundle: Bundle, db: Database
