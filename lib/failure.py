@@ -38,15 +38,36 @@ ALREADY_EXISTS = ("42P06", "42P07", "42701", "42710", "42723")
 # A second primary key, and rows that are there: what `if not exists` has let through to on a database with tables.
 EXISTS_IN_PART = ("42P16", "23505")
 # What the server quotes, in the signs of the languages that it speaks; and from the first of them to the last.
-_QUOTED = re.compile(r"""(["“”„»«]).*?["“”„»«]""", re.DOTALL)
-_QUOTED_VALUE = re.compile(r"""["“”„»«].*["“”„»«]""", re.DOTALL)
+_QUOTED = re.compile(r"""(["“”„»«]).*?(?:["“”„»«]|\Z)""", re.DOTALL)
+_QUOTED_VALUE = re.compile(r"""["“”„»«].*["“”„»«]|["“”„»«].*\Z""", re.DOTALL)
 _AT_OR_NEAR = re.compile(r'at or near ".*"', re.DOTALL)
 _WORDS = re.compile(r"\w+")
 # So much of a message is looked through for secrets, in characters: cut before, half a secret might not be known for one.
 _READ = 10 * LONGEST_MESSAGE
 # data_exception: what the message quotes is a value.
 _DATA_EXCEPTION = "22"
+# What the message quotes is the name of what is there: integrity_constraint_violation, invalid_table_definition,
+# invalid_object_definition, ambiguous_column, grouping_error, datatype_mismatch, wrong_object_type, invalid_foreign_key,
+# generated_always, insufficient_privilege, dependent_objects_still_exist, duplicate_database, unsafe_new_enum_value_usage.
+_NAMES_WHAT_IS = (
+    *("23", "42P16", "42P17", "42702", "42803", "42804", "42809", "42830", "428C9", "42501", "2BP01", "42P04", "55P04"),
+    *ALREADY_EXISTS,
+)
+# undefined_column, undefined_function: the name may stand there without quotes.
+_UNQUOTED = ("42703", "42883")
+# raise_exception and assert_failure; and what a context begins with, in every language, where it was raised with another
+# SQLSTATE, or in another language than PL/pgSQL.
+_RAISED = ("P0001", "P0004")
+_AT_RAISE = re.compile(r"[^\n]*(?:\bRAISE|\bASSERT|PL/(?!pgSQL))")
+_RAISE = re.compile(r"\b(?:raise|assert)\b(?:[^;']|'[^']*'){0,2000}", re.IGNORECASE)
+_PARTS = re.compile(r"[^\s'\"]+")
+_PUNCTUATION = ".,:;!?()[]{}<>%|"
+_SEVERAL_HIDDEN = re.compile(rf"{HIDDEN}(?:\s+{HIDDEN})+")
+_IN_THE_LOG = f"What is shown as {HIDDEN} may be data of rows: the build log has it."
 _FUNCTIONS = ("FUNCTION", "PROCEDURE")
+# Statements that read no rows, but for those of the kinds.
+_UTILITIES = ("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE", "SECURITY")
+_KINDS_WITH_ROWS = {"TABLE", "VIEW", "INDEX"}
 
 
 @dataclass(frozen=True)
@@ -103,16 +124,17 @@ class Failure:
         more = [("Hint", refusal.hint)]
         if not is_secret:
             more = [("Detail", refusal.detail), *more, ("Context", refusal.context)]
-        return f"{self._place}: {self._message}{self._line()}{self._which}{self._told(more)}"
+        return f"{self._place}: {self._message}{self._state}{self._line()}{self._which}{self._told(more)}"
 
     @property
     def record(self) -> str:
         """The same for the journal: without Detail and Context, and without the values that the rest may quote."""
-        refusal, message = self.error.refusal, self._message
-        if refusal.sqlstate.startswith(_DATA_EXCEPTION):
-            message = _QUOTED_VALUE.sub(f'"{HIDDEN}"', message)
-        line = self._line(hides_all=True)
-        return f"{self._place}: {message}{line}{self._which}{self._told([('Hint', refusal.hint)])}"
+        line, message, hint = self._line(hides_all=True), self._message, self._told([("Hint", self.error.refusal.hint)])
+        shown, advice = self._without_values(message), hint
+        if self._is_raised:
+            shown, advice = self._as_in_file(message), self._as_in_file(hint)
+        more = "" if (shown, advice) == (message, hint) else f"\n  {_IN_THE_LOG}"
+        return f"{self._place}: {shown}{self._state}{line}{self._which}{advice}{more}"
 
     @property
     def way_out(self) -> str:
@@ -157,7 +179,60 @@ class Failure:
         message = refusal.message
         if self._is_secret:
             message = _AT_OR_NEAR.sub(f'at or near "{HIDDEN}"', message)
-        return f"{_indented(self._quoted(message))} (SQLSTATE {refusal.sqlstate})"
+        return _indented(self._quoted(message))
+
+    @property
+    def _state(self) -> str:
+        return f" (SQLSTATE {self.error.refusal.sqlstate})"
+
+    @property
+    def _is_raised(self) -> bool:
+        """Tell whether somebody's code has written the message, and not the server."""
+        refusal = self.error.refusal
+        return refusal.sqlstate in _RAISED or bool(_AT_RAISE.match(refusal.context or ""))
+
+    def _as_in_file(self, text: str) -> str:
+        """What was raised, and of it only the words that a RAISE of the file has itself: the others may be of rows."""
+        raised = re.sub(r"\\[nrt]", " ", " ".join(_RAISE.findall(self.script.file.text)))
+        known = {part.strip(_PUNCTUATION) for part in _PARTS.findall(raised)} | {"", "Hint", HIDDEN}
+        text = _PARTS.sub(lambda part: part[0] if part[0].strip(_PUNCTUATION) in known else HIDDEN, text)
+        return _SEVERAL_HIDDEN.sub(HIDDEN, text)
+
+    def _without_values(self, message: str) -> str:
+        """The server's message without what it may quote of a row; it keeps the names that the file has, too."""
+        sqlstate = self.error.refusal.sqlstate
+        if sqlstate.startswith(_DATA_EXCEPTION):
+            return _QUOTED_VALUE.sub(f'"{HIDDEN}"', message)
+        if sqlstate.startswith(_NAMES_WHAT_IS):
+            return message
+        for found in _QUOTED.finditer(message):
+            if not self._is_in_file(found.group()):
+                # A value may hold such signs itself.
+                return message[: found.start()] + _QUOTED_VALUE.sub(f'"{HIDDEN}"', message[found.start() :])
+        is_bare = sqlstate in _UNQUOTED and not _QUOTED.search(message)
+        return HIDDEN if is_bare and self._may_be_of_rows else message
+
+    def _is_in_file(self, name: str) -> bool:
+        """Tell whether the file has these words outside of its strings, the statement itself being looked at first."""
+        words = set(_WORDS.findall(name.lower()))
+        if not words:
+            return not self._may_be_of_rows
+        return bool(self._statement and words <= _words_of_code([self._statement])) or words <= self._file_words
+
+    @cached_property
+    def _file_words(self) -> set[str]:
+        return _words_of_code(self.script.statements)
+
+    @property
+    def _may_be_of_rows(self) -> bool:
+        """Tell whether the server may have read a name in a row, and not in the file."""
+        refusal, statement = self.error.refusal, self._statement
+        if query := refusal.internal_query:
+            # PERFORM reaches the server as SELECT.
+            return query.removeprefix("SELECT").strip() not in self.script.file.text
+        if refusal.position is not None or statement is None:
+            return refusal.position is None
+        return statement.command not in _UTILITIES or bool(_KINDS_WITH_ROWS & set(statement.opening))
 
     def _told(self, more: Iterable[tuple[str, str | None]]) -> str:
         """What more the server says."""
@@ -219,6 +294,15 @@ def _strings(statement: Statement) -> Iterator[tuple[int, int]]:
     """Where in the file its strings and comments are; those of the code, where it is code that it has in a string."""
     is_code = statement.command == "DO" or any(word in _FUNCTIONS for word in statement.opening)
     return strings(statement.source[statement.offset : statement.end], statement.offset, is_code=is_code)
+
+
+def _words_of_code(statements: Iterable[Statement]) -> set[str]:
+    """The words that stand outside of strings and comments, in lower case."""
+    words: set[str] = set()
+    for each in statements:
+        hidden = ((first - each.offset, end - each.offset) for first, end in _strings(each))
+        words.update(_WORDS.findall(_without(each.text, 0, hidden).lower()))
+    return words
 
 
 def _without(text: str, start: int, hidden: Iterable[tuple[int, int]]) -> str:

@@ -164,6 +164,8 @@ _SECRET = (
 )
 _SECRET_SIGNS = ("passw", "pwd", "passphrase", "secret", "token", "key", "service_role", "jwt", "credential")
 _NAME = rf"[\w.-]*{_SECRET}[\w-]*"
+# The same, and names that are too short to be looked for anywhere: those of a column or of a parameter.
+_COLUMN = rf"(?:\w*{_SECRET}\w*|(?:\w*_)?(?:pw|pass))"
 # A value behind `password=`: as conninfo and SQL quote it, doubled inside another string, in dollars, or bare.
 _QUOTED = (
     r"(?:[eEnN]|[uU]&)?''[^']+(?:''|\Z)|(?:[eEnN]|[uU]&)?'(?:[^'\\]|\\[\s\S]|'')*(?:'|\Z)|\"(?:[^\"\\]|\\[\s\S])*(?:\"|\Z)"
@@ -202,6 +204,19 @@ def _credentials() -> tuple[_Credential, ...]:
             rf"(\b(?:passw(?:or)?d|passphrase|pwd|(?:x-)?api[_-]?key):\s*)(?:{_QUOTED}|(?=\S{{4}}){_BARE})",
             rf"\1{HIDDEN}",
         ),
+        (
+            ("secret", "token", "credential"),
+            rf"(\b(?:secret|token|credentials?):\s*)(?:{_QUOTED}|(?=\S{{4}}){_BARE})",
+            rf"\1{HIDDEN}",
+        ),
+        # `use password p4ssw0rd`, which is no `token varchar(20)`.
+        (
+            ("password", "passphrase", "secret", "token"),
+            r"(\b(?:password|passphrase|secret|token)\s+(?:is\s+)?)"
+            r"(?!(?:int|float)[248]\b)(?=[^\s'\"(),;]*(?:[0-9][a-z]|[a-z][0-9]|[a-z][!@#^*+~-]+[0-9]))"
+            r"[^\s'\"(),;]{6,}(?![\w(])",
+            rf"\1{HIDDEN}",
+        ),
         # `password 'p'`, `secret 'p'`, `identified by p`.
         (("password",), rf"(\bpassword\b{_GAP}+)(?:{_QUOTED})", rf"\1{ours}"),
         (_SECRET_SIGNS, rf"((?<![\w.-]){_NAME}{_GAP}+)(?!\")(?:{_QUOTED})", rf"\1{ours}"),
@@ -212,11 +227,7 @@ def _credentials() -> tuple[_Credential, ...]:
         (("$2",), r"\$2[abxy]?\$[0-9]{2}\$[./A-Za-z0-9]{20,}", HIDDEN),
         (("eyj",), r"\beyJ[\w-]{6,}\.[\w-]+(?:\.[\w-]*)?", HIDDEN),
         (("akia", "asia"), r"\b(?-i:AKIA|ASIA)[A-Z0-9]{12,}", HIDDEN),
-        (
-            ("gh", "k_live_", "k_test_", "sb_secret_", "xox"),
-            r"\b(?:gh[pousr]_|github_pat_|[spr]k_(?:live|test)_|sb_secret_|xox[abeprs]-)[\w-]{8,}",
-            HIDDEN,
-        ),
+        *_forms(),
         (("bearer", "basic"), r"(\b(?:bearer|basic)\s+)(?=[^\s'\"]*[0-9])[\w.~+/=-]{6,}", rf"\1{HIDDEN}"),
         (
             ("private key",),
@@ -225,6 +236,37 @@ def _credentials() -> tuple[_Credential, ...]:
         ),
     )
     return tuple((signs, re.compile(pattern, re.IGNORECASE), shown) for signs, pattern, shown in rows)
+
+
+def _forms() -> tuple[tuple[tuple[str, ...], str, str], ...]:
+    """Keys and tokens that services give out, by what they begin with; and addresses that are secrets themselves."""
+    return (
+        (
+            ("gh", "k_live_", "k_test_", "sb_secret_", "sbp_", "xox", "xapp-", "whsec_", "npm_"),
+            r"\b(?:gh[pousr]_|github_pat_|[spr]k_(?:live|test)_|sb_secret_|sbp_|xox[abceoprs]-|xapp-|whsec_|npm_)[\w./+=-]{6,}",
+            HIDDEN,
+        ),
+        (
+            ("sk-", "glpat-", "dop_v1_", "shp", "hf_", "lin_api_", "pypi-", "sntry", "vercel_"),
+            r"\b(?:sk-|glpat-|dop_v1_|shp(?:at|ca|pa|ss)_|hf_|lin_api_|pypi-|sntry[su]_|vercel_blob_rw_)[\w-]{8,}",
+            HIDDEN,
+        ),
+        (("sg.",), r"\b(?-i:SG)\.[\w-]{6,}(?:\.[\w-]+)?", HIDDEN),
+        (("aiza", "ya29."), r"\b(?-i:AIza|ya29\.)[\w-]{8,}", HIDDEN),
+        # Whoever has a signed URL, or that of a webhook, needs no more.
+        (
+            ("sig", "key=", "code="),
+            r"([?&;](?:sig|signature|x-(?:amz|goog)-signature|sharedaccesssignature|accountkey|sharedaccesskey|key|code)=)"
+            r"[^\s&'\"]+",
+            rf"\1{HIDDEN}",
+        ),
+        (
+            ("hooks.", "webhook", "telegram"),
+            r"(\b(?:hooks\.slack(?:-gov)?\.com/\w+/|hooks\.zapier\.com/hooks/|discord(?:app)?\.com/api/webhooks/"
+            r"|webhook\.office\.com/|api\.telegram\.org/bot))[^\s'\"]+",
+            rf"\1{HIDDEN}",
+        ),
+    )
 
 
 @cache
@@ -263,7 +305,13 @@ def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("authorization", r"\bauthorization\b"),
         ("bearer", r"\bbearer\b"),
         ("key", r"\bapi[_-]?key\b"),
-        ("insert", rf"\binsert{gap}+into\b[^;']{{0,5000}}?{_SECRET}"),
-        ("=", rf"\b\w*{_SECRET}\w*\"?{gap}*(?:=>|:=|=){gap}*{string}"),
+        ("insert", rf"\binsert{gap}+into\b[^;']{{0,5000}}?(?:{_SECRET}|\b{_COLUMN}\b)"),
+        ("=", rf"\b{_COLUMN}\"?{gap}*(?:=>|:=|=){gap}*{string}"),
+        # A parameter or a column, its type, and its default; what a query calls so.
+        ("default", rf"\b{_COLUMN}\"?{gap}[^,;']{{1,200}}?\bdefault{gap}*{string}"),
+        ("=", rf"\b{_COLUMN}\"?{gap}+(?:constant{gap}+)?\w+{gap}*:?={gap}*{string}"),
+        ("as", rf"'{gap}*as{gap}+\"?{_COLUMN}\b"),
+        # The name by which a secret is known stands in a string of the same statement, as in a table of settings.
+        *((sign, rf"'[\w./:-]*{_SECRET}[\w./:-]*'") for sign in _SECRET_SIGNS),
     )
     return tuple((word, re.compile(pattern)) for word, pattern in rows)

@@ -153,6 +153,19 @@ class TestSecrets:
             f"create role a password ''{SECRET}''",
             f"insert into vault.secrets values ('{SECRET}')",
             f"update users set pw = md5('{SECRET}')",
+            f"insert into nosuch(k, v) values ('stripe_secret_key', '{SECRET}')",
+            f"update nosuch set v = '{SECRET}' where k = 'smtp_password'",
+            f"insert into app (pw) values ('{SECRET}')",
+            f"create function ff(pw text default '{SECRET}', x nosuch default 'a') returns int",
+            f"alter table a add column api_token text not null default '{SECRET}'",
+            f"create function ff(user_pass text = '{SECRET}')",
+            f"select '{SECRET}' as api_key",
+            f"raise exception 'no' using hint = 'use password {SECRET}', detail = 'token: {SECRET}'",
+            f"use the secret {SECRET}",
+            f"https://a.blob.core.windows.net/c/f?sv=2024&sig={SECRET}&se=1",
+            f"https://hooks.slack.com/services/{SECRET}",
+            f"https://discord.com/api/webhooks/1/{SECRET}",
+            f"AccountName=a;AccountKey={SECRET}",
         ],
     )
     def test_a_secret_is_in_no_text_that_was_masked(self, text: str) -> None:
@@ -164,6 +177,8 @@ class TestSecrets:
         "text",
         [
             *("md5" + "0123456789abcdef" * 2, "AKIAIOSFODNN7EXAMPLE", "ghp_abcdefghijklmnopqrst"),
+            *("sk-proj-abcdefghijkl", "sk-abcdefghijkl", "sk_live_abcdefgh", "SG.abcdefgh.ijkl-mnop", "AIzaSyabcdefghijkl"),
+            *("npm_abcdefghijkl", "whsec_abcd/efgh+ijk=", "xoxb-1234-abcdefgh", "glpat-abcdefghijkl"),
             "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.abc",
             "$2a$06$abcdefghijklmnopqrstuvabcdefghijklmnopqrstuvabcdefghi",
         ],
@@ -191,6 +206,9 @@ class TestSecrets:
             "alter table users set (fillfactor = 90)",
             "select set_config('search_path', 'public', false)",
             "create index on users (password_hash)",
+            "create table a (token varchar(20), secret int8)",
+            "create table a (password text, kind text default 'x')",
+            "insert into passengers (name) values ('x')",
         ],
     )
     def test_what_is_no_secret_is_shown(self, text: str) -> None:
@@ -328,6 +346,69 @@ class TestTheJournal:
         assert recorded.startswith("migrations/000-a.sql:")
         assert "(SQLSTATE " in recorded
 
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "do $$begin raise exception using message = 'dup '||(select email from u); end$$",
+            "do $$begin raise exception '% is there', (select email from u) using errcode = '23505'; end$$",
+            "do $$begin raise exception 'no' using hint = 'row is '||(select email from u); end$$",
+            "do $$begin assert false, 'row is '||(select email from u); end$$",
+            "select to_tsquery('simple', email||' '||email) from u",
+            "do $$begin execute 'drop role '||(select quote_ident(email) from u); end$$",
+            "do $$begin execute 'select '||(select quote_ident(email) from u); end$$",
+            "do $$begin execute 'select u.'||(select quote_ident(email) from u)||' from u'; end$$",
+            "do $$begin execute 'select '||(select quote_ident(email) from u)||'()'; end$$",
+            "do $$begin execute 'create table '||(select quote_ident(email) from u)||'.x ()'; end$$",
+            "select email::regclass from u",
+            "select quote_ident(email)::regclass from u",
+            "select quote_ident(email)::regrole from u",
+            "select (quote_ident(email)||'(int,int)')::regprocedure from u",
+            "select has_table_privilege(email, 'u', 'select') from u",
+            "select set_config(email, 'x', true) from u",
+            "select email::jsonpath from u",
+            "select pg_read_file(email) from u",
+        ],
+    )
+    def test_it_holds_no_value_that_a_row_had(self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str) -> None:
+        db.query("create table u (email text); insert into u values ('joe@x.org')")
+        bundle.write("000-a.sql", sql)
+        error = runner.migrate(make_job()).error
+        assert error is not None
+        recorded = db.runs()[-1]["error"]
+        assert "joe" not in recorded
+        assert "(SQLSTATE " in recorded
+
+    @pytest.mark.parametrize(
+        ("sql", "told"),
+        [
+            ("alter table t drop column y;", 'column "y" of relation "t" does not exist (SQLSTATE'),
+            ("select y from t;", 'column "y" does not exist (SQLSTATE'),
+            ("select t.y from t;", "column t.y does not exist (SQLSTATE"),
+            ("select nosuch(1);", "function nosuch(integer) does not exist (SQLSTATE"),
+            ("drop function nosuch(int);", "function nosuch(integer) does not exist (SQLSTATE"),
+            ("do $$begin perform nosuch(1); end$$;", "function nosuch(integer) does not exist (SQLSTATE"),
+            ("create table t ();", 'relation "t" already exists (SQLSTATE'),
+            ("insert into t values (1), (1);", 'unique constraint "t_pkey" (SQLSTATE'),
+            ("insert into t values (now());", 'column "x" is of type integer but expression is of type'),
+            ("selec 1;", 'syntax error at or near "selec" (SQLSTATE'),
+            ("drop role nosuch_role;", 'role "nosuch_role" does not exist (SQLSTATE'),
+            (
+                "do $$begin raise exception 'the table is not % yet', 'ready'; end$$;",
+                "the table is not ready yet (SQLSTATE",
+            ),
+            ("do $$begin raise exception 'no % here', 1 + 1; end$$;", "no … here (SQLSTATE"),
+        ],
+    )
+    def test_it_keeps_what_the_file_says(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str, told: str
+    ) -> None:
+        db.query("create table t (x int primary key)")
+        bundle.write("000-a.sql", sql)
+        runner.migrate(make_job())
+        recorded = db.runs()[-1]["error"]
+        assert told in recorded
+        assert ("the build log has it" in recorded) == ("…" in told)
+
     def test_a_text_that_looks_like_the_mark_of_progress_is_none(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
@@ -362,6 +443,10 @@ class TestAFilesSecrets:
             "create function f() returns int language plpgsql as $$begin\n perform crypt('hunter2', 'x'); retrn 1;\nend$$;",
             "do $$begin\n  execute 'create user mapping for public server nosuch options (x ''hunter2'')';\nend$$;",
             "select set_config('app.secret', 'x', false), 'hunter2'::int;",
+            "insert into nosuch (k, v) values ('stripe_secret_key', 'hunter2');",
+            "update nosuch set v = 'hunter2' where k = 'smtp_password';",
+            "create function f(pw text default 'hunter2', x nosuch default 'a') returns int language sql return 1;",
+            "do $$begin raise exception 'no' using hint = 'use password hunter2', detail = 'token: hunter2'; end$$",
         ],
     )
     def test_they_are_in_no_error_and_not_in_the_journal(
