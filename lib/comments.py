@@ -11,7 +11,7 @@ from lib.migration_files import MigrationFile
 from lib.refusals import refused
 from lib.sql_lexer import Piece, comments, tokens
 
-_LINE = r"(?im)^[ \t]*+(?P<comment>--[^\n\r]*?"
+_LINE = r"(?im)(?:^|(?<=\r))[ \t]*+(?P<comment>--[^\n\r]*?"
 _MAY_BE_A_MARKER = re.compile(rf"{_LINE}(?:down|undo|below|up\b)[^\n\r]*)")
 _MAY_BE_A_HEADER = re.compile(
     rf"{_LINE}\b(?:transaction|lock-timeout|statement-timeout|environments|phase|backfill|requires|from)\s*:[^\n\r]*)"

@@ -36,6 +36,7 @@ SLICE = 0.25
 # it weren't named), and a row that a policy would hide is an error (PostgreSQL manual, "row_security").
 OWN_SETTINGS = ("set local search_path = pg_catalog, pg_temp", "set local row_security = off")
 _OWN = ";".join(OWN_SETTINGS)
+_TRANSACTION_TIMEOUT = "25P04"
 # What is true of the file under way when a connection is gone.
 WHAT_BECAME_OF_IT = (
     "A file under way in a transaction was rolled back, or had just committed; run it again, and what is still pending is "
@@ -398,6 +399,8 @@ class Connection:
 
 def lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
     said = f" The server said: {last_words.message} (SQLSTATE {last_words.sqlstate})." if last_words else ""
+    if last_words and last_words.sqlstate == _TRANSACTION_TIMEOUT:
+        said += " If the file sets transaction_timeout, raise it there; that of the role or database is lifted."
     return DatabaseUnavailableError(
         f"The connection to the database was lost.{said} {WHAT_BECAME_OF_IT}",
         sqlstate=last_words.sqlstate if last_words else None,

@@ -259,6 +259,8 @@ _VALID: Mapping[str, Callable[[str], bool]] = {
     "transaction": _matches("none"),
     "lock-timeout": _matches(_TIME),
     "statement-timeout": _matches(_TIME),
+    "backfill": _matches(r"[a-z_\"][^\s]*\s+by\s+\S.*,\s*[0-9]+\s+rows"),
+    "from": _matches(rf"(?:{_TOOLS})\s+\S*[0-9]\S*"),
     "environments": lambda value: bool(_NAMES.fullmatch(value)) and any(name in value.lower() for name in ENVIRONMENTS),
 }
 _WORDS_OF_THEIR_OWN = ("translation", "transition")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, send_from_directory
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from lib.admin_endpoint import create_migrate_app
 from lib.connection_url import ConnectionTarget
 from lib.errors import ConfigurationError
-from lib.outgoing import message
+from lib.outgoing import message, one_line
 from lib.service import MIGRATE_PATH, STATUS_PATH, Service, answer_headers, encode_body
 from lib.status_endpoint import create_status_app
 
@@ -42,11 +42,18 @@ class Site:
         self._status.close()
 
 
+class _Handler(WSGIRequestHandler):
+    """Logs requests as Werkzeug does, whose paths are anybody's text."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  Werkzeug's name
+        super().log(type, "%s", one_line(message % args if args else message))
+
+
 def serve(environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, port: int) -> None:
     """Serve until a signal ends the process. ConfigurationError if the port can't be had."""
     site = Site(Service(environ, root, fallback))
     try:
-        server = make_server(HOST, port, site, threaded=True)
+        server = make_server(HOST, port, site, threaded=True, request_handler=_Handler)
     except (OSError, SystemExit):
         raise ConfigurationError(f"Port {port} on {HOST} can't be had; choose another: serve --port 3001") from None
     address = f"http://{HOST}:{server.server_port}"

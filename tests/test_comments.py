@@ -155,3 +155,8 @@ class TestAHeaderBelow:
 
     def test_below_comments_of_either_kind_it_counts(self) -> None:
         assert script_of("/* licence */\n-- Transaction: none\nselect 1;").mode is Mode.STATEMENTS
+
+
+def test_a_marker_is_seen_behind_carriage_returns_too() -> None:
+    with pytest.raises(MigrationFileError, match="goose Down"):
+        prepare(parse("001-a.sql", b"-- +goose Up\rcreate table a(i int);\r-- +goose Down\rdrop table a;"))
