@@ -48,11 +48,13 @@ _READ = 10 * LONGEST_MESSAGE
 _DATA_EXCEPTION = "22"
 # What the message quotes is the name of what is there: integrity_constraint_violation, invalid_table_definition,
 # invalid_object_definition, ambiguous_column, grouping_error, datatype_mismatch, wrong_object_type, invalid_foreign_key,
-# generated_always, insufficient_privilege, dependent_objects_still_exist, duplicate_database, unsafe_new_enum_value_usage.
+# generated_always, insufficient_privilege, dependent_objects_still_exist, unsafe_new_enum_value_usage.
 _NAMES_WHAT_IS = (
-    *("23", "42P16", "42P17", "42702", "42803", "42804", "42809", "42830", "428C9", "42501", "2BP01", "42P04", "55P04"),
-    *ALREADY_EXISTS,
-)
+    "23", "42P16", "42P17", "42702", "42803", "42804", "42809", "42830", "428C9", "42501", "2BP01", "55P04"
+)  # fmt: skip
+# A value without quotes: at the end, and the bytes of a letter.
+_BARE_VALUE = re.compile(r"(?<=: )[^\"]*\d[^\"]*\Z|\b0x[0-9a-f]{2}(?: 0x[0-9a-f]{2})*")
+_PLAIN_NAME = re.compile(r"[a-z_][\w.]*")
 # undefined_column, undefined_function: the name may stand there without quotes.
 _UNQUOTED = ("42703", "42883")
 # raise_exception and assert_failure; and what a context begins with, in every language, where it was raised with another
@@ -65,7 +67,7 @@ _PUNCTUATION = ".,:;!?()[]{}<>%|"
 _SEVERAL_HIDDEN = re.compile(rf"{HIDDEN}(?:\s+{HIDDEN})+")
 _IN_THE_LOG = f"What is shown as {HIDDEN} may be data of rows: the build log has it."
 _FUNCTIONS = ("FUNCTION", "PROCEDURE")
-# Statements that read no rows, but for those of the kinds.
+# Statements that run no SQL made of rows, and those kinds of them that may read rows.
 _UTILITIES = ("CREATE", "ALTER", "DROP", "COMMENT", "GRANT", "REVOKE", "SECURITY")
 _KINDS_WITH_ROWS = {"TABLE", "VIEW", "INDEX"}
 
@@ -202,8 +204,8 @@ class Failure:
         """The server's message without what it may quote of a row; it keeps the names that the file has, too."""
         sqlstate = self.error.refusal.sqlstate
         if sqlstate.startswith(_DATA_EXCEPTION):
-            return _QUOTED_VALUE.sub(f'"{HIDDEN}"', message)
-        if sqlstate.startswith(_NAMES_WHAT_IS):
+            return _BARE_VALUE.sub(HIDDEN, _QUOTED_VALUE.sub(f'"{HIDDEN}"', message))
+        if sqlstate.startswith(_NAMES_WHAT_IS) or (sqlstate in ALREADY_EXISTS and self._is_utility):
             return message
         for found in _QUOTED.finditer(message):
             if not self._is_in_file(found.group()):
@@ -217,7 +219,14 @@ class Failure:
         words = set(_WORDS.findall(name.lower()))
         if not words:
             return not self._may_be_of_rows
-        return bool(self._statement and words <= _words_of_code([self._statement])) or words <= self._file_words
+        if self._statement and words <= _words_of_code([self._statement]):
+            return True
+        return words <= self._file_words or self._is_in_literal(name[1:-1])
+
+    def _is_in_literal(self, name: str) -> bool:
+        """Tell whether the server has read a name in a string where the file has it, as in `nextval('a_seq')`."""
+        is_there = self.error.refusal.position is not None and bool(_PLAIN_NAME.fullmatch(name))
+        return is_there and bool(self._statement and name in self._statement.text)
 
     @cached_property
     def _file_words(self) -> set[str]:
@@ -232,7 +241,11 @@ class Failure:
             return query.removeprefix("SELECT").strip() not in self.script.file.text
         if refusal.position is not None or statement is None:
             return refusal.position is None
-        return statement.command not in _UTILITIES or bool(_KINDS_WITH_ROWS & set(statement.opening))
+        return not self._is_utility or bool(_KINDS_WITH_ROWS & set(statement.opening))
+
+    @property
+    def _is_utility(self) -> bool:
+        return bool(self._statement and self._statement.command in _UTILITIES)
 
     def _told(self, more: Iterable[tuple[str, str | None]]) -> str:
         """What more the server says."""

@@ -305,7 +305,7 @@ def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("authorization", r"\bauthorization\b"),
         ("bearer", r"\bbearer\b"),
         ("key", r"\bapi[_-]?key\b"),
-        ("insert", rf"\binsert{gap}+into\b[^;']{{0,5000}}?(?:{_SECRET}|\b{_COLUMN}\b)"),
+        ("insert", rf"\binsert{gap}+into\b[^;']{{0,5000}}?(?:{_SECRET}|(?<![a-z0-9])(?:pw|pass)\b)"),
         ("=", rf"\b{_COLUMN}\"?{gap}*(?:=>|:=|=){gap}*{string}"),
         # A parameter or a column, its type, and its default; what a query calls so.
         ("default", rf"\b{_COLUMN}\"?{gap}[^,;']{{1,200}}?\bdefault{gap}*{string}"),

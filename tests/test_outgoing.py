@@ -365,6 +365,8 @@ class TestTheJournal:
             "select (quote_ident(email)||'(int,int)')::regprocedure from u",
             "select has_table_privilege(email, 'u', 'select') from u",
             "select set_config(email, 'x', true) from u",
+            "do $$begin execute (select format('alter table u add %I int, add %I int', email, email) from u); end$$",
+            "select (email||'(int,int)')::regoperator from u",
             "select email::jsonpath from u",
             "select pg_read_file(email) from u",
         ],
@@ -390,6 +392,9 @@ class TestTheJournal:
             ("create table t ();", 'relation "t" already exists (SQLSTATE'),
             ("insert into t values (1), (1);", 'unique constraint "t_pkey" (SQLSTATE'),
             ("insert into t values (now());", 'column "x" is of type integer but expression is of type'),
+            ("select nextval('nosuch_seq');", 'relation "nosuch_seq" does not exist (SQLSTATE'),
+            ("select make_date(2026, 2, 31);", "date field value out of range: … (SQLSTATE"),
+            ("create table s (x int constraint t_pkey primary key);", 'relation "t_pkey" already exists (SQLSTATE'),
             ("selec 1;", 'syntax error at or near "selec" (SQLSTATE'),
             ("drop role nosuch_role;", 'role "nosuch_role" does not exist (SQLSTATE'),
             (
