@@ -205,8 +205,8 @@ def _credentials() -> tuple[_Credential, ...]:
             rf"\1{HIDDEN}",
         ),
         (
-            ("secret", "token", "credential"),
-            rf"(\b(?:secret|token|credentials?):\s*)(?:{_QUOTED}|(?=\S{{4}}){_BARE})",
+            ("secret", "token", "credential", "pw", "passw"),
+            rf"(\b(?:(?:secret|token|credentials?|password)(?:\s+is)?|pw):\s*)(?:{_QUOTED}|(?=\S{{4}}){_BARE})",
             rf"\1{HIDDEN}",
         ),
         # `use password p4ssw0rd`, which is no `token varchar(20)`.
@@ -309,9 +309,11 @@ def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
         ("=", rf"\b{_COLUMN}\"?{gap}*(?:=>|:=|=){gap}*{string}"),
         # A parameter or a column, its type, and its default; what a query calls so.
         ("default", rf"\b{_COLUMN}\"?{gap}[^,;']{{1,200}}?\bdefault{gap}*{string}"),
-        ("=", rf"\b{_COLUMN}\"?{gap}+(?:constant{gap}+)?\w+{gap}*:?={gap}*{string}"),
+        ("=", rf"\b{_COLUMN}\"?{gap}+(?:constant{gap}+)?\w+(?:\([^()]*\))?{gap}*:?={gap}*{string}"),
         ("as", rf"'{gap}*as{gap}+\"?{_COLUMN}\b"),
+        ("from", rf"'{gap}+\"?{_COLUMN}\"?{gap}+from\b"),
         # The name by which a secret is known stands in a string of the same statement, as in a table of settings.
-        *((sign, rf"'[\w./:-]*{_SECRET}[\w./:-]*'") for sign in _SECRET_SIGNS),
+        *((sign, rf"'[\w./:,{{}}-]*{_SECRET}[\w./:,{{}}-]*'") for sign in _SECRET_SIGNS),
+        ("_key'", r"'\w*(?:stripe|openai|anthropic|sendgrid|twilio|aws|auth|master|license|smtp|webhook)\w*_key'"),
     )
     return tuple((word, re.compile(pattern)) for word, pattern in rows)
