@@ -246,7 +246,8 @@ def _status(shell: Shell, arguments: argparse.Namespace) -> int:
     job = _job(shell, reading=True, quiet=arguments.json)
     found = read_status(job)
     if arguments.json:
-        shell.print_json({**found.to_dict(), "connection": _connection(job.target, is_direct=found.is_direct)})
+        connection = _connection(job.target, is_direct=found.is_direct)
+        shell.print_json({**found.to_dict(), "warnings": list(map(message, found.warnings)), "connection": connection})
     else:
         place = _place(job.target, is_direct=found.is_direct)
         shell.show(status_text(found, Style.of(shell.out, shell.environ), place=place, migrating=_other_way(job)))

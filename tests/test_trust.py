@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from conftest import SECRET, Bundle, Database, Witness, new_database
+from conftest import SECRET, Bundle, Cli, Database, Witness, new_database
 from traps import calls, plant
 
 from lib import runner
@@ -773,6 +773,15 @@ class TestRights:
             assert "may run what another role has chosen" in str(runner.migrate(job).error)
             db.query(f"drop owned by {role} cascade; drop owned by {migrator.target.role} cascade")
             db.query(f"drop role {role}; drop role {authenticator.target.role}")
+
+    def test_machines_hear_of_open_tables_too(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert cli("migrate").returncode == 0
+        db.query("grant select on schema_migrations to public")
+        for command in ("status", "validate", "plan", "migrate"):
+            [warning] = json.loads(cli(command, "--json").stdout)["warnings"]
+            assert "revoke all on public.schema_migrations from public cascade;" in warning
+        assert "revoke all on public.schema_migrations" in cli("status").stdout
 
     def test_a_reader_and_the_role_that_migrates_leave_them_closed(
         self, make_job: MakeJob, bundle: Bundle, db: Database
