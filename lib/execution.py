@@ -84,9 +84,10 @@ class Execution:
                 raise OutOfTimeError(f"{error} {_what_became_of(script, is_known=is_known)}") from None
             if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
                 return self._apply_alone(script, error.refusal.sqlstate)
-            if not again and self._are_other_tables(error):
+            sent = _sent(steps, error)
+            if sent.statement is None and not again and self._are_other_tables(error):
                 return self._apply_in_transaction(script, again=True)
-            raise session.failed(script, error, _sent(steps, error)) from None
+            raise session.failed(script, error, sent) from None
         return whole(rows[-1][0]) or 0
 
     def _are_other_tables(self, error: ScriptError) -> bool:
@@ -108,8 +109,7 @@ class Execution:
         """All that travels: what the transaction begins with, the file, and what records it."""
         session = self.session
         begin = [f"begin {script.begin_options}", *session.timeouts(script, scope="local "), *self._safeguards(), LOCK]
-        # The file's deferred triggers are fired while its own search_path is in force.
-        # Twice, since what it fires may put off more.
+        # The file's deferred triggers are fired while its own search_path is in force: twice, since they may put off more.
         end = [_AT_END[0], _AT_END[0]]
         end += session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
         is_counted = is_counted and not any("track_counts" in each.text.lower() for each in script.statements)

@@ -524,6 +524,12 @@ class TestWhatAFileDoesToThem:
 
         assert runner.migrate(make_job(environment="production", progress=Meanwhile())).error is None
 
+    def test_a_file_cannot_speak_in_the_runners_place(self, make_job: MakeJob, bundle: Bundle) -> None:
+        bundle.write("001-b.sql", """select 1;\nselect ('{"fault": "emptied"}'::text || '')::int;""")
+        error = runner.migrate(make_job(environment="production")).error
+        assert isinstance(error, MigrationFailedError)
+        assert (error.line, error.sqlstate) == (2, "22P02")
+
     def test_a_loop_over_every_table_is_rolled_back_and_one_that_leaves_them_out_is_not(
         self, make_job: MakeJob, bundle: Bundle, db: Database
     ) -> None:
