@@ -17,7 +17,7 @@ from typing import NewType
 
 Clean = NewType("Clean", str)
 # Signs, one of which is there in lower case, the pattern, and what is shown in its place.
-_Credential = tuple[tuple[str, ...], re.Pattern[str], str]
+_Credential = tuple[tuple[str, ...], str, str]
 
 PREFIX = "  | "
 # What stands in the place of a secret.
@@ -110,13 +110,19 @@ def _hidden(credentials: Sequence[_Credential], text: str) -> str:
     lower = text.lower() if credentials else ""
     for signs, pattern, shown in credentials:
         if any(sign in lower for sign in signs):
-            text = pattern.sub(shown, text)
+            text = _compiled(pattern).sub(shown, text)
     return text
 
 
 def _names_a_secret(text: str) -> bool:
     lower = text[:_READ].lower()
-    return any(pattern.search(lower) for word, pattern in _secretive() if word in lower)
+    return any(_compiled(pattern).search(lower) for word, pattern in _secretive() if word in lower)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """Each by itself, when its word is there: all of them would take longer than the rest of a run with nothing to do."""
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def _without_strings(text: str) -> str:
@@ -235,7 +241,7 @@ def _credentials() -> tuple[_Credential, ...]:
             HIDDEN,
         ),
     )
-    return tuple((signs, re.compile(pattern, re.IGNORECASE), shown) for signs, pattern, shown in rows)
+    return rows
 
 
 def _forms() -> tuple[tuple[tuple[str, ...], str, str], ...]:
@@ -270,13 +276,13 @@ def _forms() -> tuple[tuple[tuple[str, ...], str, str], ...]:
 
 
 @cache
-def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
+def _secretive() -> tuple[tuple[str, str], ...]:
     """The statements whose strings may be secrets, in lower case: what connects elsewhere, sets a parameter, encrypts.
 
     Each has a word without which it is not looked for.
     """
     gap, call, string = _GAP, rf"\"?{_GAP}*\(", r"(?:(?:e|n|u&)?'|\$)"
-    rows = (
+    return (
         ("password", rf"\b(?:create|alter){gap}+(?:role|user|group|subscription|server)\b[^;]{{0,2000}}?\bpassword\b"),
         ("password", rf"\bpassword{gap}*(?:{string}|[=%])"),
         ("mapping", rf"\buser{gap}+mapping\b"),
@@ -316,4 +322,3 @@ def _secretive() -> tuple[tuple[str, re.Pattern[str]], ...]:
         *((sign, rf"'[\w./:,{{}}-]*{_SECRET}[\w./:,{{}}-]*'") for sign in _SECRET_SIGNS),
         ("_key'", r"'\w*(?:stripe|openai|anthropic|sendgrid|twilio|aws|auth|master|license|smtp|webhook)\w*_key'"),
     )
-    return tuple((word, re.compile(pattern)) for word, pattern in rows)
