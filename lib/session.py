@@ -176,13 +176,15 @@ class Session:
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
         unquoted = tuple(replace(blocker, query=None) for blocker in self.observer.blockers)
         recorded = f"; held up by {named(unquoted)}" if unquoted else ""
+        # What a function has raised may quote a row.
+        what = f"SQLSTATE {refusal.sqlstate}" if refusal.context else masked(refusal.message)
         then = f"; autovacuum gives way to the next try, which waits {in_words(longer)}" if longer else ""
         reason = f"{masked(refusal.message)}{held_up}{then}"
         self.progress.retrying(script.file, reason, pause)
         with suppress(ScriptError, MigratorError):
             observing = self.observer.session()
             with observing.granted(NOTE_PATIENCE):
-                ledger.note_obstacle(observing, self.run, f"{script.file.path}: {masked(refusal.message)}{recorded}")
+                ledger.note_obstacle(observing, self.run, f"{script.file.path}: {what}{recorded}")
         deadline = self.connection.deadline
         if deadline is not None and time.monotonic() + pause >= deadline:
             raise OutOfTimeError(f"The time allowed ran out while a migration waited for a table: {reason}.")
