@@ -271,7 +271,7 @@ def _refusals(what: str, advice: str) -> Iterator[None]:
         yield
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.CredentialRetrievalError):
         raise ConfigurationError(
-            "There are no AWS credentials: neither an OIDC token of Vercel's with AWS_ROLE_ARN (VERCEL_OIDC_TOKEN in a "
+            "There are no AWS credentials, neither an OIDC token of Vercel's with AWS_ROLE_ARN (VERCEL_OIDC_TOKEN in a "
             "build, a header in a function), nor any that AWS' own tools would find."
         ) from None
     except exceptions.ClientError as error:

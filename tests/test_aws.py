@@ -380,7 +380,7 @@ class TestCredentials:
     def test_without_any_the_error_says_what_is_missing(self, aurora: Function, tls_server: TlsServer) -> None:
         error = aurora.failure()
         assert isinstance(error, ConfigurationError)
-        assert "There are no AWS credentials: neither an OIDC token of Vercel's with AWS_ROLE_ARN" in str(error)
+        assert "There are no AWS credentials, neither an OIDC token of Vercel's with AWS_ROLE_ARN" in str(error)
         response = aurora.post(web_token=None)
         assert (response.status_code, response.get_json()["error"]) == (503, str(error))
         assert tls_server.iam.attempts == []

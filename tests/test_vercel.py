@@ -160,7 +160,7 @@ class TestBuild:
         """The bound on all of it leaves room for the next pip, which is Vercel's choice; that on ours doesn't."""
         sizes = {name: path.stat().st_size for name, path in deployment.built.files(function).items()}
         theirs = sum(size for name, size in sizes.items() if re.match(r"_vendor/(pip|vercel_runtime)\b", name))
-        assert sum(sizes.values()) - theirs <= 14_500_000
+        assert sum(sizes.values()) - theirs <= 14_700_000
         assert sum(sizes.values()) <= 22 * 2**20
 
     def test_the_log_of_the_build_holds_no_secret(self, deployment: Deployment) -> None:
