@@ -257,19 +257,20 @@ select case when (select string_agg({_SEAL}, ' ' order by c.relname) from pg_cla
 """
 # What a file has done to the tables in its own transaction, in constant time: a count would be cheated by a delete and an
 # insert, and all rows would take as long as the ledger is. Attempts count that a savepoint has taken back. Where the server
-# doesn't count, or a file may have told it not to, all rows are compared.
+# doesn't count, or a file may have told it not to, it fails, and all rows are compared the second time.
 _INTACT = f"""
 select case when count(*) = 2
              and (select {_SHAPE} from pg_class c where c.oid = {{ledger}}) = {{shape}}
              and not exists (select from public.{RUNS} where id > {{run}})
-             and case when {{is_counted}} and current_setting('track_counts') = 'on'
-                      then pg_catalog.sum(pg_stat_get_xact_tuples_deleted(c.oid)) = 0
-                       and pg_stat_get_xact_tuples_updated({{ledger}}::oid) = 0
-                      else {{word}} = {{expected}} end
+             and {{held}}
             then null else (jsonb_build_object('fault', 'emptied')::text)::integer
        end
   from pg_class c
  where {_KEPT} and (c.oid, c.relfilenode) in (({{ledger}}, {{ledger_file}}), ({{runs}}, {{runs_file}}))
+"""
+_COUNTED = """
+current_setting('track_counts') = 'on' and pg_catalog.sum(pg_stat_get_xact_tuples_deleted(c.oid)) = 0
+             and pg_stat_get_xact_tuples_updated({ledger}::oid) = 0
 """
 # Ids that rows have already, as after a copy of the data alone or logical replication, would be given once more.
 _CATCH_UP = """
@@ -345,13 +346,13 @@ class Tables:
     ) -> sql.Composed:
         """The statement that fails if this transaction has taken rows out of the tables, or changed those of the ledger.
 
-        Nor may there be a later `run` than this one. `word` is SQL for what they hold, which is compared where the server
-        hasn't counted.
+        Nor may there be a later `run` than this one. Unless it `is_counted`, `word`, SQL for what they hold, is compared.
         """
         ledger, runs = self.found[LEDGER], self.found[RUNS]
         numbers = {"ledger": ledger.oid, "ledger_file": ledger.filenode, "runs": runs.oid, "runs_file": runs.filenode}
         literals = {name: sql.SQL(str(int(value))) for name, value in numbers.items()}
-        return filled(_INTACT, run=run, shape=ledger.shape, word=word, expected=expected, is_counted=is_counted, **literals)
+        held = filled(_COUNTED, **literals) if is_counted else filled("{word} = {expected}", word=word, expected=expected)
+        return filled(_INTACT, run=run, shape=ledger.shape, held=held, **literals)
 
     @property
     def open(self) -> tuple[str, ...]:
