@@ -2,13 +2,14 @@
 
 import http.client
 import json
+import re
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from conftest import SECRET, Bundle
+from conftest import SECRET, Bundle, Cli
 from werkzeug.serving import make_server
 
 from lib.local_server import Site
@@ -40,6 +41,18 @@ def test_serve_shows_the_page_and_both_endpoints(port: int) -> None:
     assert json.load(urllib.request.urlopen(f"{address}{STATUS_PATH}"))["state"] == "uninitialised"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(urllib.request.Request(f"{address}{MIGRATE_PATH}", method="POST"))
+
+
+def test_what_is_asked_for_cannot_speak_to_the_terminal(cli: Cli) -> None:
+    process = cli.start("serve", "--port", "0")
+    assert process.stdout is not None
+    port = int(process.stdout.readline().split("127.0.0.1:")[1].split("/")[0])
+    for path in ("/x%c2%9b31m", "/%E2%80%AE", "/%e2%80%a8::error", "/plain"):
+        assert ask(port, "evil.example", "GET", path)[0] == 421
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert '"GET /plain HTTP/1.1" 421' in err
+    assert not re.search(r"[\x1b\x7f-\x9f\u202a-\u202e\u2028\u2029]", err)
 
 
 def ask(port: int, host: str | None, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
