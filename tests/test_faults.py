@@ -271,7 +271,7 @@ def test_plain_statements_outside_a_transaction_are_never_doubled_nor_skipped(sc
     output = end(second)
     if second.returncode != 0:
         [(first, last)] = re.findall(r"whether (?:the block of )?statements? (\d+)(?: to (\d+))? of 18", output)
-        has_run, has_not = re.findall(r"^    (update .*;)$", output, re.MULTILINE)
+        has_run, has_not = re.findall(r"^[ |]*(update .*;)$", output, re.MULTILINE)
         effect = effect_of.get(int(first))
         assert bool(last) == (effect is not None and effect.startswith("b"))
         # What has no effect has slept.
