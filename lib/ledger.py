@@ -131,23 +131,21 @@ _ON_RECORD = """
 select case when count(*) = {count} then null else (jsonb_build_object('fault', 'unrecorded')::text)::integer end
   from public.schema_migrations where version = any ({versions}::text[])
 """
-_REMEMBER = """
-select set_config('migrations.held', concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ','
-                  order by id))), true) from public.schema_migrations
-"""
-_COMPARE = """
-select case when current_setting('migrations.held') = concat_ws(' ', count(*), md5(string_agg(
-                 concat_ws(' ', id, version, checksum), ',' order by id)))
+# What rows of the ledger hold, in a word that is another one when one of them is gone or changed.
+_ROWS = "concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)))"
+_REMEMBER = f"select set_config('migrations.held', {_ROWS}, true) from public.schema_migrations"
+_COMPARE = f"""
+select case when current_setting('migrations.held') = {_ROWS}
             then null else (jsonb_build_object('fault', 'emptied')::text)::integer end
   from public.schema_migrations
 """
-# What a file outside a transaction must leave as it is, in a word: the rows up to an id, production's claims, this run.
-_WORD = """
-(select concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)),
+# What a file outside a transaction must leave as it is: the rows up to an id, production's claims, this run.
+_WORD = f"""
+(select concat_ws(' ', {_ROWS},
                   (select string_agg(distinct database_fingerprint, ',') from public.schema_migration_runs
                     where environment = 'production'),
-                  (select count(*) from public.schema_migration_runs where id = {run}))
-   from public.schema_migrations where id <= {upto})
+                  (select count(*) from public.schema_migration_runs where id = {{run}}))
+   from public.schema_migrations where id <= {{upto}})
 """
 _CONTENTS = f"select max(id), {_WORD} from public.schema_migrations"
 _RECORD_BASELINE = """

@@ -327,10 +327,6 @@ class Tables:
     at_a_glance: bool
 
     @property
-    def are_complete(self) -> bool:
-        return len(self.found) == len(RIGHTS)
-
-    @property
     def check(self) -> sql.Composed:
         """The statement that stands before a write: it fails if the tables aren't those that were looked at.
 
