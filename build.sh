@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "$*"; }
 
-# Whether a variable marks this machine: it is set to anything but a word for no, as lib/settings.py has it.
+# Whether a variable marks this machine: it is set to anything but a word for no, as lib/settings/loader.py has it.
 is_marked() {
   local value=${1#"${1%%[![:space:]]*}"}
   case "${value%"${value##*[![:space:]]}"}" in

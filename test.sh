@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The one command that passes the tests on a fresh machine: linters, types, and the tests on a real PostgreSQL.
-# Arguments go to pytest, and the linters are then left out:  ./test.sh tests/test_plan.py -k late
-# ./test.sh --faults strikes at the runner with every fault of tests/test_faults.py, where the ordinary tests have a share.
+# Arguments go to pytest, and the linters are then left out:  ./test.sh tests/plan -k late
+# ./test.sh --faults strikes at the runner with every fault of tests/whole/test_faults.py, where the ordinary tests have a share.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -46,5 +46,5 @@ if [ $# -eq 0 ]; then
   "$venv/bin/mypy"
   "$venv/bin/shellcheck" ./*.sh frontend/*.sh .ci/run
 fi
-if [ "${1:-}" = --faults ]; then set -- tests/test_faults.py "$@"; fi
+if [ "${1:-}" = --faults ]; then set -- tests/whole/test_faults.py "$@"; fi
 exec "$venv/bin/python" -m pytest -n auto "$@"

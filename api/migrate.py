@@ -1,5 +1,5 @@
-"""POST /api/migrate, with a Bearer token. Everything is in `lib.admin_endpoint`."""
+"""POST /api/migrate, with a Bearer token. Everything is in `lib.web.admin_endpoint`."""
 
-from lib.admin_endpoint import create_migrate_app
+from lib.web.admin_endpoint import create_migrate_app
 
 app = create_migrate_app()

@@ -1,5 +1,5 @@
-"""GET /api/migration-status: public and read-only. Everything is in `lib.status_endpoint`."""
+"""GET /api/migration-status: public and read-only. Everything is in `lib.web.status_endpoint`."""
 
-from lib.status_endpoint import create_status_app
+from lib.web.status_endpoint import create_status_app
 
 app = create_status_app()

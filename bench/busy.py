@@ -18,13 +18,16 @@ from contenders import Contender, chosen, contenders
 from server import Server, exit_code_of, started
 
 CREATE = (
-    "create table t (id bigint primary key, note text); insert into t select n, n::text from generate_series(1, 1000) n"
+    "create table t (id bigint primary key, note text); "
+    "insert into t select n, n::text from generate_series(1, 1000) n"
 )
 # It holds its ACCESS SHARE lock from its first moment to its last.
 HOLD = "select count(*), pg_sleep({seconds}) from t"
 READ = "select note from t where id = 500"
 ALTER = "alter table t add column added text;\n"
-IS_ALTERED = "select count(*) from pg_attribute where attrelid = 't'::regclass and attname = 'added'"
+IS_ALTERED = (
+    "select count(*) from pg_attribute where attrelid = 't'::regclass and attname = 'added'"
+)
 
 # A read begins so often, in seconds, unless the one before it has not ended.
 EVERY = 0.020
@@ -83,7 +86,10 @@ class Scene:
             time.sleep(MARGIN)
             before = len(reads)
             ended = process.run(
-                contender.command, self.project(contender), self.server.environ(database), self.seconds + PATIENCE
+                contender.command,
+                self.project(contender),
+                self.server.environ(database),
+                self.seconds + PATIENCE,
             )
             time.sleep(MARGIN)
         fault = ended.fault or self.fault(database)
@@ -91,7 +97,11 @@ class Scene:
         return Sample(ended.wall, tuple(reads[before:]), fault)
 
     def fault(self, database: str) -> str | None:
-        return None if self.server.query(database, IS_ALTERED) == "1" else "said it was done, and the column is not there."
+        return (
+            None
+            if self.server.query(database, IS_ALTERED) == "1"
+            else "said it was done, and the column is not there."
+        )
 
     def project(self, contender: Contender) -> Path:
         folder = self.folder / contender.name
@@ -115,7 +125,10 @@ class Scene:
         """The application reads the table. The list has the seconds of each read, and is complete at the end."""
         latencies: list[float] = []
         stopped = Event()
-        with self.server.connect(database, "application") as connection, ThreadPoolExecutor(1) as pool:
+        with (
+            self.server.connect(database, "application") as connection,
+            ThreadPoolExecutor(1) as pool,
+        ):
             reading = pool.submit(read_steadily, connection, stopped, latencies)
             try:
                 yield latencies
@@ -135,7 +148,14 @@ def read_steadily(connection: psycopg.Connection, stopped: Event, latencies: lis
 
 def table(samples: Samples) -> str:
     """A Markdown table: a line for each contender; median and, in brackets, the most of its runs."""
-    head = ["median (max)", "slowest read, ms", "reads held up, ms", "share of the wait", "took, s", "applied"]
+    head = [
+        "median (max)",
+        "slowest read, ms",
+        "reads held up, ms",
+        "share of the wait",
+        "took, s",
+        "applied",
+    ]
     lines = [head, ["---"] * len(head)]
     for name, found in samples.items():
         cells = [
@@ -144,7 +164,9 @@ def table(samples: Samples) -> str:
             cell(found, lambda sample: sample.share, ".0%"),
             cell(found, lambda sample: sample.wall, ".1f"),
         ]
-        lines.append([name, *cells, f"{sum(sample.fault is None for sample in found)} of {len(found)}"])
+        lines.append(
+            [name, *cells, f"{sum(sample.fault is None for sample in found)} of {len(found)}"]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -157,7 +179,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each contender; default: 3")
     parser.add_argument("--only", default="", help="names of contenders, with commas between them")
-    parser.add_argument("--seconds", type=float, default=15.0, help="how long the query holds the table; default: 15")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=15.0,
+        help="how long the query holds the table; default: 15",
+    )
     return parser.parse_args(argv)
 
 

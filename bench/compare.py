@@ -68,11 +68,17 @@ class Bench:
         self.far = far
         self.folder = folder
 
-    def measure(self, scenario: Scenario, found: Sequence[Contender], runs: int) -> dict[str, list[Sample]]:
+    def measure(
+        self, scenario: Scenario, found: Sequence[Contender], runs: int
+    ) -> dict[str, list[Sample]]:
         """Each in its turn, `runs` times over, so that drift hits all alike. The first, untimed turn warms up."""
         rivals = [contender for contender in found if scenario.suits(contender)]
         samples: dict[str, list[Sample]] = {contender.name: [] for contender in rivals}
-        databases = {} if scenario.fresh else {contender.name: self.server.create_database() for contender in rivals}
+        databases = (
+            {}
+            if scenario.fresh
+            else {contender.name: self.server.create_database() for contender in rivals}
+        )
         for turn in range(runs + 1):
             for contender in rivals:
                 sample = self.run(scenario, contender, databases.get(contender.name))
@@ -82,15 +88,23 @@ class Bench:
         return samples
 
     def run(
-        self, scenario: Scenario, contender: Contender, database: str | None = None, folder: Path | None = None
+        self,
+        scenario: Scenario,
+        contender: Contender,
+        database: str | None = None,
+        folder: Path | None = None,
     ) -> Sample:
         """One run on the database, or on a fresh one that is dropped again."""
         name = database or self.server.create_database()
         self.far.take()
         folder = folder or self.project(contender, scenario.files)
-        sample = launch(contender, folder, self.server.environ(name, self.far.port if scenario.far else None))
+        sample = launch(
+            contender, folder, self.server.environ(name, self.far.port if scenario.far else None)
+        )
         if contender.applies and self.count_tables(name) != scenario.files:
-            raise BenchError(f"{contender.name} made {self.count_tables(name)} tables of {scenario.files}.")
+            raise BenchError(
+                f"{contender.name} made {self.count_tables(name)} tables of {scenario.files}."
+            )
         if database is None:
             self.server.drop_database(name)
         return replace(sample, flights=self.far.take())
@@ -119,20 +133,35 @@ def launch(contender: Contender, folder: Path, environ: Mapping[str, str]) -> Sa
     return Sample(ended.wall, ended.cpu, ended.memory)
 
 
-def table(corner: str, samples: Samples, cell: Callable[[Sequence[Sample], Sequence[Sample]], str]) -> str:
+def table(
+    corner: str, samples: Samples, cell: Callable[[Sequence[Sample], Sequence[Sample]], str]
+) -> str:
     """A Markdown table: a line for each contender, a column for each scenario; a cell knows ours too."""
     scenarios = list(dict.fromkeys(scenario for scenario, _ in samples))
     names = list(dict.fromkeys(name for _, name in samples))
     lines = [[corner, *scenarios], ["---"] * (len(scenarios) + 1)]
     for name in names:
-        found = [(samples.get((scenario, name)), samples.get((scenario, "ours"))) for scenario in scenarios]
-        lines.append([name, *("–" if theirs is None else cell(theirs, ours or theirs) for theirs, ours in found)])
+        found = [
+            (samples.get((scenario, name)), samples.get((scenario, "ours")))
+            for scenario in scenarios
+        ]
+        lines.append(
+            [
+                name,
+                *(
+                    "–" if theirs is None else cell(theirs, ours or theirs)
+                    for theirs, ours in found
+                ),
+            ]
+        )
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def wall_cell(samples: Sequence[Sample], _: Sequence[Sample]) -> str:
     walls = sorted(sample.wall for sample in samples)
-    low, middle, high = (f"{seconds * 1000:.0f}" for seconds in (walls[0], statistics.median(walls), walls[-1]))
+    low, middle, high = (
+        f"{seconds * 1000:.0f}" for seconds in (walls[0], statistics.median(walls), walls[-1])
+    )
     return f"**{middle}** ({low}–{high})"
 
 
@@ -170,9 +199,14 @@ def print_flights(bench: Bench, ours: Contender) -> None:
     migrations = bench.project(ours, 100) / "migrations"
     for number in range(101, 111):
         (migrations / f"{number:04d}-create-a-table.sql").write_text(create_table(number))
-    list_flights("10 pending, 100 applied", bench.run(Scenario("more", 110, far=True), ours, database, migrations.parent))
+    list_flights(
+        "10 pending, 100 applied",
+        bench.run(Scenario("more", 110, far=True), ours, database, migrations.parent),
+    )
     empty = bench.server.create_database()
-    list_flights("10 pending, empty database", bench.run(Scenario("first", 10, far=True), ours, empty))
+    list_flights(
+        "10 pending, empty database", bench.run(Scenario("first", 10, far=True), ours, empty)
+    )
 
 
 def list_flights(title: str, sample: Sample) -> None:
@@ -194,11 +228,24 @@ def opened() -> Iterator[Bench]:
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--install", action="store_true", help="install the peers in .local/bench/ and end")
-    parser.add_argument("--runs", type=int, default=7, help="timed runs of each contender in each scenario; default: 7")
+    parser.add_argument(
+        "--install", action="store_true", help="install the peers in .local/bench/ and end"
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=7,
+        help="timed runs of each contender in each scenario; default: 7",
+    )
     parser.add_argument("--only", default="", help="names of contenders, with commas between them")
-    parser.add_argument("--scenario", default="", help="only scenarios with this text in their names")
-    parser.add_argument("--flights", action="store_true", help="list the round trips of our own runs instead, and end")
+    parser.add_argument(
+        "--scenario", default="", help="only scenarios with this text in their names"
+    )
+    parser.add_argument(
+        "--flights",
+        action="store_true",
+        help="list the round trips of our own runs instead, and end",
+    )
     return parser.parse_args(argv)
 
 
@@ -214,7 +261,9 @@ def compare(arguments: argparse.Namespace) -> None:
             for scenario in SCENARIOS:
                 if arguments.scenario in scenario.name:
                     print(f"Measuring: {scenario.name}", file=sys.stderr, flush=True)
-                    measured = bench.measure(scenario, chosen(found, arguments.only), max(1, arguments.runs))
+                    measured = bench.measure(
+                        scenario, chosen(found, arguments.only), max(1, arguments.runs)
+                    )
                     samples.update({(scenario.name, name): each for name, each in measured.items()})
         finally:
             # Stopped half way, what is finished is still worth a table.

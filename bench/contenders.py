@@ -101,15 +101,32 @@ def install() -> None:
     """Install the peers in `.local/bench/`. Scripts of packages are not run; dbmate's binary lies in its package."""
     PEERS.mkdir(parents=True, exist_ok=True)
     if shutil.which("npm"):
-        npm = ("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(PEERS))
+        npm = (
+            "npm",
+            "install",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(PEERS),
+        )
         packages = [f"{name}@{VERSIONS[name]}" for name in NPM_PACKAGES]
         subprocess.run([*npm, *packages, NPM_DRIVER], check=True, timeout=600)
     else:
         print("npm is not on the PATH: the peers written for Node.js are left out.")
     venv.create(PEERS / "venv", with_pip=True, clear=True)
-    pip = (str(PEERS / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pip = (
+        str(PEERS / "venv" / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+    )
     packages = [f"{name}=={VERSIONS[name]}" for name in PYPI_PACKAGES]
-    subprocess.run([*pip, *packages, f"psycopg[binary]=={version('psycopg')}"], check=True, timeout=600)
+    subprocess.run(
+        [*pip, *packages, f"psycopg[binary]=={version('psycopg')}"], check=True, timeout=600
+    )
 
 
 @dataclass(frozen=True)
@@ -129,7 +146,9 @@ def _find(peer: _Peer) -> Contender | None:
         return None
     # A library has no program of its own: its command is all arguments.
     command = peer.arguments if program.endswith(".js") else (program, *peer.arguments)
-    return Contender(peer.name, command, peer.write, VERSIONS[peer.name] if here else "from the PATH")
+    return Contender(
+        peer.name, command, peer.write, VERSIONS[peer.name] if here else "from the PATH"
+    )
 
 
 def _write_nothing(folder: Path, scripts: Sequence[str]) -> None:
@@ -144,7 +163,11 @@ def _write_files(folder: Path, names: Sequence[str], texts: Sequence[str]) -> No
 
 def _write_bundle(folder: Path, scripts: Sequence[str]) -> None:
     shutil.copytree(ROOT / "lib", folder / "lib", ignore=shutil.ignore_patterns("__pycache__"))
-    _write_files(folder / "migrations", [f"{n:04d}-create-a-table.sql" for n, _ in enumerate(scripts, 1)], scripts)
+    _write_files(
+        folder / "migrations",
+        [f"{n:04d}-create-a-table.sql" for n, _ in enumerate(scripts, 1)],
+        scripts,
+    )
 
 
 def _write_psql(folder: Path, scripts: Sequence[str]) -> None:
@@ -155,16 +178,28 @@ def _write_psql(folder: Path, scripts: Sequence[str]) -> None:
 
 def _write_dbmate(folder: Path, scripts: Sequence[str]) -> None:
     names = [f"{20260101000000 + n}_create_a_table.sql" for n, _ in enumerate(scripts, 1)]
-    _write_files(folder / "migrations", names, [f"-- migrate:up\n{sql}\n-- migrate:down\n" for sql in scripts])
+    _write_files(
+        folder / "migrations",
+        names,
+        [f"-- migrate:up\n{sql}\n-- migrate:down\n" for sql in scripts],
+    )
 
 
 def _write_node_pg_migrate(folder: Path, scripts: Sequence[str]) -> None:
     names = [f"{1767225600000 + n}_create-a-table.sql" for n, _ in enumerate(scripts, 1)]
-    _write_files(folder / "migrations", names, [f"-- Up Migration\n{sql}\n-- Down Migration\n" for sql in scripts])
+    _write_files(
+        folder / "migrations",
+        names,
+        [f"-- Up Migration\n{sql}\n-- Down Migration\n" for sql in scripts],
+    )
 
 
 def _write_postgres_migrations(folder: Path, scripts: Sequence[str]) -> None:
-    _write_files(folder / "migrations", [f"{n}_create-table-{n}.sql" for n, _ in enumerate(scripts, 1)], scripts)
+    _write_files(
+        folder / "migrations",
+        [f"{n}_create-table-{n}.sql" for n, _ in enumerate(scripts, 1)],
+        scripts,
+    )
     (folder / "migrate.js").write_text(_POSTGRES_MIGRATIONS.format(modules=PEERS / "node_modules"))
 
 
@@ -173,24 +208,44 @@ def _write_alembic(folder: Path, scripts: Sequence[str]) -> None:
     (folder / "scripts").mkdir()
     (folder / "scripts" / "env.py").write_text(_ALEMBIC_ENV)
     revisions = [
-        _ALEMBIC_REVISION.format(number=n, previous=repr(f"{n - 1:04d}") if n > 1 else None, sql=sql)
+        _ALEMBIC_REVISION.format(
+            number=n, previous=repr(f"{n - 1:04d}") if n > 1 else None, sql=sql
+        )
         for n, sql in enumerate(scripts, 1)
     ]
-    _write_files(folder / "scripts" / "versions", [f"r{n:04d}.py" for n, _ in enumerate(scripts, 1)], revisions)
+    _write_files(
+        folder / "scripts" / "versions",
+        [f"r{n:04d}.py" for n, _ in enumerate(scripts, 1)],
+        revisions,
+    )
 
 
 def _write_yoyo(folder: Path, scripts: Sequence[str]) -> None:
     # yoyo fills in variables of the environment itself.
     database = "postgresql+psycopg://%(PGUSER)s:%(PGPASSWORD)s@%(PGHOST)s:%(PGPORT)s/%(PGDATABASE)s?sslmode=disable"
-    (folder / "yoyo.ini").write_text(f"[DEFAULT]\nsources = migrations\ndatabase = {database}\nbatch_mode = on\n")
-    _write_files(folder / "migrations", [f"{n:04d}.create-a-table.sql" for n, _ in enumerate(scripts, 1)], scripts)
+    (folder / "yoyo.ini").write_text(
+        f"[DEFAULT]\nsources = migrations\ndatabase = {database}\nbatch_mode = on\n"
+    )
+    _write_files(
+        folder / "migrations",
+        [f"{n:04d}.create-a-table.sql" for n, _ in enumerate(scripts, 1)],
+        scripts,
+    )
 
 
 _PEERS = (
     _Peer(
-        "dbmate", "node_modules/@dbmate/*/bin/dbmate", ("-d", "migrations", "--no-dump-schema", "migrate"), _write_dbmate
+        "dbmate",
+        "node_modules/@dbmate/*/bin/dbmate",
+        ("-d", "migrations", "--no-dump-schema", "migrate"),
+        _write_dbmate,
     ),
-    _Peer("node-pg-migrate", "node_modules/.bin/node-pg-migrate", ("up", "-m", "migrations"), _write_node_pg_migrate),
+    _Peer(
+        "node-pg-migrate",
+        "node_modules/.bin/node-pg-migrate",
+        ("up", "-m", "migrations"),
+        _write_node_pg_migrate,
+    ),
     _Peer(
         "postgres-migrations",
         "node_modules/postgres-migrations/dist/index.js",

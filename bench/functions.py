@@ -18,7 +18,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from conftest import SECRET, Database, new_database  # noqa: E402
-from vercel_cli import DEFAULT_PYTHON, Built, Function, Project, copy_clone, require_machine, require_tools  # noqa: E402
+from vercel_cli import (  # noqa: E402
+    DEFAULT_PYTHON,
+    Built,
+    Function,
+    Project,
+    copy_clone,
+    require_machine,
+    require_tools,
+)
 
 from lib import embedded  # noqa: E402
 
@@ -74,7 +82,9 @@ def build(folder: Path, database: Database, **environ: str) -> Built:
     for name, source in PEERS.items():
         project.write(f"api/{name}.py", source)
     settings = json.loads((project.root / "vercel.json").read_text())
-    settings["functions"] |= {f"api/{name}.py": settings["functions"]["api/migrate.py"] for name in PEERS}
+    settings["functions"] |= {
+        f"api/{name}.py": settings["functions"]["api/migrate.py"] for name in PEERS
+    }
     project.write("vercel.json", json.dumps(settings))
     built = project.build(**environ)
     if built.exit_code:
@@ -83,11 +93,18 @@ def build(folder: Path, database: Database, **environ: str) -> Built:
 
 
 def measure(name: str, task: Path, built: Built, database: Database) -> Sample:
-    variables = {"VERCEL": "1", "VERCEL_ENV": "production", "DATABASE_URL": database.url, "MIGRATION_SECRET": SECRET}
+    variables = {
+        "VERCEL": "1",
+        "VERCEL_ENV": "production",
+        "DATABASE_URL": database.url,
+        "MIGRATION_SECRET": SECRET,
+    }
     method, headers = REQUESTS[name]
     with Function(task, built.python, built.environ(f"api/{name}", **variables)) as function:
         first, warm = (answer_time(function, method, f"/api/{name}", headers) for _ in range(2))
-        return Sample(function.imported, function.boot, first, warm, peak_memory(function.process.pid))
+        return Sample(
+            function.imported, function.boot, first, warm, peak_memory(function.process.pid)
+        )
 
 
 def answer_time(function: Function, method: str, path: str, headers: Mapping[str, str]) -> float:
@@ -99,7 +116,9 @@ def answer_time(function: Function, method: str, path: str, headers: Mapping[str
 
 
 def peak_memory(pid: int) -> float:
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    lines = dict(
+        line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+    )
     return int(lines["VmHWM"].split()[0]) / 1024
 
 
@@ -115,9 +134,15 @@ def database() -> Iterator[Database]:
 
 def table(built: Built, samples: Mapping[str, list[Sample]]) -> str:
     """Medians, with the least and the most of the first answer."""
-    lines = ["| function | bytes | import | start | first answer | second | memory, MiB |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| function | bytes | import | start | first answer | second | memory, MiB |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, taken in samples.items():
-        middle = {key: statistics.median(getattr(sample, key) for sample in taken) for key in vars(taken[0])}
+        middle = {
+            key: statistics.median(getattr(sample, key) for sample in taken)
+            for key in vars(taken[0])
+        }
         firsts = [sample.first for sample in taken]
         lines.append(
             f"| {name} | {built.size(f'api/{name}'):,} | {middle['imported']:.0f} | {middle['boot']:.0f} | "
@@ -135,18 +160,26 @@ def main() -> None:
         require_tools(DEFAULT_PYTHON)
     except (pytest.skip.Exception, pytest.fail.Exception) as absent:
         sys.exit(str(absent))
-    for title, environ in (("as built", {}), ("with VERCEL_PYTHON_COMPILEALL=1", {"VERCEL_PYTHON_COMPILEALL": "1"})):
+    for title, environ in (
+        ("as built", {}),
+        ("with VERCEL_PYTHON_COMPILEALL=1", {"VERCEL_PYTHON_COMPILEALL": "1"}),
+    ):
         with tempfile.TemporaryDirectory() as name, database() as found:
             folder = Path(name)
             built = build(folder, found, **environ)
-            tasks = {function: built.unpack(f"api/{function}", folder / function) for function in REQUESTS}
+            tasks = {
+                function: built.unpack(f"api/{function}", folder / function)
+                for function in REQUESTS
+            }
             samples: dict[str, list[Sample]] = {function: [] for function in REQUESTS}
             # The first turn warms the machine's file cache up, and is not counted.
             for turn in range(runs + 1):
                 for function, task in tasks.items():
                     sample = measure(function, task, built, found)
                     samples[function] += [sample] if turn else []
-            print(f"\nPython {DEFAULT_PYTHON}, {title}; built in {built.seconds:.1f} s; milliseconds, medians of {runs}\n")
+            print(
+                f"\nPython {DEFAULT_PYTHON}, {title}; built in {built.seconds:.1f} s; milliseconds, medians of {runs}\n"
+            )
             print(table(built, samples), flush=True)
 
 

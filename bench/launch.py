@@ -11,7 +11,9 @@ import time
 
 def main(command: list[str]) -> None:
     began = time.perf_counter()
-    child = os.posix_spawnp(command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)])
+    child = os.posix_spawnp(
+        command[0], command, os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)]
+    )
     _, status, usage = os.wait4(child, 0)
     wall = time.perf_counter() - began
     kib = usage.ru_maxrss // 1024 if sys.platform == "darwin" else usage.ru_maxrss

@@ -33,24 +33,50 @@ with psycopg.connect(password=token, sslmode="verify-full") as connection:
 """
 
 
-def contenders(server: TlsServer, sts: str) -> Iterator[tuple[str, Sequence[str], Mapping[str, str]]]:
+def contenders(
+    server: TlsServer, sts: str
+) -> Iterator[tuple[str, Sequence[str], Mapping[str, str]]]:
     p = server.target.parameters
-    here = {"PGHOSTADDR": "127.0.0.1", "PGSSLROOTCERT": str(server.ca), "AWS_EC2_METADATA_DISABLED": "true"}
+    here = {
+        "PGHOSTADDR": "127.0.0.1",
+        "PGSSLROOTCERT": str(server.ca),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
     role = {"AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/bench"}
-    aurora = {**here, "PGHOST": HOST, "PGPORT": p["port"], "PGUSER": "member", "PGDATABASE": "postgres"}
-    url = f"postgresql://{p['user']}:{p['password']}@{HOST}:{p['port']}/postgres?sslmode=verify-full"
+    aurora = {
+        **here,
+        "PGHOST": HOST,
+        "PGPORT": p["port"],
+        "PGUSER": "member",
+        "PGDATABASE": "postgres",
+    }
+    url = (
+        f"postgresql://{p['user']}:{p['password']}@{HOST}:{p['port']}/postgres?sslmode=verify-full"
+    )
     yield "a password in the URL", STATUS, {**here, "DATABASE_URL": url}
     yield "a token, by keys of one's own", STATUS, {**aurora, **role, **KEYS}
-    yield "a token, by STS", STATUS, {**aurora, **role, "VERCEL_OIDC_TOKEN": "a.b.c", "AWS_ENDPOINT_URL": sts}
-    yield "boto3 and psycopg by hand, keys of one's own", [sys.executable, "-c", BY_HAND], {**aurora, **KEYS}
+    yield (
+        "a token, by STS",
+        STATUS,
+        {**aurora, **role, "VERCEL_OIDC_TOKEN": "a.b.c", "AWS_ENDPOINT_URL": sts},
+    )
+    yield (
+        "boto3 and psycopg by hand, keys of one's own",
+        [sys.executable, "-c", BY_HAND],
+        {**aurora, **KEYS},
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=7, help="counted runs of each, after one that isn't; default: 7")
+    parser.add_argument(
+        "--runs", type=int, default=7, help="counted runs of each, after one that isn't; default: 7"
+    )
     runs = parser.parse_args().runs
     kept = {
-        key: value for key, value in os.environ.items() if not key.startswith(("PG", "AWS", "CI", "VERCEL", "DATABASE"))
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PG", "AWS", "CI", "VERCEL", "DATABASE"))
     }
     with tls_postgres(HOST) as server, aws_stand_in() as sts:
         server.iam.credentials = credentials_or(server.iam.credentials)
@@ -67,10 +93,14 @@ def main() -> None:
     print("| login by | ms | memory, MiB |\n|---|---|---|")
     for name, all_of_it in times.items():
         walls, memory = zip(*all_of_it, strict=True)
-        print(f"| {name} | {statistics.median(walls):.0f} ({min(walls):.0f}–{max(walls):.0f}) | {max(memory):.0f} |")
+        print(
+            f"| {name} | {statistics.median(walls):.0f} ({min(walls):.0f}–{max(walls):.0f}) | {max(memory):.0f} |"
+        )
 
 
-def credentials_or(assumed: Callable[[str], Credentials | None]) -> Callable[[str], Credentials | None]:
+def credentials_or(
+    assumed: Callable[[str], Credentials | None],
+) -> Callable[[str], Credentials | None]:
     """What the server knows of keys: those of the bench, else what STS has given."""
     own = Credentials(KEYS["AWS_ACCESS_KEY_ID"], KEYS["AWS_SECRET_ACCESS_KEY"])
     return lambda key: own if key == own.access_key else assumed(key)

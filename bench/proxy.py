@@ -97,7 +97,9 @@ class FarServer:
         self._server = (host, server_port)
         self._delay = delay
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="far server", daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="far server", daemon=True
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -106,7 +108,10 @@ class FarServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._listener.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -130,7 +135,10 @@ class FarServer:
         )
 
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, hear: Callable[[bytes], None]
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        hear: Callable[[bytes], None],
     ) -> None:
         """Hand on what is read, each piece `delay` after it came; the end of the stream too."""
         road: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
@@ -145,7 +153,9 @@ class FarServer:
             road.put_nowait((self._loop.time() + self._delay, data))
         await delivery
 
-    async def _deliver(self, road: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter) -> None:
+    async def _deliver(
+        self, road: "asyncio.Queue[tuple[float, bytes]]", writer: asyncio.StreamWriter
+    ) -> None:
         with contextlib.suppress(OSError):
             while True:
                 due, data = await road.get()

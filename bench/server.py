@@ -17,8 +17,8 @@ from proxy import HOST
 
 sys.path.insert(0, str(ROOT))
 
-from lib import embedded
-from lib.connection_url import ConnectionTarget
+from lib.local import embedded_server as embedded
+from lib.settings.connection_url import ConnectionTarget
 
 
 class BenchError(Exception):
@@ -38,7 +38,11 @@ class Server:
         p = self.target.parameters
         at = str(port or p["port"])
         ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "PYTHON", "DBMATE")
-        kept = {key: value for key, value in os.environ.items() if key != "CI" and not key.startswith(ours)}
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if key != "CI" and not key.startswith(ours)
+        }
         return {
             **kept,
             "DATABASE_URL": f"postgresql://{p['user']}:{quote(p['password'])}@{HOST}:{at}/{database}?sslmode=disable",
@@ -77,13 +81,23 @@ class Server:
     def print_facts(self, *more: str) -> None:
         """When, where and what, so that a table can be told from a later one."""
         version = self.query("postgres", "show server_version")
-        facts = [f"{datetime.now(UTC):%Y-%m-%d}", f"{os.cpu_count()} cores", f"load {os.getloadavg()[0]:.1f}"]
-        facts += [f"PostgreSQL {version}", f"Python {platform.python_version()}", f"psycopg {psycopg.__version__}"]
+        facts = [
+            f"{datetime.now(UTC):%Y-%m-%d}",
+            f"{os.cpu_count()} cores",
+            f"load {os.getloadavg()[0]:.1f}",
+        ]
+        facts += [
+            f"PostgreSQL {version}",
+            f"Python {platform.python_version()}",
+            f"psycopg {psycopg.__version__}",
+        ]
         print(", ".join([*facts, *more]), flush=True)
 
     def print_place(self, found: Sequence[Contender]) -> None:
         """The same, with the contenders that are there, and those that are not."""
-        self.print_facts(*(f"{contender.name} {contender.version}" for contender in found if contender.version))
+        self.print_facts(
+            *(f"{contender.name} {contender.version}" for contender in found if contender.version)
+        )
         for name in absent(found):
             print(f"{name} is not installed and is left out (`python bench/compare.py --install`).")
 

@@ -15,10 +15,10 @@ from server import BenchError, Server, exit_code_of, started
 
 sys.path.insert(0, str(ROOT))
 
-from lib.ledger import reset_script
-from lib.migration_files import parse
-from lib.script import prepare
-from lib.sql_lexer import split
+from lib.files.folder import parse
+from lib.files.script import prepare
+from lib.ledger.writes import reset_script
+from lib.sql.lexer import split
 
 SCHEMA = """\
 -- The table; it's needed
@@ -105,9 +105,24 @@ def print_large(server: Server, megabytes: float, runs: int) -> None:
             for _ in range(runs):
                 ours.append(_run(server, [sys.executable, "-m", "lib", "migrate"], path))
                 psql.append(
-                    _run(server, [str(server.psql), "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", str(path)], path)
+                    _run(
+                        server,
+                        [
+                            str(server.psql),
+                            "-X",
+                            "-q",
+                            "-1",
+                            "-v",
+                            "ON_ERROR_STOP=1",
+                            "-f",
+                            str(path),
+                        ],
+                        path,
+                    )
                 )
-        cells = [f"{_median(part, 'wall'):.1f} | {_median(part, 'memory'):.0f}" for part in (ours, psql)]
+        cells = [
+            f"{_median(part, 'wall'):.1f} | {_median(part, 'memory'):.0f}" for part in (ours, psql)
+        ]
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
 
 
@@ -150,7 +165,12 @@ def print_clean_up(server: Server, times: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=float, default=50.0, help="the size of the large files; the lexer gets a tenth")
+    parser.add_argument(
+        "--megabytes",
+        type=float,
+        default=50.0,
+        help="the size of the large files; the lexer gets a tenth",
+    )
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     with started() as server:

@@ -7,26 +7,33 @@ import sys
 
 def _serve(*arguments: object) -> None:
     """Import the web only when it is asked for."""
-    from lib.local_server import serve
+    from .local.web_server import serve
 
     serve(*arguments)  # type: ignore[arg-type]
 
 
 def _run() -> int:
     if sys.version_info < (3, 11):  # noqa: UP036  for an environment that somebody else has made
-        print(f"Python {sys.version.split()[0]} is too old for this: 3.11 or newer is needed.", file=sys.stderr)
+        print(
+            f"Python {sys.version.split()[0]} is too old for this: 3.11 or newer is needed.",
+            file=sys.stderr,
+        )
         return 2
-    from lib.errors import interrupting_signals
-    from lib.outgoing import message
+    from .clean_text import message
+    from .errors import interrupting_signals
 
     # From the first moment on, while the imports take theirs.
     for each in interrupting_signals():
         signal.signal(each, lambda signum, _: sys.exit(128 + signum))
     try:
-        from lib.cli import main
+        from .cli.commands import main
     except ImportError as fault:
         # Without a name: psycopg is there, and its libpq isn't.
-        what = f"{fault.name} is not installed" if fault.name else "psycopg is installed without its binary"
+        what = (
+            f"{fault.name} is not installed"
+            if fault.name
+            else "psycopg is installed without its binary"
+        )
         advice = "see that requirements.txt names flask and psycopg[binary], and run ./build.sh."
         print(message(f"{what}: {advice}"), file=sys.stderr)
         return 2

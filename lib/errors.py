@@ -72,7 +72,13 @@ class MigrationFileError(MigratorError):
     exit_code = 2
 
     def __init__(
-        self, fault: str, *, file: str, line: int | None = None, version: str | None = None, way_out: str = ""
+        self,
+        fault: str,
+        *,
+        file: str,
+        line: int | None = None,
+        version: str | None = None,
+        way_out: str = "",
     ) -> None:
         place = file if line is None else f"{file}:{line}"
         super().__init__(f"{place}: {fault}{'; ' if way_out else ''}{way_out}")
@@ -143,7 +149,9 @@ class RunInProgressError(LockError):
     def __init__(self, holder: str | None, since: str | None) -> None:
         who = f" ({holder})" if holder else ""
         when = f" since {since}" if since else ""
-        super().__init__(f"Another migration run{who} is under way{when}. Try again when it has ended.")
+        super().__init__(
+            f"Another migration run{who} is under way{when}. Try again when it has ended."
+        )
         self.holder = holder
         self.since = since
 

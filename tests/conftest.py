@@ -18,11 +18,12 @@ import pytest
 from pgbouncer import PGBOUNCER, pgbouncer
 from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 
-from lib import embedded
-from lib.connection_url import ConnectionTarget, read_target
-from lib.job import Job, Progress
-from lib.service import Service
-from lib.settings import Settings
+from lib.actions.run_context import Job
+from lib.apply.progress import Progress
+from lib.local import embedded_server as embedded
+from lib.settings.connection_url import ConnectionTarget, read_target
+from lib.settings.loader import Settings
+from lib.web.shell import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"
@@ -32,11 +33,21 @@ RDS_HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
 RDS_PROXY = "shop.proxy-abc123.eu-west-1.rds.amazonaws.com"
 NEON_HOST = "ep-cool-pine-123456.eu-central-1.aws.neon.tech"
 
-_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200", "max_wal_size=256MB")
+_FAST = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=200",
+    "max_wal_size=256MB",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults", action="store_true", help="every fault of tests/test_faults.py, in place of a share")
+    parser.addoption(
+        "--faults",
+        action="store_true",
+        help="every fault of tests/whole/test_faults.py, in place of a share",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,15 +59,27 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> list[str]:
     seed = os.environ["FAULT_SEED"]
-    return [_server_header(), f"faults: seed {seed} (FAULT_SEED={seed} ./test.sh --faults has the same ones again)"]
+    return [
+        _server_header(),
+        f"faults: seed {seed} (FAULT_SEED={seed} ./test.sh --faults has the same ones again)",
+    ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Of the faults that were meant to strike, how many found the run still under way."""
-    reports = [r for some in terminalreporter.stats.values() for r in some if getattr(r, "when", "") == "call"]
-    struck = [value for report in reports for name, value in report.user_properties if name == "struck"]
+    reports = [
+        r
+        for some in terminalreporter.stats.values()
+        for r in some
+        if getattr(r, "when", "") == "call"
+    ]
+    struck = [
+        value for report in reports for name, value in report.user_properties if name == "struck"
+    ]
     if struck:
-        terminalreporter.line(f"faults: {len(struck)}, of which {sum(struck)} struck a run under way")
+        terminalreporter.line(
+            f"faults: {len(struck)}, of which {sum(struck)} struck a run under way"
+        )
 
 
 def _server_header() -> str:
@@ -139,7 +162,13 @@ class Database:
 
     def named(self, name: str) -> "Database":
         """Another one on the same server."""
-        return Database(replace(self.target, source="DATABASE_URL", parameters={**self.target.parameters, "dbname": name}))
+        return Database(
+            replace(
+                self.target,
+                source="DATABASE_URL",
+                parameters={**self.target.parameters, "dbname": name},
+            )
+        )
 
     def new(self, name: str) -> "Database":
         """Another one on the same server, which is made first."""
@@ -150,7 +179,9 @@ class Database:
     def another_role(self, options: str = "") -> Iterator["Database"]:
         """The same as a role of its own, which may create tables, and is gone afterwards with all that it owns."""
         role, password = f"lowly_{self.target.database}", "long enough for a test"
-        self.query(f"create role {role} login password '{password}' {options}; grant create on schema public to {role}")
+        self.query(
+            f"create role {role} login password '{password}' {options}; grant create on schema public to {role}"
+        )
         try:
             yield self.but(user=role, password=password)
         finally:
@@ -170,21 +201,31 @@ class Database:
         return str(self.query("show server_version")[0][0]).split()[0]
 
     def versions(self) -> list[str]:
-        return [row[0] for row in self.query("select version from public.schema_migrations order by id")]
+        return [
+            row[0] for row in self.query("select version from public.schema_migrations order by id")
+        ]
 
     def runs(self) -> list[dict[str, Any]]:
         with self.connect(row_factory=psycopg.rows.dict_row) as connection:
-            return connection.execute("select * from public.schema_migration_runs order by id").fetchall()
+            return connection.execute(
+                "select * from public.schema_migration_runs order by id"
+            ).fetchall()
 
     def advisory_locks(self) -> int:
         """How many are held in this database."""
         mine = "database = (select oid from pg_database where datname = current_database())"
-        return self.query(f"select count(*) from pg_locks where locktype = 'advisory' and {mine}")[0][0]
+        return self.query(f"select count(*) from pg_locks where locktype = 'advisory' and {mine}")[
+            0
+        ][0]
 
     def wait_for(self, query_part: str) -> None:
         """Wait until a query of this database that holds these words is under way."""
         running = f"select 1 from pg_stat_activity where query like '%{query_part}%' and pid <> pg_backend_pid()"
-        wait_until(lambda: self.query(f"{running} and datname = current_database()"), f"a query with {query_part}", 30)
+        wait_until(
+            lambda: self.query(f"{running} and datname = current_database()"),
+            f"a query with {query_part}",
+            30,
+        )
 
     def has(self, table: str) -> bool:
         return self.query(f"select to_regclass('{table}') is not null")[0][0]
@@ -197,7 +238,11 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
     with psycopg.connect(**server.parameters, autocommit=True) as admin:
         admin.execute(f"create database {name} strategy wal_log")
         try:
-            yield Database(replace(server, source="DATABASE_URL", parameters={**server.parameters, "dbname": name}))
+            yield Database(
+                replace(
+                    server, source="DATABASE_URL", parameters={**server.parameters, "dbname": name}
+                )
+            )
         finally:
             admin.execute(f"drop database {name} with (force)")
 
@@ -295,7 +340,11 @@ def make_job(db: Database, bundle: Bundle) -> Callable[..., Job]:
 def local_environ(**variables: str) -> dict[str, str]:
     """This process's environment without what marks a host, names a database or chooses a Python, and with `variables`."""
     ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "NO_COLOR", "FRONTEND_")
-    kept = {key: value for key, value in os.environ.items() if key not in ("CI", "PYTHON") and not key.startswith(ours)}
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("CI", "PYTHON") and not key.startswith(ours)
+    }
     return {**kept, **variables}
 
 

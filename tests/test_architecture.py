@@ -1,4 +1,4 @@
-"""The map in `lib/__init__.py` is the truth: who imports whom, and what an import costs."""
+"""The maps in `lib/__init__.py` and in each wing are the truth: who imports whom, and what an import costs."""
 
 import ast
 import re
@@ -12,85 +12,162 @@ from conftest import ROOT
 import lib
 
 LIB = ROOT / "lib"
-PURE_ROOMS = (
+MODULES = sorted(LIB.rglob("*.py"))
+PURE = (
     "errors",
-    "fingerprint",
-    "read_only",
     "duration",
-    "outgoing",
-    "header",
-    "migration_files",
-    "sql_lexer",
-    "subject",
-    "statement",
-    "place",
-    "refusals",
-    "comments",
-    "letters",
-    "own_tables",
-    "script",
+    "clean_text",
+    "sql",
+    "files",
     "plan",
-    "report",
-    "planned_run",
-    "terminal",
+    "database/read_only",
+    "ledger/fingerprint",
 )
 
 
-def rooms() -> list[str]:
-    """The modules in the order of the map."""
-    return re.findall(r"^    (\w+)  ", lib.__doc__ or "", re.MULTILINE)
+def entries(text: str) -> list[str]:
+    """The names that a map lists, in its order."""
+    return re.findall(r"^    (\w+)  ", text, re.MULTILINE)
 
 
-def imports(module: str) -> set[str]:
-    """What of `lib` a module imports, wherever in it."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse((LIB / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "lib":
-            found |= {name.name for name in node.names} - {"__version__"}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib."):
-            found.add(str(node.module).removeprefix("lib."))
-        elif isinstance(node, ast.Import):
-            found |= {name.name.removeprefix("lib.") for name in node.names if name.name.startswith("lib.")}
-    return found
+def docstring(wing: str) -> str:
+    return ast.get_docstring(ast.parse((LIB / wing / "__init__.py").read_text()), clean=False) or ""
 
 
-def test_the_map_names_every_module_once() -> None:
-    modules = {path.stem for path in LIB.glob("*.py")} - {"__init__", "__main__"}
-    assert sorted(rooms()) == sorted(modules)
+WINGS = [name for name in entries(lib.__doc__ or "") if (LIB / name).is_dir()]
+FLOOR = [name for name in entries(lib.__doc__ or "") if name not in WINGS]
+ROOMS = {wing: entries(docstring(wing)) for wing in WINGS}
+EACH_ROOM = [(wing, room) for wing in WINGS for room in ROOMS[wing]]
 
 
-@pytest.mark.parametrize("module", rooms())
-def test_a_module_imports_only_from_the_rooms_above_it(module: str) -> None:
-    above = rooms()[: rooms().index(module)]
-    assert imports(module) <= set(above)
+def arrows() -> dict[str, list[str]]:
+    """The wings that each wing may import, as the map draws them."""
+    drawn = re.findall(r"^    (\w+)  [^\n]*(?:\n +<- ([\w, ]+))?$", lib.__doc__ or "", re.MULTILINE)
+    return {wing: names.split(", ") if names else [] for wing, names in drawn if wing in WINGS}
+
+
+def imports(path: Path) -> set[tuple[str, ...]]:
+    """The modules of the package that a module imports, wherever in it: ("errors",) or ("sql", "lexer")."""
+    package = path.relative_to(LIB).parts[:-1]
+    found: set[tuple[str, ...]] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = (*package[: len(package) + 1 - node.level], *(node.module or "").split("."))
+            base = tuple(filter(None, base))
+            is_wing = LIB.joinpath(*base).is_dir()
+            found |= {(*base, name.name) for name in node.names} if is_wing else {base}
+    # What the package itself says: its version and its command.
+    return {module for module in found if LIB.joinpath(*module).with_suffix(".py").exists()}
+
+
+def test_the_map_names_every_wing_and_every_room_of_the_floor() -> None:
+    assert sorted(WINGS) == sorted(path.parent.name for path in LIB.glob("*/__init__.py"))
+    assert sorted(FLOOR) == sorted(
+        path.stem for path in LIB.glob("*.py") if not path.stem.startswith("__")
+    )
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_lists_its_rooms_at_most_ten(wing: str) -> None:
+    assert sorted(ROOMS[wing]) == sorted(path.stem for path in (LIB / wing).glob("[!_]*.py"))
+    assert len(ROOMS[wing]) <= 10
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_says_in_five_lines_what_it_may_import_and_must_not_do(wing: str) -> None:
+    about, _, _ = docstring(wing).partition("\n\n    ")
+    assert len(about.replace("\n\n", "\n").splitlines()) <= 5
+    allowed = re.search(r"^May import: ([^.]*)\.$", about, re.MULTILINE)
+    assert allowed
+    assert allowed[1] == (", ".join(arrows()[wing]) or "nothing but the floor")
+    assert re.search(r"^Must not: ", about, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("wing", "room"), EACH_ROOM, ids="/".join)
+def test_a_room_imports_only_along_the_arrows(wing: str, room: str) -> None:
+    for target in imports(LIB / wing / f"{room}.py"):
+        if len(target) == 1:
+            assert target[0] in FLOOR
+        elif target[0] == wing:
+            assert target[1] in ROOMS[wing][: ROOMS[wing].index(room)]
+        else:
+            assert target[0] in arrows()[wing]
+
+
+@pytest.mark.parametrize("room", FLOOR)
+def test_the_floor_rests_on_nothing_but_itself(room: str) -> None:
+    assert imports(LIB / f"{room}.py") <= {(name,) for name in FLOOR[: FLOOR.index(room)]}
+
+
+def test_every_arrow_is_used_and_points_up() -> None:
+    drawn = arrows()
+    for wing in WINGS:
+        used = {target[0] for room in ROOMS[wing] for target in imports(LIB / wing / f"{room}.py")}
+        assert set(drawn[wing]) == used - set(FLOOR) - {wing}
+        assert set(drawn[wing]) <= set(WINGS[: WINGS.index(wing)])
 
 
 def test_the_surfaces_never_import_each_other() -> None:
-    web = {"service", "status_endpoint", "admin_endpoint", "local_server"}
-    assert not imports("cli") & web
-    assert not set().union(*map(imports, web)) & {"cli", "terminal"}
+    assert "web" not in arrows()["cli"]
+    assert "cli" not in arrows()["web"]
 
 
-@pytest.mark.parametrize("module", PURE_ROOMS)
-def test_a_pure_room_knows_no_driver_and_no_environment(module: str) -> None:
-    source = (LIB / f"{module}.py").read_text()
-    assert not re.search(r"^\s*(?:import|from) (?:psycopg|flask|os|subprocess|socket)\b", source, re.MULTILINE)
+def test_the_package_does_not_know_its_own_name() -> None:
+    for path in MODULES:
+        code = ast.parse(path.read_text())
+        names = [
+            name.name
+            for node in ast.walk(code)
+            if isinstance(node, ast.Import)
+            for name in node.names
+        ]
+        names += [
+            node.module or ""
+            for node in ast.walk(code)
+            if isinstance(node, ast.ImportFrom)
+            if not node.level
+        ]
+        assert not [name for name in names if name.partition(".")[0] == "lib"], path
 
 
-@pytest.mark.parametrize("path", sorted([*LIB.glob("*.py"), *(ROOT / "api").glob("*.py")]), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if path.relative_to(LIB).as_posix().startswith(PURE)],
+    ids=lambda path: path.relative_to(LIB).as_posix(),
+)
+def test_a_pure_room_knows_no_driver_and_no_environment(path: Path) -> None:
+    source = path.read_text()
+    assert not re.search(
+        r"^\s*(?:import|from) (?:psycopg|flask|os|subprocess|socket)\b", source, re.MULTILINE
+    )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*MODULES, *sorted((ROOT / "api").glob("*.py"))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_only_the_outermost_modules_read_the_environment(path: Path) -> None:
-    allowed = {"__main__.py", "service.py", "embedded.py"}
-    assert path.name in allowed or "os.environ" not in path.read_text()
+    allowed = {"__main__.py", "shell.py", "embedded_server.py"}
+    assert path.name in allowed or not re.search(r"os\.environ\b(?! \()", path.read_text())
 
 
-@pytest.mark.parametrize("path", sorted(LIB.glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
 def test_no_import_hides_a_circle(path: Path) -> None:
     assert "TYPE_CHECKING" not in path.read_text()
 
 
 def test_git_keeps_lib() -> None:
-    ignored = subprocess.run(["git", "check-ignore", "-q", "lib/runner.py"], cwd=ROOT, check=False).returncode
+    ignored = subprocess.run(
+        ["git", "check-ignore", "-q", "lib/actions/migrate.py"], cwd=ROOT, check=False
+    ).returncode
     assert ignored != 0
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_the_tests_mirror_the_wings(wing: str) -> None:
+    tested = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / wing).glob("test_*.py")}
+    assert tested
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "setup.cfg", "uv.lock"])
@@ -101,21 +178,50 @@ def test_nothing_at_the_root_makes_vercel_ignore_the_requirements(name: str) -> 
 @pytest.mark.parametrize("entrypoint", ["migration-status", "migrate"])
 def test_an_entrypoint_assigns_app_where_vercel_looks_for_it(entrypoint: str) -> None:
     tree = ast.parse((ROOT / "api" / f"{entrypoint}.py").read_text())
-    names = [t.id for node in tree.body if isinstance(node, ast.Assign) for t in node.targets if isinstance(t, ast.Name)]
+    names = [
+        t.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for t in node.targets
+        if isinstance(t, ast.Name)
+    ]
     assert "app" in names
 
 
-# What importing an entrypoint loads: of `lib`, exactly these rooms; of others' packages, these at most.
-STATUS_ROOMS = {
-    "aws", "choice", "connection_url", "database", "duration", "errors", "job", "login", "migration_files", "plan",
-    "fingerprint", "header", "outgoing", "pasted", "provider", "read_only", "report", "search_path", "service", "settings",
-    "status", "status_endpoint", "survey", "tls", "trust", "unreachable",
-}  # fmt: skip
-MIGRATE_ROOMS = STATUS_ROOMS - {"status_endpoint"} | {
-    "admin_endpoint", "catalog", "comments", "execution", "failure", "ledger", "letters", "lock", "observer", "own_tables",
-    "pipeline", "place", "planned_run", "recovery", "refusals", "runner", "script", "session", "sql_lexer", "statement",
-    "statements", "subject",
-}  # fmt: skip
+def listed(text: str) -> set[str]:
+    """The modules in a list of wings: `wing: room room`."""
+    found: set[str] = set()
+    for line in re.sub(r"\n {6,}", " ", text).split("\n"):
+        wing, _, names = line.strip().partition(":")
+        prefix = "" if wing == "floor" else f"{wing}."
+        found |= {f"{prefix}{name}" for name in names.split()}
+    return found
+
+
+# The modules of the package that importing an entrypoint loads, exactly; of other packages, at
+# most these.
+STATUS_ROOMS = listed("""
+    floor: clean_text duration errors
+    files: checkpoint folder header
+    settings: aws connection_url database_choice deployment loader pasted_values providers
+      search_path tls
+    plan: migration_plan reports
+    database: connection connection_errors login read_only
+    ledger: fingerprint survey trust
+    apply: progress
+    actions: run_context status
+    web: shell status_endpoint
+""")
+MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
+    sql: concurrent error_position lexer statement
+    files: check_characters check_comments check_own_tables check_statements script
+    plan: dry_run
+    database: pipeline
+    ledger: run_lock writes
+    apply: catalog failure_text in_transaction observer outside_transaction resume session
+    actions: migrate
+    web: admin_endpoint
+""")
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}
 FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "werkzeug"}
 
@@ -123,7 +229,9 @@ FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "w
 def loaded_by(statement: str, *, after: str = "") -> set[str]:
     """The modules that a statement loads in a fresh interpreter, beyond those of `after`."""
     code = f"import runpy, sys\n{after}\nbefore = set(sys.modules)\n{statement}\nprint(*set(sys.modules) - before)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
     return set(done.stdout.split())
 
 
@@ -135,12 +243,24 @@ def test_an_entrypoint_loads_these_modules_and_no_other(
     entrypoint: str, expected_rooms: set[str], packages: set[str]
 ) -> None:
     loaded = loaded_by(f"runpy.run_path('api/{entrypoint}.py')")
-    assert {name.removeprefix("lib.") for name in loaded if name.startswith("lib.")} == expected_rooms
-    tops = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"lib", "cython_runtime"}
+    rooms = {name.removeprefix("lib.") for name in loaded if name.startswith("lib.")}
+    assert rooms - set(WINGS) == expected_rooms
+    tops = (
+        {name.partition(".")[0] for name in loaded}
+        - sys.stdlib_module_names
+        - {"lib", "cython_runtime"}
+    )
     assert {name for name in tops if not name.startswith("_")} <= packages
 
 
 def test_the_status_function_loads_next_to_nothing_beyond_the_driver_and_vercels_runtime() -> None:
-    runtime = "import base64, http.client, http.server, json, logging, threading, traceback, psycopg"
+    runtime = (
+        "import base64, http.client, http.server, json, logging, threading, traceback, psycopg"
+    )
     loaded = loaded_by("runpy.run_path('api/migration-status.py')", after=runtime)
-    assert {name for name in loaded if name.partition(".")[0] != "lib"} <= {"_blake2", "_hashlib", "hashlib", "pkgutil"}
+    assert {name for name in loaded if name.partition(".")[0] != "lib"} <= {
+        "_blake2",
+        "_hashlib",
+        "hashlib",
+        "pkgutil",
+    }

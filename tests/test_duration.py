@@ -59,11 +59,15 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
-    with pytest.raises(ValueError, match=r"no duration; write 500ms, 2s, 10min or a number of seconds"):
+    with pytest.raises(
+        ValueError, match=r"no duration; write 500ms, 2s, 10min or a number of seconds"
+    ):
         parse_duration(text)
 
 
-@pytest.mark.parametrize("text", [str(LONGEST + 1), "25000h", "9" * 400, "9" * 400 + "min"], ids=lambda text: text[:9])
+@pytest.mark.parametrize(
+    "text", [str(LONGEST + 1), "25000h", "9" * 400, "9" * 400 + "min"], ids=lambda text: text[:9]
+)
 def test_a_duration_longer_than_postgres_can_be_told_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="longer than PostgreSQL allows"):
         parse_duration(text)
@@ -78,9 +82,19 @@ def test_the_error_does_not_repeat_the_text(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(0, 0), (2, 2000), (0.5, 500), (0.0001, 1), (0.0014, 1), (0.0016, 2), (LONGEST, 2_147_483_000)],
+    [
+        (0, 0),
+        (2, 2000),
+        (0.5, 500),
+        (0.0001, 1),
+        (0.0014, 1),
+        (0.0016, 2),
+        (LONGEST, 2_147_483_000),
+    ],
 )
-def test_milliseconds_never_round_a_small_duration_to_no_limit(seconds: float, expected: int) -> None:
+def test_milliseconds_never_round_a_small_duration_to_no_limit(
+    seconds: float, expected: int
+) -> None:
     assert milliseconds(seconds) == expected
 
 
@@ -102,7 +116,9 @@ def test_milliseconds_never_round_a_small_duration_to_no_limit(seconds: float, e
         (LONGEST, "2147483s"),
     ],
 )
-def test_a_duration_is_written_in_the_largest_unit_that_keeps_it_whole(seconds: float, words: str) -> None:
+def test_a_duration_is_written_in_the_largest_unit_that_keeps_it_whole(
+    seconds: float, words: str
+) -> None:
     assert in_words(seconds) == words
 
 

@@ -1,0 +1,519 @@
+"""The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
+
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+from ..apply.in_transaction import Execution
+from ..apply.observer import Observer
+from ..apply.resume import moved
+from ..apply.session import Session
+from ..clean_text import masked
+from ..database import read_only
+from ..database.connection import Connection, ScriptError
+from ..database.connection_errors import TOO_MANY_CONNECTIONS
+from ..database.login import no_search_path
+from ..errors import (
+    ConfigurationError,
+    DatabaseUnavailableError,
+    GuardError,
+    Interrupted,
+    LedgerError,
+    MigrationFileError,
+    MigratorError,
+    OutOfTimeError,
+)
+from ..files.checkpoint import Checkpoint, Interruption
+from ..files.folder import MigrationFile, discover
+from ..files.script import (
+    Mode,
+    Script,
+    faults_of,
+    prepare,
+    prepare_all,
+    without_statements_at_the_end,
+)
+from ..ledger import writes as ledger
+from ..ledger.run_lock import RunLock
+from ..ledger.survey import Survey
+from ..plan.dry_run import PlannedRun, held_warnings
+from ..plan.migration_plan import Plan
+from ..plan.reports import AppliedNow, Outcome, RunReport, Status
+from ..settings.search_path import first_name
+from .run_context import RECORD_PATIENCE, Job
+from .status import LOOK_PATIENCE, look, plan_of, server_errors, status_of
+
+# How long a pooler may take to find a second server connection, in seconds.
+SECOND_CONNECTION_PATIENCE = 15.0
+# What the runner itself asks of the database is answered within this, in seconds, or the database counts as away.
+ANSWER_PATIENCE = 30.0
+# A run that left its row unfinished may have ended just now: its lock is waited for this long, in seconds.
+STALE_PATIENCE = 2.0
+# The file that makes the ledger, and nothing else.
+LEDGERS_OWN_FILE = "000-create-migration-table"
+_CONNECTION_LIMITS = """
+select r.rolconnlimit, d.datconnlimit from pg_catalog.pg_roles r, pg_catalog.pg_database d
+ where r.rolname = session_user and d.datname = current_database()
+"""
+_SEARCH_PATH = "select pg_catalog.current_setting('search_path'), pg_catalog.current_schema()"
+_NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
+
+
+def validate(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
+    """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
+
+    What is applied can't be changed any more, and may have come by another tool, or by `baseline`: what would be refused
+    in it is a warning. The ledger is read within `patience` seconds.
+    """
+    files = discover(job.settings.migrations_dir)
+    with server_errors(), job.connect() as connection:
+        found = status_of(job, files, look(connection, job, origins=True, patience=patience))
+    applied = {
+        entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")
+    }
+    prepare_all(file for file in files if file.version not in applied)
+    found.plan.verify_complete()
+    faults = faults_of(file for file in files if file.version in applied)
+    return replace(found, plan=replace(found.plan, applied_faults=faults))
+
+
+def plan(job: Job, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
+    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing.
+
+    The ledger is read within `patience` seconds.
+    """
+    files = discover(job.settings.migrations_dir)
+    with server_errors(), job.connect() as connection:
+        survey = look(connection, job, patience=patience)
+    found = status_of(job, files, survey)
+    scripts = prepare_all(found.plan.pending)
+    pending = {file.version for file in found.plan.pending}
+    half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    held = _held(job, scripts)
+    obstacle = _obstacle(job, survey, found.plan)
+    if len(scripts) > len(held) or must_claim(job, survey):
+        obstacle = obstacle or _no_writes(job, survey)
+    return PlannedRun(found, scripts, job.settings.lock_timeout, obstacle, half_done, held)
+
+
+def migrate(job: Job) -> RunReport:
+    """Apply what is pending. Whatever goes wrong is in the report, beside what had been applied before it."""
+    run = _Run(job)
+    try:
+        with server_errors():
+            run.go()
+    except (MigratorError, Interrupted) as error:
+        return run.report(error)
+    return run.report(None)
+
+
+class _Run:
+    """One run, from the files to the journal's last word."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.settings = job.settings
+        self.survey: Survey | None = None
+        self.pending: int | None = None
+        self.warnings: tuple[str, ...] = ()
+        self.applied: list[AppliedNow] = []
+        self.current: MigrationFile | None = None
+        self.run: ledger.RunRecord | None = None
+        # The server processes that this connection has had, each time the database was looked at.
+        self.backends: set[str | None] = set()
+        self._connections = ExitStack()
+
+    def report(self, error: MigratorError | Interrupted | None) -> RunReport:
+        return RunReport(
+            environment=self.settings.environment,
+            database=self.survey.database if self.survey else None,
+            server_version=self.survey.server_version if self.survey else None,
+            applied=tuple(self.applied),
+            pending=self.pending,
+            warnings=self.warnings,
+            error=error,
+        )
+
+    def go(self) -> None:
+        files = discover(self.settings.migrations_dir)
+        with self._connections:
+            self._connect()
+            plan, survey = self._first_look(files)
+            scripts = prepare_all(plan.pending)
+            if len(scripts) > len(_held(self.job, scripts)) or must_claim(self.job, survey):
+                check_writable(self.job, survey)
+                waiting = self.job.progress.waiting
+                with RunLock(
+                    self._connect_another, patience=self.job.run_wait, on_wait=waiting
+                ) as lock:
+                    self._migrate_locked(files, scripts, lock)
+            else:
+                self._warn(plan, survey, scripts)
+                if survey.unfinished_runs:
+                    self._interrupt_stale_runs(survey)
+
+    def _connect(self) -> None:
+        self.connection = self._connections.enter_context(
+            self.job.connect(on_notice=self._notice, for_files=True)
+        )
+        self.backends = set()
+        _check_strings(self.connection)
+        self._check_search_path()
+        self.connection.undo = ledger.reset_script()
+
+    def _connect_another(self) -> Connection:
+        """The run lock's. Where one alone is allowed, no patience gets it."""
+        try:
+            return self.job.connect(patience=0.0)
+        except DatabaseUnavailableError as error:
+            if error.sqlstate == TOO_MANY_CONNECTIONS:
+                self._check_connection_limits()
+        return self.job.connect()
+
+    def _check_connection_limits(self) -> None:
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            [[limits]] = self.connection.query(_CONNECTION_LIMITS, read_only=True)
+        for limit, owner in zip(limits, ("role", "database"), strict=True):
+            if limit == "1":
+                raise DatabaseUnavailableError(
+                    f"The {owner} that {self.job.target.source} names may have one connection at a time, and a run needs "
+                    f"two, now and then a third: alter {owner} … connection limit 5.",
+                    final=True,
+                    public=f"The {owner} may have one connection at a time, and a run needs two.",
+                )
+
+    def _check_search_path(self) -> None:
+        """A pooler may leave out what it doesn't know, and the tables would land elsewhere."""
+        target = self.job.target
+        if not target.search_path:
+            return
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            # As the files will have it; it has no name that a search_path could lead elsewhere.
+            [[found, schema]] = self.connection.run(_SEARCH_PATH)
+        if found != target.search_path:
+            raise ConfigurationError(no_search_path(target))
+        wanted = first_name(target.search_path)
+        if wanted and schema != wanted:
+            where = f"lands in {schema}" if schema else "fails"
+            self.job.progress.warning(
+                f"The schema {wanted}, which {target.source} names, is not there or not open to this role: until a file "
+                f"makes it, what is made without naming a schema {where}."
+            )
+
+    def _interrupt_stale_runs(self, survey: Survey) -> None:
+        """Mark runs whose runner is gone, unless the lock is held: then one of them is at work, and all is well.
+
+        It is bookkeeping: a run with nothing to apply doesn't fail for it.
+        """
+        patience = min(self.job.run_wait, STALE_PATIENCE)
+        lock = RunLock(self._connect_another, patience=patience)
+        with (
+            suppress(MigratorError, ScriptError),
+            lock,
+            self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER),
+        ):
+            ledger.interrupt_stale_runs(self.connection, survey.tables)
+
+    def _first_look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
+        """Look, and say which database it is, whatever comes of it."""
+        try:
+            return self._look(files)
+        finally:
+            self.job.progress.connected(self.job.target, self.survey)
+
+    def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
+        survey = self.survey = look(
+            self.connection, self.job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER
+        )
+        self.backends.add(survey.backend)
+        plan = plan_of(self.job, files, survey)
+        self.pending = len(plan.pending)
+        obstacle = _obstacle(self.job, survey, plan)
+        if obstacle:
+            raise obstacle
+        return plan, survey
+
+    def _warn(self, plan: Plan, survey: Survey, held: tuple[Script, ...]) -> None:
+        self.warnings = (*survey.tables.open, *plan.warnings, *held_warnings(held))
+        for warning in self.warnings:
+            self.job.progress.warning(warning)
+
+    def _migrate_locked(
+        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], lock: RunLock
+    ) -> None:
+        """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
+        plan, survey = self._look_again(files)
+        prepared = {script.file.version: script for script in scripts}
+        scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
+        held = _held(self.job, scripts)
+        self._warn(plan, survey, held)
+        scripts = scripts[: len(scripts) - len(held)]
+        pooled = self._is_pooled(scripts, lock)
+        if pooled:
+            _check_sessions(scripts)
+            if self.job.target.search_path:
+                raise ConfigurationError(no_search_path(self.job.target))
+        if not scripts and not must_claim(self.job, survey):
+            # Another run has done it all while this one waited.
+            return
+        check_writable(self.job, survey)
+        self._check_interruptions(files, scripts, survey)
+        survey.tables.verify_rights()
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            ledger.create_tables(self.connection, survey, reader=self.job.reader)
+            outcome: Outcome = "running" if scripts else "succeeded"
+            start = run_start(self.job, survey)
+            self.run = ledger.start_run(self.connection, self.job.trusted, start, outcome=outcome)
+        if scripts:
+            self._apply_all(scripts, survey, lock, pooled=pooled)
+
+    def _check_interruptions(
+        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
+    ) -> None:
+        """Mention what a run left half-way of a file that is not in this bundle; refuse it under another name."""
+        names = {file.version for file in files}
+        for version, interruption in survey.interruptions.items():
+            if version in names:
+                continue
+            if fault := moved(scripts, interruption):
+                raise fault
+            at = f"statement {interruption.checkpoint.statement} of {version}, which is not in this bundle"
+            self.job.progress.warning(f"Run {interruption.run} stopped at {at}.")
+
+    def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
+        """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""
+        if not self.connection.is_alive():
+            # It was idle for as long as another run was waited for.
+            self._connect()
+        if self.survey is None or self.connection.announced_backend == self.survey.backend:
+            return self._look(files)
+        otherwise = (
+            "The database stopped answering once the run lock was held. A run needs two server connections at a time, "
+            "and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct connection."
+        )
+        with self.connection.at_most(SECOND_CONNECTION_PATIENCE, otherwise):
+            return self._look(files)
+
+    def _is_pooled(self, scripts: tuple[Script, ...], lock: RunLock) -> bool:
+        """Tell whether a transaction pooler is in between, where each transaction may have another server process.
+
+        A server gives its own process's pid on connecting, a pooler something else; whether it is in session mode is
+        asked only where it matters, and several times, since a busy pool may give the same process again.
+        """
+        if {self.connection.announced_backend} == self.backends:
+            return False
+        if (
+            all(script.mode is Mode.TRANSACTION for script in scripts)
+            and not self.job.target.search_path
+        ):
+            return not self.job.target.is_known_direct
+        self.backends |= {ledger.backend(self.connection) for _ in range(10)}
+        return len(self.backends) > 1 or lock.backend in self.backends
+
+    def _apply_all(
+        self, scripts: tuple[Script, ...], survey: Survey, lock: RunLock, *, pooled: bool
+    ) -> None:
+        self.execution = Execution(self._session(survey, lock, pooled=pooled))
+        try:
+            self._apply_each(scripts, survey, lock, pooled=pooled)
+        except (Interrupted, MigratorError, ScriptError) as error:
+            if isinstance(error, Interrupted) and self.current:
+                error.args = (f"{error} It was at {self.current.path}.",)
+            outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
+            self._record_end(outcome, error, self.execution.checkpoint)
+            raise
+        else:
+            self._record_end("succeeded")
+        finally:
+            self.execution.session.observer.close()
+
+    def _apply_each(
+        self, scripts: tuple[Script, ...], survey: Survey, lock: RunLock, *, pooled: bool
+    ) -> None:
+        for script in scripts:
+            self.execution.session.check()
+            self._apply(script, survey.interruptions.get(script.file.version))
+            if script.changes_defaults and not pooled and script is not scripts[-1]:
+                self._begin_anew(survey, lock)
+
+    def _session(self, survey: Survey, lock: RunLock, *, pooled: bool) -> Session:
+        assert self.run is not None  # it is begun before any file
+        observer = Observer(
+            lambda patience: self.job.connect(patience=patience),
+            backend=None if pooled else survey.backend,
+            application_name=self.job.application_name,
+            lock_backend=lock.backend,
+            is_lock_silent=lambda: lock.is_silent,
+        )
+
+        def check() -> None:
+            lock.check()
+            self._check_deadline()
+
+        return Session(
+            connection=self.connection,
+            observer=observer,
+            pooled=pooled,
+            notices_departure=survey.notices_departure,
+            run=self.run,
+            lock_timeout=self.settings.lock_timeout,
+            lock_retries=self.settings.lock_retries,
+            run_wait=self.job.run_wait,
+            progress=self.job.progress,
+            check=check,
+            is_new=all(row.version == LEDGERS_OWN_FILE for row in survey.ledger or ()),
+        )
+
+    def _begin_anew(self, survey: Survey, lock: RunLock) -> None:
+        """Go on in a new session: the file before has changed what one begins with, as `alter database … set` does."""
+        self.execution.session.observer.close()
+        self.connection.raw.close()
+        self._connect()
+        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+            survey = replace(survey, backend=ledger.backend(self.connection))
+        self.execution = Execution(self._session(survey, lock, pooled=False))
+
+    def _apply(self, script: Script, interruption: Interruption | None) -> None:
+        self.current = script.file
+        self.job.progress.started(script.file)
+        elapsed = self.execution.apply(script, interruption)
+        self.run = self.execution.session.run
+        self.current = None
+        self.pending = (self.pending or 1) - 1
+        if elapsed is not None:
+            self.applied.append(AppliedNow(script.file.version, script.file.name, elapsed))
+            self.job.progress.applied(self.applied[-1])
+
+    def _check_deadline(self) -> None:
+        if self.job.deadline is not None and time.monotonic() >= self.job.deadline:
+            raise OutOfTimeError("The time allowed ran out before the next migration began.")
+
+    def _record_end(
+        self,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Write the run's end, over a new connection if this one is gone; failing that, the next run writes it."""
+
+        def write(connection: Connection) -> None:
+            assert self.run is not None  # it is begun before any file
+            connection.settle()
+            with connection.granted(RECORD_PATIENCE):
+                ledger.finish_run(
+                    connection,
+                    self.run,
+                    outcome,
+                    version=self.current.version if self.current else None,
+                    error=error.record
+                    if isinstance(error, MigratorError)
+                    else None
+                    if error is None
+                    else str(error),
+                    sqlstate=getattr(error, "sqlstate", None),
+                    checkpoint=checkpoint,
+                )
+
+        with suppress(ScriptError, MigratorError):
+            if self.connection.is_alive():
+                write(self.connection)
+                return
+        with suppress(ScriptError, MigratorError):
+            if self.job.may_still_connect:
+                with self.job.connect(patience=RECORD_PATIENCE) as connection:
+                    write(connection)
+                return
+        self.job.progress.warning(
+            "The end of the run could not be recorded; the next run marks it interrupted."
+        )
+
+    def _notice(self, severity: str, message: str) -> None:
+        self.job.progress.notice(self.current, severity, masked(message))
+
+
+def _held(job: Job, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The last scripts, which stay pending while somebody may be about to write their SQL."""
+    return without_statements_at_the_end(scripts) if job.is_from_laptop else ()
+
+
+def _check_sessions(scripts: tuple[Script, ...]) -> None:
+    """Through a transaction pooler statements may land on any session, and what one sets would leak to other clients."""
+    for script in scripts:
+        if script.needs_a_session:
+            what = (
+                "its timeouts need"
+                if len(script.statements) == 1
+                else "its statements outside a transaction need"
+            )
+            raise MigrationFileError(
+                f"{what} a session of their own, and this connection goes through a transaction pooler; "
+                "set MIGRATION_DATABASE_URL to a direct connection",
+                file=script.file.path,
+                version=script.file.version,
+            )
+
+
+def _check_strings(connection: Connection) -> None:
+    if not connection.has_standard_strings:
+        raise ConfigurationError(
+            "The database has standard_conforming_strings off, under which the server would read the files otherwise than "
+            "they were checked: alter database … set standard_conforming_strings = on."
+        )
+
+
+def _obstacle(job: Job, survey: Survey, plan: Plan) -> MigratorError | None:
+    """What forbids a run before it begins: the guard, then the ledger's integrity."""
+    try:
+        check_guard(job, survey)
+        plan.verify()
+    except MigratorError as error:
+        return error
+    return None
+
+
+def check_guard(job: Job, survey: Survey) -> None:
+    """Raise GuardError if the database belongs to production and the job doesn't."""
+    environment = job.settings.environment
+    if survey.belongs_to_production and environment != "production":
+        raise GuardError(
+            f"This database belongs to production, and this run's environment is {environment}: nothing was applied. "
+            f"Give {environment} a database of its own; or, if this really is production, set "
+            "MIGRATION_ENVIRONMENT=production; or, if this is a physical copy that inherited the claim, drop it: "
+            "delete from public.schema_migration_runs where environment = 'production'."
+        )
+
+
+def check_writable(job: Job, survey: Survey) -> None:
+    """Raise LedgerError if the database takes no writes; for who is about to write."""
+    if error := _no_writes(job, survey):
+        raise error
+
+
+def _no_writes(job: Job, survey: Survey) -> LedgerError | None:
+    if survey.read_only is None:
+        return None
+    return LedgerError(
+        read_only.advice(survey.read_only, database=survey.database, source=job.target.source)
+    )
+
+
+def must_claim(job: Job, survey: Survey) -> bool:
+    """Tell whether the job is production's first on this database, whose record is the claim.
+
+    First, too, where the newest claim has another fingerprint: that may be of what this database was copied from, though
+    it tells more than is known here.
+    """
+    return job.settings.environment == "production" and survey.claims[-1:] != (survey.fingerprint,)
+
+
+def run_start(job: Job, survey: Survey) -> ledger.RunStart:
+    """Who runs, for the journal."""
+    deployment = job.settings.deployment
+    return ledger.RunStart(
+        source=job.source,
+        environment=job.settings.environment,
+        commit=deployment.commit,
+        ref=deployment.ref,
+        deployment=deployment.id,
+        fingerprint=str(survey.fingerprint),
+    )

@@ -1,0 +1,143 @@
+"""The bundle and its database side by side. Writes nothing, locks nothing, and loads nothing that only a run needs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from ..database import read_only
+from ..database.connection import Connection, Refusal, ScriptError
+from ..errors import DatabaseUnavailableError, LedgerError, MigratorError
+from ..files.folder import MigrationFile, discover
+from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey, read_lockers, take_survey
+from ..ledger.trust import GRANTS, UNRECORDED, distrust, told_by
+from ..plan.migration_plan import Plan, make_plan
+from ..plan.reports import Blocker, Status, named
+from .run_context import Job
+
+# One look ends within this, in seconds: with the 30 that connecting may take, a command that only reads ends within 45.
+LOOK_PATIENCE = 10.0
+# Asking who locks the tables takes no longer, in seconds.
+LOCKERS_PATIENCE = 2.0
+# The longest part of what more the server says that is passed on, in characters.
+LONGEST_DETAIL = 2000
+UNIQUE_VIOLATION = "23505"
+# By SQLSTATE, what to do about a refusal.
+_ADVICE = {
+    INSUFFICIENT_PRIVILEGE: f" {GRANTS}",
+    UNIQUE_VIOLATION: " If its rows were copied from another database, its sequences are behind them: "
+    "select setval(pg_get_serial_sequence('public.schema_migrations', 'id'), max(id)) from public.schema_migrations; "
+    "select setval(pg_get_serial_sequence('public.schema_migration_runs', 'id'), max(id)) from "
+    "public.schema_migration_runs;",
+    read_only.SQLSTATE: f" {read_only.MEANWHILE}",
+    **dict.fromkeys(
+        ("42P07", "42710"),
+        " Something else in schema public has a name that the runner's tables need, or their index: drop or rename it; "
+        "psql's \\d+ public.* says whose it is.",
+    ),
+}
+
+
+def read_status(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
+    """Read the folder and the ledger, over a connection of its own; `patience` as of `look`."""
+    files = discover(job.settings.migrations_dir)
+    with server_errors(), job.connect() as connection:
+        return read_status_over(connection, job, files, patience=patience)
+
+
+def read_status_over(
+    connection: Connection,
+    job: Job,
+    files: tuple[MigrationFile, ...],
+    *,
+    patience: float = LOOK_PATIENCE,
+) -> Status:
+    """`read_status` over a connection that is already there; MigrationFileError for the header of a pending file."""
+    with server_errors():
+        found = status_of(job, files, look(connection, job, origins=True, patience=patience))
+    found.plan.verify_headers()
+    return found
+
+
+def look(
+    connection: Connection,
+    job: Job,
+    *,
+    origins: bool = False,
+    patience: float = LOOK_PATIENCE,
+    otherwise: str = "The database stopped answering while the ledger was read.",
+) -> Survey:
+    """Take a survey within so many seconds; LedgerError says who locks the tables, if somebody does.
+
+    DatabaseUnavailableError says `otherwise` where no answer of any kind came.
+    """
+    try:
+        with connection.at_most(patience, otherwise):
+            return take_survey(connection, job.target, job.trusted, origins=origins)
+    except DatabaseUnavailableError:
+        if connection.raw.closed:
+            raise
+        raise LedgerError(_not_read(connection, patience)) from None
+
+
+def _not_read(connection: Connection, patience: float) -> str:
+    lockers: tuple[Blocker, ...] = ()
+    with suppress(ScriptError, MigratorError), connection.at_most(LOCKERS_PATIENCE, ""):
+        lockers = read_lockers(connection)
+    if not lockers:
+        return f"The ledger wasn't read within {patience:g} s, and nobody is seen to lock it. Run it again."
+    return (
+        f"The ledger wasn't read within {patience:g} s: public.schema_migrations or public.schema_migration_runs is locked "
+        f"by {named(lockers)}. Wait until that transaction has ended, or end its session: pg_terminate_backend."
+    )
+
+
+def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Status:
+    """Lay what was read of the database beside the files."""
+    return Status(
+        environment=job.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        plan=plan_of(job, files, survey),
+        last_run=survey.last_run,
+        deployment=job.settings.deployment,
+        origins=survey.origins,
+        owner="production" if survey.belongs_to_production else None,
+        is_direct=survey.is_direct,
+        advice=survey.tables.open,
+    )
+
+
+def plan_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Plan:
+    """Decide what there is to do, under the job's settings."""
+    settings = job.settings
+    return make_plan(
+        files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order
+    )
+
+
+@contextmanager
+def server_errors() -> Iterator[None]:
+    """What the server refuses outside of any migration, as an error of ours, without the driver's text."""
+    try:
+        yield
+    except ScriptError as error:
+        if (fault := distrust(error)) is not None:
+            raise fault from None
+        refusal = error.refusal
+        hint = _ADVICE.get(refusal.sqlstate, "")
+        if told_by(error).get("fault") == "unrecorded":
+            raise LedgerError(UNRECORDED) from None
+        if told_by(error).get("fault") == "emptied":
+            raise LedgerError(
+                "A trigger or a rule on the runner's tables would take rows out of public.schema_migrations: nothing was "
+                "written. Drop it."
+            ) from None
+        raise LedgerError(
+            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate})."
+            f"{hint}{_more(refusal)}"
+        ) from None
+
+
+def _more(refusal: Refusal) -> str:
+    """What more the server says, as the advice of an event trigger; further lines of it are indented."""
+    lines = (f"{name}: {text[:LONGEST_DETAIL]}" for name, text in refusal.more)
+    return "".join("\n  " + line.replace("\n", "\n    ") for line in lines)

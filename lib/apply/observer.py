@@ -1,0 +1,241 @@
+"""The run's second pair of eyes: a session of its own that sees what a statement waits for, and whether it still runs.
+
+The session that migrates is busy while a statement runs. This one, made only when a statement takes longer than a moment,
+asks the server about it: who holds the lock, how far the index is, whether the server is at work on it at all. A file
+outside a transaction has its progress noted here too, whatever role or setting it has given its own session.
+
+It is no part of the lock's transaction, in which a look would keep a snapshot, and every catalog it read locked.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ..clean_text import masked
+from ..database.connection import SLICE, WHAT_BECAME_OF_IT, Connection, Row, ScriptError
+from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
+from ..plan.reports import Blocker, IndexProgress
+from ..sql.lexer import without_strings
+
+# The longest pause between two looks at a statement, and how long a look may take, in seconds.
+INTERVAL = 5.0
+LOOK_PATIENCE = 2.0
+# How much of another session's query is shown, in characters.
+QUERY_SHOWN = 80
+# A lock timeout of a millisecond must not keep this process busy, in seconds.
+SHORTEST_SLICE = 0.02
+# A look that failed is made again after so many seconds.
+AFTER_FAILURE = 10.0
+# A server that has been waiting for us so long, while we wait for it, will never answer: the stream is stuck, in seconds.
+STUCK = 60.0
+
+# A role that may see little is told no backend_type: of what has no user, an autovacuum worker alone has a database.
+_LOOK = """
+select pg_catalog.bool_or(a.wait_event is null or a.wait_event not in ('ClientRead', 'ClientWrite'))
+  from pg_catalog.pg_stat_activity a where {ours};
+select distinct b.pid, extract(epoch from pg_catalog.clock_timestamp() - o.xact_start)::integer, o.application_name,
+       o.state, o.query, extract(epoch from o.xact_start),
+       coalesce(o.backend_type, case when o.usesysid is null and o.datid is not null then 'autovacuum worker' end)
+  from pg_catalog.pg_stat_activity a
+ cross join lateral pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) as b (pid)
+  left join pg_catalog.pg_stat_activity o on o.pid = b.pid
+ where {ours} order by 2 desc nulls last limit 5;
+select p.phase, greatest(p.blocks_total, p.tuples_total, p.lockers_total),
+       case when p.lockers_total > 0 then p.lockers_done when p.blocks_total > p.tuples_total then p.blocks_done
+            else p.tuples_done end
+  from pg_catalog.pg_stat_progress_create_index p join pg_catalog.pg_stat_activity a using (pid) where {ours};
+"""
+_DEADLOCK_TIMEOUT = "select setting from pg_catalog.pg_settings where name = 'deadlock_timeout'"
+_STILL_HELD = "select 1 from pg_catalog.pg_stat_activity where {any_of}"
+_STILL_IN = "pid = {pid} and extract(epoch from xact_start) = {began}"
+_BY_PID = "a.pid = {pid}"
+# Through a transaction pooler any server process may carry it out; the name stays with the one that last did.
+_BY_NAME = (
+    "a.application_name = {name} and a.datname = current_database() "
+    "and a.pid not in ({lock}, pg_catalog.pg_backend_pid())"
+)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What one look saw. `is_at_work` is None where the server knows of no such session."""
+
+    is_at_work: bool | None = None
+    blockers: tuple[Blocker, ...] = ()
+    index: IndexProgress | None = None
+
+
+class Observer:
+    """Watches the session that migrates, over a connection of its own that is made when it is first needed.
+
+    `backend` is that session's server process, None through a transaction pooler, where `application_name` has to do;
+    `lock_backend` is the run lock's. `is_lock_silent` tells that a heartbeat went without an answer.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[float], Connection],
+        *,
+        backend: str | None,
+        application_name: str,
+        lock_backend: str | None,
+        is_lock_silent: Callable[[], bool],
+    ) -> None:
+        if backend is None:
+            ours = sql.SQL(_BY_NAME).format(
+                name=sql.Literal(application_name), lock=sql.SQL(str(int(lock_backend or 0)))
+            )
+        else:
+            ours = sql.SQL(_BY_PID).format(pid=sql.SQL(str(int(backend))))
+        self._look_query = sql.SQL(_LOOK).format(ours=ours)
+        self._knows_pid = backend is not None
+        self._connect = connect
+        self._is_lock_silent = is_lock_silent
+        self._connection: Connection | None = None
+        self._silent_since: float | None = None
+        self._idle_since: float | None = None
+        self.blockers: tuple[Blocker, ...] = ()
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.raw.close()
+
+    def session(self, *, patience: float = LOOK_PATIENCE) -> Connection:
+        """The connection, made anew if it is gone. Raises DatabaseUnavailableError."""
+        if self._connection is None or not self._connection.is_alive():
+            self._connection = self._connect(patience)
+        return self._connection
+
+    def still_hold(self) -> bool:
+        """Tell whether one of those who held up the last statement is in that very transaction still; in doubt not."""
+        held = [
+            sql.SQL(_STILL_IN).format(
+                pid=sql.SQL(str(blocker.pid)), began=sql.Literal(blocker.began)
+            )
+            for blocker in self.blockers
+            if blocker.began is not None
+        ]
+        if not held:
+            return False
+        look = sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held))
+        with suppress(MigratorError, ScriptError):
+            session = self.session()
+            with session.granted(LOOK_PATIENCE):
+                return bool(session.query(look, read_only=True)[0])
+        return False
+
+    def deadlock_timeout(self) -> float | None:
+        """After how many seconds of waiting the server looks for deadlocks, and ends an autovacuum; None if not known."""
+        with suppress(MigratorError, ScriptError):
+            session = self.session()
+            with session.granted(LOOK_PATIENCE):
+                return int(session.query(_DEADLOCK_TIMEOUT)[0][0][0] or 0) / 1000
+        return None
+
+    @contextmanager
+    def watching(
+        self, watched: Connection, *, first: float, tell: Callable[[Sight, float], None]
+    ) -> Iterator[None]:
+        """Look at what `watched` carries out, `first` seconds from now and then now and again.
+
+        `tell` hears what was seen, and after how many seconds. DatabaseUnavailableError ends the wait, and the connection,
+        when no answer will come.
+        """
+        self.blockers = ()
+        self._idle_since = None
+        began = time.monotonic()
+        next_look = began + first
+
+        def look() -> None:
+            nonlocal next_look
+            now = time.monotonic()
+            if now < next_look:
+                return
+            sight = self._look()
+            self._give_up_if_stuck(watched, sight)
+            if sight is not None:
+                self.blockers = sight.blockers or self.blockers
+                tell(sight, now - began)
+            next_look = time.monotonic() + (
+                AFTER_FAILURE if sight is None else min(INTERVAL, max(first, now - began))
+            )
+
+        watched.while_waiting, watched.slice = look, max(SHORTEST_SLICE, min(SLICE, first))
+        try:
+            yield
+        finally:
+            watched.while_waiting, watched.slice = None, SLICE
+
+    def _look(self) -> Sight | None:
+        """One look; None if there was no answer, or no connection to be had."""
+        try:
+            session = self.session()
+            with session.granted(LOOK_PATIENCE):
+                sight = _sight(*session.query(self._look_query, read_only=True))
+        except OutOfTimeError:
+            self._silent_since = self._silent_since or time.monotonic()
+            self.close()
+            return None
+        except DatabaseUnavailableError as error:
+            self._silent_since = (self._silent_since or time.monotonic()) if error.silent else None
+            return None
+        except (ScriptError, MigratorError):
+            return None
+        self._silent_since = None
+        return sight
+
+    def _give_up_if_stuck(self, watched: Connection, sight: Sight | None) -> None:
+        """End a wait that has no end: the server waits for us too, or says nothing on any connection."""
+        now = time.monotonic()
+        if sight is not None:
+            self._idle_since = (self._idle_since or now) if self._is_idle(sight) else None
+        idle_since = None if self._idle_since is None else max(self._idle_since, watched.heard_at)
+        stuck = sight is not None and idle_since is not None and now - idle_since >= STUCK
+        silent = (
+            self._silent_since is not None
+            and now - self._silent_since >= STUCK
+            and self._is_lock_silent()
+        )
+        if stuck or silent:
+            watched.raw.close()
+            raise DatabaseUnavailableError(
+                f"The server's answer did not come: the connection to the database is stuck. {WHAT_BECAME_OF_IT}"
+            )
+
+    def _is_idle(self, sight: Sight) -> bool:
+        """Tell whether the server is known not to work for us. A name that nobody goes by is no evidence, a pid is."""
+        return sight.is_at_work is False or (sight.is_at_work is None and self._knows_pid)
+
+
+def query_head(query: str) -> str:
+    """The beginning of another session's query; what strings it holds is nobody's business here."""
+    head = masked(without_strings(query))
+    return head if len(head) <= QUERY_SHOWN else head[: QUERY_SHOWN - 1] + "…"
+
+
+def _sight(activity: list[Row], blockers: list[Row], index: list[Row]) -> Sight:
+    at_work = activity[0][0]
+    return Sight(
+        is_at_work=None if at_work is None else at_work == "t",
+        blockers=tuple(_blocker(row) for row in blockers),
+        index=IndexProgress(index[0][0] or "", int(index[0][1] or 0), int(index[0][2] or 0))
+        if index
+        else None,
+    )
+
+
+def _blocker(row: Row) -> Blocker:
+    pid, seconds, name, state, query, began, backend_type = row
+    return Blocker(
+        pid=int(pid or 0),
+        seconds=None if seconds is None else int(seconds),
+        application=name,
+        state=state,
+        query=query_head(query or ""),
+        began=began,
+        backend_type=backend_type,
+        prevents_wraparound=(query or "").endswith("(to prevent wraparound)"),
+    )

@@ -1,0 +1,125 @@
+"""Where Vercel takes the packages of the two functions from, and whether they are all named there.
+
+It reads one file, the nearest to the functions, and is silent about the others: with a `pyproject.toml` for tools alone,
+the build succeeds and the functions fail at their first request. The order is that of Vercel's builder
+(`discoverPythonPackage` in `@vercel/python-analysis`), seen with its CLI 64.0.2.
+"""
+
+import json
+import re
+import tomllib
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+
+_FOLDERS = ("api", ".")
+_NAMES = (
+    "pyproject.toml",
+    "Pipfile.lock",
+    "Pipfile",
+    "requirements.frozen.txt",
+    "requirements-frozen.txt",
+    "requirements.txt",
+    "requirements.in",
+    "requirements/prod.txt",
+)
+_FUNCTIONS = ("api/migrate.py", "api/migration-status.py")
+_NEEDED = {"flask": "flask", "psycopg": "psycopg[binary]", "psycopg-binary": "psycopg[binary]"}
+_REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^\]]*)\])?")
+_INCLUDED = re.compile(r"\s*(?:-r|--requirement)[ =]\s*(\S+)")
+
+
+def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
+    """Raise ConfigurationError if Vercel would build a function of ours without a package that it imports.
+
+    `packages` are those that it needs for this database besides those that it always needs.
+    """
+    if not any((root / name).is_file() for name in _FUNCTIONS):
+        return
+    manifest = next(
+        (
+            path
+            for folder in _FOLDERS
+            for name in _NAMES
+            if (path := root / folder / name).is_file()
+        ),
+        None,
+    )
+    if manifest is None:
+        raise ConfigurationError(
+            "There is no requirements.txt, from which Vercel takes the packages of the functions."
+        )
+    named = _packages(manifest)
+    needed = {**_NEEDED, **{name: name for name in packages}}
+    missing = (
+        []
+        if named is None
+        else sorted({wanted for name, wanted in needed.items() if name not in named})
+    )
+    if missing:
+        place = manifest.relative_to(root)
+        raise ConfigurationError(
+            f"Vercel takes the packages of the functions from {place}, which does not name {' and '.join(missing)}: "
+            f"add {'it' if len(missing) == 1 else 'them'} there; docs/adopting.md of the bundle says how."
+        )
+
+
+def _packages(manifest: Path) -> set[str] | None:
+    """The packages, extras as `name-extra`; None where they can't be told by looking."""
+    try:
+        if manifest.name == "pyproject.toml":
+            return _of_project(tomllib.loads(manifest.read_text(encoding="utf-8")))
+        if manifest.name == "Pipfile":
+            return _of_table(
+                tomllib.loads(manifest.read_text(encoding="utf-8")).get("packages", {})
+            )
+        if manifest.name == "Pipfile.lock":
+            return _of_table(json.loads(manifest.read_bytes())["default"])
+        return _of_requirements(_lines(manifest, set()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # Vercel will say what is wrong with it.
+        return None
+
+
+def _of_project(document: dict[str, Any]) -> set[str] | None:
+    project = document.get("project", {})
+    return (
+        None
+        if "dependencies" in project.get("dynamic", ())
+        else _of_requirements(project.get("dependencies", ()))
+    )
+
+
+def _of_table(table: dict[str, Any]) -> set[str]:
+    extras = {
+        name: value.get("extras", ()) if isinstance(value, dict) else ()
+        for name, value in table.items()
+    }
+    return set().union(*(_with_extras(name, extras[name]) for name in table))
+
+
+def _of_requirements(requirements: Iterable[str]) -> set[str]:
+    matches = filter(None, map(_REQUIREMENT.match, requirements))
+    return set().union(*(_with_extras(match[1], (match[2] or "").split(",")) for match in matches))
+
+
+def _with_extras(name: str, extras: Iterable[str]) -> set[str]:
+    return {_normal(name), *(_normal(f"{name}-{extra.strip()}") for extra in extras)}
+
+
+def _lines(path: Path, seen: set[Path]) -> Iterable[str]:
+    """The lines of a file of requirements and of those that it includes."""
+    seen.add(path)
+    for line in path.read_text(encoding="utf-8-sig").splitlines():
+        included = _INCLUDED.match(line)
+        if included and (other := path.parent / included[1]) not in seen:
+            yield from _lines(other, seen)
+        elif not included:
+            yield line
+
+
+def _normal(name: str) -> str:
+    """As PEP 503 has it."""
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()

@@ -1,0 +1,258 @@
+"""The reports as text for people: with colour on a terminal, plain in a log, ASCII where UTF-8 can't be shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TextIO
+
+from ..clean_text import Clean, blocks, message, one_line, signed, table
+from ..duration import in_words
+from ..files.folder import MigrationFile
+from ..files.script import Mode
+from ..plan.dry_run import PlannedRun
+from ..plan.migration_plan import AppliedMigration, Entry
+from ..plan.reports import BaselineReport, ForgetReport, IndexProgress, RunReport, Status
+from ..settings.deployment import Deployment
+
+_COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
+_STATES = {
+    "ahead": ": the database has migrations that this bundle doesn't know (a rollback, an older branch)",
+    "pending": ": this bundle has migrations that the database hasn't",
+    "modified": ": a file was changed after being applied",
+}
+_MODES = {
+    Mode.TRANSACTION: "in one transaction",
+    Mode.ALONE: "alone, outside a transaction",
+    Mode.STATEMENTS: "statement by statement, outside a transaction",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the other end can show."""
+
+    colour: bool = False
+    unicode: bool = False
+
+    @classmethod
+    def of(cls, stream: TextIO, environ: Mapping[str, str]) -> "Style":
+        """Colour on a terminal that hasn't asked for none (https://no-color.org), signs where the encoding has them."""
+        colour = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        return cls(
+            colour=colour, unicode=(stream.encoding or "").lower().replace("-", "") == "utf8"
+        )
+
+    @property
+    def tick(self) -> str:
+        return self.paint("green", "✓" if self.unicode else "[x]")
+
+    @property
+    def cross(self) -> str:
+        return self.paint("red", "✗" if self.unicode else "[!]")
+
+    @property
+    def dot(self) -> str:
+        return self.paint("yellow", "•" if self.unicode else "*")
+
+    def paint(self, colour: str, text: str) -> str:
+        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
+
+
+def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
+    """How far a phase of an index build is, as in `[######------------------]  25%`."""
+    full, empty = ("█", "░") if style.unicode else ("#", "-")
+    filled = width * index.percent // 100
+    return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
+
+
+def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
+    """The whole status, a part after the other, and whatever is odd last.
+
+    `place` is where it was read, `migrating` what migrations would go by, if that is another way.
+    """
+    plan = status.plan
+    applied = [entry for entry in plan.entries if entry.is_applied]
+    width = max((len(one_line(entry.version)) for entry in plan.entries), default=0)
+    parts = [
+        [style.paint("bold", "Migration Status")],
+        [
+            one_line(f"Database: {status.database} (PostgreSQL {status.server_version}, {place})"),
+            *([one_line(f"Migrations go to: {migrating}")] if migrating else []),
+            one_line(f"Environment: {status.environment}; {_owner(status)}"),
+            f"State: {status.plan.state}{_STATES.get(status.plan.state, '')}",
+            *([f"Deployment: {by}"] if (by := _deployment(status.deployment)) else []),
+        ],
+        [
+            style.paint("bold", f"Applied Migrations ({len(applied)}):"),
+            *(
+                [_applied_line(entry, status.origin(entry), style, width) for entry in applied]
+                or ["  None"]
+            ),
+        ],
+        [
+            style.paint("bold", "Pending Migrations:"),
+            *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
+        ],
+        *_odd_parts(status, style),
+        *(
+            [
+                [
+                    style.paint("yellow", "Warning:"),
+                    *(f"  {one_line(text)}" for text in status.advice),
+                ]
+            ]
+            if status.advice
+            else []
+        ),
+    ]
+    return blocks(*(table(part, colour=style.colour) for part in parts), between="\n\n")
+
+
+def _owner(status: Status) -> str:
+    if status.owner is None:
+        return "production has not claimed this database"
+    if status.owner == status.environment:
+        return "this database belongs to it"
+    return f"this database belongs to {status.owner}, which alone may migrate it"
+
+
+def _deployment(deployment: Deployment) -> str:
+    """As in `0123456789ab (main), dpl_x`, with as much of it as is known."""
+    ref = f"({deployment.ref})" if deployment.ref else ""
+    commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
+    return one_line(", ".join(filter(None, (commit, deployment.id))))
+
+
+def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: int) -> str:
+    sign = style.tick if entry.state == "applied" else style.cross
+    took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
+    by = _deployment(origin) if origin else ""
+    odd = "" if entry.state == "applied" else entry.state
+    line = (
+        f"  {sign} {one_line(entry.version):<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
+    )
+    return "  ".join(filter(None, (line, odd, by))).rstrip()
+
+
+def _advice_parts(status: Status, style: Style) -> list[list[str]]:
+    if not status.advice:
+        return []
+    return [[style.paint("yellow", "Warning:"), *(f"  {one_line(text)}" for text in status.advice)]]
+
+
+def _odd_parts(status: Status, style: Style) -> list[list[str]]:
+    plan = status.plan
+    lists: list[tuple[str, Sequence[str]]] = [
+        ("Modified after being applied", [file.version for file in plan.modified]),
+        (
+            "Renamed after being applied",
+            [f"{row.version} is now {file.version}" for row, file in plan.renamed],
+        ),
+        ("Missing from this bundle", [row.version for row in plan.missing]),
+        ("Late: numbered below the newest applied one", [file.version for file in plan.late]),
+        (
+            "Skipped in this environment",
+            [entry.version for entry in plan.entries if entry.state == "skipped"],
+        ),
+        (
+            "Unknown environment in the header",
+            [f"{file.version}: {name}" for file, name in plan.unknown_environments],
+        ),
+        ("Applied, and would be refused by now", [str(fault) for fault in plan.applied_faults]),
+        ("Skipped here, and refused elsewhere", [str(fault) for fault in plan.skipped_faults]),
+    ]
+    return [
+        [
+            style.paint("yellow", f"{title} ({len(found)}):"),
+            *(f"  {style.dot} {one_line(line)}" for line in found),
+        ]
+        for title, found in lists
+        if found
+    ]
+
+
+def plan_text(planned: PlannedRun, style: Style) -> Clean:
+    """Per file its mode, timeouts and statements, and what would stop the run."""
+    lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
+    for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
+        timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
+        if document["statementTimeout"]:
+            timeouts += f", statement timeout {document['statementTimeout']}"
+        how = (
+            "no statement yet, stays pending"
+            if script in planned.held
+            else f"{_MODES[script.mode]}, {timeouts}"
+        )
+        lines.append(f"  {style.dot} {script.file.version}: {how}")
+        lines += [
+            f"      {script.file.line_at(s.offset):>4}  {one_line(s.head)}"
+            for s in script.statements
+        ]
+    if not planned.scripts:
+        lines.append("  None")
+    found = table(lines, colour=style.colour)
+    if not planned.obstacle:
+        return found
+    return blocks(
+        found, message(""), signed(style.cross, f"`migrate` would stop: {planned.obstacle}")
+    )
+
+
+def run_text(report: RunReport, style: Style) -> Clean:
+    """The last line of a run that went well."""
+    where = one_line(f"{report.database} ({report.environment})")
+    if not report.applied:
+        held = f" but for {_files(report.pending)} without a statement" if report.pending else ""
+        return signed(style.tick, f"Nothing to apply: {where} is up to date{held}.")
+    count = len(report.applied)
+    total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
+    what = f"{count} migration{'s' * (count != 1)}"
+    return signed(style.tick, f"Applied {what} to {where} in {total}.")
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' * (count != 1)}"
+
+
+def baseline_text(report: BaselineReport, style: Style) -> Clean:
+    """What was recorded without being run, and what `migrate` would still apply; thousands fit into a line."""
+    where = one_line(f"{report.database} ({report.environment})")
+    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    left = table([f"  Still pending: {pending}."])
+    if not report.recorded:
+        return blocks(
+            signed(style.tick, f"Nothing to record: {where} has everything up to {report.last}."),
+            left,
+        )
+    count = len(report.recorded)
+    what = (
+        f"{count} migrations as applied without running them"
+        if count > 1
+        else "1 migration as applied without running it"
+    )
+    return blocks(
+        signed(style.tick, f"Recorded {what}, in {where}: {_span(report.recorded)}."), left
+    )
+
+
+def forget_text(report: ForgetReport, style: Style) -> Clean:
+    """What the ledger has no longer, and what `migrate` would apply."""
+    count = len(report.forgotten)
+    where = one_line(f"{report.database} ({report.environment})")
+    what = f"{count} migration{'s' * (count != 1)} off the record of {where}: {_span(report.forgotten)}"
+    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
+    left = table([f"  Still pending: {pending}."])
+    return blocks(signed(style.tick, f"Took {what}. What they made stays."), left)
+
+
+def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
+    first, last = files[0].version, files[-1].version
+    return first if first == last else f"{first} to {last}"
+
+
+def _moment(moment: datetime | None) -> str:
+    return (
+        "at an unknown time"
+        if moment is None
+        else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )

@@ -1,0 +1,221 @@
+"""Getting connected: with patience where a failure may pass, and in words that hold no secret where it doesn't."""
+
+import os
+import re
+import select
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+
+from ..errors import ConfigurationError, DatabaseUnavailableError, MigratorError
+from ..settings import providers as provider
+from ..settings.connection_url import ConnectionTarget
+from ..settings.search_path import option
+from ..settings.tls import tls_parameters
+from .connection import Connection
+from .connection_errors import (
+    FULL,
+    LIMITED,
+    NO_IPV6,
+    POOLER_REFUSES,
+    REFUSED,
+    TOO_MANY_CONNECTIONS,
+    UNKNOWN,
+    Reason,
+    quotation,
+    recognise,
+    recognise_code,
+)
+
+T = TypeVar("T")
+
+# libpq waits for an answer for so long at least, in seconds.
+SHORTEST_PATIENCE = 2.0
+_CODE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
+
+
+class _NotConnectedError(Exception):
+    """An attempt failed, for a reason, with what was said about it."""
+
+    def __init__(self, reason: Reason, said: str) -> None:
+        super().__init__(said)
+        self.reason = reason
+        self.said = said
+
+
+def connect(
+    target: ConnectionTarget,
+    *,
+    application_name: str,
+    patience: float,
+    on_notice: Callable[[str, str], None] | None = None,
+    on_retry: Callable[[str], None] | None = None,
+) -> Connection:
+    """Connect, trying again for `patience` seconds while the failure may pass, as when a database wakes up.
+
+    Raises DatabaseUnavailableError, which names the variable and the place but no user and no password.
+    """
+
+    def attempt(seconds: float) -> psycopg.Connection[tuple[Any, ...]]:
+        try:
+            return _log_in(target, application_name, seconds)
+        except _NotConnectedError as error:
+            raise _unavailable(target, error, patience) from None
+
+    connection = Connection(_patiently(attempt, patience, on_retry))
+    connection.on_notice = on_notice
+    return connection
+
+
+def locate(
+    target: ConnectionTarget, *, patience: float, on_retry: Callable[[str], None] | None = None
+) -> ConnectionTarget:
+    """Fill in the target's place, as patiently, where somebody has to be asked for it. Raises MigratorError."""
+    return _patiently(lambda _: target.located(), patience, on_retry)
+
+
+def _patiently(
+    attempt: Callable[[float], T], patience: float, on_retry: Callable[[str], None] | None
+) -> T:
+    """Try, with the seconds that are left, until it succeeds, or fails for good, or the time is over."""
+    until = time.monotonic() + patience
+    pause = 0.1
+    while True:
+        try:
+            return attempt(until - time.monotonic())
+        except DatabaseUnavailableError as error:
+            if error.final or time.monotonic() + pause >= until:
+                raise
+            if on_retry:
+                on_retry(error.public)
+        time.sleep(pause)
+        pause = min(pause * 2, 2.0)
+
+
+def _log_in(
+    target: ConnectionTarget, application_name: str, seconds: float
+) -> psycopg.Connection[tuple[Any, ...]]:
+    """Connect once, and once more if the login was refused and there is another one by now."""
+    if target.credential is None:
+        return _connect_once(target, {}, application_name, seconds)
+    login = target.credential.login()
+    try:
+        return _connect_once(target, login, application_name, seconds)
+    except _NotConnectedError as error:
+        if error.reason is not REFUSED or not target.credential.renew(login):
+            raise
+    return _connect_once(target, target.credential.login(), application_name, seconds)
+
+
+def _connect_once(
+    target: ConnectionTarget, login: Mapping[str, str], application_name: str, patience: float
+) -> psycopg.Connection[tuple[Any, ...]]:
+    defaults = {
+        "gssencmode": "disable",
+        "keepalives_idle": "15",
+        "keepalives_interval": "5",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "30000",
+    }
+    parameters = {
+        **defaults,
+        **target.parameters,
+        **tls_parameters(target),
+        **login,
+        "application_name": application_name,
+        "client_encoding": "utf8",
+        "connect_timeout": str(max(int(SHORTEST_PATIENCE), min(10, int(patience)))),
+    }
+    try:
+        return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
+    except psycopg.Error as error:
+        reason = recognise(error)
+        if reason is UNKNOWN:
+            reason = recognise_code(_sqlstate(parameters))
+        # What the environment and libpq's own files have added, too.
+        used = error.pgconn
+        secrets = (
+            *target.secrets,
+            login.get("password", ""),
+            _text(used.password if used else None),
+        )
+        names = (parameters.get("user", ""), _text(used.user if used else None))
+        raise _NotConnectedError(reason, quotation(error, secrets=secrets, names=names)) from None
+
+
+def _sqlstate(parameters: Mapping[str, str]) -> str | None:
+    """Connect once more, and listen for the code of the refusal.
+
+    PostgreSQL's client keeps it to itself while it connects, but for its trace of the messages. That may hold the password,
+    so it is kept in memory, and not for long. None where there is no such trace, or no code.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    until = time.monotonic() + float(parameters["connect_timeout"])
+    with (
+        os.fdopen(os.memfd_create("trace"), "rb") as trace,
+        suppress(psycopg.Error, OSError, ValueError),
+    ):
+        pgconn = pq.PGconn.connect_start(make_conninfo(**parameters).encode())
+        try:
+            pgconn.trace(trace.fileno())
+            _follow(pgconn, until)
+            pgconn.untrace()
+        finally:
+            pgconn.finish()
+        trace.seek(0)
+        codes = _CODE.findall(trace.read())
+        return codes[-1].decode() if codes else None
+    return None
+
+
+def _follow(pgconn: pq.abc.PGconn, until: float) -> None:
+    """Let it connect, or fail."""
+    status = pq.PollingStatus.WRITING
+    while (
+        status in (pq.PollingStatus.READING, pq.PollingStatus.WRITING) and time.monotonic() < until
+    ):
+        reading = [pgconn.socket] if status == pq.PollingStatus.READING else []
+        writing = [pgconn.socket] if status == pq.PollingStatus.WRITING else []
+        select.select(reading, writing, [], max(0.0, until - time.monotonic()))
+        status = pq.PollingStatus(pgconn.connect_poll())
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode("utf-8", "replace")
+
+
+def no_search_path(target: ConnectionTarget) -> str:
+    """Why the schemas that the URL names can't be had by this way, and what to do."""
+    return (
+        f"The schema that {target.source} names can't be had through this pooler: the tables might land in another. "
+        "Either set MIGRATION_DATABASE_URL to a direct connection, with the same schema; or take it out of the "
+        "URL, and name the schema in the files, or let the role have it: alter role … set search_path = …."
+    )
+
+
+def _unavailable(
+    target: ConnectionTarget, error: _NotConnectedError, patience: float
+) -> MigratorError:
+    reason, said = error.reason, f" ({error.said})" if error.said else ""
+    asked = target.search_path and option(target.search_path)
+    if reason is POOLER_REFUSES and asked and asked in target.parameters.get("options", ""):
+        return ConfigurationError(no_search_path(target))
+    advice = ""
+    if reason is REFUSED and target.credential:
+        advice = f" {target.credential.advice}"
+    elif reason is NO_IPV6:
+        advice = f" {provider.ipv4_advice(target.host)}"
+    tried = "" if reason.final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
+    return DatabaseUnavailableError(
+        f"The database at {target.place} (from {target.source}) can't be reached: {reason.text}{said}.{advice}{tried}",
+        final=reason.final,
+        silent="no answer" in reason.text,
+        public=f"The database can't be reached: {reason.text}.{advice}",
+        sqlstate=TOO_MANY_CONNECTIONS if reason in (FULL, LIMITED) else None,
+    )

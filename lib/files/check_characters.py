@@ -1,0 +1,102 @@
+"""Letters that nobody sees, where PostgreSQL takes them for a part of a name: an error would point at nothing."""
+
+import re
+import unicodedata
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+
+from ..sql.lexer import LexicalError, Piece, scan, words_of
+from .check_statements import refused
+from .folder import MigrationFile
+
+# Controls, what only has a width, what has none, and what turns the direction of others.
+_UNSEEN = re.compile(
+    "[\x01-\x08\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180e\u2000-\u200f\u2028-\u202f"
+    "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+)
+# What joins the letters beside it, as in Persian and in Indic scripts, or varies the one before it, as in pictures.
+_JOINERS = "\u200c\u200d"
+_VARIANTS = re.compile("[\u034f\u180b-\u180d\ufe00-\ufe0f\U000e0020-\U000e01ef]")
+
+
+def check_letters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
+    """Refuse them outside of strings, comments and quoted names."""
+    if not _UNSEEN.search(file.text):
+        return
+    unseen = list(_unseen(file.text, pieces))
+    if not unseen:
+        return
+    first = unseen[0]
+    letter = file.text[first]
+    name = f"U+{ord(letter):04X} {unicodedata.name(letter, 'CONTROL CHARACTER')}"
+    is_space = unicodedata.category(letter) == "Zs"
+    way_out = "write an ordinary space" if is_space else "take it out, or put it in quotes"
+    more = f" (and {len(unseen) - 1} more such letters)" if len(unseen) > 1 else ""
+    place = f"{file.line_at(first)}:{file.column_at(first)}"
+    raise refused(
+        file,
+        first,
+        f"{name} at {place} is not seen, and PostgreSQL doesn't skip it; {way_out}{more}",
+    )
+
+
+def _unseen(text: str, pieces: Sequence[Piece]) -> Iterator[int]:
+    """The offsets of such letters; only pieces that hold one are read."""
+    starts = [piece.start for piece in pieces]
+    end = 0
+    for match in _UNSEEN.finditer(text):
+        if match.start() < end:
+            continue
+        piece = pieces[bisect_right(starts, match.start()) - 1]
+        end = piece.end
+        if piece.kind == "statement":
+            yield from _unseen_in(text, piece.first, piece.end)
+
+
+def _unseen_in(text: str, start: int, end: int) -> Iterator[int]:
+    statement = text[start:end]
+    for kind, at, stop in scan(statement):
+        if kind in ("word", "number", "other"):
+            found = _UNSEEN.finditer(statement, at, stop)
+            yield from (
+                start + each.start()
+                for each in found
+                if not _is_part(statement[at:stop], each.start() - at)
+            )
+        elif kind == "dollar" and _is_read_as_sql(statement):
+            yield from _unseen_in_body(text, start + at, start + stop)
+
+
+def _is_part(name: str, at: int) -> bool:
+    """Tell whether such a letter belongs to those beside it in a name: it is seen by what it does to them."""
+    if name[at] in _JOINERS:
+        return _is_seen(name[:at]) and _is_seen(name[:at:-1])
+    return bool(_VARIANTS.match(name[at])) and _is_seen(name[:at])
+
+
+def _is_seen(letters: str) -> bool:
+    """Tell whether the last of them is one that can be joined or varied, what varies it aside."""
+    base = next(
+        (
+            letter
+            for letter in reversed(letters)
+            if letter not in _JOINERS and not _VARIANTS.match(letter)
+        ),
+        "a",
+    )
+    return not base.isascii() and not _UNSEEN.match(base)
+
+
+def _is_read_as_sql(statement: str) -> bool:
+    """Tell whether the body of a DO, or of a function, is read by PostgreSQL's own rules."""
+    words = words_of(statement)
+    language = words[words.index("LANGUAGE") + 1 :][:1] if "LANGUAGE" in words else ()
+    return language in (("PLPGSQL",), ("SQL",)) or (words[:1] == ("DO",) and not language)
+
+
+def _unseen_in_body(text: str, start: int, end: int) -> Iterator[int]:
+    tag = text.index("$", start + 1) + 1 - start
+    try:
+        yield from list(_unseen_in(text, start + tag, end - tag))
+    except LexicalError:
+        return

@@ -1,0 +1,166 @@
+"""What a file may not do to the runner's own tables: make them once more, take them away, or change what they say."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from ..errors import MigrationFileError
+from ..sql.statement import Statement, unquoted
+from .check_statements import refused
+from .folder import MigrationFile
+
+_LEDGER = ("schema_migrations", "schema_migration_runs")
+_COLUMNS = {"id", "version", "name", "applied_at", "execution_time_ms", "checksum"}
+_COMMANDS = ("CREATE", "DROP", "ALTER", "TRUNCATE", "DELETE", "UPDATE", "MERGE")
+_TABLE = "the table in which the runner keeps what it has applied"
+
+# A name in its parts.
+_Name = tuple[str, ...]
+_SCHEMA_PUBLIC: _Name = ("public", "*")
+
+
+def check_own_tables(file: MigrationFile, statements: Sequence[Statement]) -> None:
+    """Refuse what names the ledger or the journal. What adds rows is left: a file may record others as applied."""
+    for statement in statements:
+        if statement.command not in _COMMANDS or not _may_name_them(statement):
+            continue
+        what = _done_to_them(statement, file.text)
+        if what:
+            raise _refused(file, statement, what, statements)
+
+
+def _may_name_them(statement: Statement) -> bool:
+    """What costs little to know, and leaves next to nothing."""
+    text = statement.text.lower()
+    return "schema_migration" in text or (
+        statement.command in ("DROP", "ALTER") and "schema" in text
+    )
+
+
+def _refused(
+    file: MigrationFile, statement: Statement, what: str, statements: Iterable[Statement]
+) -> MigrationFileError:
+    fills = any(
+        _is_own(name, file.text, each.offset) for each in statements for name in _filled(each)
+    )
+    fault = f'"{statement.head}" would {what}; take it out{", and what fills it" if fills else ""}'
+    return refused(file, statement.offset, fault)
+
+
+def _done_to_them(statement: Statement, text: str) -> str | None:
+    """What the statement would do, in words; None where it does nothing to them."""
+    words = [unquoted(token) for token in statement.tokens]
+    if statement.command == "ALTER":
+        return _altered(words, text, statement.offset)
+    names = {"CREATE": _made, "DROP": _dropped, "TRUNCATE": _truncated}.get(
+        statement.command, _changed
+    )(words)
+    if _SCHEMA_PUBLIC in names:
+        return f"drop the schema that holds {_TABLE}"
+    # What becomes of the journal's rows is noticed by the run itself; no migration is taken off the record by it.
+    owned = _LEDGER[:1] if statement.command in ("UPDATE", "MERGE") else _LEDGER
+    if any(_is_own(name, text, statement.offset) and name[-1] in owned for name in names):
+        return f"{_VERBS[statement.command]} {_TABLE}"
+    return None
+
+
+_VERBS = {
+    "CREATE": "make once more",
+    "DROP": "drop",
+    "TRUNCATE": "empty",
+    "DELETE": "delete from",
+    "UPDATE": "change",
+    "MERGE": "change",
+}
+
+
+def _is_own(name: _Name, text: str, offset: int) -> bool:
+    """Behind a search_path of the file's own, a bare name is perhaps another schema's."""
+    if len(name) == 1:
+        return name[0] in _LEDGER and text.find("search_path", 0, offset) < 0
+    return name[-2:-1] == ("public",) and name[-1] in _LEDGER
+
+
+def _made(words: list[str]) -> list[_Name]:
+    """The table of a CREATE TABLE. `create table if not exists` makes nothing of what is there."""
+    rest = _after(words[1:], "unlogged")
+    if rest[:1] != ["table"] or rest[1:3] == ["if", "not"]:
+        return []
+    return [_name(rest[1:])]
+
+
+def _dropped(words: list[str]) -> list[_Name]:
+    """The tables of a DROP TABLE; of a DROP SCHEMA, whether it is that of the tables."""
+    found = list(_names(_after(words[2:], "if", "exists")))
+    if words[1:2] == ["schema"]:
+        return [_SCHEMA_PUBLIC for name in found if name == ("public",)]
+    return found if words[1:2] == ["table"] else []
+
+
+def _truncated(words: list[str]) -> list[_Name]:
+    return list(_names(_after(words[1:], "table")))
+
+
+def _changed(words: list[str]) -> list[_Name]:
+    """The table of a DELETE, an UPDATE or a MERGE."""
+    return [_name(_after(words[1:], "from") if words[0] == "delete" else _after(words[1:], "into"))]
+
+
+def _filled(statement: Statement) -> list[_Name]:
+    """The table of an INSERT or a COPY."""
+    if statement.command not in ("INSERT", "COPY"):
+        return []
+    words = [unquoted(token) for token in statement.tokens]
+    return [_name(_after(words[1:], "into" if words[0] == "insert" else "binary"))]
+
+
+def _altered(words: list[str], text: str, offset: int) -> str | None:
+    if words[1:3] == ["schema", "public"] and words[3:4] == ["rename"]:
+        return f"rename the schema that holds {_TABLE}"
+    rest = _after(_after(words[2:], "if", "exists"), "only")
+    name = _name(rest)
+    if words[1:2] != ["table"] or not _is_own(name, text, offset):
+        return None
+    action = _after(rest[2 * len(name) - 1 :], "*")
+    if action[:2] == ["rename", "to"]:
+        return f"rename {_TABLE}"
+    if action[:2] == ["set", "schema"]:
+        return f"move {_TABLE}"
+    lost = set(_lost_columns(action))
+    if name[-1] == _LEDGER[0]:
+        lost &= _COLUMNS
+    return f"take a column from {_TABLE}" if lost else None
+
+
+def _lost_columns(action: list[str]) -> Iterator[str]:
+    """The columns that an ALTER TABLE drops or renames."""
+    for at, word in enumerate(action):
+        if word == "drop" or (word == "rename" and at == 0):
+            rest = _after(_after(action[at + 1 :], "column"), "if", "exists")
+            if rest and rest[0] not in ("constraint", "default", "not", "expression", "identity"):
+                yield rest[0]
+
+
+def _after(words: list[str], *optional: str) -> list[str]:
+    """The words after those that may stand at their beginning."""
+    return words[len(optional) :] if words[: len(optional)] == list(optional) else words
+
+
+def _names(words: list[str]) -> Iterator[_Name]:
+    """The names of a list, as far as it goes."""
+    while words:
+        words = _after(words, "only")
+        name = _name(words)
+        yield name
+        words = _after(words[2 * len(name) - 1 :], "*")
+        if words[:1] != [","]:
+            return
+        words = words[1:]
+
+
+def _name(words: list[str]) -> _Name:
+    """The name, in its parts, that stands at the beginning."""
+    words = _after(words, "only")
+    parts = words[:1]
+    while words[1:2] == ["."]:
+        words = words[2:]
+        parts += words[:1]
+    return tuple(parts)

@@ -1,0 +1,12 @@
+"""The two tables of the runner, the lock around them, and every statement about them.
+
+All SQL on schema_migrations and schema_migration_runs is here.
+May import: files, settings, plan, database.
+Must not: run a statement of a file, or decide what is applied.
+
+    fingerprint  which database this is, and whether production has claimed it
+    trust        whose the tables are, and whether anything in them runs code
+    survey       everything that one look at the database tells
+    writes       rows of the ledger and of the journal, written
+    run_lock     one run at a time
+"""

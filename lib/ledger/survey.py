@@ -1,0 +1,362 @@
+"""What one look at a database tells: the server, the ledger, the journal of runs, and whose the database is.
+
+One read-only message, which says nothing to the session that outlives it. Both tables are looked up in the catalog before
+they are read, so that nothing is created, and no right is needed, by a mere look, and nothing of a table is read that can't
+be trusted (`ledger.trust`): the message fails before. Where there is something to weigh it takes a second one.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import cast
+
+from psycopg import sql
+
+from ..database.connection import Connection, Row, Rows, ScriptError, filled, joined
+from ..database.read_only import STANDBY
+from ..errors import LedgerError
+from ..files.checkpoint import Checkpoint, Interruption
+from ..plan.migration_plan import AppliedMigration
+from ..plan.reports import Blocker, Outcome, Run, Source
+from ..settings.connection_url import ConnectionTarget
+from ..settings.deployment import Deployment
+from .fingerprint import UNKNOWN, Fingerprint
+from .trust import (
+    LEDGER,
+    LOCK_TO_READ,
+    RUNS,
+    Table,
+    Tables,
+    check,
+    distrust,
+    glance,
+    tables_of,
+    told_by,
+)
+
+UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
+# How a server refuses to tell its system_identifier: by rights, or, as Aurora refuses what concerns its WAL, by these.
+_UNTOLD = (INSUFFICIENT_PRIVILEGE, "0A000", "55000")
+# What a run's `error` ends with while a file outside a transaction is under way: the digest of what of it has run.
+MARK = "Statements before it: "
+MARK_WITH_IT = "; with it: "
+_DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
+COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
+
+_BIGINT = 1 << 63
+_SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
+_READ_SERVER = """
+select current_database(), current_setting('server_version'), {system},
+       (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid(),
+       pg_catalog.version() ~* 'linux'
+       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000,
+       case when pg_catalog.pg_is_in_recovery() then {standby}
+            when current_setting('default_transaction_read_only') = 'on'
+            then (select source from pg_catalog.pg_settings where name = 'default_transaction_read_only') end
+"""
+_READ_LEDGER = """
+select version, name, extract(epoch from applied_at), execution_time_ms, checksum
+  from public.schema_migrations order by id
+"""
+_READ_RUNS = """
+select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at), git_commit,
+       environment, in_progress_version, in_progress_statement, failed_version, sqlstate,
+       pg_catalog.substring(error, {before}), pg_catalog.substring(error, {with_it})
+  from public.schema_migration_runs
+ where id = (select max(id) from public.schema_migration_runs) or outcome = 'running' or in_progress_version is not null
+ order by id
+"""
+_READ_CLAIMS = """
+select database_fingerprint from public.schema_migration_runs where environment = 'production'
+ group by database_fingerprint order by max(id)
+"""
+_READ_ORIGINS = """
+select file.version, git_commit, git_ref, deployment
+  from public.schema_migration_runs, pg_catalog.unnest(applied) as file (version)
+ order by id
+"""
+# Who holds the tables against being read, or waits to, and whom such a one waits for.
+_READ_LOCKERS = """
+with locks as (
+    select l.pid, l.granted from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
+       and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+       and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
+       and c.relname in ('schema_migrations', 'schema_migration_runs')
+), pids as (
+    select pid from locks union select pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) from locks where not granted
+)
+select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::integer, a.application_name, a.state
+  from pids left join pg_catalog.pg_stat_activity a using (pid)
+ order by a.xact_start limit 5
+"""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid.
+
+    `tables` is how the two tables were found to be.
+
+    `claims` has what production has claimed, here and where it was copied from, the newest last. `is_direct` where the
+    server itself has answered, or a proxy that gives each client a session of its own. `notices_departure` tells
+    whether the server can be asked to look for its client while it works (`client_connection_check_interval`), and
+    `read_only` why it takes no writes, as `database.read_only` has it, None where it does.
+    `interruptions` has the files that a run left half-way, by version, and `origins` the deployments that applied the
+    others, where they were asked for.
+    """
+
+    database: str
+    server_version: str
+    fingerprint: Fingerprint
+    backend: str | None
+    tables: Tables
+    ledger: tuple[AppliedMigration, ...] | None
+    last_run: Run | None
+    unfinished_runs: tuple[Run, ...]
+    claims: tuple[Fingerprint, ...]
+    is_direct: bool = True
+    notices_departure: bool = False
+    read_only: str | None = None
+    interruptions: Mapping[str, Interruption] = field(default_factory=dict)
+    origins: Mapping[str, Deployment] = field(default_factory=dict)
+
+    @property
+    def runs_exist(self) -> bool:
+        return RUNS in self.tables.found
+
+    @property
+    def belongs_to_production(self) -> bool:
+        return self.fingerprint.belongs_to(self.claims)
+
+
+def take_survey(
+    connection: Connection,
+    target: ConnectionTarget,
+    trusted: Sequence[str] = (),
+    *,
+    origins: bool = False,
+) -> Survey:
+    """Read all that a run needs and, with `origins`, what a status tells besides. Writes nothing.
+
+    `trusted` names the roles whose tables are trusted besides the usual. Raises LedgerError if a table is another tool's,
+    may not be read, or can't be trusted.
+    """
+    glance = _Look(trusted, origins=origins, at_a_glance=True)
+    for look in (glance, replace(glance, at_a_glance=False)):
+        try:
+            return _survey(
+                connection, target, look, connection.query(joined(*look.queries), read_only=True)
+            )
+        except ScriptError as error:
+            if look.at_a_glance and told_by(error).get("fault") == "any":
+                continue
+            if error.refusal.sqlstate not in (
+                UNDEFINED_TABLE,
+                UNDEFINED_COLUMN,
+                *_UNTOLD,
+            ) and not told_by(error):
+                raise
+            # The server was asked first: what failed otherwise came after that.
+            is_told = error.refusal.sqlstate not in _UNTOLD or _tells_its_system(connection)
+            break
+    look = replace(look, at_a_glance=False, system=_SYSTEM if is_told else "null")
+    return _survey(connection, target, look, _read_one_by_one(connection, look))
+
+
+def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
+    """The sessions for which the ledger or the journal can't be read at the moment."""
+    return tuple(
+        Blocker(int(pid or 0), None if seconds is None else int(seconds), application, state)
+        for pid, seconds, application, state in connection.query(_READ_LOCKERS, read_only=True)[0]
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What is asked: of the server, the catalog, the ledger, the journal, its claims and, if wanted, who applied what."""
+
+    trusted: Sequence[str]
+    origins: bool
+    at_a_glance: bool
+    system: str = _SYSTEM
+
+    @property
+    def server(self) -> sql.Composed:
+        return filled(_READ_SERVER, system=sql.SQL(self.system), standby=STANDBY)
+
+    @property
+    def tables(self) -> sql.Composed:
+        return (
+            glance(self.trusted, writes=not self.origins)
+            if self.at_a_glance
+            else check(self.trusted)
+        )
+
+    @property
+    def ledger(self) -> sql.SQL:
+        return sql.SQL(_READ_LEDGER)
+
+    @property
+    def journal(self) -> list[sql.Composable]:
+        read_runs = filled(
+            _READ_RUNS, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}"
+        )
+        others = (_READ_CLAIMS, _READ_ORIGINS) if self.origins else (_READ_CLAIMS,)
+        return [read_runs, *map(sql.SQL, others)]
+
+    @property
+    def queries(self) -> list[sql.Composable]:
+        return [self.server, sql.SQL(LOCK_TO_READ), self.tables, self.ledger, *self.journal]
+
+
+def _tells_its_system(connection: Connection) -> bool:
+    try:
+        connection.query(f"select {_SYSTEM}", read_only=True)
+    except ScriptError as error:
+        if error.refusal.sqlstate in _UNTOLD:
+            return False
+        raise
+    return True
+
+
+def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
+    """The same answers where a table is missing, or isn't ours, or may not be read, which is told."""
+    try:
+        server, tables = connection.query(joined(look.server, look.tables), read_only=True)
+    except ScriptError as error:
+        raise distrust(error) or error from None
+    found = tables_of(tables, look.trusted, at_a_glance=False).found
+
+    def read(table: str, query: sql.Composable) -> Rows:
+        lock = f"lock table public.{table} in access share mode"
+        return (
+            _read(connection, found[table], joined(lock, look.tables, query))
+            if table in found
+            else []
+        )
+
+    return [
+        server,
+        tables,
+        read(LEDGER, look.ledger),
+        *(read(RUNS, query) for query in look.journal),
+    ]
+
+
+def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
+    try:
+        return connection.query(message, read_only=True)[-1]
+    except ScriptError as error:
+        if error.refusal.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
+            raise LedgerError(_foreign(table.name, table.columns)) from None
+        if error.refusal.sqlstate == INSUFFICIENT_PRIVILEGE:
+            raise LedgerError(
+                f"The role may not read public.{table.name}. Grant it, as the tables' owner: grant usage on schema public "
+                f"to ROLE; grant select on public.{LEDGER} to ROLE; grant select on public.{RUNS} to ROLE."
+            ) from None
+        raise distrust(error) or error from None
+
+
+def _survey(
+    connection: Connection, target: ConnectionTarget, look: _Look, answers: Sequence[Rows]
+) -> Survey:
+    server, catalog, ledger, runs, claims, *origins = answers
+    tables = tables_of(catalog, look.trusted, at_a_glance=look.at_a_glance)
+    kept = tables.found.get(LEDGER)
+    if kept and not set(COLUMNS) <= set(kept.columns):
+        raise LedgerError(_foreign(LEDGER, kept.columns))
+    database, version, system, oid, backend, notices_departure, read_only = server[0]
+    known = [_run(row) for row in runs]
+    applied = tuple(map(_applied, ledger)) if kept else None
+    return Survey(
+        database=database or "",
+        server_version=(version or "").split()[0],
+        fingerprint=Fingerprint(system or UNKNOWN, oid or "", target.branch),
+        backend=backend,
+        tables=tables,
+        ledger=applied,
+        last_run=known[-1] if known else None,
+        unfinished_runs=tuple(run for run in known if run.outcome == "running"),
+        claims=tuple(Fingerprint.parse(row[0] or "") for row in claims),
+        is_direct=connection.announced_backend == backend or target.is_known_direct,
+        notices_departure=notices_departure == "t",
+        read_only=read_only,
+        interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
+        origins={
+            version or "": Deployment(*deployment)
+            for rows in origins
+            for version, *deployment in rows
+        },
+    )
+
+
+def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
+    """The newest word on each file that some run left half-way."""
+    found: dict[str, Interruption] = {}
+    for row in runs:
+        version, statement, failed_version, sqlstate, ran_before, with_it = row[7:]
+        if version is not None and version not in applied:
+            in_doubt = failed_version is None
+            checkpoint = Checkpoint(
+                version, whole(statement) or 1, ran_before or "", with_it or "", in_doubt=in_doubt
+            )
+            found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
+    return found
+
+
+def _run(row: Row) -> Run:
+    number, outcome, source, started_at, finished_at, commit, environment = row[:7]
+    return Run(
+        id=whole(number) or 0,
+        outcome=cast(Outcome, outcome),
+        source=cast(Source, source),
+        started_at=_moment(started_at) or datetime.fromtimestamp(0, UTC),
+        finished_at=_moment(finished_at),
+        commit=commit,
+        environment=environment or "",
+    )
+
+
+def _applied(row: Row) -> AppliedMigration:
+    version, name, applied_at, execution_time_ms, checksum = row
+    return AppliedMigration(
+        version or "", name or "", _moment(applied_at), whole(execution_time_ms), checksum
+    )
+
+
+def whole(number: str | None) -> int | None:
+    """A number as the server writes it, rounded; None where there is none (NaN, a text), or one past a bigint."""
+    try:
+        found = 0 if number is None else int(number)
+    except ValueError:
+        found = _BIGINT
+        with suppress(ValueError, OverflowError):
+            found = round(float(number or ""))
+    return None if number is None or abs(found) >= _BIGINT else found
+
+
+def _moment(epoch: str | None) -> datetime | None:
+    """Seconds since 1970 as a time; what Python can't hold (infinity, BC) as none. Independent of DateStyle."""
+    try:
+        return None if epoch is None else datetime.fromtimestamp(float(epoch), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _foreign(table: str, columns: Sequence[str]) -> str:
+    whose = _LOOKS_LIKE.get(frozenset(columns), "another tool's")
+    return (
+        f"public.{table} is not this runner's table; it looks like {whose} "
+        f"(its columns: {', '.join(columns)}). It was left untouched. "
+        "Use a database of its own for these migrations, or rename that table if its tool is no longer in use."
+    )
+
+
+_LOOKS_LIKE = {
+    frozenset({"version"}): "that of Rails or dbmate",
+    frozenset({"version", "dirty"}): "golang-migrate's",
+    frozenset({"version", "inserted_at"}): "Ecto's",
+    frozenset({"version", "statements", "name"}): "the Supabase command line's",
+}

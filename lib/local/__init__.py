@@ -1,0 +1,9 @@
+"""What only a laptop needs. Not deployed with the functions.
+
+Imported when asked for.
+May import: settings, web.
+Must not: run where VERCEL or CI is set without having been asked.
+
+    embedded_server  a PostgreSQL for a machine without one
+    web_server       both endpoints and the page on this machine
+"""

@@ -1,0 +1,119 @@
+"""Both endpoints and the status page on this machine alone, as Vercel would serve them: `python -m lib serve`."""
+
+import socketserver
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, Response, send_from_directory
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from ..clean_text import message, one_line
+from ..errors import ConfigurationError
+from ..settings.connection_url import ConnectionTarget
+from ..web.admin_endpoint import create_migrate_app
+from ..web.shell import MIGRATE_PATH, STATUS_PATH, Service, answer_headers, encode_body
+from ..web.status_endpoint import create_status_app
+
+HOST = "127.0.0.1"
+_NAMES = ("localhost", HOST, "[::1]")
+
+
+class Site:
+    """One WSGI application that sends each path to the function, or the folder, that has it on Vercel."""
+
+    def __init__(self, service: Service) -> None:
+        self._status = create_status_app(service)
+        self._functions = ((MIGRATE_PATH, create_migrate_app(service)), (STATUS_PATH, self._status))
+        self._page = _page(service.root)
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if not _is_asked_by_its_name(environ):
+            return _misdirected()(environ, start_response)
+        path = environ.get("PATH_INFO", "").rstrip("/")
+        for prefix, app in self._functions:
+            if path in (prefix, f"{prefix}.py"):
+                return app(environ, start_response)
+        return self._page(environ, start_response)
+
+    def close(self) -> None:
+        """Let the status endpoint's connection go."""
+        self._status.close()
+
+
+class _Handler(WSGIRequestHandler):
+    """Logs requests as Werkzeug does, whose paths are anybody's text."""
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Log a request in one colour, as it came."""
+        self.log(
+            "info",
+            '"%s" %s %s',
+            getattr(self, "requestline", ""),
+            getattr(code, "value", code),
+            size,
+        )
+
+    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002  Werkzeug's name
+        super().log(type, "%s", one_line(message % args if args else message))
+
+
+def serve(
+    environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, port: int
+) -> None:
+    """Serve until a signal ends the process. ConfigurationError if the port can't be had."""
+    site = Site(Service(environ, root, fallback))
+    try:
+        server = make_server(HOST, port, site, threaded=True, request_handler=_Handler)
+    except (OSError, SystemExit):
+        raise ConfigurationError(
+            f"Port {port} on {HOST} can't be had; choose another: serve --port 3001"
+        ) from None
+    address = f"http://{HOST}:{server.server_port}"
+    _say(
+        f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it."
+    )
+    try:
+        # Not Werkzeug's own, which would swallow the signal and with it the exit code.
+        socketserver.BaseServer.serve_forever(server)
+    finally:
+        server.server_close()
+        site.close()
+
+
+def _is_asked_by_its_name(environ: Mapping[str, Any]) -> bool:
+    """Tell whether the Host is one of this server's own.
+
+    Another site's page could reach it by a name of that site's which leads to 127.0.0.1 (DNS rebinding), but the browser
+    sends that name.
+    """
+    port = environ.get("SERVER_PORT", "")
+    own = {f"{name}:{port}" for name in _NAMES} | (set(_NAMES) if port == "80" else set())
+    return environ.get("HTTP_HOST", "").lower() in own
+
+
+def _misdirected() -> Response:
+    names = " and ".join(_NAMES)
+    document = {
+        "success": False,
+        "error": f"This server answers by its own names alone: {names}, with its port.",
+    }
+    return Response(encode_body(document), HTTPStatus.MISDIRECTED_REQUEST, answer_headers())
+
+
+def _say(text: str) -> None:
+    print(message(text), flush=True)
+
+
+def _page(root: Path) -> Flask:
+    """What build.sh has built; before the first build, the status page's own source, which needs no compiler."""
+    app = Flask("page", static_folder=None)
+    folder = root / "public" if (root / "public" / "index.html").is_file() else root / "frontend"
+
+    @app.get("/", defaults={"path": "index.html"})
+    @app.get("/<path:path>")
+    def file(path: str) -> Response:
+        return send_from_directory(folder, path)
+
+    return app

@@ -1,0 +1,10 @@
+"""What is to be done and what came of it, as values.
+
+Pure: the command line, JSON and the page show the same values.
+May import: files, settings.
+Must not: know the driver, or print.
+
+    migration_plan  files and ledger to what is to be applied
+    reports         outcomes, and their JSON documents
+    dry_run         the report of a run that is not carried out
+"""

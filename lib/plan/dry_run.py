@@ -1,0 +1,86 @@
+"""What a run would do, told beforehand. Apart from the other reports, because it takes the lexer to know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ..clean_text import message
+from ..duration import in_words
+from ..errors import MigratorError
+from ..files.checkpoint import Interruption
+from ..files.script import Mode, Script
+from .reports import Document, Status, failure
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """What `migrate` would do now. `obstacle` is what would stop it before anything ran.
+
+    `half_done` has the pending files that a run outside a transaction left half-way, `held` those of the scripts that
+    would stay pending for want of a statement.
+    """
+
+    status: Status
+    scripts: tuple[Script, ...]
+    lock_timeout: float
+    obstacle: MigratorError | None = field(default=None)
+    half_done: tuple[Interruption, ...] = ()
+    held: tuple[Script, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the plan, and which file is gone on with where it was left."""
+        left = (
+            f"Migration {each.checkpoint.version} was left at its statement {each.checkpoint.statement} by run {each.run}; "
+            "the next run goes on from there, as far as it can know whether that one took effect."
+            for each in self.half_done
+        )
+        return (*self.status.warnings, *held_warnings(self.held), *left)
+
+    def to_dict(self) -> Document:
+        document = failure(self.obstacle) if self.obstacle else {"success": True}
+        return {
+            **document,
+            "action": "plan",
+            "environment": self.status.environment,
+            "database": self.status.database,
+            "pgVersion": f"PostgreSQL {self.status.server_version}",
+            "pendingMigrations": len(self.status.plan.pending),
+            "plan": [self._script(script) for script in self.scripts],
+            "warnings": list(map(message, self.warnings)),
+        }
+
+    def _script(self, script: Script) -> Document:
+        header = script.file.header
+        lock_timeout = self._lock_timeout(script)
+        return {
+            "version": script.file.version,
+            "name": script.file.name,
+            "mode": str(script.mode),
+            "lockTimeout": None if lock_timeout is None else in_words(lock_timeout),
+            "statementTimeout": None
+            if header.statement_timeout is None
+            else in_words(header.statement_timeout),
+            "statements": len(script.statements),
+        }
+
+    def _lock_timeout(self, script: Script) -> float | None:
+        """The runner sets none for a statement that runs alone, unless the header does."""
+        alone = script.mode is Mode.ALONE and script.statements[0].waits_without_lock_timeout
+        default = None if alone else self.lock_timeout
+        return (
+            default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
+        )
+
+
+def held_warnings(held: Sequence[Script]) -> tuple[str, ...]:
+    """Which files stay pending for want of a statement, and what to do; nothing where there are none."""
+    if not held:
+        return ()
+    paths = ", ".join(script.file.path for script in held)
+    no_statement, it_stays, its = (
+        ("has no", "it stays", "its") if len(held) == 1 else ("have no", "they stay", "their")
+    )
+    return (
+        f"{paths} {no_statement} statement yet, so {it_stays} pending: write {its} SQL and run this again. "
+        "On Vercel and in a CI such a file is applied as it is.",
+    )

@@ -1,0 +1,11 @@
+"""What a text of SQL means, as psql and PostgreSQL read it.
+
+Pure: no driver, no files, no environment.
+May import: nothing but the floor.
+Must not: judge a statement, or know what a migration is.
+
+    lexer           a script cut into tokens and statements, as psql cuts it
+    statement       one statement: what its words say about how it has to run
+    concurrent      the relation that a statement with CONCURRENTLY works on
+    error_position  where in a file an error belongs, and how that line is shown
+"""

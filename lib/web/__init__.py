@@ -1,0 +1,10 @@
+"""The two endpoints.
+
+Deployed as functions, so lean: what it imports is loaded on every cold start.
+May import: files, settings, plan, database, actions.
+Must not: import the command line, or show a detail of the connection.
+
+    shell            what both endpoints share
+    status_endpoint  GET /api/migration-status
+    admin_endpoint   POST /api/migrate
+"""

@@ -1,0 +1,108 @@
+"""What both endpoints work with and share: the settings of a request, and how little an answer may say.
+
+Settings are read at the first request, so that a missing variable is an answer and no crash at import.
+"""
+
+import json
+import logging
+import os
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..actions.run_context import Job
+from ..clean_text import document, message
+from ..database.login import locate
+from ..errors import ConfigurationError
+from ..plan.reports import Document
+from ..settings.connection_url import ConnectionTarget
+from ..settings.loader import ROOT, load_settings
+
+STATUS_PATH = "/api/migration-status"
+MIGRATE_PATH = "/api/migrate"
+WEB_TOKEN_HEADER = "X-Vercel-Oidc-Token"
+
+NO_CACHE = "no-store"
+STATUS_CONNECT_TIMEOUT = 3.0
+# A look at the database that takes longer, connecting included, counts as the database being away, in seconds.
+STATUS_TIME_LIMIT = 8.0
+ADMIN_CONNECT_TIMEOUT = 30.0
+# Vercel's default; a function stops its work this long before it would be ended, in seconds.
+DEFAULT_MAX_DURATION = 300
+MARGIN = 15.0
+# So much of that margin may go to rolling back and recording; the rest is the answer's.
+ENDING_SHARE = 0.8
+
+_log = logging.getLogger("migrations")
+
+
+@dataclass(frozen=True)
+class Service:
+    """What an application works with. A target given here stands in where the environment names none."""
+
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+    root: Path = ROOT
+    fallback: ConnectionTarget | None = None
+
+    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
+        """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
+        began = time.monotonic()
+        settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
+        target = (settings.migrating if admin else settings.reading) or self.fallback
+        if target is None:
+            raise ConfigurationError(
+                "No database URL is set; the README lists the variables that are looked up."
+            )
+        patience = settings.connect_patience(
+            ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT
+        )
+        limit, ending = time_limit(self.root) if admin else (STATUS_TIME_LIMIT, None)
+        return Job(
+            settings=settings,
+            target=locate(target, patience=patience),
+            source="admin",
+            connect_patience=patience,
+            deadline=began + limit,
+            ending=ending,
+        )
+
+
+def time_limit(root: Path) -> tuple[float, float]:
+    """How long the admin function may work, by its `maxDuration` in vercel.json, and then take to end, in seconds."""
+    try:
+        functions = json.loads((root / "vercel.json").read_text())["functions"]
+        entry = next(
+            functions[name]
+            for name in ("api/migrate.py", "api/*.py", "api/**/*.py", "api/**")
+            if name in functions
+        )
+        longest = float(entry["maxDuration"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        longest = DEFAULT_MAX_DURATION
+    margin = min(MARGIN, longest / 4)
+    return longest - margin, margin * ENDING_SHARE
+
+
+def encode_body(content: Document) -> bytes:
+    """The document as JSON in UTF-8."""
+    return document(content).encode()
+
+
+def answer_headers(cache: str = NO_CACHE) -> dict[str, str]:
+    """What every answer carries."""
+    return {
+        "Content-Type": "application/json",
+        "Cache-Control": cache,
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def internal_error(error: Exception) -> Document:
+    """Log the type and the place of an error of ours, which is enough to find it; its text may hold anything."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    _log.error(
+        "%s", message(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}")
+    )
+    return {"success": False, "error": "Internal error."}

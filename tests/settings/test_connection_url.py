@@ -1,0 +1,353 @@
+"""A database URL, read with care: what is taken from it, what is refused, and that nothing of it is told."""
+
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lib.settings.connection_url import ConnectionTarget, read_target
+
+SENTINEL = "hunter2-sentinel"
+
+
+def refusal(url: str, source: str = "DATABASE_URL") -> str:
+    """Why the URL is refused, the traceback included; it has to name the variable and tell nothing of the value."""
+    with pytest.raises(ValueError, match=source) as raised:
+        read_target(source, url)
+    told = "".join(traceback.format_exception(raised.value))
+    assert SENTINEL not in told
+    assert "hunter2" not in str(raised.value)
+    return str(raised.value)
+
+
+class TestWhatIsRead:
+    @pytest.mark.parametrize(
+        ("url", "parameters"),
+        [
+            ("postgresql://u:p@h/d", {"user": "u", "password": "p", "host": "h", "dbname": "d"}),
+            (
+                "postgres://u:p@h:6543/d",
+                {"user": "u", "password": "p", "host": "h", "port": "6543", "dbname": "d"},
+            ),
+            ("  postgres://h/d\n", {"host": "h", "dbname": "d"}),
+            (
+                "postgres://u:a%40b%2Fc%25d%3Ae@h/d",
+                {"user": "u", "password": "a@b/c%d:e", "host": "h", "dbname": "d"},
+            ),
+            (
+                "postgres://u:a:b#c&d=e@h/d",
+                {"user": "u", "password": "a:b#c&d=e", "host": "h", "dbname": "d"},
+            ),
+            (
+                "postgres://u%40corp:p@h/d",
+                {"user": "u@corp", "password": "p", "host": "h", "dbname": "d"},
+            ),
+            (
+                "postgres://u:%C3%A9%20@h/d",
+                {"user": "u", "password": "é ", "host": "h", "dbname": "d"},
+            ),
+            ("postgres://u:é@h/d", {"user": "u", "password": "é", "host": "h", "dbname": "d"}),
+            ("postgres://h/d?sslmode=require", {"host": "h", "dbname": "d", "sslmode": "require"}),
+            ("postgres://h/d?ssl=true", {"host": "h", "dbname": "d", "sslmode": "require"}),
+            (
+                "postgres://h/d?application_name=a@b",
+                {"host": "h", "dbname": "d", "application_name": "a@b"},
+            ),
+            (
+                "postgres://h/d?options=endpoint%3Dep-x",
+                {"host": "h", "dbname": "d", "options": "endpoint=ep-x"},
+            ),
+            ("postgres://a,b:5433/d", {"host": "a,b", "port": ",5433", "dbname": "d"}),
+            ("postgres://[::1]:5433/d", {"host": "::1", "port": "5433", "dbname": "d"}),
+            (
+                "postgresql:///d?host=/var/run/postgresql",
+                {"host": "/var/run/postgresql", "dbname": "d"},
+            ),
+            ("postgresql://u@%2Fvar%2Frun/d", {"user": "u", "host": "/var/run", "dbname": "d"}),
+            (
+                "postgresql://u@/d?host=/cloudsql/p:r:i",
+                {"user": "u", "host": "/cloudsql/p:r:i", "dbname": "d"},
+            ),
+            ("postgresql://", {}),
+        ],
+    )
+    def test_the_parameters_are_libpqs(self, url: str, parameters: dict[str, str]) -> None:
+        target = read_target("DATABASE_URL", url)
+        assert {key: value for key, value in target.parameters.items() if value} == parameters
+        assert (target.source, target.dropped) == ("DATABASE_URL", ())
+
+    @pytest.mark.parametrize(
+        ("query", "kept", "dropped"),
+        [
+            ("pgbouncer=true", {}, ("pgbouncer",)),
+            (
+                "sslmode=require&supa=base-pooler.x&pgbouncer=true",
+                {"sslmode": "require"},
+                ("pgbouncer", "supa"),
+            ),
+            (
+                "connect_timeout=9&connection_limit=1",
+                {"connect_timeout": "9"},
+                ("connection_limit",),
+            ),
+            ("schema=public&search_path=public&currentSchema=public", {}, ()),
+            ("sslmode=no-verify&uselibpqcompat=true", {"sslmode": "require"}, ("uselibpqcompat",)),
+            ("ssl=no-verify", {}, ("ssl",)),
+            ("a=1&a=2&&a", {}, ("a",)),
+            ("channel_binding=require", {"channel_binding": "require"}, ()),
+            ("", {}, ()),
+        ],
+    )
+    def test_unknown_parameters_are_dropped_and_named(
+        self, query: str, kept: dict[str, str], dropped: tuple[str, ...]
+    ) -> None:
+        target = read_target("DATABASE_URL", f"postgres://u:p@h/d?{query}")
+        assert target.dropped == dropped
+        assert {key: target.parameters[key] for key in kept} == kept
+        assert set(target.parameters) - set(kept) == {"user", "password", "host", "dbname"}
+
+    @given(st.text(min_size=1).filter(lambda text: "\0" not in text and text.isprintable()))
+    def test_any_password_can_be_encoded(self, password: str) -> None:
+        encoded = "".join(f"%{byte:02X}" for byte in password.encode())
+        assert (
+            read_target("DATABASE_URL", f"postgres://u:{encoded}@h/d").parameters["password"]
+            == password
+        )
+
+
+class TestWhatIsRefused:
+    @pytest.mark.parametrize(
+        ("password", "signs"),
+        [
+            ("hunter2@sentinel", "@"),
+            ("hunter2/sentinel", "/"),
+            ("hunter2%sentinel", "%"),
+            ("hunter2%", "%"),
+            ("hunter2%4", "%"),
+            ("@hunter2", "@"),
+            ("hunter2@", "@"),
+            ("a:hunter2@", "@"),
+            ("hunter2@/%", "@ and / and %"),
+            ("1234/hunter2", "/"),
+        ],
+    )
+    @pytest.mark.parametrize("source", ["DATABASE_URL", "POSTGRES_URL"])
+    def test_a_raw_sign_in_the_password_is_named_along_with_how_to_encode_it(
+        self, password: str, signs: str, source: str
+    ) -> None:
+        message = refusal(f"postgres://u:{password}@db.example.com:5432/d?sslmode=require", source)
+        assert message.startswith(
+            f"the password in {source} holds a raw {signs}; percent-encode them"
+        )
+        assert "@ as %40, / as %2F" in message
+        assert "% as %25" in message
+
+    @pytest.mark.parametrize("user", ["me@hunter2", "hunter2/me", "me%hunter2"])
+    @pytest.mark.parametrize(
+        "password", ["", ":1234", f":{SENTINEL}"], ids=["alone", "with a number", "with a password"]
+    )
+    def test_a_raw_sign_in_the_user_is_refused_too(self, user: str, password: str) -> None:
+        assert "the user in DATABASE_URL holds a raw" in refusal(f"postgres://{user}{password}@h/d")
+
+    @pytest.mark.parametrize(
+        "password",
+        ["1234?hunter2", "1?hunter2=x", "a?b&hunter2", "p@h?hunter2=1", "1?sslmode=x&hunter2"],
+    )
+    def test_a_raw_question_mark_in_the_password_is_never_taken_for_a_parameter(
+        self, password: str
+    ) -> None:
+        assert "percent-encode them" in refusal(f"postgres://u:{password}@h/d")
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            SENTINEL,
+            f"mysql://u:{SENTINEL}@h/d",
+            f"https://u:{SENTINEL}@h/d",
+            f"postgres:u:{SENTINEL}@h/d",
+            f"//u:{SENTINEL}@h/d",
+        ],
+    )
+    def test_what_is_no_url_of_postgres_is_refused_with_an_example(self, url: str) -> None:
+        message = refusal(url)
+        assert (
+            message
+            == "DATABASE_URL is no PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
+        )
+
+    @pytest.mark.parametrize("scheme", ["prisma", "prisma+postgres", "PRISMA+POSTGRES"])
+    def test_an_address_of_prismas_own_protocol_is_refused_by_name(self, scheme: str) -> None:
+        message = refusal(
+            f"{scheme}://accelerate.prisma-data.net/?api_key={SENTINEL}", "POSTGRES_URL"
+        )
+        assert message.startswith(
+            "POSTGRES_URL is an address of Prisma's own protocol, not of a PostgreSQL; set MIGRATION_"
+        )
+
+    @pytest.mark.parametrize("space", [" ", "\n", "\t", "\r\n", "\u00a0"], ids=repr)
+    @pytest.mark.parametrize(
+        "url",
+        ["postgres://u:hunter2{}@h/d", "postgres://u:hunter2@h{}/d", "postgres://u:hunter2@h/d{}d"],
+    )
+    def test_a_space_or_a_line_break_is_refused(self, url: str, space: str) -> None:
+        assert "holds a space or a line break" in refusal(url.format(space))
+
+    @pytest.mark.parametrize(
+        "port", ["0", "65536", "x", SENTINEL, "-1", "5432x", "5432,x:y", "٣", "99999999999"]
+    )
+    def test_a_port_that_is_none_is_refused(self, port: str) -> None:
+        assert "its port is no number" in refusal(f"postgres://u:{SENTINEL}@h:{port}/d")
+
+    @pytest.mark.parametrize(
+        "place", ["a,b/d?port=1,2,3", "a:1,b:2,c/d?port=1,2", "/d?host=a,b&hostaddr=10.0.0.1"]
+    )
+    def test_lists_of_different_lengths_are_refused(self, place: str) -> None:
+        assert "name as many of each" in refusal(f"postgres://{place}")
+
+    @pytest.mark.parametrize(
+        "rest",
+        [
+            "h/d%zz",
+            "h/d%",
+            "h/d%00",
+            "h/d%ff",
+            "h/d?sslmode",
+            "h/d?sslmode=%zz",
+            "h/d?port=%ff",
+            "[::1/d",
+            "[]/d",
+            "[::1]x/d",
+        ],
+    )
+    def test_what_libpq_can_not_read_is_refused_without_its_words(self, rest: str) -> None:
+        assert refusal(f"postgres://u:{SENTINEL}@{rest}").startswith(
+            "DATABASE_URL can't be read as a PostgreSQL URL; if it "
+        )
+
+    @given(st.text(alphabet="@/%?#:&=[]., \nps1é", max_size=12))
+    def test_nothing_of_a_password_is_told_whatever_stands_around_it(self, noise: str) -> None:
+        url = f"postgres://u:{noise}{SENTINEL}{noise}@h/d"
+        try:
+            target = read_target("DATABASE_URL", url)
+        except ValueError as error:
+            told = "".join(traceback.format_exception(error))
+        else:
+            told = f"{target!r} {target.place} {target.dropped} {target.branch}"
+        assert SENTINEL not in told
+
+
+class TestTheTarget:
+    @pytest.mark.parametrize(
+        ("url", "place"),
+        [
+            ("postgres://u:p@h/d", "h:5432/d"),
+            ("postgres://u:p@h:6543/d?sslmode=require", "h:6543/d"),
+            ("postgres://u:p@h", "h:5432"),
+            ("postgres://u:p@h/?sslmode=require", "h:5432"),
+            ("postgres://", "localhost:5432"),
+            ("postgres:///d?host=/tmp", "/tmp:5432/d"),
+            ("postgres:///d?hostaddr=10.0.0.1", "10.0.0.1:5432/d"),
+            ("postgres://a:5433,b:5434/d", "a:5433,b:5434/d"),
+            ("postgres://a,b:5434/d", "a:5432,b:5434/d"),
+            ("postgres://a,[::1],c/d?port=5433", "a:5433,[::1]:5433,c:5433/d"),
+        ],
+    )
+    def test_its_place_is_host_port_and_database(self, url: str, place: str) -> None:
+        assert read_target("DATABASE_URL", url).place == place
+
+    @pytest.mark.parametrize(
+        ("host", "local"),
+        [
+            *(
+                ("localhost", True),
+                ("127.0.0.1", True),
+                ("[::1]", True),
+                ("%2Ftmp", True),
+                ("", True),
+            ),
+            *(
+                ("db.example.com", False),
+                ("localhost.example.com", False),
+                ("10.0.0.1", False),
+                ("localhost,db", False),
+            ),
+            *(
+                ("localhost:5433,127.0.0.1:5434", True),
+                ("[::1],LOCALHOST,%2Ftmp", True),
+                ("db,localhost", False),
+            ),
+            *((",localhost", True), ("localhost,", True), ("127.0.0.1,10.0.0.1", False)),
+        ],
+    )
+    def test_this_machine_is_local_and_a_list_of_nothing_else(self, host: str, local: bool) -> None:
+        assert read_target("DATABASE_URL", f"postgres://{host}/d").is_local is local
+
+    @pytest.mark.parametrize(
+        ("query", "local"),
+        [
+            ("hostaddr=127.0.0.1", True),
+            ("host=localhost&hostaddr=10.0.0.1", False),
+            ("host=localhost,localhost&hostaddr=127.0.0.1,::1", True),
+            ("host=localhost,localhost&hostaddr=127.0.0.1,10.0.0.1", False),
+            ("host=db.example.com&hostaddr=127.0.0.1", False),
+        ],
+    )
+    def test_where_the_address_is_given_it_counts_too(self, query: str, local: bool) -> None:
+        assert read_target("DATABASE_URL", f"postgres:///d?{query}").is_local is local
+
+    def test_node_s_word_for_not_verifying_is_told_as_what_it_is_read_as(self) -> None:
+        target = read_target("DATABASE_URL", "postgres://h/d?sslmode=no%2Dverify")
+        assert target.parameters["sslmode"] == "require"
+        assert target.remarks == ("sslmode=no-verify read as require",)
+        assert read_target("DATABASE_URL", "postgres://h/d?sslmode=require").remarks == ()
+
+    @pytest.mark.parametrize(
+        ("user", "host", "branch"),
+        [
+            ("u", "ep-cool-darkness-123456.us-east-2.aws.neon.tech", "ep-cool-darkness-123456"),
+            (
+                "u",
+                "ep-cool-darkness-123456-pooler.us-east-2.aws.neon.tech",
+                "ep-cool-darkness-123456",
+            ),
+            (
+                "u",
+                "EP-Cool-Darkness-123456-Pooler.us-east-2.aws.neon.tech",
+                "ep-cool-darkness-123456",
+            ),
+            ("u", "ep-a-1-pooler.c-2.eu-central-1.aws.neon.tech:5432", "ep-a-1"),
+            ("u", "ep-pooler-1.eu-central-1.aws.neon.tech", "ep-pooler-1"),
+            ("postgres", "db.abcdefghijklmnop.supabase.co:5432", "abcdefghijklmnop"),
+            ("postgres", "db.abcdefghijklmnop.supabase.co:6543", "abcdefghijklmnop"),
+            (
+                "postgres.abcdefghijklmnop",
+                "aws-0-eu-central-1.pooler.supabase.com:6543",
+                "abcdefghijklmnop",
+            ),
+            (
+                "my.role.abcdefghijklmnop",
+                "aws-0-eu-central-1.pooler.supabase.com:5432",
+                "abcdefghijklmnop",
+            ),
+            ("postgres", "aws-0-eu-central-1.pooler.supabase.com", ""),
+            ("u", "ep-cool.example.com", ""),
+            ("u", "neon.tech", ""),
+            ("u", "db.example.com", ""),
+            ("u", "localhost", ""),
+        ],
+    )
+    def test_its_branch_is_the_same_through_the_pooler_and_directly(
+        self, user: str, host: str, branch: str
+    ) -> None:
+        assert read_target("DATABASE_URL", f"postgres://{user}:p@{host}/d").branch == branch
+
+    def test_it_knows_its_secrets_and_does_not_print_them(self) -> None:
+        target = read_target(
+            "DATABASE_URL", f"postgres://u:{SENTINEL}%40@h/d?sslpassword=another-{SENTINEL}"
+        )
+        assert target.secrets == (f"{SENTINEL}@", f"another-{SENTINEL}")
+        assert SENTINEL not in f"{target!r} {target} {target.place}"
+
+    def test_without_a_password_there_is_no_secret(self) -> None:
+        assert ConnectionTarget("DATABASE_URL", {"host": "h"}).secrets == ()

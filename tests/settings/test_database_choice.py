@@ -1,0 +1,482 @@
+"""Which connection comes out, for each provider with the very variables that it injects; and what is said of it."""
+
+import traceback
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from lib.errors import ConfigurationError
+from lib.settings.aws import Account, LoginToken, StoredSecret
+from lib.settings.database_choice import Chooser
+from lib.settings.loader import load_settings
+from lib.settings.tls import tls_parameters
+
+SENTINEL = "hunter2-sentinel"
+NEON_DIRECT = "ep-cool-darkness-123456.eu-central-1.aws.neon.tech"
+NEON_POOLED = "ep-cool-darkness-123456-pooler.eu-central-1.aws.neon.tech"
+SUPABASE = "aws-0-eu-central-1.pooler.supabase.com"
+AURORA = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
+SECRET_ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop-AbCdEf"
+ROLE_ARN = "arn:aws:iam::123456789012:role/vercel"
+
+
+def url(host: str, *, user: str = "owner", rest: str = "/shop?sslmode=require") -> str:
+    return f"postgres://{user}:{SENTINEL}@{host}{rest}"
+
+
+NEON = {
+    "DATABASE_URL": url(NEON_POOLED),
+    "DATABASE_URL_UNPOOLED": url(NEON_DIRECT),
+    "PGHOST": NEON_POOLED,
+    "PGHOST_UNPOOLED": NEON_DIRECT,
+    "PGUSER": "owner",
+    "PGDATABASE": "shop",
+    "PGPASSWORD": SENTINEL,
+}
+NEON_LEGACY = {
+    "POSTGRES_URL": url(NEON_POOLED),
+    "POSTGRES_URL_NON_POOLING": url(NEON_DIRECT),
+    "POSTGRES_USER": "owner",
+    "POSTGRES_HOST": NEON_POOLED,
+    "POSTGRES_PASSWORD": SENTINEL,
+    "POSTGRES_DATABASE": "shop",
+    "POSTGRES_URL_NO_SSL": url(NEON_POOLED, rest="/shop"),
+    "POSTGRES_PRISMA_URL": url(NEON_POOLED, rest="/shop?connect_timeout=15&sslmode=require"),
+}
+SUPABASES = {
+    "POSTGRES_URL": url(
+        f"{SUPABASE}:6543",
+        user="postgres.abcdefghij",
+        rest="/postgres?sslmode=require&supa=base-pooler.x",
+    ),
+    "POSTGRES_URL_NON_POOLING": url(
+        f"{SUPABASE}:5432", user="postgres.abcdefghij", rest="/postgres?sslmode=require"
+    ),
+    "POSTGRES_PRISMA_URL": url(
+        f"{SUPABASE}:6543", user="postgres.abcdefghij", rest="/postgres?pgbouncer=true"
+    ),
+    "POSTGRES_USER": "postgres",
+    "POSTGRES_HOST": "db.abcdefghij.supabase.co",
+    "POSTGRES_PASSWORD": SENTINEL,
+    "POSTGRES_DATABASE": "postgres",
+    "SUPABASE_URL": "https://abcdefghij.supabase.co",
+}
+PRISMAS = {
+    "DATABASE_URL": url("db.prisma.io:5432", rest="/postgres?sslmode=require"),
+    "POSTGRES_URL": url("db.prisma.io:5432", rest="/postgres?sslmode=require"),
+    "DATABASE_URL_POOLED": url("pooled.db.prisma.io:5432", rest="/postgres?sslmode=require"),
+}
+PRISMAS_OWN = f"prisma+postgres://accelerate.prisma-data.net/?api_key={SENTINEL}"
+NILES = {
+    "NILEDB_POSTGRES_URL": "postgres://us-west-2.db.thenile.dev:5432/shop",
+    "NILEDB_USER": "0199cd7a-e98f",
+    "NILEDB_PASSWORD": f"{SENTINEL}@/%",
+    "NILEDB_API_URL": "https://us-west-2.api.thenile.dev/v2/databases/0199cd7a",
+}
+AURORAS = {
+    "PGHOST": AURORA,
+    "PGUSER": "migrator",
+    "PGDATABASE": "shop",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ROLE_ARN": ROLE_ARN,
+    "VERCEL_OIDC_TOKEN": SENTINEL,
+}
+PLAIN = {"DATABASE_URL": url("db.example.com:6432", rest="/shop")}
+
+
+def without(environ: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if name not in names}
+
+
+def chooser(environ: dict[str, str], root: Path = Path("/nowhere")) -> Chooser:
+    return Chooser(environ, root)
+
+
+def refusal(environ: dict[str, str]) -> str:
+    """What is said on a host where one of the variables is no good: of every fault, and of no value."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings({"VERCEL": "1", **environ})
+    assert SENTINEL not in "".join(traceback.format_exception(raised.value))
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("environ", "migrating", "reading"),
+    [
+        pytest.param(
+            NEON,
+            f"{NEON_DIRECT}:5432/shop from DATABASE_URL_UNPOOLED, the direct sibling of DATABASE_URL",
+            f"{NEON_POOLED}:5432/shop from DATABASE_URL",
+            id="Neon",
+        ),
+        pytest.param(
+            {**NEON, **NEON_LEGACY},
+            f"{NEON_DIRECT}:5432/shop from POSTGRES_URL_NON_POOLING, the direct sibling of POSTGRES_URL",
+            f"{NEON_POOLED}:5432/shop from POSTGRES_URL",
+            id="Neon with the legacy names",
+        ),
+        pytest.param(
+            without(NEON, "DATABASE_URL_UNPOOLED", "PGHOST_UNPOOLED"),
+            f"{NEON_DIRECT}:5432/shop from DATABASE_URL, Neon's direct address in place of its pooler's",
+            f"{NEON_POOLED}:5432/shop from DATABASE_URL",
+            id="Neon, pooled alone",
+        ),
+        pytest.param(
+            {**NEON, "MIGRATION_DATABASE_URL": url(NEON_POOLED)},
+            f"{NEON_DIRECT}:5432/shop from MIGRATION_DATABASE_URL, Neon's direct address in place of its pooler's",
+            f"{NEON_POOLED}:5432/shop from DATABASE_URL",
+            id="Neon, a pooled one for the migrations",
+        ),
+        pytest.param(
+            SUPABASES,
+            f"{SUPABASE}:5432/postgres from POSTGRES_URL_NON_POOLING, the direct sibling of POSTGRES_URL",
+            f"{SUPABASE}:6543/postgres from POSTGRES_URL",
+            id="Supabase",
+        ),
+        pytest.param(
+            without(SUPABASES, "POSTGRES_URL_NON_POOLING"),
+            f"{SUPABASE}:5432/postgres from POSTGRES_URL, Supabase's port 5432 in place of its transaction pooler's 6543",
+            f"{SUPABASE}:6543/postgres from POSTGRES_URL",
+            id="Supabase, pooled alone",
+        ),
+        pytest.param(
+            PRISMAS,
+            "db.prisma.io:5432/postgres from POSTGRES_URL",
+            "db.prisma.io:5432/postgres from POSTGRES_URL",
+            id="Prisma Postgres",
+        ),
+        pytest.param(
+            {
+                "POSTGRES_URL": PRISMAS["POSTGRES_URL"],
+                "DATABASE_URL": PRISMAS_OWN,
+                "PRISMA_DATABASE_URL": PRISMAS_OWN,
+            },
+            "db.prisma.io:5432/postgres from POSTGRES_URL",
+            "db.prisma.io:5432/postgres from POSTGRES_URL",
+            id="Prisma Postgres, as it was",
+        ),
+        pytest.param(
+            {"DATABASE_URL": PRISMAS["DATABASE_URL_POOLED"]},
+            "db.prisma.io:5432/postgres from DATABASE_URL, Prisma's direct address in place of its pooler's",
+            "pooled.db.prisma.io:5432/postgres from DATABASE_URL",
+            id="Prisma Postgres, pooled alone",
+        ),
+        pytest.param(
+            NILES,
+            "us-west-2.db.thenile.dev:5432/shop from NILEDB_POSTGRES_URL, with NILEDB_USER and NILEDB_PASSWORD",
+            "us-west-2.db.thenile.dev:5432/shop from NILEDB_POSTGRES_URL, with NILEDB_USER and NILEDB_PASSWORD",
+            id="Nile",
+        ),
+        pytest.param(
+            {**AURORAS, "PGSSLROOTCERT": __file__},
+            f"{AURORA}:5432/shop from PGHOST, with a login token for AWS_ROLE_ARN",
+            f"{AURORA}:5432/shop from PGHOST, with a login token for AWS_ROLE_ARN",
+            id="AWS Aurora",
+        ),
+        pytest.param(
+            {**AURORAS, **PLAIN},
+            "db.example.com:6432/shop from DATABASE_URL",
+            "db.example.com:6432/shop from DATABASE_URL",
+            id="AWS Aurora beside a URL",
+        ),
+        pytest.param(
+            PLAIN,
+            "db.example.com:6432/shop from DATABASE_URL",
+            "db.example.com:6432/shop from DATABASE_URL",
+            id="plain Postgres",
+        ),
+    ],
+)
+def test_which_connection_comes_out_of_what_a_provider_injects(
+    environ: dict[str, str], migrating: str, reading: str
+) -> None:
+    settings = load_settings({"VERCEL": "1", **environ})
+    assert settings.migrating
+    assert settings.reading
+    assert f"{settings.migrating.place} {settings.migrating.choice}" == migrating
+    assert f"{settings.reading.place} {settings.reading.choice}" == reading
+    assert SENTINEL not in repr(settings)
+
+
+def test_the_derived_address_keeps_all_else_of_the_url() -> None:
+    query = "/shop?sslmode=verify-full&options=-c%20work_mem%3D64MB&pgbouncer=true"
+    pooled = {"DATABASE_URL": url(f"{NEON_POOLED}:5433", rest=query)}
+    migrating, reading = chooser(pooled).migrating(), chooser(pooled).reading()
+    assert migrating
+    assert reading
+    assert migrating.parameters == {**reading.parameters, "host": NEON_DIRECT}
+    assert (migrating.parameters["password"], migrating.dropped) == (SENTINEL, ("pgbouncer",))
+    assert migrating.branch == reading.branch == "ep-cool-darkness-123456"
+
+
+def test_an_address_that_is_given_in_numbers_is_left_as_it_is() -> None:
+    target = chooser({"DATABASE_URL": url(NEON_POOLED, rest="/shop?hostaddr=10.0.0.1")}).migrating()
+    assert target
+    assert target.host == NEON_POOLED
+
+
+class TestWhatAUrlLeavesOut:
+    """libpq takes it from the environment: so it is told, and TLS and the guard go by it."""
+
+    ELSEWHERE: ClassVar = {"PGHOST": "db.example.com", "PGPORT": "6432", "PGDATABASE": "shop"}
+
+    @pytest.mark.parametrize(
+        ("of_url", "place"),
+        [
+            ("postgres://u:p@/", "db.example.com:6432/shop"),
+            ("postgres://u:p@h", "h:6432/shop"),
+            ("postgres://u:p@h:5433", "h:5433/shop"),
+            ("postgres://u:p@h/d", "h:6432/d"),
+            ("postgres://u:p@h:5433/d", "h:5433/d"),
+            ("postgres://u:p@/d?hostaddr=10.0.0.1", "10.0.0.1:6432/d"),
+            ("postgres:///?service=prod", "localhost:5432"),
+        ],
+    )
+    def test_it_is_in_the_place_that_is_told(self, of_url: str, place: str) -> None:
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": of_url}).migrating()
+        assert target
+        assert target.place == place
+
+    def test_it_is_judged_as_the_urls_own(self) -> None:
+        assert refusal({"DATABASE_URL": "postgres://u@h/d", "PGPORT": "x"}).startswith(
+            "PGPORT can't be read"
+        )
+        dsql = {"DATABASE_URL": "postgres://u@/d", "PGHOST": "x.dsql.us-east-1.on.aws"}
+        assert refusal(dsql).startswith("PGHOST names an Aurora DSQL cluster")
+
+    def test_tls_goes_by_it(self) -> None:
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres://u:p@/d"}).migrating()
+        assert target
+        assert tls_parameters(target) == {"sslmode": "require"}
+
+    def test_a_service_says_it_all_itself(self) -> None:
+        target = chooser(
+            {**self.ELSEWHERE, "DATABASE_URL": "postgres:///?service=prod"}
+        ).migrating()
+        assert target
+        assert tls_parameters(target) == {}
+
+
+class TestPrisma:
+    @pytest.mark.parametrize("name", ["MIGRATION_DATABASE_URL", "POSTGRES_URL", "DATABASE_URL"])
+    def test_its_own_protocol_is_refused_with_the_variable_to_use_instead(self, name: str) -> None:
+        alone = refusal({name: PRISMAS_OWN})
+        assert alone == (
+            f"{name} is an address of Prisma's own protocol, not of a PostgreSQL; "
+            "set MIGRATION_DATABASE_URL to the postgres:// URL of the same database"
+        )
+        assert (
+            refusal({name: PRISMAS_OWN, "DIRECT_URL": url("db.prisma.io")})
+            == f"{alone}, which DIRECT_URL holds"
+        )
+
+    @pytest.mark.parametrize("name", ["POSTGRES_URL", "DATABASE_URL"])
+    def test_the_way_out_that_is_told_is_one(self, name: str) -> None:
+        settings = load_settings(
+            {"VERCEL": "1", name: PRISMAS_OWN, "MIGRATION_DATABASE_URL": url("db.prisma.io")}
+        )
+        assert settings.migrating
+        assert settings.reading == settings.migrating
+        assert settings.migrating.source == "MIGRATION_DATABASE_URL"
+
+    def test_the_name_of_the_direct_one_is_the_one_that_it_injects(self) -> None:
+        told = refusal({"POSTGRES_URL": PRISMAS_OWN, "DATABASE_URL": PRISMAS["DATABASE_URL"]})
+        assert told.endswith(", which DATABASE_URL holds")
+
+    def test_its_own_variable_alone_is_told_apart_from_none(self) -> None:
+        told = refusal({"PRISMA_DATABASE_URL": PRISMAS_OWN})
+        assert told.startswith("No database URL is set.")
+        assert "PRISMA_DATABASE_URL is of Prisma's own protocol" in told
+
+
+class TestNile:
+    def test_user_and_password_are_taken_as_they_are(self) -> None:
+        target = chooser(NILES).migrating()
+        assert target
+        assert (target.parameters["user"], target.parameters["password"]) == (
+            "0199cd7a-e98f",
+            f"{SENTINEL}@/%",
+        )
+        assert f"{SENTINEL}@/%" in target.secrets
+
+    def test_those_in_the_url_win(self) -> None:
+        target = chooser({**NILES, "NILEDB_POSTGRES_URL": url("h")}).migrating()
+        assert target
+        assert (target.parameters["user"], target.choice) == ("owner", "from NILEDB_POSTGRES_URL")
+
+    @pytest.mark.parametrize("gone", ["NILEDB_USER", "NILEDB_PASSWORD"])
+    def test_one_of_them_alone_is_an_error(self, gone: str) -> None:
+        assert "NILEDB_USER and NILEDB_PASSWORD are not both set" in refusal({**NILES, gone: " "})
+
+
+class TestAurora:
+    def test_the_token_is_for_the_host_the_user_and_the_hosts_own_region(self) -> None:
+        environ = {
+            **AURORAS,
+            "PGPORT": "5433",
+            "AWS_REGION": "us-east-1",
+            "PGSSLROOTCERT": __file__,
+        }
+        target = chooser(environ).migrating()
+        assert target
+        assert target.credential == LoginToken(
+            Account("eu-west-1", ROLE_ARN, (SENTINEL,)), AURORA, 5433, "migrator"
+        )
+        assert target.parameters == {
+            "host": AURORA, "port": "5433", "user": "migrator", "dbname": "shop", "sslrootcert": __file__
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("gone", "told"),
+        [
+            (["PGUSER"], "without PGUSER"),
+            (["PGDATABASE"], "without PGDATABASE"),
+            (["PGUSER", "PGDATABASE"], "without PGUSER and PGDATABASE"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, gone: list[str], told: str) -> None:
+        assert refusal({**AURORAS, **dict.fromkeys(gone, "")}).endswith(told)
+
+    def test_the_region_is_missed_where_the_host_does_not_name_it(self) -> None:
+        assert refusal({**AURORAS, "PGHOST": "db.example.com", "AWS_REGION": ""}).endswith(
+            "without AWS_REGION"
+        )
+
+    def test_without_the_certificates_of_rds_it_is_refused_with_how_to_get_them(self) -> None:
+        told = refusal(AURORAS)
+        assert "A login token is sent to a verified host only" in told
+        assert "global-bundle.pem" in told
+        assert "PGSSLROOTCERT" in told
+
+    def test_a_role_that_is_no_arn_is_refused(self) -> None:
+        assert refusal({**AURORAS, "AWS_ROLE_ARN": SENTINEL}).startswith(
+            "AWS_ROLE_ARN is no ARN of a role; write arn:aws:iam"
+        )
+
+    @pytest.mark.parametrize("gone", ["PGHOST", "AWS_ROLE_ARN"])
+    def test_one_of_them_alone_names_no_database(self, gone: str) -> None:
+        assert refusal({**AURORAS, gone: ""}).startswith("No database URL is set.")
+
+    def test_a_token_is_for_one_host_and_one_port(self) -> None:
+        assert refusal({**AURORAS, "PGHOST": f"{AURORA},/tmp"}).startswith(
+            "PGHOST names several hosts"
+        )
+        assert refusal({**AURORAS, "PGPORT": "5432,5433"}).startswith("PGPORT names several ports")
+
+    @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "/var/run/postgresql", "@socket"])
+    def test_this_machine_is_no_host_of_aws(self, host: str) -> None:
+        assert refusal({**AURORAS, "PGHOST": host}).startswith("No database URL is set.")
+
+    @pytest.mark.parametrize("port", ["0", "x", "65536"])
+    def test_a_port_that_is_none_is_refused(self, port: str) -> None:
+        assert "PGPORT can't be read: its port is no number" in refusal({**AURORAS, "PGPORT": port})
+
+    def test_dsql_is_refused_by_name(self) -> None:
+        host = "abc123.dsql.us-east-1.on.aws"
+        assert refusal({**AURORAS, "PGHOST": host}).startswith(
+            "PGHOST names an Aurora DSQL cluster"
+        )
+        assert refusal({"DATABASE_URL": url(host)}).startswith(
+            "DATABASE_URL names an Aurora DSQL cluster"
+        )
+
+
+class TestTheSecret:
+    def test_it_is_before_all_but_the_url_for_the_migrations(self) -> None:
+        environ = {**NEON, **NEON_LEGACY, "MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}
+        target, reading = chooser(environ).migrating(), chooser(environ).reading()
+        assert target
+        assert reading
+        assert (target.source, reading.source) == ("MIGRATION_DATABASE_SECRET_ARN", "POSTGRES_URL")
+        assert isinstance(target.credential, StoredSecret)
+        assert target.credential.account == Account("eu-west-1")
+        assert target.credential.defaults == {"host": NEON_POOLED, "dbname": "shop"}
+        explicit = chooser({**environ, "MIGRATION_DATABASE_URL": url("h")}).migrating()
+        assert explicit
+        assert explicit.source == "MIGRATION_DATABASE_URL"
+
+    def test_the_status_is_read_with_it_where_nothing_else_is_set(self) -> None:
+        target = chooser({"MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}).reading()
+        assert target
+        assert target.source == "MIGRATION_DATABASE_SECRET_ARN"
+
+    @pytest.mark.parametrize(
+        "value", [SENTINEL, "arn:aws:s3:::bucket", "arn:aws:secretsmanager:eu-west-1:1:secret:"]
+    )
+    def test_what_is_no_arn_of_a_secret_is_refused(self, value: str) -> None:
+        assert refusal({"MIGRATION_DATABASE_SECRET_ARN": value}).startswith(
+            "MIGRATION_DATABASE_SECRET_ARN is no ARN of a secret; write arn:aws:secretsmanager:REGION:"
+        )
+
+
+class TestTls:
+    """What of it is chosen here: the variables; what it comes to is in test_tls."""
+
+    def test_the_variables_stand_in_where_the_url_says_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").touch()
+        environ = {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "ca.pem"}
+        silent = chooser({**environ, **PLAIN}, tmp_path).migrating()
+        assert silent
+        assert (silent.parameters["sslmode"], silent.parameters["sslrootcert"]) == (
+            "verify-ca",
+            str(tmp_path / "ca.pem"),
+        )
+        spoken = chooser(
+            {**environ, "DATABASE_URL": url("h", rest="/d?sslmode=require&sslrootcert=system")},
+            tmp_path,
+        ).reading()
+        assert spoken
+        assert (spoken.parameters["sslmode"], spoken.parameters["sslrootcert"]) == (
+            "require",
+            "system",
+        )
+
+    def test_an_empty_parameter_counts_as_none(self, tmp_path: Path) -> None:
+        (tmp_path / "ca.pem").touch()
+        environ = {
+            "PGSSLMODE": "verify-full",
+            "PGSSLROOTCERT": "ca.pem",
+            "DATABASE_URL": url("h", rest="/d?sslmode=&sslrootcert="),
+        }
+        target = chooser(environ, tmp_path).migrating()
+        assert target
+        assert (target.parameters["sslmode"], target.parameters["sslrootcert"]) == (
+            "verify-full",
+            str(tmp_path / "ca.pem"),
+        )
+
+    @pytest.mark.parametrize(
+        "of_url",
+        [url("localhost"), url("h", rest="/d?sslmode=disable"), url("h", rest="/d?sslrootcert=x")],
+    )
+    def test_a_file_that_is_not_there_is_no_fault_where_it_is_not_used(self, of_url: str) -> None:
+        assert load_settings(
+            {"VERCEL": "1", "DATABASE_URL": of_url, "PGSSLROOTCERT": SENTINEL}
+        ).migrating
+
+    @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+    def test_a_tunnel_may_be_verified_by_a_file(self, tmp_path: Path, mode: str) -> None:
+        (tmp_path / "ca.pem").touch()
+        environ = {
+            "DATABASE_URL": url("localhost:6000", rest=f"/d?sslmode={mode}"),
+            "PGSSLROOTCERT": "ca.pem",
+        }
+        target = chooser(environ, tmp_path).migrating()
+        assert target
+        assert target.parameters["sslrootcert"] == str(tmp_path / "ca.pem")
+        assert tls_parameters(target) == {"sslmode": mode}
+
+    def test_a_file_that_is_not_there_is_told_by_the_variable(self) -> None:
+        assert refusal({**PLAIN, "PGSSLROOTCERT": SENTINEL}).startswith(
+            "PGSSLROOTCERT names a file that isn't there"
+        )
+
+
+def test_pgsslmode_may_hold_node_s_word_too_and_the_log_says_what_it_is_read_as() -> None:
+    target = chooser(
+        {"DATABASE_URL": "postgres://u:p@db.example.com/shop", "PGSSLMODE": "no-verify"}
+    ).migrating()
+    assert target
+    assert target.parameters["sslmode"] == "require"
+    assert target.remarks == ("PGSSLMODE=no-verify read as require",)

@@ -1,0 +1,332 @@
+"""What the TLS of a connection proves: which host by which authority, and what is said where it doesn't."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import certifi
+import pytest
+from conftest import NEON_HOST, SECRET, Bundle, Database
+from tls_postgres import TlsServer
+from werkzeug.test import Client
+
+from lib.actions import migrate as runner
+from lib.actions.run_context import Job
+from lib.errors import ConfigurationError, DatabaseUnavailableError
+from lib.settings.connection_url import ConnectionTarget
+from lib.settings.loader import load_settings
+from lib.settings.tls import relies_on_public_authorities, tls_parameters
+from lib.web.admin_endpoint import create_migrate_app
+from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.status_endpoint import create_status_app
+
+PLAIN_HOST = "db.example.com"
+CERTIFI = certifi.where()
+NEONS = f"postgresql://u:p@{NEON_HOST}/d"
+PLAIN = f"postgresql://u:p@{PLAIN_HOST}/d"
+UNTRUSTED = "of no authority that is trusted here; PGSSLROOTCERT names a file of others"
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home without libpq's files, and host names that lead to this machine."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
+    for name in ("PGSSLMODE", "PGSSLROOTCERT"):
+        monkeypatch.delenv(name, raising=False)
+    return home
+
+
+def target_of(root: Path, url: str, **variables: str) -> ConnectionTarget:
+    target = load_settings({"DATABASE_URL": url, **variables}, root=root).migrating
+    assert target
+    return target
+
+
+class TestWhatIsAskedFor:
+    @pytest.mark.parametrize(
+        ("url", "mode"),
+        [
+            ("postgresql://u:p@localhost/d", "prefer"),
+            ("postgresql://u:p@127.0.0.1/d", "prefer"),
+            ("postgresql://u:p@[::1]/d", "prefer"),
+            ("postgresql://u:p@/d?host=/var/run/postgresql", "prefer"),
+            ("postgresql://u:p@/d", "prefer"),
+            (PLAIN, "require"),
+            ("postgresql://u:p@10.0.0.7/d", "require"),
+            ("postgresql://u:p@localhost.example.com/d", "require"),
+            ("postgresql://u:p@db.abcdefghij.supabase.co/d", "require"),
+            ("postgresql://u:p@aws-0-eu-west-1.pooler.supabase.com:6543/d", "require"),
+            ("postgresql://u:p@db.prisma.io/d", "require"),
+            ("postgresql://u:p@eu-central-1.db.thenile.dev/d", "require"),
+            ("postgresql://u:p@shop.cluster-abc123.eu-west-1.rds.amazonaws.com/d", "require"),
+            (NEONS, "verify-full"),
+            ("postgresql://u:p@ep-x-1-pooler.eu-central-1.aws.neon.tech/d", "verify-full"),
+            ("postgresql://u:p@EP-X-1.eu-central-1.aws.neon.tech./d", "verify-full"),
+            ("postgresql://u:p@ep-x-1.neon.tech.example.com/d", "require"),
+            ("postgresql://u:p@shop.proxy-abc123.eu-west-1.rds.amazonaws.com/d", "verify-full"),
+        ],
+    )
+    def test_by_the_hosts_name(self, tmp_path: Path, url: str, mode: str) -> None:
+        expected = {"sslmode": mode} | ({"sslrootcert": CERTIFI} if mode == "verify-full" else {})
+        assert tls_parameters(target_of(tmp_path, url)) == expected
+
+    @pytest.mark.parametrize(
+        ("url", "variable", "mode"),
+        [
+            (f"{NEONS}?sslmode=require", "", "require"),
+            (f"{NEONS}?sslmode=require", "verify-full", "require"),
+            (f"{PLAIN}?sslmode=disable", "require", "disable"),
+            (f"{PLAIN}?ssl=true", "disable", "require"),
+            (NEONS, "require", "require"),
+            (PLAIN, "disable", "disable"),
+            (PLAIN, "verify-full", "verify-full"),
+            ("postgresql://u:p@localhost/d", "require", "require"),
+        ],
+    )
+    def test_the_url_wins_and_pgsslmode_comes_next(
+        self, tmp_path: Path, url: str, variable: str, mode: str
+    ) -> None:
+        target = target_of(tmp_path, url, PGSSLMODE=variable)
+        assert tls_parameters(target)["sslmode"] == mode
+        assert tls_parameters(target).get("sslrootcert") == (
+            CERTIFI if mode == "verify-full" else None
+        )
+
+    def test_root_certificates_of_ones_own_stand_in_for_the_public_ones(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "own.pem").touch()
+        target = target_of(tmp_path, NEONS, PGSSLROOTCERT="own.pem")
+        assert target.parameters["sslrootcert"] == str(tmp_path / "own.pem")
+        assert tls_parameters(target) == {"sslmode": "verify-full"}
+        assert not relies_on_public_authorities(target)
+        in_url = target_of(tmp_path, f"{NEONS}?sslrootcert=/other.pem", PGSSLROOTCERT="own.pem")
+        assert in_url.parameters["sslrootcert"] == "/other.pem"
+
+    def test_root_certificates_alone_verify_no_host_that_was_not_before(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "own.pem").touch()
+        assert tls_parameters(target_of(tmp_path, PLAIN, PGSSLROOTCERT="own.pem")) == {
+            "sslmode": "require"
+        }
+
+    @pytest.mark.parametrize(
+        ("url", "variable"),
+        [(f"{PLAIN}?sslrootcert=system", ""), (PLAIN, "system"), (NEONS, "system")],
+    )
+    def test_the_systems_are_certifis(self, tmp_path: Path, url: str, variable: str) -> None:
+        target = target_of(tmp_path, url, PGSSLROOTCERT=variable)
+        assert tls_parameters(target) == {"sslmode": "verify-full", "sslrootcert": CERTIFI}
+
+    def test_libpqs_own_file_is_left_to_libpq(self, tmp_path: Path, home: Path) -> None:
+        (home / ".postgresql").mkdir()
+        (home / ".postgresql" / "root.crt").touch()
+        assert tls_parameters(target_of(tmp_path, NEONS)) == {"sslmode": "verify-full"}
+
+    def test_a_user_without_a_home_has_no_such_file(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def unknown(_: object) -> None:
+            raise KeyError
+
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", unknown)
+        assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
+
+    def test_nor_has_one_whose_home_can_not_be_looked_into(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", f"/{'x' * 300}")
+        assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
+
+    def test_without_certifi_the_error_says_how_to_add_it(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "certifi", None)
+        target = target_of(tmp_path, NEONS)
+        with pytest.raises(ConfigurationError, match=r"add certifi to requirements\.txt"):
+            tls_parameters(target)
+        assert tls_parameters(target_of(tmp_path, PLAIN)) == {"sslmode": "require"}
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "missing.pem",
+            "/missing/too.pem",
+            "migrations",
+            f"-----BEGIN CERTIFICATE-----\n{'MIIB' * 100}",
+        ],
+        ids=["relative", "absolute", "a folder", "the certificate itself"],
+    )
+    def test_a_file_that_is_not_there_is_told_by_the_variables_name(
+        self, bundle: Bundle, path: str
+    ) -> None:
+        with pytest.raises(
+            ConfigurationError, match="PGSSLROOTCERT names a file that isn't there"
+        ) as raised:
+            target_of(bundle.root, PLAIN, PGSSLROOTCERT=path)
+        assert path not in str(raised.value).removeprefix("PGSSLROOTCERT")
+
+
+class Connection:
+    """A role's way to the server under a host's name, as a deployment's variables say it."""
+
+    def __init__(self, database: Database, bundle: Bundle) -> None:
+        self._database = database
+        self._bundle = bundle
+
+    def environ(self, host: str, query: str = "", **variables: str) -> dict[str, str]:
+        p = self._database.target.parameters
+        url = f"postgresql://{p['user']}:{quote(p['password'])}@{host}:{p['port']}/{p['dbname']}{query}"
+        return {
+            "DATABASE_URL": url,
+            "MIGRATION_SECRET": SECRET,
+            "MIGRATION_CONNECT_TIMEOUT": "5s",
+            **variables,
+        }
+
+    def is_encrypted(self, host: str, query: str = "", **variables: str) -> bool:
+        settings = load_settings(self.environ(host, query, **variables), root=self._bundle.root)
+        assert settings.migrating
+        with Job(settings, settings.migrating, connect_patience=5).connect() as connection:
+            return bool(connection.raw.pgconn.ssl_in_use)
+
+    def failure(self, host: str, query: str = "", **variables: str) -> str:
+        """Why a run comes to nothing; what the functions answer has no detail of it."""
+        environ = self.environ(host, query, **variables)
+        settings = load_settings(environ, root=self._bundle.root)
+        assert settings.migrating
+        error = runner.migrate(Job(settings, settings.migrating, connect_patience=5)).error
+        assert isinstance(error, DatabaseUnavailableError)
+        assert error.final
+        self._tells_nothing(str(error))
+        self._is_answered_in_private(environ, host)
+        return str(error)
+
+    def _is_answered_in_private(self, environ: dict[str, str], host: str) -> None:
+        service = Service(environ, self._bundle.root)
+        headers = {"Authorization": f"Bearer {SECRET}"}
+        admin = create_migrate_app(service).test_client().post(MIGRATE_PATH, headers=headers)
+        public = Client(create_status_app(service)).get(STATUS_PATH)
+        assert (admin.status_code, public.status_code) == (503, 503)
+        assert public.get_json() == {"success": False, "error": "The database can't be reached."}
+        self._tells_nothing(admin.text, host, "127.0.0.1")
+
+    def _tells_nothing(self, text: str, *others: str) -> None:
+        p = self._database.target.parameters
+        for secret in (p["user"], p["password"], *others):
+            assert secret not in text
+
+
+@pytest.fixture
+def tls(tls_db: Database, bundle: Bundle) -> Iterator[Connection]:
+    """To a server that has TLS, by a certificate for Neon's and RDS's names."""
+    with tls_db.another_role() as role:
+        yield Connection(role, bundle)
+
+
+@pytest.fixture
+def plain(db: Database, bundle: Bundle) -> Connection:
+    """To a server without TLS."""
+    if db.query("show ssl") == [("on",)]:
+        pytest.skip("the server of TEST_DATABASE_URL has TLS")
+    return Connection(db, bundle)
+
+
+class TestAServerWithTls:
+    @pytest.mark.parametrize("host", [PLAIN_HOST, "localhost"])
+    def test_it_is_used_wherever_there_is_any(self, tls: Connection, host: str) -> None:
+        assert tls.is_encrypted(host)
+
+    def test_a_host_of_neons_is_verified_by_the_file_of_pgsslrootcert(
+        self, tls: Connection, tls_server: TlsServer, bundle: Bundle
+    ) -> None:
+        (bundle.root / "certificates").mkdir()
+        (bundle.root / "certificates" / "ca.pem").write_bytes(tls_server.ca.read_bytes())
+        assert tls.is_encrypted(NEON_HOST, PGSSLROOTCERT="certificates/ca.pem")
+        assert UNTRUSTED in tls.failure(NEON_HOST)
+        assert UNTRUSTED in tls.failure(NEON_HOST, PGSSLROOTCERT=str(tls_server.other_ca))
+
+    def test_a_host_of_neons_is_verified_by_certifis(
+        self, tls: Connection, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("certifi.where", lambda: str(tls_server.ca))
+        assert tls.is_encrypted(NEON_HOST)
+        assert tls.is_encrypted(NEON_HOST, PGSSLROOTCERT="system")
+
+    def test_libpqs_own_file_verifies_it_too(
+        self, tls: Connection, tls_server: TlsServer, home: Path
+    ) -> None:
+        (home / ".postgresql").mkdir()
+        (home / ".postgresql" / "root.crt").write_bytes(tls_server.ca.read_bytes())
+        assert tls.is_encrypted(NEON_HOST)
+
+    @pytest.mark.parametrize("query", ["?sslmode=verify-full", ""])
+    def test_another_hosts_certificate_is_told_as_such(
+        self, tls: Connection, tls_server: TlsServer, query: str
+    ) -> None:
+        variables = {"PGSSLROOTCERT": str(tls_server.ca)} | (
+            {} if query else {"PGSSLMODE": "verify-full"}
+        )
+        assert "the server's certificate is one of another host's" in tls.failure(
+            PLAIN_HOST, query, **variables
+        )
+
+    def test_verify_ca_leaves_the_hosts_name_alone(
+        self, tls: Connection, tls_server: TlsServer
+    ) -> None:
+        assert tls.is_encrypted(PLAIN_HOST, "?sslmode=verify-ca", PGSSLROOTCERT=str(tls_server.ca))
+        assert UNTRUSTED in tls.failure(PLAIN_HOST, "?sslmode=verify-ca")
+
+    def test_a_file_of_the_url_that_is_missing_is_told_as_such(self, tls: Connection) -> None:
+        assert "the file of root certificates that sslrootcert names is missing" in tls.failure(
+            NEON_HOST, "?sslrootcert=/missing.pem"
+        )
+
+    def test_a_file_without_certificates_is_told_as_such(
+        self, tls: Connection, bundle: Bundle
+    ) -> None:
+        (bundle.root / "empty.pem").touch()
+        assert "sslrootcert names is missing, or holds none" in tls.failure(
+            NEON_HOST, PGSSLROOTCERT="empty.pem"
+        )
+
+    def test_a_mode_too_weak_for_the_systems_certificates_is_told_as_such(
+        self, tls: Connection
+    ) -> None:
+        assert "sslrootcert=system needs sslmode=verify-full" in tls.failure(
+            PLAIN_HOST, "?sslmode=require&sslrootcert=system"
+        )
+
+    def test_a_mode_that_is_none_is_told_as_such(self, tls: Connection) -> None:
+        assert (
+            "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows"
+            in tls.failure(PLAIN_HOST, "?sslmode=yes")
+        )
+
+
+class TestAServerWithoutTls:
+    def test_a_host_elsewhere_says_the_way_out(self, plain: Connection) -> None:
+        assert (
+            "the server has no TLS; if its network is private, add ?sslmode=disable"
+            in plain.failure(PLAIN_HOST)
+        )
+
+    def test_the_address_in_the_url_changes_nothing_about_the_name(
+        self, plain: Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("PGHOSTADDR")
+        assert "the server has no TLS" in plain.failure(PLAIN_HOST, "?hostaddr=127.0.0.1")
+        assert not plain.is_encrypted(PLAIN_HOST, "?hostaddr=127.0.0.1&sslmode=disable")
+
+    @pytest.mark.parametrize("variables", [{"PGSSLMODE": "disable"}, {"PGSSLMODE": "prefer"}])
+    def test_the_way_out_leads_there(self, plain: Connection, variables: dict[str, str]) -> None:
+        assert not plain.is_encrypted(PLAIN_HOST, **variables)
+        assert not plain.is_encrypted(PLAIN_HOST, f"?sslmode={variables['PGSSLMODE']}")
+
+    def test_a_local_one_needs_none(self, plain: Connection) -> None:
+        assert not plain.is_encrypted("localhost")

@@ -1,0 +1,437 @@
+"""The documents say what the code does: every name in them exists, and every one that exists is in the README."""
+
+import argparse
+import io
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from lib.actions import migrate as runner
+from lib.actions.run_context import Job
+from lib.cli import commands as cli
+from lib.database import connection_errors as unreachable
+from lib.database.login import no_search_path
+from lib.duration import parse_duration
+from lib.errors import (
+    ConfigurationError,
+    GuardError,
+    Interrupted,
+    MigrationFileError,
+    MigratorError,
+)
+from lib.files.folder import parse
+from lib.files.script import prepare
+from lib.ledger.fingerprint import Fingerprint
+from lib.ledger.survey import Survey
+from lib.settings import database_choice as choice
+from lib.settings.connection_url import ConnectionTarget
+from lib.settings.loader import VARIABLES, Settings, load_settings
+from lib.web import admin_endpoint, status_endpoint
+from lib.web import shell as service
+
+README = ROOT / "README.md"
+OWN = Fingerprint("1", "5")
+PROVIDERS = ROOT / "docs" / "providers"
+DOCUMENTS = (
+    README,
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+)
+NAMED = (*DOCUMENTS, ROOT / ".env.example")
+BUILD_SCRIPT_VARIABLES = ("FRONTEND_BUILD_COMMAND", "PYTHON", "NO_COLOR")
+
+_VARIABLE = re.compile(
+    r"\b(?:(?:MIGRATIONS?|POSTGRES|DATABASE|DIRECT|VERCEL|NILEDB|PRISMA|AWS)_[A-Z_]*[A-Z]|PG[A-Z]{4,}(?:_[A-Z]+)*)\b"
+)
+# A command as far as its line, its back quote or its comment goes.
+_COMMAND = re.compile(r"python -m lib( [a-z][^`\n#|;&]*)")
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+_FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
+
+# Read by Vercel, not by us.
+VERCELS_VARIABLES = {"VERCEL_PYTHON_COMPILEALL"}
+# What providers set and tools of theirs read, and we don't: their pages may name them.
+PROVIDERS_VARIABLES = {
+    "AWS_PROFILE",
+    "DATABASE_URL_POOLED",
+    "DIRECT_URL",
+    "PGHOST_UNPOOLED",
+    "PGPASSWORD",
+    "POSTGRES_DATABASE",
+    "POSTGRES_HOST",
+    "POSTGRES_PASSWORD",
+    "POSTGRES_PRISMA_URL",
+    "POSTGRES_USER",
+    "PRISMA_DATABASE_URL",
+}
+
+in_every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+
+
+def section(title: str) -> str:
+    """The text under a heading of the README, as far as the next heading of any level."""
+    match = re.search(
+        rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)",
+        _FENCED.sub("", README.read_text()),
+        re.MULTILINE | re.DOTALL,
+    )
+    assert match, f"README.md has no section {title!r}"
+    return match[1]
+
+
+def rows(title: str) -> dict[str, list[str]]:
+    """The table rows under a heading: the first cell, without back quotes, and the others."""
+    lines = [
+        line.strip("| \n").split(" | ")
+        for line in section(title).splitlines()
+        if line.startswith("| ")
+    ]
+    return {cells[0].strip("` "): cells[1:] for cells in lines}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (subparsers,) = [
+        action
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    ]
+    return dict(subparsers.choices)
+
+
+def long_options(parser: argparse.ArgumentParser) -> set[str]:
+    return {
+        option
+        for action in parser._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    }
+
+
+def written_commands(document: Path) -> Iterator[list[str]]:
+    for match in _COMMAND.finditer(document.read_text()):
+        yield shlex.split(match[1])
+
+
+def anchors(document: Path) -> set[str]:
+    """The anchors that GitHub gives the headings."""
+    headings = re.findall(r"^#+ (.+)$", _FENCED.sub("", document.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def exit_codes(kind: type[MigratorError] = MigratorError) -> set[int]:
+    return {kind.exit_code}.union(*map(exit_codes, kind.__subclasses__()))
+
+
+@in_every_document
+def test_every_command_in_a_document_is_one_that_the_parser_takes(document: Path) -> None:
+    for words in written_commands(document):
+        cli._parser().parse_args(words)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    named = {words[0] for words in written_commands(README)}
+    assert named == set(commands())
+
+
+def test_every_option_is_in_the_readme_with_the_commands_that_have_it() -> None:
+    table = rows("Commands")
+    for name, parser in commands().items():
+        for option in long_options(parser):
+            assert option in table, f"{name} has {option}"
+            assert table[option][0] == "all" or name in table[option][0].split(", ")
+
+
+def test_every_option_in_the_readme_is_one_of_the_commands_named_beside_it() -> None:
+    parsers = commands()
+    table = rows("Commands")
+    for option in (name for name in table if name.startswith("--")):
+        of = table[option][0]
+        for name in parsers if of == "all" else of.split(", "):
+            assert option in long_options(parsers[name])
+
+
+def test_every_variable_is_in_the_readme_and_no_other() -> None:
+    assert set(rows("Variables")) - {"variable", "---|---|---"} == {
+        *VARIABLES,
+        *BUILD_SCRIPT_VARIABLES,
+    }
+
+
+@pytest.mark.parametrize("document", NAMED, ids=lambda path: path.name)
+def test_every_variable_in_a_document_is_one_that_is_read(document: Path) -> None:
+    others = PROVIDERS_VARIABLES if document.parent == PROVIDERS else set()
+    assert set(_VARIABLE.findall(document.read_text())) <= {*VARIABLES, *VERCELS_VARIABLES, *others}
+
+
+def test_the_variables_of_providers_are_named_in_their_pages_and_not_read() -> None:
+    named = set().union(*(_VARIABLE.findall(path.read_text()) for path in PROVIDERS.glob("*.md")))
+    assert named >= PROVIDERS_VARIABLES
+    assert not PROVIDERS_VARIABLES & set(VARIABLES)
+
+
+def test_every_variable_that_names_a_database_is_in_a_providers_page() -> None:
+    named = set().union(*(_VARIABLE.findall(path.read_text()) for path in PROVIDERS.glob("*.md")))
+    assert set(choice.DATABASE_VARIABLES) <= named
+
+
+def test_the_variables_of_the_build_script_are_read_somewhere() -> None:
+    sources = [ROOT / "build.sh", *(ROOT / "lib").rglob("*.py")]
+    text = "\n".join(path.read_text() for path in sources)
+    assert [name for name in BUILD_SCRIPT_VARIABLES if name not in text] == []
+
+
+def test_the_example_of_an_env_file_sets_nothing_and_names_what_a_local_user_may_set() -> None:
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+    named = {match[1] for line in lines if (match := re.match(r"#([A-Z_]+)=", line))}
+    assert named == {name for name in VARIABLES if name != "CI" and not name.startswith("VERCEL")}
+
+
+@pytest.mark.parametrize(
+    ("variable", "seconds"),
+    [
+        (
+            "MIGRATION_CONNECT_TIMEOUT",
+            (cli.DEFAULT_CONNECT_TIMEOUT, service.STATUS_CONNECT_TIMEOUT),
+        ),
+        ("MIGRATION_LOCK_TIMEOUT", (Settings.lock_timeout,)),
+        ("MIGRATION_RUN_WAIT", (Settings.run_wait,)),
+    ],
+)
+def test_the_readme_gives_the_default_durations_of_the_code(
+    variable: str, seconds: tuple[float, ...]
+) -> None:
+    written = re.findall(r"`([^`]+)`", rows("Variables")[variable][0])
+    assert tuple(map(parse_duration, written)) == seconds
+
+
+def test_the_readme_gives_the_other_defaults_of_the_code() -> None:
+    table = rows("Variables")
+    assert table["MIGRATION_LOCK_RETRIES"][0] == f"`{Settings.lock_retries}`"
+    assert table["MIGRATION_STRICT_ORDER"][0] == f"`{Settings.strict_order:d}`"
+    assert f"127.0.0.1:{cli.DEFAULT_PORT}" in section("Commands")
+
+
+def test_the_readme_gives_every_exit_code_and_no_other() -> None:
+    interrupted = {Interrupted(number).exit_code for number in (signal.SIGINT, signal.SIGTERM)}
+    written = {int(code) for code in rows("Exit codes") if code.isdigit()}
+    assert written == {0} | exit_codes() | interrupted
+
+
+def test_the_readme_gives_every_http_status_and_no_other() -> None:
+    source = "".join(
+        Path(module.__file__).read_text() for module in (admin_endpoint, status_endpoint)
+    )
+    # 404 is for paths that Vercel sends elsewhere.
+    given = {200} | {int(code) for code in re.findall(r"\b[45]\d\d\b", source)} - {404}
+    assert {int(code) for code in rows("Endpoints") if code.isdigit()} == given
+
+
+@in_every_document
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    for link in _LINK.findall(_FENCED.sub("", document.read_text())):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("name", ["aws", "neon", "nile", "pgbouncer", "prisma", "supabase"])
+def test_a_provider_has_a_page_of_the_common_shape_and_the_readme_links_to_it(name: str) -> None:
+    page = PROVIDERS / f"{name}.md"
+    assert {"what-to-set", "what-it-injects"} & anchors(page)
+    assert {"which-connection-comes-out", "tls", "previews"} <= anchors(page)
+    assert str(page.relative_to(ROOT)) in _LINK.findall(section("Add it to a project"))
+
+
+def test_there_is_no_other_page_of_a_provider() -> None:
+    links = {
+        link
+        for link in _LINK.findall(section("Add it to a project"))
+        if link.startswith("docs/providers/")
+    }
+    assert links == {str(page.relative_to(ROOT)) for page in PROVIDERS.glob("*.md")}
+
+
+_NEON, _NEON_POOLER = (
+    f"postgresql://owner:pw@ep-cool-leaf-a1b2c3d4{pooler}.us-east-2.aws.neon.tech/neondb?sslmode=require"
+    for pooler in ("", "-pooler")
+)
+_SUPABASE, _SUPABASE_POOLER = (
+    f"postgres://postgres.abcdefghijklmnopqrst:pw@aws-0-us-east-1.pooler.supabase.com:{port}/postgres?sslmode=require{more}"
+    for port, more in ((5432, ""), (6543, "&supa=base-pooler.x"))
+)
+_PRISMA, _PRISMA_POOLER = (
+    f"postgres://u:pw@{pooler}db.prisma.io:5432/postgres?sslmode=require"
+    for pooler in ("", "pooled.")
+)
+_AURORA = {
+    "PGHOST": "shop.cluster-c9example.eu-west-1.rds.amazonaws.com",
+    "PGUSER": "migrator",
+    "PGDATABASE": "shop",
+    "AWS_REGION": "eu-west-1",
+    "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/migrations",
+    "PGSSLROOTCERT": "README.md",
+}
+
+# By page: what the provider sets, and whether the server itself answers there.
+FIRST_LINES = [
+    (
+        "neon",
+        {
+            "POSTGRES_URL": _NEON_POOLER,
+            "POSTGRES_URL_NON_POOLING": _NEON,
+            "DATABASE_URL": _NEON_POOLER,
+        },
+        True,
+    ),
+    ("neon", {"DATABASE_URL": _NEON_POOLER}, True),
+    ("supabase", {"POSTGRES_URL": _SUPABASE_POOLER, "POSTGRES_URL_NON_POOLING": _SUPABASE}, False),
+    ("supabase", {"POSTGRES_URL": _SUPABASE_POOLER}, False),
+    (
+        "prisma",
+        {"POSTGRES_URL": _PRISMA, "DATABASE_URL": _PRISMA, "DATABASE_URL_POOLED": _PRISMA_POOLER},
+        True,
+    ),
+    ("prisma", {"DATABASE_URL": _PRISMA_POOLER}, True),
+    ("aws", _AURORA, True),
+    (
+        "pgbouncer",
+        {"DATABASE_URL": "postgres://u:pw@db.example.com:6432/shop?pgbouncer=true"},
+        False,
+    ),
+]
+
+
+@pytest.mark.parametrize(("page", "environ", "is_direct"), FIRST_LINES)
+def test_a_providers_page_has_the_first_line_that_a_run_prints_there(
+    page: str, environ: dict[str, str], is_direct: bool
+) -> None:
+    target = load_settings({"VERCEL": "1", **environ}).migrating
+    assert target is not None
+    log = cli._Log(
+        cli.Shell({}, ROOT, io.StringIO(), err := io.StringIO(), lambda *_: None), "Migrating"
+    )
+    log.connected(target, Survey("", "", OWN, None, None, False, None, (), (), is_direct))
+    assert f"```text\n{err.getvalue()}```\n" in (PROVIDERS / f"{page}.md").read_text()
+
+
+REFUSED_VARIABLES = [
+    (
+        "prisma",
+        {
+            "DATABASE_URL": "prisma+postgres://accelerate.prisma-data.net/?api_key=x",
+            "DIRECT_URL": _PRISMA,
+        },
+    ),
+    (
+        "nile",
+        {
+            "NILEDB_POSTGRES_URL": "postgres://us-west-2.db.thenile.dev:5432/shop",
+            "NILEDB_USER": "u",
+        },
+    ),
+    ("aws", {**_AURORA, "PGUSER": "", "PGDATABASE": ""}),
+    ("aws", {**_AURORA, "PGSSLROOTCERT": ""}),
+    ("aws", {**_AURORA, "PGHOST": "abc123.dsql.us-east-1.on.aws"}),
+]
+
+
+@pytest.mark.parametrize(("page", "environ"), REFUSED_VARIABLES)
+def test_a_providers_page_has_the_errors_that_its_variables_may_bring_about(
+    page: str, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({"VERCEL": "1", **environ})
+    assert f"\n✗ {caught.value}\n" in (PROVIDERS / f"{page}.md").read_text()
+
+
+def test_troubleshooting_md_has_every_reason_for_which_there_is_no_connection() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    known = {reason for _, reason in unreachable._BY_WORDS} | {*unreachable._BY_SQLSTATE.values()}
+    for reason in known | {unreachable.NO_IPV6, unreachable.UNKNOWN}:
+        told = reason.text.partition(";")[0]
+        known_by = [told, told.partition(",")[0]]
+        assert (
+            any(f"{start} {each}" in text for each in known_by for start in ("|", ";"))
+            or "client knows" in told
+        ), told
+
+
+def test_environments_md_has_what_a_schema_through_a_pooler_brings_about() -> None:
+    text = (ROOT / "docs" / "environments.md").read_text()
+    assert f"\n✗ {no_search_path(ConnectionTarget('DATABASE_URL', {}))}\n" in text
+
+
+def test_previews_md_has_what_the_guard_says() -> None:
+    job = Job(Settings("preview", None, None, ROOT), ConnectionTarget("DATABASE_URL", {}))
+    claimed = Survey("", "", OWN, None, None, True, None, (), (OWN,))
+    with pytest.raises(GuardError) as caught:
+        runner.check_guard(job, claimed)
+    assert f"\n✗ {caught.value}\n" in (ROOT / "docs" / "previews.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [
+        ("009-tidy-users.sql", "-- Transaction: none\nselect 1; select 2;"),
+        ("010-index-email.sql", "-- Lock-Timeout: 5s\ncreate index concurrently i on a (x);"),
+    ],
+)
+def test_pgbouncer_md_has_what_a_transaction_pooler_refuses(name: str, sql: str) -> None:
+    with pytest.raises(MigrationFileError) as caught:
+        runner._check_sessions((prepare(parse(name, sql.encode())),))
+    assert f"\n✗ migrations/{name}: " in f"\n✗ {caught.value}\n"
+    assert f"\n✗ {caught.value}\n" in (PROVIDERS / "pgbouncer.md").read_text()
+
+
+# What docs/sql.md says is refused, each with a file that is.
+REFUSED = {
+    "would end or begin a transaction": "select 1; commit;",
+    "can't run inside a transaction": "select 1; vacuum;",
+    "begins a transaction and never ends it": "-- Transaction: none\nbegin; select 1;",
+    "chains transactions": "-- Transaction: none\nbegin; commit and chain;",
+    "in a READ ONLY transaction it could not be recorded": "begin read only; select 1; commit;",
+    "is a command of psql, not SQL": "\\echo hello",
+    "psql would put the value of its variable … here": "select :USER;",
+    "the table in which the runner keeps what it has applied": "drop table public.schema_migrations;",
+    "begins the way back, and a file is run as a whole": "select 1;\n-- migrate:down\nselect 2;",
+    "is not read here; move the line to the file's top": "select 1;\n-- Transaction: none\n",
+    "is not seen, and PostgreSQL doesn't skip it": "select\u00a01;",
+    "before a quote in a plain string a backslash is no escape": "select 'Newton\\'s laws';",
+    "the file is UTF-8 and not only ASCII, and this says …": "set client_encoding = 'latin1'; select 'é';",
+    "with standard_conforming_strings off a backslash in this string would be an escape": (
+        "set standard_conforming_strings = off; select '\\';"
+    ),
+    "psql reads this part of an E'…' string without its escapes": "select E'a'\n'\\'';",
+    "psql takes this name for a keyword of a BEGIN ATOMIC body": "create function begin() returns int language sql as '';",
+    "unterminated …": "select 'a;",
+    "nothing may follow on its line": "copy a from stdin; select 1;\n\\.\n",
+}
+
+
+def test_the_documents_name_every_refusal() -> None:
+    table = (
+        (ROOT / "docs" / "sql.md")
+        .read_text()
+        .partition("## What is refused\n")[2]
+        .partition("\n## ")[0]
+    )
+    assert re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE) == list(REFUSED)
+
+
+@pytest.mark.parametrize(("message", "sql"), REFUSED.items(), ids=REFUSED)
+def test_what_the_documents_say_is_refused(message: str, sql: str) -> None:
+    with pytest.raises(
+        MigrationFileError, match="(?s:.*)".join(map(re.escape, message.split("…")))
+    ):
+        prepare(parse("001-x.sql", sql.encode()))
