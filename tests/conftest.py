@@ -18,7 +18,7 @@ import pytest
 from pgbouncer import PGBOUNCER, pgbouncer
 from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.apply.progress import Progress
 from lib.local import embedded_server as embedded
 from lib.settings.connection_url import ConnectionTarget, read_target
@@ -316,11 +316,13 @@ class Witness(Progress):
 
 
 @pytest.fixture
-def make_job(db: Database, bundle: Bundle) -> Callable[..., Job]:
-    """A job on the test's database and bundle. Keywords of Settings and of Job change it."""
+def make_context(db: Database, bundle: Bundle) -> Callable[..., RunContext]:
+    """A context on the test's database and bundle. Keywords of Settings and of RunContext change it."""
 
-    def make(**changes: Any) -> Job:
-        of_job = {key: changes.pop(key) for key in list(changes) if key in Job.__dataclass_fields__}
+    def make(**changes: Any) -> RunContext:
+        of_context = {
+            key: changes.pop(key) for key in list(changes) if key in RunContext.__dataclass_fields__
+        }
         settings = Settings(
             **{
                 "environment": "development",
@@ -332,7 +334,9 @@ def make_job(db: Database, bundle: Bundle) -> Callable[..., Job]:
                 **changes,
             }
         )
-        return Job(**{"settings": settings, "target": db.target, "connect_patience": 5.0, **of_job})
+        return RunContext(
+            **{"settings": settings, "target": db.target, "connect_patience": 5.0, **of_context}
+        )
 
     return make
 

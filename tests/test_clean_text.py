@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.clean_text import document, is_secretive, masked, message, one_line, signed, table
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 HOSTILE = (
     "x\n::error file=a.sql::forged\n✓ 999-fake  1 ms\r\n##[error]boo\x1b[31m\u202e\x85\u2028\x7fend"
@@ -421,10 +421,10 @@ class TestTheJournal:
         ],
     )
     def test_it_holds_no_data_of_a_row_and_the_log_does(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str, told: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str, told: str
     ) -> None:
         bundle.write("000-a.sql", sql)
-        error = str(runner.migrate(make_job()).error)
+        error = str(runner.migrate(make_context()).error)
         recorded = db.runs()[-1]["error"]
         assert told in error
         assert "joe@x.org" in error
@@ -459,11 +459,11 @@ class TestTheJournal:
         ],
     )
     def test_it_holds_no_value_that_a_row_had(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
     ) -> None:
         db.query("create table u (email text); insert into u values ('joe@x.org')")
         bundle.write("000-a.sql", sql)
-        error = runner.migrate(make_job()).error
+        error = runner.migrate(make_context()).error
         assert error is not None
         recorded = db.runs()[-1]["error"]
         assert "joe" not in recorded
@@ -503,24 +503,24 @@ class TestTheJournal:
         ],
     )
     def test_it_keeps_what_the_file_says(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str, told: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str, told: str
     ) -> None:
         db.query("create table t (x int primary key)")
         bundle.write("000-a.sql", sql)
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         recorded = db.runs()[-1]["error"]
         assert told in recorded
         assert ("the build log has it" in recorded) == ("…" in told)
 
     def test_a_text_that_looks_like_the_mark_of_progress_is_none(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         forged = f"Statements before it: 2, sha256 {'0' * 64}; with it: 3, sha256 {'0' * 64}"
         sql = f"-- Transaction: none\nselect 1;\nselect 2;\ndo $$begin raise exception '{forged}'; end$$;"
         bundle.write("000-a.sql", sql)
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         bundle.write("000-a.sql", sql.replace(f"raise exception '{forged}'", "perform 1"))
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.versions() == ["000-a"]
 
 
@@ -553,12 +553,12 @@ class TestAFilesSecrets:
         ],
     )
     def test_they_are_in_no_error_and_not_in_the_journal(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
     ) -> None:
         role = f"app_{db.target.database}"
         bundle.write("000-a.sql", sql.replace("%r", role))
         try:
-            error = str(runner.migrate(make_job()).error)
+            error = str(runner.migrate(make_context()).error)
         finally:
             db.query(f"drop role if exists {role}")
         assert re.match(r"migrations/000-a\.sql:\d+:\d+: ", error)
@@ -566,15 +566,17 @@ class TestAFilesSecrets:
         assert not any("hunter2" in (run["error"] or "") for run in db.runs())
 
     def test_the_line_is_shown_without_them_and_with_its_caret(
-        self, make_job: MakeJob, bundle: Bundle
+        self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "select crypt('hunter2', 'x') as a; select nosuch;")
-        error = str(runner.migrate(make_job()).error)
+        error = str(runner.migrate(make_context()).error)
         assert "select crypt('…', '…') as a; select nosuch;" in error
 
-    def test_the_caret_stands_under_its_place(self, make_job: MakeJob, bundle: Bundle) -> None:
+    def test_the_caret_stands_under_its_place(
+        self, make_context: MakeContext, bundle: Bundle
+    ) -> None:
         bundle.write("000-a.sql", "set app.x = 'hunter2'; select nosuch;")
-        error = str(runner.migrate(make_job()).error)
+        error = str(runner.migrate(make_context()).error)
         assert "\n  1 | set app.x = '…'; select nosuch;\n    |                         ^" in error
 
     def test_plan_and_notices_show_none(self, cli: Cli, bundle: Bundle) -> None:

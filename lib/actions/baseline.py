@@ -18,8 +18,8 @@ from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
 from ..plan.migration_plan import AppliedMigration, Plan, number_of
 from ..plan.reports import BaselineReport, ForgetReport
 from . import migrate as runner
-from .run_context import Job
-from .status import look, plan_of, server_errors
+from .run_context import RunContext
+from .status import ledger_errors_translated, plan_from_survey, survey_database
 
 # What is asked of the database is answered within this, in seconds, or it counts as away.
 ANSWER_PATIENCE = 30.0
@@ -50,24 +50,24 @@ class _Decision:
     warnings: tuple[str, ...]
 
 
-def baseline(job: Job, wanted: str) -> BaselineReport:
+def baseline(context: RunContext, wanted: str) -> BaselineReport:
     """Record what is pending up to and including the file that is wanted: all of it, or nothing.
 
     Nothing is run, or read as SQL. What is in the ledger stays as it is, and what runs in other environments is left out.
     """
-    files = discover(job.settings.migrations_dir)
+    files = discover(context.settings.migrations_dir)
     last = find_file(files, wanted)
-    with server_errors():
-        with job.connect() as connection:
-            survey = _look(job, connection)
-            job.progress.connected(job.target, survey)
-            decision = _decide(job, connection, survey, files, last)
+    with ledger_errors_translated():
+        with context.connect() as connection:
+            survey = _look(context, connection)
+            context.progress.connected(context.target, survey)
+            decision = _decide(context, connection, survey, files, last)
         for warning in decision.warnings:
-            job.progress.warning(warning)
+            context.progress.warning(warning)
         if decision.recorded or decision.must_claim:
-            decision = _decide_and_record(job, files, last)
+            decision = _decide_and_record(context, files, last)
     return BaselineReport(
-        environment=job.settings.environment,
+        environment=context.settings.environment,
         database=decision.survey.database,
         server_version=decision.survey.server_version,
         last=last.version,
@@ -77,27 +77,29 @@ def baseline(job: Job, wanted: str) -> BaselineReport:
     )
 
 
-def forget(job: Job, wanted: Sequence[str]) -> ForgetReport:
+def forget(context: RunContext, wanted: Sequence[str]) -> ForgetReport:
     """Take the rows of versions whose files are gone off the ledger: all that are wanted, or none.
 
     ConfigurationError names those that are on record nowhere, or whose file is in the bundle.
     """
-    files = discover(job.settings.migrations_dir)
-    with server_errors():
-        with job.connect() as connection:
-            survey = _look(job, connection)
-            job.progress.connected(job.target, survey)
-            _forgettable(job, survey, files, wanted)
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated():
+        with context.connect() as connection:
+            survey = _look(context, connection)
+            context.progress.connected(context.target, survey)
+            _forgettable(context, survey, files, wanted)
         with (
-            RunLock(job.connect, patience=job.run_wait, on_wait=job.progress.waiting) as lock,
-            job.connect() as connection,
+            RunLock(
+                context.connect, patience=context.run_wait, on_wait=context.progress.waiting
+            ) as lock,
+            context.connect() as connection,
         ):
-            survey = _look(job, connection)
-            rows, plan = _forgettable(job, survey, files, wanted)
+            survey = _look(context, connection)
+            rows, plan = _forgettable(context, survey, files, wanted)
             lock.check()
-            _forget(job, connection, survey, rows)
+            _forget(context, connection, survey, rows)
     return ForgetReport(
-        environment=job.settings.environment,
+        environment=context.settings.environment,
         database=survey.database,
         server_version=survey.server_version,
         forgotten=rows,
@@ -151,27 +153,27 @@ def _version_of(wanted: str) -> str:
 
 
 def _forgettable(
-    job: Job, survey: Survey, files: tuple[MigrationFile, ...], wanted: Sequence[str]
+    context: RunContext, survey: Survey, files: tuple[MigrationFile, ...], wanted: Sequence[str]
 ) -> tuple[tuple[AppliedMigration, ...], Plan]:
     """The rows, and the plan; raises what forbids it: the guard, or an applied file that was changed or renamed."""
-    runner.check_guard(job, survey)
-    plan = plan_of(job, files, survey)
+    runner.check_guard(context, survey)
+    plan = plan_from_survey(context, files, survey)
     plan.verify_unchanged()
     rows = find_rows(plan, files, wanted)
-    runner.check_writable(job, survey)
+    runner.check_writable(context, survey)
     return rows, plan
 
 
 def _forget(
-    job: Job, connection: Connection, survey: Survey, rows: Sequence[AppliedMigration]
+    context: RunContext, connection: Connection, survey: Survey, rows: Sequence[AppliedMigration]
 ) -> None:
     try:
         with connection.at_most(ANSWER_PATIENCE, "The database stopped answering."):
-            ledger.create_tables(connection, survey, reader=job.reader)
+            ledger.create_tables(connection, survey, reader=context.reader)
             ledger.forget(
                 connection,
-                job.trusted,
-                runner.run_start(job, survey),
+                context.trusted,
+                runner.run_start(context, survey),
                 [row.version for row in rows],
             )
     except DatabaseUnavailableError:
@@ -207,20 +209,20 @@ def _what_there_is(files: Sequence[MigrationFile], version: str) -> str:
     return f"Is it {' or '.join(near)}? {there_is}" if near else there_is
 
 
-def _look(job: Job, connection: Connection) -> Survey:
-    return look(connection, job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
+def _look(context: RunContext, connection: Connection) -> Survey:
+    return survey_database(connection, context, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
 
 
 def _decide(
-    job: Job,
+    context: RunContext,
     connection: Connection,
     survey: Survey,
     files: tuple[MigrationFile, ...],
     last: MigrationFile,
 ) -> _Decision:
     """Say what is to be recorded; raises what forbids it: the guard, an applied file that was changed, or a header."""
-    runner.check_guard(job, survey)
-    plan = plan_of(job, files, survey)
+    runner.check_guard(context, survey)
+    plan = plan_from_survey(context, files, survey)
     plan.verify_unchanged()
     recorded = tuple(file for file in plan.pending if file.number <= last.number)
     # Once recorded, a file can't be mended any more, and another database would refuse it.
@@ -233,29 +235,31 @@ def _decide(
         *plan.environment_warnings,
         *([_LOOKS_EMPTY] if looks_empty else []),
     )
-    must_claim = runner.must_claim(job, survey)
+    must_claim = runner.must_claim(context, survey)
     if recorded or must_claim:
-        runner.check_writable(job, survey)
+        runner.check_writable(context, survey)
     return _Decision(survey, plan, recorded, must_claim, warnings)
 
 
 def _decide_and_record(
-    job: Job, files: tuple[MigrationFile, ...], last: MigrationFile
+    context: RunContext, files: tuple[MigrationFile, ...], last: MigrationFile
 ) -> _Decision:
     """Decide again, now that nobody else may write the ledger, and carry it out."""
     with (
-        RunLock(job.connect, patience=job.run_wait, on_wait=job.progress.waiting) as lock,
-        job.connect() as connection,
+        RunLock(
+            context.connect, patience=context.run_wait, on_wait=context.progress.waiting
+        ) as lock,
+        context.connect() as connection,
     ):
-        decision = _decide(job, connection, _look(job, connection), files, last)
+        decision = _decide(context, connection, _look(context, connection), files, last)
         lock.check()
         # Another run may have done it all while this one waited.
         if decision.recorded or decision.must_claim:
-            _record(job, connection, decision)
+            _record(context, connection, decision)
         return decision
 
 
-def _record(job: Job, connection: Connection, decision: _Decision) -> None:
+def _record(context: RunContext, connection: Connection, decision: _Decision) -> None:
     decision.survey.tables.verify_rights()
     rows = [
         AppliedMigration(file.version, file.name, checksum=file.checksum)
@@ -263,9 +267,9 @@ def _record(job: Job, connection: Connection, decision: _Decision) -> None:
     ]
     try:
         with connection.at_most(ANSWER_PATIENCE, "The database stopped answering."):
-            ledger.create_tables(connection, decision.survey, reader=job.reader)
+            ledger.create_tables(connection, decision.survey, reader=context.reader)
             ledger.record_baseline(
-                connection, job.trusted, runner.run_start(job, decision.survey), rows
+                connection, context.trusted, runner.run_start(context, decision.survey), rows
             )
     except DatabaseUnavailableError:
         raise DatabaseUnavailableError(

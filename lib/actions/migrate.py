@@ -40,8 +40,14 @@ from ..plan.dry_run import PlannedRun, held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome, RunReport, Status
 from ..settings.search_path import first_name
-from .run_context import RECORD_PATIENCE, Job
-from .status import LOOK_PATIENCE, look, plan_of, server_errors, status_of
+from .run_context import RECORD_PATIENCE, RunContext
+from .status import (
+    LOOK_PATIENCE,
+    ledger_errors_translated,
+    plan_from_survey,
+    status_from_survey,
+    survey_database,
+)
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
@@ -59,15 +65,17 @@ _SEARCH_PATH = "select pg_catalog.current_setting('search_path'), pg_catalog.cur
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
 
 
-def validate(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
+def validate(context: RunContext, *, patience: float = LOOK_PATIENCE) -> Status:
     """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
 
     What is applied can't be changed any more, and may have come by another tool, or by `baseline`: what would be refused
     in it is a warning. The ledger is read within `patience` seconds.
     """
-    files = discover(job.settings.migrations_dir)
-    with server_errors(), job.connect() as connection:
-        found = status_of(job, files, look(connection, job, origins=True, patience=patience))
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        found = status_from_survey(
+            context, files, survey_database(connection, context, origins=True, patience=patience)
+        )
     applied = {
         entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")
     }
@@ -77,30 +85,30 @@ def validate(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
     return replace(found, plan=replace(found.plan, applied_faults=faults))
 
 
-def plan(job: Job, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
+def plan(context: RunContext, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
     """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing.
 
     The ledger is read within `patience` seconds.
     """
-    files = discover(job.settings.migrations_dir)
-    with server_errors(), job.connect() as connection:
-        survey = look(connection, job, patience=patience)
-    found = status_of(job, files, survey)
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context, patience=patience)
+    found = status_from_survey(context, files, survey)
     scripts = prepare_all(found.plan.pending)
     pending = {file.version for file in found.plan.pending}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
-    held = _held(job, scripts)
-    obstacle = _obstacle(job, survey, found.plan)
-    if len(scripts) > len(held) or must_claim(job, survey):
-        obstacle = obstacle or _no_writes(job, survey)
-    return PlannedRun(found, scripts, job.settings.lock_timeout, obstacle, half_done, held)
+    held = _held(context, scripts)
+    obstacle = _obstacle(context, survey, found.plan)
+    if len(scripts) > len(held) or must_claim(context, survey):
+        obstacle = obstacle or _no_writes(context, survey)
+    return PlannedRun(found, scripts, context.settings.lock_timeout, obstacle, half_done, held)
 
 
-def migrate(job: Job) -> RunReport:
+def migrate(context: RunContext) -> RunReport:
     """Apply what is pending. Whatever goes wrong is in the report, beside what had been applied before it."""
-    run = _Run(job)
+    run = _Run(context)
     try:
-        with server_errors():
+        with ledger_errors_translated():
             run.go()
     except (MigratorError, Interrupted) as error:
         return run.report(error)
@@ -110,9 +118,9 @@ def migrate(job: Job) -> RunReport:
 class _Run:
     """One run, from the files to the journal's last word."""
 
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.settings = job.settings
+    def __init__(self, context: RunContext) -> None:
+        self.context = context
+        self.settings = context.settings
         self.survey: Survey | None = None
         self.pending: int | None = None
         self.warnings: tuple[str, ...] = ()
@@ -140,11 +148,11 @@ class _Run:
             self._connect()
             plan, survey = self._first_look(files)
             scripts = prepare_all(plan.pending)
-            if len(scripts) > len(_held(self.job, scripts)) or must_claim(self.job, survey):
-                check_writable(self.job, survey)
-                waiting = self.job.progress.waiting
+            if len(scripts) > len(_held(self.context, scripts)) or must_claim(self.context, survey):
+                check_writable(self.context, survey)
+                waiting = self.context.progress.waiting
                 with RunLock(
-                    self._connect_another, patience=self.job.run_wait, on_wait=waiting
+                    self._connect_another, patience=self.context.run_wait, on_wait=waiting
                 ) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
@@ -154,7 +162,7 @@ class _Run:
 
     def _connect(self) -> None:
         self.connection = self._connections.enter_context(
-            self.job.connect(on_notice=self._notice, for_files=True)
+            self.context.connect(on_notice=self._notice, for_files=True)
         )
         self.backends = set()
         _check_strings(self.connection)
@@ -164,11 +172,11 @@ class _Run:
     def _connect_another(self) -> Connection:
         """The run lock's. Where one alone is allowed, no patience gets it."""
         try:
-            return self.job.connect(patience=0.0)
+            return self.context.connect(patience=0.0)
         except DatabaseUnavailableError as error:
             if error.sqlstate == TOO_MANY_CONNECTIONS:
                 self._check_connection_limits()
-        return self.job.connect()
+        return self.context.connect()
 
     def _check_connection_limits(self) -> None:
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
@@ -176,15 +184,15 @@ class _Run:
         for limit, owner in zip(limits, ("role", "database"), strict=True):
             if limit == "1":
                 raise DatabaseUnavailableError(
-                    f"The {owner} that {self.job.target.source} names may have one connection at a time, and a run needs "
-                    f"two, now and then a third: alter {owner} … connection limit 5.",
+                    f"The {owner} that {self.context.target.source} names may have one connection at "
+                    f"a time, and a run needs two, now and then a third: alter {owner} … connection limit 5.",
                     final=True,
                     public=f"The {owner} may have one connection at a time, and a run needs two.",
                 )
 
     def _check_search_path(self) -> None:
         """A pooler may leave out what it doesn't know, and the tables would land elsewhere."""
-        target = self.job.target
+        target = self.context.target
         if not target.search_path:
             return
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
@@ -195,7 +203,7 @@ class _Run:
         wanted = first_name(target.search_path)
         if wanted and schema != wanted:
             where = f"lands in {schema}" if schema else "fails"
-            self.job.progress.warning(
+            self.context.progress.warning(
                 f"The schema {wanted}, which {target.source} names, is not there or not open to this role: until a file "
                 f"makes it, what is made without naming a schema {where}."
             )
@@ -205,7 +213,7 @@ class _Run:
 
         It is bookkeeping: a run with nothing to apply doesn't fail for it.
         """
-        patience = min(self.job.run_wait, STALE_PATIENCE)
+        patience = min(self.context.run_wait, STALE_PATIENCE)
         lock = RunLock(self._connect_another, patience=patience)
         with (
             suppress(MigratorError, ScriptError),
@@ -219,16 +227,16 @@ class _Run:
         try:
             return self._look(files)
         finally:
-            self.job.progress.connected(self.job.target, self.survey)
+            self.context.progress.connected(self.context.target, self.survey)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
-        survey = self.survey = look(
-            self.connection, self.job, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER
+        survey = self.survey = survey_database(
+            self.connection, self.context, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER
         )
         self.backends.add(survey.backend)
-        plan = plan_of(self.job, files, survey)
+        plan = plan_from_survey(self.context, files, survey)
         self.pending = len(plan.pending)
-        obstacle = _obstacle(self.job, survey, plan)
+        obstacle = _obstacle(self.context, survey, plan)
         if obstacle:
             raise obstacle
         return plan, survey
@@ -236,7 +244,7 @@ class _Run:
     def _warn(self, plan: Plan, survey: Survey, held: tuple[Script, ...]) -> None:
         self.warnings = (*survey.tables.open, *plan.warnings, *held_warnings(held))
         for warning in self.warnings:
-            self.job.progress.warning(warning)
+            self.context.progress.warning(warning)
 
     def _migrate_locked(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], lock: RunLock
@@ -245,25 +253,27 @@ class _Run:
         plan, survey = self._look_again(files)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
-        held = _held(self.job, scripts)
+        held = _held(self.context, scripts)
         self._warn(plan, survey, held)
         scripts = scripts[: len(scripts) - len(held)]
         pooled = self._is_pooled(scripts, lock)
         if pooled:
             _check_sessions(scripts)
-            if self.job.target.search_path:
-                raise ConfigurationError(no_search_path(self.job.target))
-        if not scripts and not must_claim(self.job, survey):
+            if self.context.target.search_path:
+                raise ConfigurationError(no_search_path(self.context.target))
+        if not scripts and not must_claim(self.context, survey):
             # Another run has done it all while this one waited.
             return
-        check_writable(self.job, survey)
+        check_writable(self.context, survey)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
         with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
-            ledger.create_tables(self.connection, survey, reader=self.job.reader)
+            ledger.create_tables(self.connection, survey, reader=self.context.reader)
             outcome: Outcome = "running" if scripts else "succeeded"
-            start = run_start(self.job, survey)
-            self.run = ledger.start_run(self.connection, self.job.trusted, start, outcome=outcome)
+            start = run_start(self.context, survey)
+            self.run = ledger.start_run(
+                self.connection, self.context.trusted, start, outcome=outcome
+            )
         if scripts:
             self._apply_all(scripts, survey, lock, pooled=pooled)
 
@@ -278,7 +288,7 @@ class _Run:
             if fault := moved(scripts, interruption):
                 raise fault
             at = f"statement {interruption.checkpoint.statement} of {version}, which is not in this bundle"
-            self.job.progress.warning(f"Run {interruption.run} stopped at {at}.")
+            self.context.progress.warning(f"Run {interruption.run} stopped at {at}.")
 
     def _look_again(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         """Look while the lock is held: in a pool of one server connection, the lock has that one, and no answer comes."""
@@ -304,9 +314,9 @@ class _Run:
             return False
         if (
             all(script.mode is Mode.TRANSACTION for script in scripts)
-            and not self.job.target.search_path
+            and not self.context.target.search_path
         ):
-            return not self.job.target.is_known_direct
+            return not self.context.target.is_known_direct
         self.backends |= {ledger.backend(self.connection) for _ in range(10)}
         return len(self.backends) > 1 or lock.backend in self.backends
 
@@ -339,9 +349,9 @@ class _Run:
     def _session(self, survey: Survey, lock: RunLock, *, pooled: bool) -> Session:
         assert self.run is not None  # it is begun before any file
         observer = Observer(
-            lambda patience: self.job.connect(patience=patience),
+            lambda patience: self.context.connect(patience=patience),
             backend=None if pooled else survey.backend,
-            application_name=self.job.application_name,
+            application_name=self.context.application_name,
             lock_backend=lock.backend,
             is_lock_silent=lambda: lock.is_silent,
         )
@@ -358,8 +368,8 @@ class _Run:
             run=self.run,
             lock_timeout=self.settings.lock_timeout,
             lock_retries=self.settings.lock_retries,
-            run_wait=self.job.run_wait,
-            progress=self.job.progress,
+            run_wait=self.context.run_wait,
+            progress=self.context.progress,
             check=check,
             is_new=all(row.version == LEDGERS_OWN_FILE for row in survey.ledger or ()),
         )
@@ -375,17 +385,17 @@ class _Run:
 
     def _apply(self, script: Script, interruption: Interruption | None) -> None:
         self.current = script.file
-        self.job.progress.started(script.file)
+        self.context.progress.started(script.file)
         elapsed = self.execution.apply(script, interruption)
         self.run = self.execution.session.run
         self.current = None
         self.pending = (self.pending or 1) - 1
         if elapsed is not None:
             self.applied.append(AppliedNow(script.file.version, script.file.name, elapsed))
-            self.job.progress.applied(self.applied[-1])
+            self.context.progress.applied(self.applied[-1])
 
     def _check_deadline(self) -> None:
-        if self.job.deadline is not None and time.monotonic() >= self.job.deadline:
+        if self.context.deadline is not None and time.monotonic() >= self.context.deadline:
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
     def _record_end(
@@ -419,21 +429,21 @@ class _Run:
                 write(self.connection)
                 return
         with suppress(ScriptError, MigratorError):
-            if self.job.may_still_connect:
-                with self.job.connect(patience=RECORD_PATIENCE) as connection:
+            if self.context.may_still_connect:
+                with self.context.connect(patience=RECORD_PATIENCE) as connection:
                     write(connection)
                 return
-        self.job.progress.warning(
+        self.context.progress.warning(
             "The end of the run could not be recorded; the next run marks it interrupted."
         )
 
     def _notice(self, severity: str, message: str) -> None:
-        self.job.progress.notice(self.current, severity, masked(message))
+        self.context.progress.notice(self.current, severity, masked(message))
 
 
-def _held(job: Job, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+def _held(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
     """The last scripts, which stay pending while somebody may be about to write their SQL."""
-    return without_statements_at_the_end(scripts) if job.is_from_laptop else ()
+    return without_statements_at_the_end(scripts) if context.is_from_laptop else ()
 
 
 def _check_sessions(scripts: tuple[Script, ...]) -> None:
@@ -461,19 +471,19 @@ def _check_strings(connection: Connection) -> None:
         )
 
 
-def _obstacle(job: Job, survey: Survey, plan: Plan) -> MigratorError | None:
+def _obstacle(context: RunContext, survey: Survey, plan: Plan) -> MigratorError | None:
     """What forbids a run before it begins: the guard, then the ledger's integrity."""
     try:
-        check_guard(job, survey)
+        check_guard(context, survey)
         plan.verify()
     except MigratorError as error:
         return error
     return None
 
 
-def check_guard(job: Job, survey: Survey) -> None:
-    """Raise GuardError if the database belongs to production and the job doesn't."""
-    environment = job.settings.environment
+def check_guard(context: RunContext, survey: Survey) -> None:
+    """Raise GuardError if the database belongs to production and the context doesn't."""
+    environment = context.settings.environment
     if survey.belongs_to_production and environment != "production":
         raise GuardError(
             f"This database belongs to production, and this run's environment is {environment}: nothing was applied. "
@@ -483,35 +493,37 @@ def check_guard(job: Job, survey: Survey) -> None:
         )
 
 
-def check_writable(job: Job, survey: Survey) -> None:
+def check_writable(context: RunContext, survey: Survey) -> None:
     """Raise LedgerError if the database takes no writes; for who is about to write."""
-    if error := _no_writes(job, survey):
+    if error := _no_writes(context, survey):
         raise error
 
 
-def _no_writes(job: Job, survey: Survey) -> LedgerError | None:
+def _no_writes(context: RunContext, survey: Survey) -> LedgerError | None:
     if survey.read_only is None:
         return None
     return LedgerError(
-        read_only.advice(survey.read_only, database=survey.database, source=job.target.source)
+        read_only.advice(survey.read_only, database=survey.database, source=context.target.source)
     )
 
 
-def must_claim(job: Job, survey: Survey) -> bool:
-    """Tell whether the job is production's first on this database, whose record is the claim.
+def must_claim(context: RunContext, survey: Survey) -> bool:
+    """Tell whether the context is production's first on this database, whose record is the claim.
 
     First, too, where the newest claim has another fingerprint: that may be of what this database was copied from, though
     it tells more than is known here.
     """
-    return job.settings.environment == "production" and survey.claims[-1:] != (survey.fingerprint,)
+    return context.settings.environment == "production" and survey.claims[-1:] != (
+        survey.fingerprint,
+    )
 
 
-def run_start(job: Job, survey: Survey) -> ledger.RunStart:
+def run_start(context: RunContext, survey: Survey) -> ledger.RunStart:
     """Who runs, for the journal."""
-    deployment = job.settings.deployment
+    deployment = context.settings.deployment
     return ledger.RunStart(
-        source=job.source,
-        environment=job.settings.environment,
+        source=context.source,
+        environment=context.settings.environment,
         commit=deployment.commit,
         ref=deployment.ref,
         deployment=deployment.id,

@@ -16,7 +16,7 @@ RECORD_PATIENCE = 3.0
 
 
 @dataclass(frozen=True)
-class Job:
+class RunContext:
     """Who asks for what. `deadline` is in monotonic seconds, `run_wait` and `connect_patience` in seconds.
 
     `ending` is how many seconds there are after the deadline to cancel, to roll back and to record; None is no limit.
@@ -60,7 +60,7 @@ class Job:
         on_notice: Callable[[str, str], None] | None = None,
         for_files: bool = False,
     ) -> Connection:
-        """Connect, within the deadline. `patience` stands in for that of the job, in seconds."""
+        """Connect, within the deadline. `patience` stands in for that of the context, in seconds."""
         connection = login.connect(
             self.target.for_files if for_files else self.target,
             application_name=self.application_name,

@@ -11,7 +11,7 @@ from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey, read_lockers, take_s
 from ..ledger.trust import GRANTS, UNRECORDED, distrust, told_by
 from ..plan.migration_plan import Plan, make_plan
 from ..plan.reports import Blocker, Status, named
-from .run_context import Job
+from .run_context import RunContext
 
 # One look ends within this, in seconds: with the 30 that connecting may take, a command that only reads ends within 45.
 LOOK_PATIENCE = 10.0
@@ -36,30 +36,32 @@ _ADVICE = {
 }
 
 
-def read_status(job: Job, *, patience: float = LOOK_PATIENCE) -> Status:
-    """Read the folder and the ledger, over a connection of its own; `patience` as of `look`."""
-    files = discover(job.settings.migrations_dir)
-    with server_errors(), job.connect() as connection:
-        return read_status_over(connection, job, files, patience=patience)
+def read_status(context: RunContext, *, patience: float = LOOK_PATIENCE) -> Status:
+    """Read the folder and the ledger, over a connection of its own; `patience` as of `survey_database`."""
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        return read_status_over(connection, context, files, patience=patience)
 
 
 def read_status_over(
     connection: Connection,
-    job: Job,
+    context: RunContext,
     files: tuple[MigrationFile, ...],
     *,
     patience: float = LOOK_PATIENCE,
 ) -> Status:
     """`read_status` over a connection that is already there; MigrationFileError for the header of a pending file."""
-    with server_errors():
-        found = status_of(job, files, look(connection, job, origins=True, patience=patience))
+    with ledger_errors_translated():
+        found = status_from_survey(
+            context, files, survey_database(connection, context, origins=True, patience=patience)
+        )
     found.plan.verify_headers()
     return found
 
 
-def look(
+def survey_database(
     connection: Connection,
-    job: Job,
+    context: RunContext,
     *,
     origins: bool = False,
     patience: float = LOOK_PATIENCE,
@@ -71,7 +73,7 @@ def look(
     """
     try:
         with connection.at_most(patience, otherwise):
-            return take_survey(connection, job.target, job.trusted, origins=origins)
+            return take_survey(connection, context.target, context.trusted, origins=origins)
     except DatabaseUnavailableError:
         if connection.raw.closed:
             raise
@@ -90,15 +92,17 @@ def _not_read(connection: Connection, patience: float) -> str:
     )
 
 
-def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Status:
+def status_from_survey(
+    context: RunContext, files: tuple[MigrationFile, ...], survey: Survey
+) -> Status:
     """Lay what was read of the database beside the files."""
     return Status(
-        environment=job.settings.environment,
+        environment=context.settings.environment,
         database=survey.database,
         server_version=survey.server_version,
-        plan=plan_of(job, files, survey),
+        plan=plan_from_survey(context, files, survey),
         last_run=survey.last_run,
-        deployment=job.settings.deployment,
+        deployment=context.settings.deployment,
         origins=survey.origins,
         owner="production" if survey.belongs_to_production else None,
         is_direct=survey.is_direct,
@@ -106,16 +110,16 @@ def status_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Sta
     )
 
 
-def plan_of(job: Job, files: tuple[MigrationFile, ...], survey: Survey) -> Plan:
-    """Decide what there is to do, under the job's settings."""
-    settings = job.settings
+def plan_from_survey(context: RunContext, files: tuple[MigrationFile, ...], survey: Survey) -> Plan:
+    """Decide what there is to do, under the context's settings."""
+    settings = context.settings
     return make_plan(
         files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order
     )
 
 
 @contextmanager
-def server_errors() -> Iterator[None]:
+def ledger_errors_translated() -> Iterator[None]:
     """What the server refuses outside of any migration, as an error of ours, without the driver's text."""
     try:
         yield

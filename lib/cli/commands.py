@@ -16,7 +16,7 @@ from typing import NoReturn, TextIO
 from .. import __version__
 from ..actions import migrate as runner
 from ..actions.baseline import baseline, forget
-from ..actions.run_context import Job
+from ..actions.run_context import RunContext
 from ..actions.status import read_status
 from ..apply.progress import Progress
 from ..clean_text import Clean, document, message, one_line, signed, table, without_credentials
@@ -287,8 +287,8 @@ def _port(text: str) -> int:
 def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.source == "build" and is_on_vercel(shell.environ):
         check_manifest(shell.root, packages=_settings(shell).packages)
-    job = _job(shell, reading=False, source=arguments.source, quiet=arguments.json)
-    report = runner.migrate(job)
+    context = _context(shell, reading=False, source=arguments.source, quiet=arguments.json)
+    report = runner.migrate(context)
     if arguments.json:
         shell.print_json(report.to_dict())
     elif report.error:
@@ -299,10 +299,10 @@ def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
 
 
 def _status(shell: Shell, arguments: argparse.Namespace) -> int:
-    job = _job(shell, reading=True, quiet=arguments.json)
-    found = read_status(job)
+    context = _context(shell, reading=True, quiet=arguments.json)
+    found = read_status(context)
     if arguments.json:
-        connection = _connection(job.target, is_direct=found.is_direct)
+        connection = _connection(context.target, is_direct=found.is_direct)
         shell.print_json(
             {
                 **found.to_dict(),
@@ -311,17 +311,20 @@ def _status(shell: Shell, arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        place = _place(job.target, is_direct=found.is_direct)
+        place = _place(context.target, is_direct=found.is_direct)
         shell.show(
             status_text(
-                found, Style.of(shell.out, shell.environ), place=place, migrating=_other_way(job)
+                found,
+                Style.of(shell.out, shell.environ),
+                place=place,
+                migrating=_other_way(context),
             )
         )
     return IntegrityError.exit_code if arguments.check and not found.is_current else 0
 
 
 def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
-    found = runner.validate(_job(shell, reading=True, quiet=arguments.json))
+    found = runner.validate(_context(shell, reading=True, quiet=arguments.json))
     if arguments.json:
         shell.print_json(validation(found))
         return 0
@@ -337,7 +340,7 @@ def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
 
 
 def _plan(shell: Shell, arguments: argparse.Namespace) -> int:
-    planned = runner.plan(_job(shell, reading=False, quiet=arguments.json))
+    planned = runner.plan(_context(shell, reading=False, quiet=arguments.json))
     if arguments.json:
         shell.print_json(planned.to_dict())
     else:
@@ -369,8 +372,8 @@ def _create(shell: Shell, arguments: argparse.Namespace) -> int:
 def _baseline(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.forget:
         return _forget(shell, arguments)
-    job = _job(shell, reading=False, quiet=arguments.json, doing="Recording in")
-    report = baseline(job, arguments.version)
+    context = _context(shell, reading=False, quiet=arguments.json, doing="Recording in")
+    report = baseline(context, arguments.version)
     if arguments.json:
         shell.print_json(report.to_dict())
     else:
@@ -379,8 +382,8 @@ def _baseline(shell: Shell, arguments: argparse.Namespace) -> int:
 
 
 def _forget(shell: Shell, arguments: argparse.Namespace) -> int:
-    job = _job(shell, reading=False, quiet=arguments.json, doing="Forgetting in")
-    report = forget(job, arguments.forget)
+    context = _context(shell, reading=False, quiet=arguments.json, doing="Forgetting in")
+    report = forget(context, arguments.forget)
     if arguments.json:
         shell.print_json(report.to_dict())
     else:
@@ -410,11 +413,11 @@ def _settings(shell: Shell) -> Settings:
     return settings
 
 
-def _job(
+def _context(
     shell: Shell, *, reading: bool, quiet: bool, source: Source = "cli", doing: str = "Migrating"
-) -> Job:
+) -> RunContext:
     settings = _settings(shell)
-    return Job(
+    return RunContext(
         settings=settings,
         target=_target(shell, settings, reading=reading),
         source=source,
@@ -455,10 +458,10 @@ def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
     }
 
 
-def _other_way(job: Job) -> str | None:
+def _other_way(context: RunContext) -> str | None:
     """How migrations get there, where it is another way than the status went."""
-    target = job.settings.migrating
-    if target is None or target == job.settings.reading:
+    target = context.settings.migrating
+    if target is None or target == context.settings.reading:
         return None
     return f"{target.place}, {target.choice}" if target.is_located else target.choice
 

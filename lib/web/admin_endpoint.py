@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from ..actions import migrate as runner
-from ..actions.run_context import Job
+from ..actions.run_context import RunContext
 from ..actions.status import read_status
 from ..errors import (
     ConfigurationError,
@@ -125,7 +125,7 @@ def _admin_answer(service: Service) -> Response:
     except ValueError as error:
         return _refuse(400, str(error))
     code, document = _act(
-        service.job(admin=True, web_token=request.headers.get(WEB_TOKEN_HEADER)), action
+        service.context(admin=True, web_token=request.headers.get(WEB_TOKEN_HEADER)), action
     )
     return _answer(document, code)
 
@@ -173,18 +173,18 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return found
 
 
-def _act(job: Job, action: str) -> tuple[int, Document]:
+def _act(context: RunContext, action: str) -> tuple[int, Document]:
     if action == "migrate":
-        report = runner.migrate(job)
+        report = runner.migrate(context)
         if isinstance(report.error, MigratorError):
             return _code_of(report.error), {**report.to_dict(), **public_failure(report.error)}
         return 200, report.to_dict()
     if action == "plan":
-        planned = runner.plan(job)
+        planned = runner.plan(context)
         return _code_of(planned.obstacle), planned.to_dict()
     if action == "validate":
-        return 200, validation(runner.validate(job))
-    return 200, {**read_status(job).to_dict(), "action": "status"}
+        return 200, validation(runner.validate(context))
+    return 200, {**read_status(context).to_dict(), "action": "status"}
 
 
 def _code_of(error: MigratorError | None) -> int:

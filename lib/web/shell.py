@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..actions.run_context import Job
+from ..actions.run_context import RunContext
 from ..clean_text import document, message
 from ..database.login import locate
 from ..errors import ConfigurationError
@@ -46,7 +46,7 @@ class Service:
     root: Path = ROOT
     fallback: ConnectionTarget | None = None
 
-    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
+    def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
         """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
         began = time.monotonic()
         settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
@@ -59,7 +59,7 @@ class Service:
             ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT
         )
         limit, ending = time_limit(self.root) if admin else (STATUS_TIME_LIMIT, None)
-        return Job(
+        return RunContext(
             settings=settings,
             target=locate(target, patience=patience),
             source="admin",

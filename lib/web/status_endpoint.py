@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
-from ..actions.run_context import Job
+from ..actions.run_context import RunContext
 from ..actions.status import read_status_over
 from ..database.connection import Connection
 from ..errors import (
@@ -153,8 +153,8 @@ class StatusReader:
 
     def _look(self, web_token: str | None) -> Answer:
         try:
-            job = self._service.job(admin=False, web_token=web_token)
-            status = self._status(job, discover(job.settings.migrations_dir))
+            context = self._service.context(admin=False, web_token=web_token)
+            status = self._status(context, discover(context.settings.migrations_dir))
             return Answer.of(200, status.to_dict(newest=NEWEST), is_current=status.is_current)
         except MigratorError as error:
             # Without a token there are no credentials, which is a configuration's fault by the look of it.
@@ -165,15 +165,15 @@ class StatusReader:
             # Remembered as any other, so that a flood of it costs no more.
             return Answer.of(500, internal_error(error))
 
-    def _status(self, job: Job, files: tuple[MigrationFile, ...]) -> Status:
+    def _status(self, context: RunContext, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.raw.closed:
             try:
                 with self._connection.granted(KEPT_CONNECTION_PATIENCE):
-                    return read_status_over(self._connection, job, files)
+                    return read_status_over(self._connection, context, files)
             except (DatabaseUnavailableError, OutOfTimeError):
                 self._connection.raw.close()
-        self._connection = job.connect()
-        return read_status_over(self._connection, job, files)
+        self._connection = context.connect()
+        return read_status_over(self._connection, context, files)
 
 
 def _public_failure(error: MigratorError) -> str:

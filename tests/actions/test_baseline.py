@@ -11,7 +11,7 @@ from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions import migrate as runner
 from lib.actions.baseline import baseline, find_file, find_rows, forget
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.errors import (
     ConfigurationError,
@@ -27,7 +27,7 @@ from lib.ledger.run_lock import KEY, RunLock
 from lib.plan.migration_plan import AppliedMigration, make_plan
 from lib.settings.connection_url import ConnectionTarget
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 CHAIN = ("000-a", "001-b", "002-c")
 
@@ -41,8 +41,8 @@ def chain(bundle: Bundle, db: Database) -> Bundle:
     return bundle
 
 
-def recorded(job: Job, wanted: str) -> list[str]:
-    return [file.version for file in baseline(job, wanted).recorded]
+def recorded(context: RunContext, wanted: str) -> list[str]:
+    return [file.version for file in baseline(context, wanted).recorded]
 
 
 class TestTheVersion:
@@ -100,34 +100,36 @@ class TestTheVersion:
             find_file((), "000-a")
 
     def test_one_that_is_unknown_is_told_before_the_database_is_asked(
-        self, make_job: MakeJob, chain: Bundle
+        self, make_context: MakeContext, chain: Bundle
     ) -> None:
         nowhere = ConnectionTarget(
             "DATABASE_URL", {"host": "127.0.0.1", "port": "1", "dbname": "x", "user": "x"}
         )
         with pytest.raises(ConfigurationError, match="no migration '003'"):
-            baseline(make_job(target=nowhere), "003")
+            baseline(make_context(target=nowhere), "003")
 
 
 class TestWhatIsRecorded:
     def test_all_up_to_it_is_recorded_and_not_run_and_the_rest_stays_pending(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
-        report = baseline(make_job(), "001-b")
+        report = baseline(make_context(), "001-b")
         assert [file.version for file in report.recorded] == ["000-a", "001-b"]
         assert [file.version for file in report.pending] == ["002-c"]
         assert report.warnings == ()
         assert db.versions() == ["000-a", "001-b"]
         assert not db.has("c")
-        assert [migration.version for migration in runner.migrate(make_job()).applied] == ["002-c"]
-        assert runner.validate(make_job()).plan.state == "up-to-date"
+        assert [migration.version for migration in runner.migrate(make_context()).applied] == [
+            "002-c"
+        ]
+        assert runner.validate(make_context()).plan.state == "up-to-date"
 
     def test_the_row_is_an_applied_files_without_a_duration(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(f"alter database {db.target.database} set timezone = 'Pacific/Auckland'")
         bundle.write("000-create-a-table.sql", b"\xef\xbb\xbfcreate table a (x int);\r\n")
-        baseline(make_job(), "0")
+        baseline(make_context(), "0")
         [(name, checksum, milliseconds, age)] = db.query(
             "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() at time zone 'utc')))"
             " from schema_migrations"
@@ -136,8 +138,10 @@ class TestWhatIsRecorded:
         assert checksum == hashlib.sha256(b"create table a (x int);\n").hexdigest()
         assert age < 10
 
-    def test_it_is_on_record_as_a_run(self, make_job: MakeJob, chain: Bundle, db: Database) -> None:
-        baseline(make_job(environment="staging"), "1")
+    def test_it_is_on_record_as_a_run(
+        self, make_context: MakeContext, chain: Bundle, db: Database
+    ) -> None:
+        baseline(make_context(environment="staging"), "1")
         [run] = db.runs()
         assert (run["source"], run["environment"], run["outcome"]) == (
             "cli",
@@ -148,9 +152,11 @@ class TestWhatIsRecorded:
         assert run["finished_at"] >= run["started_at"]
         assert run["error"] is None
 
-    def test_the_status_shows_it_without_a_duration(self, make_job: MakeJob, chain: Bundle) -> None:
-        baseline(make_job(), "1")
-        document = read_status(make_job()).to_dict()
+    def test_the_status_shows_it_without_a_duration(
+        self, make_context: MakeContext, chain: Bundle
+    ) -> None:
+        baseline(make_context(), "1")
+        document = read_status(make_context()).to_dict()
         assert [(each["state"], each["executionTimeMs"]) for each in document["migrations"]] == [
             ("applied", None),
             ("applied", None),
@@ -159,94 +165,96 @@ class TestWhatIsRecorded:
         assert document["lastMigration"]["version"] == "001-b"
 
     def test_what_is_in_the_ledger_stays_as_it_is(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
-        assert recorded(make_job(), "0") == ["000-a"]
+        assert recorded(make_context(), "0") == ["000-a"]
         before = db.query("select ctid, xmin, * from schema_migrations")
-        assert recorded(make_job(), "2") == ["001-b", "002-c"]
+        assert recorded(make_context(), "2") == ["001-b", "002-c"]
         assert (
             db.query("select ctid, xmin, * from schema_migrations where version = '000-a'")
             == before
         )
 
     def test_a_file_of_another_environment_is_left_out(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
         chain.write("001-b.sql", "-- Environments: preview\ncreate table b (x int)")
-        assert recorded(make_job(), "1") == ["000-a"]
-        assert recorded(make_job(environment="preview"), "001-b") == ["001-b"]
+        assert recorded(make_context(), "1") == ["000-a"]
+        assert recorded(make_context(environment="preview"), "001-b") == ["001-b"]
         assert db.versions() == ["000-a", "001-b"]
 
     def test_a_name_in_a_header_that_may_be_a_typing_error_is_warned_about(
-        self, make_job: MakeJob, chain: Bundle
+        self, make_context: MakeContext, chain: Bundle
     ) -> None:
         chain.write("001-b.sql", "-- Environments: producton\ncreate table b (x int)")
         witness = Witness()
-        report = baseline(make_job(progress=witness), "2")
+        report = baseline(make_context(progress=witness), "2")
         assert "its header names the environment 'producton'" in report.warnings[0]
         assert [words[0] for words in witness.of("warning")] == list(report.warnings)
 
     def test_a_late_file_is_recorded_too_also_in_strict_order(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
         (chain.migrations / "001-b.sql").unlink()
-        baseline(make_job(), "2")
+        baseline(make_context(), "2")
         chain.write("001-b.sql", "create table b (x int)")
-        assert baseline(make_job(strict_order=True), "1").warnings == ()
+        assert baseline(make_context(strict_order=True), "1").warnings == ()
         assert db.versions() == ["000-a", "002-c", "001-b"]
 
     def test_what_migrate_would_refuse_is_recorded_since_it_is_not_run(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "\\connect app\ncreate table a (x int);\ncommit;\n")
         bundle.write("001-b.sql", "create table b (x int);\nvacuum;\nselect 'never closed")
-        assert recorded(make_job(), "1") == ["000-a", "001-b"]
-        assert runner.migrate(make_job()).error is None
-        assert runner.validate(make_job()).plan.applied_count == 2
+        assert recorded(make_context(), "1") == ["000-a", "001-b"]
+        assert runner.migrate(make_context()).error is None
+        assert runner.validate(make_context()).plan.applied_count == 2
 
     def test_thousands_are_recorded_in_numeric_order(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         for number in range(2000):
             bundle.write(f"{number:03d}-file.sql", f"select {number}")
-        report = baseline(make_job(), "1989")
+        report = baseline(make_context(), "1989")
         assert len(report.recorded) == 1990
         assert len(report.pending) == 10
         assert db.versions() == [f"{number:03d}-file" for number in range(1990)]
         assert db.runs()[0]["applied"] == db.versions()
-        assert baseline(make_job(), "1989").recorded == ()
+        assert baseline(make_context(), "1989").recorded == ()
 
     def test_through_a_transaction_pooler_too(
-        self, make_job: MakeJob, chain: Bundle, db: Database, pooled: ConnectionTarget
+        self, make_context: MakeContext, chain: Bundle, db: Database, pooled: ConnectionTarget
     ) -> None:
-        assert recorded(make_job(target=pooled), "1") == ["000-a", "001-b"]
+        assert recorded(make_context(target=pooled), "1") == ["000-a", "001-b"]
         assert db.versions() == ["000-a", "001-b"]
         assert db.advisory_locks() == 0
 
 
 class TestNothingToRecord:
-    def test_nothing_is_written(self, make_job: MakeJob, chain: Bundle, db: Database) -> None:
-        baseline(make_job(), "1")
+    def test_nothing_is_written(
+        self, make_context: MakeContext, chain: Bundle, db: Database
+    ) -> None:
+        baseline(make_context(), "1")
         tables = ("schema_migrations", "schema_migration_runs")
         before = [db.query(f"select ctid, xmin, * from {table}") for table in tables]
-        assert recorded(make_job(), "1") == []
-        assert recorded(make_job(), "0") == []
+        assert recorded(make_context(), "1") == []
+        assert recorded(make_context(), "0") == []
         assert [db.query(f"select ctid, xmin, * from {table}") for table in tables] == before
 
     def test_where_nothing_runs_in_this_environment_not_even_the_tables_are_made(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "-- Environments: preview\nselect 1")
-        assert baseline(make_job(), "0").warnings == ()
+        assert baseline(make_context(), "0").warnings == ()
         assert not db.has("public.schema_migrations")
 
     def test_another_run_that_did_it_meanwhile_is_found_under_the_lock(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
         witness, found = Witness(), []
-        job = make_job(run_wait=30.0, progress=witness)
-        with RunLock(make_job().connect, patience=0):
-            second = threading.Thread(target=lambda: found.append(recorded(job, "1")))
+        context = make_context(run_wait=30.0, progress=witness)
+        with RunLock(make_context().connect, patience=0):
+            second = threading.Thread(target=lambda: found.append(recorded(context, "1")))
             second.start()
             wait_until(lambda: witness.of("waiting"), "a word of the other run")
             db.query(
@@ -261,12 +269,12 @@ class TestNothingToRecord:
 
 class TestWhatForbidsIt:
     def test_a_modified_or_a_renamed_file(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
-        baseline(make_job(), "0")
+        baseline(make_context(), "0")
         chain.write("000-a.sql", "create table a (y int)")
         with pytest.raises(IntegrityError, match="000-a has been modified"):
-            baseline(make_job(), "1")
+            baseline(make_context(), "1")
         chain.write("000-a.sql", "create table a (x int)").rename(
             chain.migrations / "000-accounts.sql"
         )
@@ -274,17 +282,17 @@ class TestWhatForbidsIt:
             IntegrityError,
             match="000-a was applied under that name, and its file is now 000-accounts",
         ):
-            baseline(make_job(), "1")
+            baseline(make_context(), "1")
         with pytest.raises(IntegrityError, match="its file is now 000-accounts"):
-            baseline(make_job(), "000-accounts")
+            baseline(make_context(), "000-accounts")
         assert db.versions() == ["000-a"]
 
-    def test_the_guard(self, make_job: MakeJob, chain: Bundle, db: Database) -> None:
-        baseline(make_job(environment="production"), "0")
+    def test_the_guard(self, make_context: MakeContext, chain: Bundle, db: Database) -> None:
+        baseline(make_context(environment="production"), "0")
         with pytest.raises(
             GuardError, match="belongs to production, and this run's environment is preview"
         ):
-            baseline(make_job(environment="preview"), "1")
+            baseline(make_context(environment="preview"), "1")
         assert db.versions() == ["000-a"]
 
     @pytest.mark.parametrize(
@@ -298,7 +306,7 @@ class TestWhatForbidsIt:
     )
     def test_a_malformed_file(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         chain: Bundle,
         db: Database,
         filename: str,
@@ -307,46 +315,48 @@ class TestWhatForbidsIt:
     ) -> None:
         chain.write(filename, content)
         with pytest.raises(MigrationFileError, match=fault):
-            baseline(make_job(), "002-c" if filename == "002-c.sql" else "000-a")
+            baseline(make_context(), "002-c" if filename == "002-c.sql" else "000-a")
         assert not db.has("public.schema_migrations")
 
     def test_another_run_that_takes_too_long(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
         with (
-            RunLock(make_job().connect, patience=0),
+            RunLock(make_context().connect, patience=0),
             pytest.raises(RunInProgressError, match="under way") as raised,
         ):
-            baseline(make_job(), "1")
+            baseline(make_context(), "1")
         assert raised.value.exit_code == 4
         assert not db.has("public.schema_migrations")
 
-    def test_another_tools_table(self, make_job: MakeJob, chain: Bundle, db: Database) -> None:
+    def test_another_tools_table(
+        self, make_context: MakeContext, chain: Bundle, db: Database
+    ) -> None:
         db.query("create table schema_migrations (version bigint, dirty boolean)")
         with pytest.raises(LedgerError, match="golang-migrate"):
-            baseline(make_job(), "1")
+            baseline(make_context(), "1")
 
 
 class TestAllOrNone:
     @pytest.fixture
-    def ready(self, make_job: MakeJob, chain: Bundle, db: Database) -> Bundle:
+    def ready(self, make_context: MakeContext, chain: Bundle, db: Database) -> Bundle:
         """The chain with its first file on record, so that both tables are there."""
-        baseline(make_job(), "0")
+        baseline(make_context(), "0")
         return chain
 
     def test_a_row_that_is_refused_takes_the_others_and_the_run_with_it(
-        self, make_job: MakeJob, ready: Bundle, db: Database
+        self, make_context: MakeContext, ready: Bundle, db: Database
     ) -> None:
         db.query("alter table schema_migrations add check (version <> '002-c')")
         with pytest.raises(
             LedgerError, match=r"refused the runner's own statement: .*violates check"
         ):
-            baseline(make_job(), "2")
+            baseline(make_context(), "2")
         assert db.versions() == ["000-a"]
         assert len(db.runs()) == 1
 
     def test_a_connection_that_is_lost_is_told_with_the_way_on(
-        self, make_job: MakeJob, ready: Bundle, db: Database
+        self, make_context: MakeContext, ready: Bundle, db: Database
     ) -> None:
         told: list[DatabaseUnavailableError] = []
 
@@ -354,7 +364,7 @@ class TestAllOrNone:
             with pytest.raises(
                 DatabaseUnavailableError, match="all together or not at all: run it again"
             ) as raised:
-                baseline(make_job(), "2")
+                baseline(make_context(), "2")
             told.append(raised.value)
 
         with db.connect() as holder, holder.transaction():
@@ -369,7 +379,7 @@ class TestAllOrNone:
             thread.join(30)
         assert told
         assert db.versions() == ["000-a"]
-        assert recorded(make_job(), "2") == ["001-b", "002-c"]
+        assert recorded(make_context(), "2") == ["001-b", "002-c"]
 
     def test_a_signal_leaves_nothing_behind(self, cli: Cli, ready: Bundle, db: Database) -> None:
         with db.connect() as holder, holder.transaction():
@@ -388,51 +398,51 @@ class TestAllOrNone:
 
 class TestTheJournal:
     def test_production_claims_the_database_with_it_and_once(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
-        assert recorded(make_job(environment="preview"), "0") == ["000-a"]
-        assert recorded(make_job(environment="production"), "0") == []
-        assert recorded(make_job(environment="production"), "0") == []
+        assert recorded(make_context(environment="preview"), "0") == ["000-a"]
+        assert recorded(make_context(environment="production"), "0") == []
+        assert recorded(make_context(environment="production"), "0") == []
         assert [(run["environment"], run["outcome"], run["applied"]) for run in db.runs()] == [
             ("preview", "succeeded", ["000-a"]),
             ("production", "succeeded", []),
         ]
         with pytest.raises(GuardError, match="belongs to production"):
-            baseline(make_job(environment="preview"), "1")
+            baseline(make_context(environment="preview"), "1")
 
     def test_a_file_that_was_left_half_way_is_left_so_no_longer(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\nselect 1 / 0;")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_job()).error is not None
+        assert runner.migrate(make_context()).error is not None
         assert db.runs()[0]["in_progress_version"] == "000-a"
-        baseline(make_job(), "0")
+        baseline(make_context(), "0")
         first = db.runs()[0]
         assert (first["in_progress_version"], first["in_progress_statement"]) == (None, None)
         assert (first["outcome"], first["failed_version"]) == ("failed", "000-a")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert report.error is None
         assert [migration.version for migration in report.applied] == ["001-b"]
 
     def test_a_run_whose_runner_is_gone_is_marked(
-        self, make_job: MakeJob, chain: Bundle, db: Database
+        self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
-        baseline(make_job(), "0")
+        baseline(make_context(), "0")
         db.query("update schema_migration_runs set outcome = 'running', finished_at = null")
-        baseline(make_job(), "1")
+        baseline(make_context(), "1")
         assert [run["outcome"] for run in db.runs()] == ["interrupted", "succeeded"]
 
 
 class TestADatabaseThatLooksEmpty:
     def test_it_is_warned_about_and_recorded_all_the_same(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int)")
         for wanted in ("0", "1"):
             witness = Witness()
-            report = baseline(make_job(progress=witness), wanted)
+            report = baseline(make_context(progress=witness), wanted)
             assert len(report.recorded) == 1
             assert "has no table yet" in report.warnings[0]
             assert "`migrate` is the command" in report.warnings[0]
@@ -445,11 +455,11 @@ class TestADatabaseThatLooksEmpty:
         ids=["public", "other"],
     )
     def test_any_table_of_its_own_is_enough(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
     ) -> None:
         db.query(sql)
         bundle.write("000-a.sql", "create table a (x int)")
-        assert baseline(make_job(), "0").warnings == ()
+        assert baseline(make_context(), "0").warnings == ()
 
 
 class TestTheCommand:
@@ -521,36 +531,36 @@ class TestForgetting:
     """Three files were applied, and are one by now."""
 
     @pytest.fixture
-    def squashed(self, make_job: MakeJob, bundle: Bundle, db: Database) -> Bundle:
+    def squashed(self, make_context: MakeContext, bundle: Bundle, db: Database) -> Bundle:
         for version in CHAIN:
             bundle.write(f"{version}.sql", f"create table {version[-1]} (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         for version in CHAIN[1:]:
             (bundle.migrations / f"{version}.sql").unlink()
         bundle.write("002-squashed.sql", "create table b (x int); create table c (x int)")
         return bundle
 
     def test_what_was_made_into_one_file_is_neither_missing_nor_run_again(
-        self, make_job: MakeJob, squashed: Bundle, db: Database
+        self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
-        assert recorded(make_job(), "002-squashed") == ["002-squashed"]
+        assert recorded(make_context(), "002-squashed") == ["002-squashed"]
         with pytest.raises(
             IntegrityError, match="001-b is applied, but its file is not in this bundle"
         ):
-            runner.validate(make_job())
-        report = forget(make_job(), ["001-b", "migrations/002-c.sql"])
+            runner.validate(make_context())
+        report = forget(make_context(), ["001-b", "migrations/002-c.sql"])
         assert [row.version for row in report.forgotten] == ["001-b", "002-c"]
         assert report.pending == ()
         assert db.versions() == ["000-a", "002-squashed"]
         assert db.has("b")
-        assert runner.validate(make_job()).plan.state == "up-to-date"
-        done = runner.migrate(make_job())
+        assert runner.validate(make_context()).plan.state == "up-to-date"
+        done = runner.migrate(make_context())
         assert (done.error, done.applied, done.warnings) == (None, (), ())
 
     def test_it_is_on_record_as_a_run_with_nothing_applied(
-        self, make_job: MakeJob, squashed: Bundle, db: Database
+        self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
-        forget(make_job(environment="staging"), ["1"])
+        forget(make_context(environment="staging"), ["1"])
         run = db.runs()[-1]
         assert (run["source"], run["environment"], run["outcome"], run["applied"]) == (
             "cli",
@@ -587,7 +597,7 @@ class TestForgetting:
     )
     def test_what_can_not_be_forgotten_is_named_and_nothing_is(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         squashed: Bundle,
         db: Database,
         wanted: list[str],
@@ -595,7 +605,7 @@ class TestForgetting:
     ) -> None:
         runs = len(db.runs())
         with pytest.raises(ConfigurationError, match="can't be forgotten") as caught:
-            forget(make_job(), wanted)
+            forget(make_context(), wanted)
         assert caught.value.faults == (*faults, "Nothing was forgotten.")
         assert db.versions() == list(CHAIN)
         assert len(db.runs()) == runs
@@ -613,40 +623,40 @@ class TestForgetting:
         ]
 
     def test_a_database_without_a_ledger_has_nothing_to_forget(
-        self, make_job: MakeJob, db: Database
+        self, make_context: MakeContext, db: Database
     ) -> None:
         with pytest.raises(ConfigurationError, match="'1' can't be forgotten: it is not on record"):
-            forget(make_job(), ["1"])
+            forget(make_context(), ["1"])
         assert not db.has("public.schema_migrations")
 
     def test_a_row_whose_file_has_another_name_is_kept_or_it_would_run_again(
-        self, make_job: MakeJob, squashed: Bundle, db: Database
+        self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         squashed.write("001-bee.sql", "create table b (x int)")
         with pytest.raises(
             IntegrityError, match="001-b was applied under that name, and its file is now 001-bee"
         ):
-            forget(make_job(), ["001-b"])
+            forget(make_context(), ["001-b"])
         assert db.versions() == list(CHAIN)
 
-    def test_the_guard(self, make_job: MakeJob, squashed: Bundle, db: Database) -> None:
-        baseline(make_job(environment="production"), "2")
+    def test_the_guard(self, make_context: MakeContext, squashed: Bundle, db: Database) -> None:
+        baseline(make_context(environment="production"), "2")
         with pytest.raises(GuardError, match="belongs to production"):
-            forget(make_job(environment="preview"), ["1"])
+            forget(make_context(environment="preview"), ["1"])
         assert "001-b" in db.versions()
 
     def test_another_run_that_takes_too_long(
-        self, make_job: MakeJob, squashed: Bundle, db: Database
+        self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         with (
-            RunLock(make_job().connect, patience=0),
+            RunLock(make_context().connect, patience=0),
             pytest.raises(RunInProgressError, match="under way"),
         ):
-            forget(make_job(), ["1"])
+            forget(make_context(), ["1"])
         assert "001-b" in db.versions()
 
     def test_another_that_forgot_it_meanwhile_is_found_under_the_lock(
-        self, make_job: MakeJob, squashed: Bundle, db: Database
+        self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         witness, told = Witness(), []
 
@@ -654,10 +664,10 @@ class TestForgetting:
             with pytest.raises(
                 ConfigurationError, match="'1' can't be forgotten: it is not on record"
             ) as caught:
-                forget(make_job(run_wait=30.0, progress=witness), ["1"])
+                forget(make_context(run_wait=30.0, progress=witness), ["1"])
             told.append(caught.value)
 
-        with RunLock(make_job().connect, patience=0):
+        with RunLock(make_context().connect, patience=0):
             thread = threading.Thread(target=second)
             thread.start()
             wait_until(lambda: witness.of("waiting"), "a word of the other run")
@@ -666,7 +676,7 @@ class TestForgetting:
         assert len(told) == 1
 
     def test_a_role_without_the_right_is_told_which_it_needs(
-        self, make_job: MakeJob, squashed: Bundle, db: Database
+        self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         with db.another_role() as theirs:
             role = theirs.target.parameters["user"]
@@ -678,10 +688,10 @@ class TestForgetting:
                 LedgerError,
                 match=r"denied .*42501\)\. Nothing was forgotten\. Grant the role delete on public",
             ):
-                forget(make_job(target=theirs.target), ["1"])
+                forget(make_context(target=theirs.target), ["1"])
             assert "001-b" in db.versions()
             db.query(f"grant delete on public.schema_migrations to {role}")
-            assert len(forget(make_job(target=theirs.target), ["1"]).forgotten) == 1
+            assert len(forget(make_context(target=theirs.target), ["1"]).forgotten) == 1
 
     def test_the_command_says_what_is_gone_and_what_is_pending(
         self, cli: Cli, squashed: Bundle, db: Database

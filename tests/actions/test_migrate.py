@@ -10,7 +10,7 @@ from conftest import Bundle, Database, Witness
 
 from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.errors import (
     ConfigurationError,
@@ -22,14 +22,14 @@ from lib.errors import (
     OrderError,
 )
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 def test_pending_files_are_detected_and_nothing_is_written(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    found = read_status(make_job())
+    found = read_status(make_context())
     assert found.plan.state == "pending"
     assert [file.version for file in found.plan.pending] == ["000-a"]
     assert not db.has("public.schema_migrations")
@@ -37,12 +37,12 @@ def test_pending_files_are_detected_and_nothing_is_written(
 
 
 def test_pending_files_are_applied_in_numeric_order(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("010-second.sql", "alter table a add column y int")
     bundle.write("1000-third.sql", "alter table a add column z int")
     bundle.write("002-first.sql", "create table a (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert report.error is None
     assert report.pending == 0
     assert [migration.version for migration in report.applied] == [
@@ -54,10 +54,10 @@ def test_pending_files_are_applied_in_numeric_order(
 
 
 def test_the_ledger_row_holds_name_checksum_time_and_duration(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-create-a-table.sql", "create table a (x int);\r\nselect pg_sleep(0.05);\r\n")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     [(name, checksum, milliseconds, age)] = db.query(
         "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() at time zone 'utc')))"
         " from public.schema_migrations"
@@ -72,30 +72,30 @@ def test_the_ledger_row_holds_name_checksum_time_and_duration(
 
 
 def test_the_time_in_the_ledger_is_utc_whatever_the_session_has(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query(f"alter database {db.target.database} set timezone = 'Pacific/Auckland'")
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     assert db.query(
         "select abs(extract(epoch from applied_at - (now() at time zone 'utc'))) < 10 from schema_migrations"
     ) == [(True,)]
-    last = read_status(make_job()).plan.last
+    last = read_status(make_context()).plan.last
     assert last is not None
     assert last.applied_at is not None
     assert abs(last.applied_at.timestamp() - time.time()) < 10
 
 
 def test_the_second_run_applies_and_writes_nothing(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     before = (
         db.query("select xmin, * from schema_migrations"),
         db.query("select xmin, * from schema_migration_runs"),
     )
-    second = runner.migrate(make_job())
+    second = runner.migrate(make_context())
     assert second.error is None
     assert second.applied == ()
     assert before == (
@@ -104,21 +104,23 @@ def test_the_second_run_applies_and_writes_nothing(
     )
 
 
-def test_an_empty_folder_is_fine_and_creates_nothing(make_job: MakeJob, db: Database) -> None:
-    report = runner.migrate(make_job())
+def test_an_empty_folder_is_fine_and_creates_nothing(
+    make_context: MakeContext, db: Database
+) -> None:
+    report = runner.migrate(make_context())
     assert report.error is None
     assert not db.has("public.schema_migrations")
-    assert read_status(make_job()).plan.state == "uninitialised"
+    assert read_status(make_context()).plan.state == "uninitialised"
 
 
 def test_a_failed_statement_leaves_nothing_of_its_file_behind(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-good.sql", "create table good (x int)")
     bundle.write(
         "001-bad.sql", "create table bad (x int);\n\n  select 1/0;\ncreate table never (x int);"
     )
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert isinstance(report.error, MigrationFailedError)
     assert "migrations/001-bad.sql:3:3: division by zero (SQLSTATE 22012)" in str(report.error)
     assert (report.error.version, report.error.line, report.error.sqlstate) == (
@@ -131,40 +133,44 @@ def test_a_failed_statement_leaves_nothing_of_its_file_behind(
     assert not db.has("bad")
 
 
-def test_the_third_file_fails_and_two_stay(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+def test_the_third_file_fails_and_two_stay(
+    make_context: MakeContext, bundle: Bundle, db: Database
+) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", "create table b (x int)")
     bundle.write("002-c.sql", "create table c (x int);\ninsert into nowhere values (1)")
     bundle.write("003-d.sql", "create table d (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert isinstance(report.error, MigrationFailedError)
     assert "002-c.sql:2:13" in str(report.error)
     assert [migration.version for migration in report.applied] == ["000-a", "001-b"]
     assert report.pending == 2
     assert db.versions() == ["000-a", "001-b"]
     bundle.write("002-c.sql", "create table c (x int)")
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
     assert db.versions() == ["000-a", "001-b", "002-c", "003-d"]
 
 
-def test_a_modified_file_stops_everything(make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+def test_a_modified_file_stops_everything(
+    make_context: MakeContext, bundle: Bundle, db: Database
+) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     bundle.write("000-a.sql", "create table a (x int, y int)")
     bundle.write("001-b.sql", "create table b (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert isinstance(report.error, IntegrityError)
     assert "Migration 000-a has been modified after being applied!" in str(report.error)
     assert not db.has("b")
 
 
 def test_a_renamed_file_stops_everything_and_both_names_are_told(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     (bundle.migrations / "000-a.sql").rename(bundle.migrations / "000-accounts.sql")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert isinstance(report.error, IntegrityError)
     assert "000-a " in str(report.error)
     assert "000-accounts" in str(report.error)
@@ -172,67 +178,67 @@ def test_a_renamed_file_stops_everything_and_both_names_are_told(
 
 
 def test_the_way_out_of_a_rename_that_the_error_gives_is_one(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     (bundle.migrations / "000-a.sql").rename(bundle.migrations / "000-create-accounts.sql")
-    statement = str(runner.migrate(make_job()).error).splitlines()[-1]
+    statement = str(runner.migrate(make_context()).error).splitlines()[-1]
     db.query(statement)
-    found = runner.validate(make_job())
+    found = runner.validate(make_context())
     assert [(entry.version, entry.name, entry.state) for entry in found.plan.entries] == [
         ("000-create-accounts", "Create Accounts", "applied")
     ]
 
 
 def test_a_file_missing_from_the_bundle_is_a_warning_for_migrate_and_an_error_for_validate(
-    make_job: MakeJob, bundle: Bundle
+    make_context: MakeContext, bundle: Bundle
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     (bundle.migrations / "000-a.sql").unlink()
     bundle.write("001-b.sql", "create table b (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert report.error is None
     assert "000-a is applied, but its file is not in this bundle" in report.warnings[0]
-    assert read_status(make_job()).plan.state == "ahead"
+    assert read_status(make_context()).plan.state == "ahead"
     with pytest.raises(
         IntegrityError, match="000-a is applied, but its file is not in this bundle"
     ):
-        runner.validate(make_job())
+        runner.validate(make_context())
 
 
 def test_a_late_file_is_applied_with_a_warning_or_refused_in_strict_order(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("005-e.sql", "create table e (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     bundle.write("003-c.sql", "create table c (x int)")
-    strict = runner.migrate(make_job(strict_order=True))
+    strict = runner.migrate(make_context(strict_order=True))
     assert isinstance(strict.error, OrderError)
     assert not db.has("c")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert "003-c is numbered below the newest applied one" in report.warnings[0]
     assert db.versions() == ["005-e", "003-c"]
 
 
 def test_a_file_of_another_environment_is_skipped(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "-- Environments: production\ncreate table a (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert report.applied == ()
     assert report.pending == 0
-    assert read_status(make_job()).plan.entries[0].state == "skipped"
+    assert read_status(make_context()).plan.entries[0].state == "skipped"
     assert not db.has("a")
 
 
 def test_a_malformed_file_stops_the_run_before_anything_is_applied(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", "create table b (x int);\nvacuum;\n")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert isinstance(report.error, MigrationFileError)
     assert "migrations/001-b.sql:2: " in str(report.error)
     assert not db.has("a")
@@ -240,12 +246,12 @@ def test_a_malformed_file_stops_the_run_before_anything_is_applied(
 
 
 def test_the_faults_of_all_pending_headers_stop_the_run_and_its_rehearsals(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", "-- Transacton: none\n-- Phase: 1\nvacuum;\n")
     bundle.write("002-c.sql", "\n-- Environment: preview\nselect 1;\n")
-    error = runner.migrate(make_job()).error
+    error = runner.migrate(make_context()).error
     assert isinstance(error, MigrationFileError)
     places = [line.partition(": ")[0] for line in str(error).splitlines()]
     assert places == [
@@ -254,91 +260,91 @@ def test_the_faults_of_all_pending_headers_stop_the_run_and_its_rehearsals(
     assert error.details() == {"version": "001-b", "line": 1}
     for rehearsal in (runner.validate, runner.plan):
         with pytest.raises(MigrationFileError, match="did you mean Transaction") as raised:
-            rehearsal(make_job())
+            rehearsal(make_context())
         assert str(raised.value) == str(error)
     with pytest.raises(MigrationFileError, match=r"001-b\.sql:1: .* did you mean Transaction"):
-        read_status(make_job())
+        read_status(make_context())
     assert not db.has("a")
     assert not db.has("public.schema_migrations")
 
 
 def test_what_would_be_refused_is_a_warning_in_an_applied_file_that_matches(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     sql = b"-- Phase: 1\ncreate table a (x int);\n\\q\n"
     bundle.write("000-a.sql", sql)
     db.query(f"update public.schema_migrations set checksum = '{hashlib.sha256(sql).hexdigest()}'")
     bundle.write("001-b.sql", "create table b (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert report.error is None
     assert [migration.version for migration in report.applied] == ["001-b"]
     assert [warning.partition("; ")[0] for warning in report.warnings] == [
         "migrations/000-a.sql:1: the header's Phase is reserved for a later version of the runner, "
         "and this one can't run such a file"
     ]
-    assert runner.validate(make_job()).plan.warnings == report.warnings
+    assert runner.validate(make_context()).plan.warnings == report.warnings
     bundle.write("000-a.sql", sql + b"\n")
     with pytest.raises(IntegrityError, match="000-a has been modified"):
-        runner.validate(make_job())
+        runner.validate(make_context())
 
 
 def test_validate_reads_the_sql_of_applied_files_too_and_warns(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "select 1")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     sql = b"select 1;\n\\q\n"
     bundle.write("000-a.sql", sql)
     db.query(f"update public.schema_migrations set checksum = '{hashlib.sha256(sql).hexdigest()}'")
-    [warning] = runner.validate(make_job()).plan.warnings
+    [warning] = runner.validate(make_context()).plan.warnings
     assert warning.startswith("migrations/000-a.sql:2: \\q is a command of psql")
-    assert runner.migrate(make_job()).warnings == ()
+    assert runner.migrate(make_context()).warnings == ()
 
 
 def test_a_file_with_a_fault_is_skipped_where_it_is_not_to_run(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "-- Environments: production\n-- Transacton: none\nselect 1;")
-    report = runner.migrate(make_job(environment="preview"))
+    report = runner.migrate(make_context(environment="preview"))
     assert (report.error, report.pending, len(report.warnings)) == (None, 0, 1)
-    error = runner.migrate(make_job(environment="production")).error
+    error = runner.migrate(make_context(environment="production")).error
     assert isinstance(error, MigrationFileError)
 
 
 def test_a_file_that_was_given_another_number_is_not_run_again(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     fill = bundle.write("001-fill.sql", "insert into a values (1)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     fill.rename(bundle.migrations / "002-fill.sql")
-    error = runner.migrate(make_job()).error
+    error = runner.migrate(make_context()).error
     assert isinstance(error, IntegrityError)
     assert "Migration 001-fill was applied under that name, and its file is now 002-fill." in str(
         error
     )
     (bundle.migrations / "002-fill.sql").write_text("-- Once more.\ninsert into a values (1)")
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
     assert db.query("select count(*) from a") == [(2,)]
 
 
 def test_a_file_that_was_given_another_number_in_its_header_too_is_not_run_again(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     text = (
         "-- Version: {}\n-- Date: 2026-11-22\n-- Description: fill\n\ninsert into a values (1);\n"
     )
     bundle.write("000-a.sql", "create table a (x int)")
     fill = bundle.write("001-fill.sql", text.format("001"))
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     fill.unlink()
     bundle.write("002-fill.sql", text.format("002"))
-    error = str(runner.migrate(make_job()).error)
+    error = str(runner.migrate(make_context()).error)
     assert "Migration 001-fill was applied under that name, and its file is now 002-fill." in error
     db.query(next(line for line in error.splitlines() if "update public.schema_migrations" in line))
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
     assert db.query("select count(*) from a") == [(1,)]
 
 
@@ -410,7 +416,7 @@ class TestTheGuard:
     )
     def test_who_may_migrate_what(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         bundle: Bundle,
         db: Database,
         claim: Met | None,
@@ -421,16 +427,16 @@ class TestTheGuard:
         with db.another_role("in role pg_read_all_data, pg_write_all_data") as lowly:
             db.query("revoke execute on function pg_control_system() from public")
 
-            def job(met: Met) -> Job:
+            def context(met: Met) -> RunContext:
                 login = db if met.tells_its_system else lowly
                 named = login.but(host=met.host, hostaddr="127.0.0.1") if met.host else login
-                return make_job(environment=met.environment, target=named.target)
+                return make_context(environment=met.environment, target=named.target)
 
             if claim:
-                assert runner.migrate(job(claim)).error is None
+                assert runner.migrate(context(claim)).error is None
             bundle.write("000-a.sql", "create table a (x int)")
-            report = runner.migrate(job(run))
-            found, planned = read_status(job(run)), runner.plan(job(run))
+            report = runner.migrate(context(run))
+            found, planned = read_status(context(run)), runner.plan(context(run))
         assert (report.error is None) is is_free
         assert found.plan.state == ("up-to-date" if is_free else "pending")
         claimed = (
@@ -448,67 +454,73 @@ class TestTheGuard:
                 assert way_out in str(report.error)
 
     def test_a_claimed_database_is_refused_to_another_environment(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job(environment="preview")).error is None
-        assert runner.migrate(make_job(environment="production")).applied == ()
+        assert runner.migrate(make_context(environment="preview")).error is None
+        assert runner.migrate(make_context(environment="production")).applied == ()
         assert [(run["environment"], run["outcome"], run["applied"]) for run in db.runs()] == [
             ("preview", "succeeded", ["000-a"]),
             ("production", "succeeded", []),
         ]
         bundle.write("001-b.sql", "create table b (x int)")
-        report = runner.migrate(make_job(environment="preview"))
+        report = runner.migrate(make_context(environment="preview"))
         assert isinstance(report.error, GuardError)
         assert "belongs to production, and this run's environment is preview" in str(report.error)
         assert not db.has("b")
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
 
-    def test_production_claims_once(self, make_job: MakeJob, db: Database) -> None:
-        runner.migrate(make_job(environment="production"))
-        runner.migrate(make_job(environment="production"))
+    def test_production_claims_once(self, make_context: MakeContext, db: Database) -> None:
+        runner.migrate(make_context(environment="production"))
+        runner.migrate(make_context(environment="production"))
         assert len(db.runs()) == 1
 
     def test_production_that_is_met_in_another_way_claims_in_that_way(
-        self, make_job: MakeJob, db: Database
+        self, make_context: MakeContext, db: Database
     ) -> None:
         """By a tunnel it might be a branch of what was claimed by name."""
         by_name = db.but(host=NEON, hostaddr="127.0.0.1").target
         for target in (by_name, by_name, db.target, db.target, by_name, by_name):
-            assert runner.migrate(make_job(environment="production", target=target)).error is None
+            assert (
+                runner.migrate(make_context(environment="production", target=target)).error is None
+            )
         assert [run["database_fingerprint"].count(":") for run in db.runs()] == [2, 1, 2]
         other_branch = db.but(host=ANOTHER, hostaddr="127.0.0.1").target
-        assert runner.migrate(make_job(environment="preview", target=other_branch)).error is None
+        assert (
+            runner.migrate(make_context(environment="preview", target=other_branch)).error is None
+        )
 
-    def test_a_logical_copy_is_free(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_a_logical_copy_is_free(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job(environment="production"))
+        runner.migrate(make_context(environment="production"))
         name = f"{db.target.database}_copy"
         db.named("postgres").query(f"create database {name} template {db.target.database}")
         try:
             bundle.write("001-b.sql", "create table b (x int)")
             target = db.named(name).target
-            assert read_status(make_job(environment="preview", target=target)).owner is None
-            assert runner.migrate(make_job(environment="preview", target=target)).error is None
+            assert read_status(make_context(environment="preview", target=target)).owner is None
+            assert runner.migrate(make_context(environment="preview", target=target)).error is None
         finally:
             db.query(f"drop database {name} with (force)")
 
     def test_a_claim_that_was_dropped_frees_the_database(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         """As a physical copy's has to be: it has its origin's fingerprint."""
-        runner.migrate(make_job(environment="production"))
-        told = str(runner.migrate(make_job(environment="preview")).error)
+        runner.migrate(make_context(environment="production"))
+        told = str(runner.migrate(make_context(environment="preview")).error)
         db.query(told[told.index("delete from") :].rstrip("."))
-        assert runner.migrate(make_job(environment="preview")).error is None
+        assert runner.migrate(make_context(environment="preview")).error is None
 
 
 def test_plan_says_mode_timeouts_and_statements_and_writes_nothing(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int);\nselect 1;")
     bundle.write("001-b.sql", "-- Lock-Timeout: 5s\ncreate index concurrently i on a (x);")
-    document = runner.plan(make_job()).to_dict()
+    document = runner.plan(make_context()).to_dict()
     assert [
         (file["version"], file["mode"], file["lockTimeout"], file["statements"])
         for file in document["plan"]
@@ -520,11 +532,11 @@ def test_plan_says_mode_timeouts_and_statements_and_writes_nothing(
 
 
 def test_strings_that_escape_by_default_are_refused(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query(f"alter database {db.target.database} set standard_conforming_strings = off")
     bundle.write("000-a.sql", "create table a (x int)")
-    report = runner.migrate(make_job())
+    report = runner.migrate(make_context())
     assert isinstance(report.error, ConfigurationError)
     assert "standard_conforming_strings" in str(report.error)
     assert not db.has("a")
@@ -540,11 +552,11 @@ create event trigger no_tables on ddl_command_start when tag in ('CREATE TABLE')
 
 
 def test_what_an_event_trigger_says_of_the_runners_own_statement_is_shown_as_a_whole(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query(REFUSING_TRIGGER)
     bundle.write("000-a.sql", "select 1")
-    for error in (runner.migrate(make_job()).error, _error_of_baseline(make_job())):
+    for error in (runner.migrate(make_context()).error, _error_of_baseline(make_context())):
         assert str(error).startswith(
             "The database refused the runner's own statement: no tables on weekdays (SQLSTATE P0001).\n"
             "  Detail: It is Monday,\n    says the calendar.\n"
@@ -553,9 +565,9 @@ def test_what_an_event_trigger_says_of_the_runners_own_statement_is_shown_as_a_w
         )
 
 
-def _error_of_baseline(job: Job) -> LedgerError:
+def _error_of_baseline(context: RunContext) -> LedgerError:
     with pytest.raises(LedgerError, match="no tables on weekdays") as caught:
-        baseline(job, "0")
+        baseline(context, "0")
     return caught.value
 
 
@@ -566,13 +578,13 @@ class TestAFileWithoutAStatement:
 
     @pytest.mark.parametrize("source", ["cli", "build"])
     def test_on_a_laptop_it_stays_pending_and_is_applied_when_its_sql_is_there(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, source: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, source: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", self.HEADER)
         witness = Witness()
         for applied in (["000-a"], []):
-            report = runner.migrate(make_job(source=source, progress=witness))
+            report = runner.migrate(make_context(source=source, progress=witness))
             assert (report.exit_code, report.pending) == (0, 1)
             assert [migration.version for migration in report.applied] == applied
             assert report.warnings == (
@@ -580,9 +592,9 @@ class TestAFileWithoutAStatement:
                 "On Vercel and in a CI such a file is applied as it is.",
             )
             assert witness.of("warning")[-1] == report.warnings
-        assert read_status(make_job()).plan.state == "pending"
+        assert read_status(make_context()).plan.state == "pending"
         bundle.write("001-b.sql", f"{self.HEADER}create table b (x int);\n")
-        report = runner.migrate(make_job(source=source))
+        report = runner.migrate(make_context(source=source))
         assert (report.error, report.pending, report.warnings) == (None, 0, ())
         assert db.has("b")
 
@@ -590,49 +602,49 @@ class TestAFileWithoutAStatement:
         "hosted", [{"source": "build", "is_hosted": True}, {"source": "admin"}]
     )
     def test_elsewhere_it_is_applied_as_the_nothing_that_it_is(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, hosted: dict[str, object]
+        self, make_context: MakeContext, bundle: Bundle, db: Database, hosted: dict[str, object]
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", self.HEADER)
-        assert runner.plan(make_job(**hosted)).warnings == ()
-        report = runner.migrate(make_job(**hosted))
+        assert runner.plan(make_context(**hosted)).warnings == ()
+        report = runner.migrate(make_context(**hosted))
         assert (report.error, report.pending, report.warnings) == (None, 0, ())
         assert db.versions() == ["000-a", "001-b"]
 
     def test_before_one_with_a_statement_it_is_applied_in_its_order(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "")
         bundle.write("001-b.sql", "create table b (x int)")
         bundle.write("002-c.sql", "")
         bundle.write("003-d.sql", "-- soon")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert db.versions() == ["000-a", "001-b"]
         assert report.warnings[0].startswith(
             "migrations/002-c.sql, migrations/003-d.sql have no statement yet, so they stay pending: write their SQL"
         )
 
     def test_with_nothing_else_nothing_is_written(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", self.HEADER)
-        assert runner.migrate(make_job()).pending == 1
+        assert runner.migrate(make_context()).pending == 1
         assert not db.has("public.schema_migrations")
 
     def test_production_claims_its_database_all_the_same(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", self.HEADER)
-        assert runner.migrate(make_job(environment="production")).pending == 1
+        assert runner.migrate(make_context(environment="production")).pending == 1
         assert [(run["outcome"], run["applied"]) for run in db.runs()] == [("succeeded", [])]
         assert db.versions() == []
 
     def test_the_plan_says_that_it_would_stay_pending(
-        self, make_job: MakeJob, bundle: Bundle
+        self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", self.HEADER)
-        planned = runner.plan(make_job())
+        planned = runner.plan(make_context())
         assert [script.file.version for script in planned.held] == ["001-b"]
         assert planned.to_dict()["pendingMigrations"] == 2
         assert (

@@ -9,19 +9,19 @@ import pytest
 from conftest import Bundle, Cli, Database, wait_until
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.errors import LedgerError
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 READERS = [read_status, runner.validate, runner.plan]
 
 
 @pytest.fixture
-def applied(make_job: MakeJob, bundle: Bundle) -> None:
+def applied(make_context: MakeContext, bundle: Bundle) -> None:
     """One file, which is applied."""
     bundle.write("000-a.sql", "select 1")
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
 
 
 @pytest.mark.usefixtures("applied")
@@ -29,7 +29,7 @@ class TestALedgerThatIsLocked:
     @pytest.mark.parametrize("read", READERS)
     @pytest.mark.parametrize("table", ["schema_migrations", "schema_migration_runs"])
     def test_who_locks_it_is_told_within_the_time_allowed(
-        self, make_job: MakeJob, db: Database, read: Callable[..., object], table: str
+        self, make_context: MakeContext, db: Database, read: Callable[..., object], table: str
     ) -> None:
         with db.connect(application_name="somebody") as holder:
             holder.execute(f"begin; lock table {table} in access exclusive mode")
@@ -38,14 +38,14 @@ class TestALedgerThatIsLocked:
             with pytest.raises(
                 LedgerError, match=rf"wasn't read within 0\.5 s: .* is {who}transaction\)\. Wait"
             ) as caught:
-                read(make_job(), patience=0.5)
+                read(make_context(), patience=0.5)
             assert time.monotonic() - began < 5
             assert caught.value.exit_code == 1
             holder.execute("rollback")
-        read(make_job(), patience=5)
+        read(make_context(), patience=5)
 
     def test_one_who_waits_to_lock_it_is_told_with_whom_that_one_waits_for(
-        self, make_job: MakeJob, db: Database
+        self, make_context: MakeContext, db: Database
     ) -> None:
         with (
             db.connect(application_name="reader") as reader,
@@ -63,12 +63,12 @@ class TestALedgerThatIsLocked:
                 LedgerError,
                 match=r"by pid \d+ \(application reader.* and pid \d+ \(application some",
             ):
-                read_status(make_job(), patience=0.5)
+                read_status(make_context(), patience=0.5)
             reader.execute("rollback")
             thread.join()
 
     def test_a_role_that_may_see_little_is_told_the_pid(
-        self, make_job: MakeJob, db: Database
+        self, make_context: MakeContext, db: Database
     ) -> None:
         with db.another_role() as theirs, db.connect() as holder:
             db.query(
@@ -76,7 +76,7 @@ class TestALedgerThatIsLocked:
             )
             holder.execute("begin; lock table schema_migrations in access exclusive mode")
             with pytest.raises(LedgerError, match=f"is locked by pid {holder.info.backend_pid}"):
-                read_status(make_job(target=theirs.target), patience=0.5)
+                read_status(make_context(target=theirs.target), patience=0.5)
             holder.execute("rollback")
 
     def test_the_command_line_ends_with_1_also_in_json(self, cli: Cli, db: Database) -> None:
@@ -89,9 +89,11 @@ class TestALedgerThatIsLocked:
         assert f"is locked by pid {pid} (" in json.loads(done.stdout)["error"]
 
 
-def test_a_look_that_nobody_holds_up_and_that_takes_too_long_says_so(make_job: MakeJob) -> None:
+def test_a_look_that_nobody_holds_up_and_that_takes_too_long_says_so(
+    make_context: MakeContext,
+) -> None:
     with pytest.raises(
         LedgerError,
         match=r"wasn't read within 0 s, and nobody is seen to lock it\. Run it again\.$",
     ):
-        read_status(make_job(), patience=0)
+        read_status(make_context(), patience=0)

@@ -6,12 +6,12 @@ import pytest
 from conftest import Bundle, Database, Witness, new_cluster, new_database, wait_until
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.errors import BusyTableError
 from lib.local import embedded_server as embedded
 from lib.settings.connection_url import ConnectionTarget
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 # Of one page at a time, with a long pause after each: it would take minutes.
 SLOWLY = (
     "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_threshold = 0,"
@@ -59,13 +59,13 @@ def busy(quiet: Database) -> Database:
     ids=["transaction", "header", "statements"],
 )
 def test_a_short_lock_timeout_gets_past_it_by_one_longer_try(
-    make_job: MakeJob, bundle: Bundle, busy: Database, sql: str
+    make_context: MakeContext, bundle: Bundle, busy: Database, sql: str
 ) -> None:
     [(pid,)] = busy.query(HELD)
     bundle.write("000-a.sql", sql)
     witness = Witness()
     report = runner.migrate(
-        make_job(target=busy.target, lock_timeout=0.3, lock_retries=2, progress=witness)
+        make_context(target=busy.target, lock_timeout=0.3, lock_retries=2, progress=witness)
     )
     assert report.error is None
     [(_, reason, _)] = witness.of("retrying")
@@ -79,7 +79,7 @@ def test_a_short_lock_timeout_gets_past_it_by_one_longer_try(
 
 
 def test_a_role_that_may_see_little_gets_past_it_too(
-    make_job: MakeJob, bundle: Bundle, busy: Database
+    make_context: MakeContext, bundle: Bundle, busy: Database
 ) -> None:
     with busy.another_role() as theirs:
         role = theirs.target.parameters["user"]
@@ -87,17 +87,21 @@ def test_a_role_that_may_see_little_gets_past_it_too(
         wait_until(lambda: busy.query(HELD), "an autovacuum has the table again")
         bundle.write("000-a.sql", "alter table t add column y int;")
         witness = Witness()
-        job = make_job(target=theirs.target, lock_timeout=0.3, lock_retries=2, progress=witness)
-        assert runner.migrate(job).error is None
+        context = make_context(
+            target=theirs.target, lock_timeout=0.3, lock_retries=2, progress=witness
+        )
+        assert runner.migrate(context).error is None
         assert "(autovacuum worker" in witness.of("retrying")[0][1]
 
 
 @pytest.mark.parametrize(("sets", "retries"), [("", 0), ("set local lock_timeout = '300ms';\n", 1)])
 def test_where_no_try_may_be_longer_the_way_out_is_told(
-    make_job: MakeJob, bundle: Bundle, busy: Database, sets: str, retries: int
+    make_context: MakeContext, bundle: Bundle, busy: Database, sets: str, retries: int
 ) -> None:
     bundle.write("000-a.sql", f"{sets}alter table t add column y int;")
-    report = runner.migrate(make_job(target=busy.target, lock_timeout=0.3, lock_retries=retries))
+    report = runner.migrate(
+        make_context(target=busy.target, lock_timeout=0.3, lock_retries=retries)
+    )
     assert isinstance(report.error, BusyTableError)
     assert "(autovacuum worker, " in str(report.error)
     assert "An autovacuum gives way to who waits for longer than deadlock_timeout" in str(
@@ -106,7 +110,7 @@ def test_where_no_try_may_be_longer_the_way_out_is_told(
 
 
 def test_one_that_prevents_wraparound_is_told_and_not_waited_for_any_longer(
-    make_job: MakeJob, bundle: Bundle, quiet: Database
+    make_context: MakeContext, bundle: Bundle, quiet: Database
 ) -> None:
     quiet.query(
         f"alter table t set ({SLOWLY}, autovacuum_enabled = off, autovacuum_freeze_max_age = 100000)"
@@ -118,7 +122,7 @@ def test_one_that_prevents_wraparound_is_told_and_not_waited_for_any_longer(
     bundle.write("000-a.sql", "alter table t add column y int;")
     witness = Witness()
     report = runner.migrate(
-        make_job(target=quiet.target, lock_timeout=0.3, lock_retries=1, progress=witness)
+        make_context(target=quiet.target, lock_timeout=0.3, lock_retries=1, progress=witness)
     )
     assert "(autovacuum worker, to prevent wraparound, in a transaction for " in str(report.error)
     assert "prevents transaction ID wraparound does not give way: wait until it has ended" in str(
@@ -128,14 +132,14 @@ def test_one_that_prevents_wraparound_is_told_and_not_waited_for_any_longer(
 
 
 def test_where_somebody_else_holds_the_table_too_no_try_is_longer(
-    make_job: MakeJob, bundle: Bundle, busy: Database
+    make_context: MakeContext, bundle: Bundle, busy: Database
 ) -> None:
     bundle.write("000-a.sql", "alter table t add column y int;")
     witness = Witness()
     with busy.connect() as reader:
         reader.execute("begin; lock table t in access share mode")
         report = runner.migrate(
-            make_job(target=busy.target, lock_timeout=0.3, lock_retries=1, progress=witness)
+            make_context(target=busy.target, lock_timeout=0.3, lock_retries=1, progress=witness)
         )
         reader.execute("rollback")
     assert isinstance(report.error, BusyTableError)

@@ -10,13 +10,13 @@ from conftest import Bundle, Database, Witness, wait_until
 from fault_proxy import FaultProxy
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.apply import observer
 from lib.errors import BusyTableError, DatabaseUnavailableError
 from lib.plan.reports import Blocker, IndexProgress
 from lib.settings.connection_url import ConnectionTarget
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 class TestABlocker:
@@ -60,7 +60,7 @@ class TestWhatIsSeen:
     @pytest.mark.parametrize("way", ["direct", "pooled"])
     def test_the_blocker_of_a_busy_table(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         bundle: Bundle,
         db: Database,
         way: str,
@@ -75,7 +75,7 @@ class TestWhatIsSeen:
         with db.connect(application_name="reporting") as holder, holder.transaction():
             holder.execute("select count(*), 'secret' from a")
             pid = holder.info.backend_pid
-            report = runner.migrate(make_job(target=target, progress=witness, lock_timeout=0.5))
+            report = runner.migrate(make_context(target=target, progress=witness, lock_timeout=0.5))
         who = f"held up by pid {pid} (application reporting, in a transaction for "
         assert who in witness.of("retrying")[0][1]
         assert isinstance(report.error, BusyTableError)
@@ -84,14 +84,14 @@ class TestWhatIsSeen:
         assert who in db.runs()[0]["error"]
 
     def test_the_blocker_stands_in_the_runs_row_while_it_waits(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
         bundle.write("000-a.sql", "alter table a add column y int")
         with db.connect() as holder:
             holder.execute("begin; lock table a in access share mode")
             thread = threading.Thread(
-                target=runner.migrate, args=(make_job(lock_timeout=0.3, lock_retries=9),)
+                target=runner.migrate, args=(make_context(lock_timeout=0.3, lock_retries=9),)
             )
             thread.start()
             note = "select error from schema_migration_runs where outcome = 'running' and error like '%held up by pid%'"
@@ -102,7 +102,7 @@ class TestWhatIsSeen:
         assert [(run["outcome"], run["error"]) for run in db.runs()] == [("succeeded", None)]
 
     def test_a_role_that_may_see_little_still_names_the_pid(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with db.another_role() as theirs:
             theirs.query("create table a (x int)")
@@ -111,12 +111,16 @@ class TestWhatIsSeen:
                 holder.execute("lock table a in access share mode")
                 pid = holder.info.backend_pid
                 report = runner.migrate(
-                    make_job(target=theirs.target, lock_timeout=0.5, lock_retries=0)
+                    make_context(target=theirs.target, lock_timeout=0.5, lock_retries=0)
                 )
             assert f"held up by pid {pid} (application reporting" in str(report.error)
 
     def test_how_far_an_index_is(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+        self,
+        make_context: MakeContext,
+        bundle: Bundle,
+        db: Database,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr("lib.apply.session.FIRST_LOOK", 0.05)
         db.query(
@@ -126,53 +130,59 @@ class TestWhatIsSeen:
         )
         bundle.write("000-a.sql", "create index concurrently t_x on t (slow(x))")
         witness = Witness()
-        assert runner.migrate(make_job(progress=witness)).error is None
+        assert runner.migrate(make_context(progress=witness)).error is None
         seen = [index for _, index, _ in witness.of("building")]
         assert "building index: scanning table" in {index.phase for index in seen}
 
     def test_what_takes_long_is_told(
-        self, make_job: MakeJob, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+        self, make_context: MakeContext, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("lib.apply.session.TOLD_EVERY", 0.5)
         bundle.write("000-a.sql", "select pg_sleep(1.5)")
         witness = Witness()
-        assert runner.migrate(make_job(progress=witness)).error is None
+        assert runner.migrate(make_context(progress=witness)).error is None
         file, blockers, seconds = witness.of("still_running")[0]
         assert (file.version, blockers) == ("000-a", ())
         assert 0.5 <= seconds < 1.5
 
     def test_it_is_not_made_for_what_is_quick(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         mine = "pg_stat_activity where datname = current_database()"
         bundle.write("000-a.sql", f"create table a as select count(*) as n from {mine}")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         # The run's own session and the lock's.
         assert db.query("select n from a") == [(2,)]
 
 
 class TestAStreamThatIsStuck:
     def test_a_wait_that_has_no_end_is_ended(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+        self,
+        make_context: MakeContext,
+        bundle: Bundle,
+        db: Database,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The server has answered long ago, and its answer is held back on the way."""
         monkeypatch.setattr(observer, "STUCK", 1.0)
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
         with FaultProxy(db.target.port) as proxy:
-            job = make_job(target=db.through(proxy.port).target, deadline=time.monotonic() + 60)
+            context = make_context(
+                target=db.through(proxy.port).target, deadline=time.monotonic() + 60
+            )
             threading.Timer(0.7, proxy.freeze_first).start()
             began = time.monotonic()
-            report = runner.migrate(job)
+            report = runner.migrate(context)
             assert isinstance(report.error, DatabaseUnavailableError)
             assert "the connection to the database is stuck" in str(report.error)
             assert time.monotonic() - began < 20
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.versions() == ["000-a"]
         assert db.runs()[0]["outcome"] == "failed"
 
     def test_a_name_that_nobody_goes_by_is_no_evidence(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         bundle: Bundle,
         pooled: ConnectionTarget,
         monkeypatch: pytest.MonkeyPatch,
@@ -181,13 +191,13 @@ class TestAStreamThatIsStuck:
         monkeypatch.setattr(observer, "STUCK", 0.5)
         monkeypatch.setattr(observer, "INTERVAL", 0.5)
         bundle.write("000-a.sql", "set local application_name = 'x';\nselect pg_sleep(3);")
-        assert runner.migrate(make_job(target=pooled)).error is None
+        assert runner.migrate(make_context(target=pooled)).error is None
 
     def test_another_transaction_of_the_same_session_is_another_one(
-        self, make_job: MakeJob, db: Database
+        self, make_context: MakeContext, db: Database
     ) -> None:
         watcher = observer.Observer(
-            lambda patience: make_job().connect(patience=patience),
+            lambda patience: make_context().connect(patience=patience),
             backend="1",
             application_name="x",
             lock_backend="1",

@@ -10,10 +10,10 @@ import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.errors import BusyTableError, MigrationFailedError
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 NONE = "-- Transaction: none\n"
 
 
@@ -33,35 +33,35 @@ class TestAnIndexThatFails:
         "name", ["t_x ", "if not exists t_x ", ""], ids=["named", "if not exists", "unnamed"]
     )
     def test_it_leaves_nothing_invalid(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, name: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, name: str
     ) -> None:
         bundle.write("000-a.sql", f"create unique index concurrently {name}on t (x)")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert isinstance(report.error, MigrationFailedError)
         assert report.error.sqlstate == "23505"
         assert invalid_indexes(db) == []
         db.query("delete from t where ctid = '(0,1)'")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select indisvalid from pg_index where indrelid = 't'::regclass") == [
             (True,)
         ]
 
     def test_another_ones_invalid_index_is_neither_taken_for_good_nor_dropped(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with pytest.raises(psycopg.errors.UniqueViolation):
             db.query("create unique index concurrently t_x on t (x)")
         bundle.write("000-a.sql", "create index concurrently if not exists t_x on t (x)")
         for _ in range(2):
-            report = runner.migrate(make_job())
+            report = runner.migrate(make_context())
             assert isinstance(report.error, MigrationFailedError)
             assert "the index public.t_x was there already, and it is INVALID" in str(report.error)
             assert invalid_indexes(db) == ["t_x"]
         db.query("drop index concurrently public.t_x")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
 
     def test_one_that_loses_to_a_lock_timeout_of_its_header_is_built_again(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "-- Lock-Timeout: 200ms\ncreate index concurrently t_x on t (x)")
         witness = Witness()
@@ -69,7 +69,7 @@ class TestAnIndexThatFails:
             writer.execute("begin; lock table t in row exclusive mode")
             timer = threading.Timer(1, lambda: writer.execute("rollback"))
             timer.start()
-            assert runner.migrate(make_job(progress=witness, lock_retries=20)).error is None
+            assert runner.migrate(make_context(progress=witness, lock_retries=20)).error is None
             timer.join()
         assert witness.of("retrying")
         assert db.query("select indisvalid from pg_index where indrelid = 't'::regclass") == [
@@ -78,7 +78,7 @@ class TestAnIndexThatFails:
         assert db.versions() == ["000-a"]
 
     def test_what_somebody_else_is_building_meanwhile_is_left_alone(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         """Ours fails while theirs is invalid still: it is not taken for what ours has left."""
         db.query("create table other (x int); alter table t add column y int")
@@ -96,7 +96,7 @@ class TestAnIndexThatFails:
             bundle.write(
                 "000-a.sql", "-- Lock-Timeout: 300ms\ncreate unique index concurrently on t (x)"
             )
-            assert isinstance(runner.migrate(make_job(lock_retries=1)).error, BusyTableError)
+            assert isinstance(runner.migrate(make_context(lock_retries=1)).error, BusyTableError)
             writer.execute("rollback")
             thread.join()
         assert db.query(
@@ -106,7 +106,7 @@ class TestAnIndexThatFails:
 
 class TestItsSession:
     def test_a_timeout_of_the_files_own_leaves_the_others_as_they_are(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         names = ("statement_timeout", "lock_timeout", "client_connection_check_interval")
         shown = ", ".join(f"current_setting('{name}') as {name}" for name in names)
@@ -114,40 +114,40 @@ class TestItsSession:
             "000-a.sql",
             f"{NONE}set statement_timeout = '1h';\nvacuum pg_class;\ncreate table a as select {shown};",
         )
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select * from a") == [("1h", "200ms", "1s")]
 
     def test_what_a_reset_takes_away_is_set_again(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "000-a.sql",
             f"{NONE}select 1;\nreset all;\ncreate table a as select current_setting('lock_timeout') as v;",
         )
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select v from a") == [("200ms",)]
 
     @pytest.mark.parametrize("transaction", ["", NONE])
     def test_a_statement_timeout_of_the_roles_can_be_switched_off(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, transaction: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, transaction: str
     ) -> None:
         db.query(f"alter database {db.target.database} set statement_timeout = '500ms'")
         bundle.write("000-a.sql", f"{transaction}set statement_timeout = 0;\nselect pg_sleep(0.8);")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
 
     def test_vacuum_full_gives_way_as_any_strong_lock(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table t (x int)")
         for number, sql in enumerate(("vacuum full t", "vacuum (full, verbose) t")):
             bundle.write(f"{number:03d}-a.sql", sql)
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table t in access share mode")
-            assert isinstance(runner.migrate(make_job(lock_retries=0)).error, BusyTableError)
-        assert runner.migrate(make_job()).error is None
+            assert isinstance(runner.migrate(make_context(lock_retries=0)).error, BusyTableError)
+        assert runner.migrate(make_context()).error is None
 
     def test_two_connections_are_enough(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "000-a.sql",
@@ -157,27 +157,27 @@ class TestItsSession:
             db.query(
                 f"grant create on database {db.target.database} to {limited.target.parameters['user']}"
             )
-            assert runner.migrate(make_job(target=limited.target)).error is None
+            assert runner.migrate(make_context(target=limited.target)).error is None
 
     def test_another_run_that_has_begun_meanwhile_is_noticed_before_a_statement(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         mark = "update public.schema_migration_runs set outcome = 'interrupted'"
         bundle.write("000-a.sql", f"{NONE}{mark};\ncreate table a (x int);")
-        assert "Another run has begun meanwhile" in str(runner.migrate(make_job()).error)
+        assert "Another run has begun meanwhile" in str(runner.migrate(make_context()).error)
         assert not db.has("a")
 
 
 class TestTheRecord:
     def test_each_statement_is_noted_before_it_starts(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         note = "select in_progress_version, in_progress_statement from public.schema_migration_runs"
         bundle.write(
             "000-a.sql",
             f"{NONE}create table a as {note};\ninsert into a {note};\nbegin;\ninsert into a {note};\ncommit;",
         )
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select * from a order by 2") == [("000-a", 1), ("000-a", 2), ("000-a", 3)]
         assert [
             (run["in_progress_version"], run["in_progress_statement"]) for run in db.runs()
@@ -226,16 +226,16 @@ class TestTheRecord:
         assert "it isn't known whether statement 3 of 3" in done.stderr
 
     def test_a_busy_table_outside_a_transaction_says_what_stays(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table t (x int)")
         bundle.write("000-a.sql", f"{NONE}create table a (x int);\nalter table t add column y int;")
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table t in access share mode")
-            report = runner.migrate(make_job())
+            report = runner.migrate(make_context())
         assert isinstance(report.error, BusyTableError)
         assert "1 of the file's statements. The next run goes on after them." in str(report.error)
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query(
             "select count(*) from information_schema.columns where table_name = 't'"
         ) == [(2,)]

@@ -11,9 +11,9 @@ import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 # How long the query holds the table, and the lock timeout, in seconds; --faults takes what the README's default is.
 HELD, LOCK_TIMEOUT = (15.0, 2.0) if os.environ.get("FAULTS") else (4.0, 0.4)
 
@@ -60,7 +60,7 @@ def a_long_query(db: Database) -> Iterator[int]:
 
 
 def test_a_long_query_holds_the_migration_up_and_not_the_application(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query("create table t as select g as x from generate_series(1, 100) g")
     bundle.write("000-a.sql", "alter table t add column y int")
@@ -68,7 +68,7 @@ def test_a_long_query_holds_the_migration_up_and_not_the_application(
     with a_long_query(db) as pid, Reader(db) as reader:
         began = time.monotonic()
         report = runner.migrate(
-            make_job(progress=witness, lock_timeout=LOCK_TIMEOUT, lock_retries=10)
+            make_context(progress=witness, lock_timeout=LOCK_TIMEOUT, lock_retries=10)
         )
         waited = time.monotonic() - began
     assert report.error is None
@@ -82,7 +82,7 @@ def test_a_long_query_holds_the_migration_up_and_not_the_application(
 
 
 def test_it_is_not_tried_again_while_the_same_transaction_holds_the_table(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query("create table t (x int)")
     bundle.write("000-a.sql", "alter table t add column y int")
@@ -93,7 +93,7 @@ def test_it_is_not_tried_again_while_the_same_transaction_holds_the_table(
         timer = threading.Timer(2.3, lambda: holder.execute("rollback"))
         timer.start()
         assert (
-            runner.migrate(make_job(progress=witness, lock_timeout=0.3, lock_retries=1)).error
+            runner.migrate(make_context(progress=witness, lock_timeout=0.3, lock_retries=1)).error
             is None
         )
         timer.join()
@@ -101,7 +101,7 @@ def test_it_is_not_tried_again_while_the_same_transaction_holds_the_table(
 
 
 def test_a_pause_is_not_idle_enough_for_a_limit_of_idle_sessions(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query(
         f"create table t (x int); alter database {db.target.database} set idle_session_timeout = '1500ms'"
@@ -111,7 +111,7 @@ def test_a_pause_is_not_idle_enough_for_a_limit_of_idle_sessions(
         holder.execute("begin; lock table t in access share mode")
         timer = threading.Timer(3, lambda: holder.execute("rollback"))
         timer.start()
-        assert runner.migrate(make_job(lock_timeout=0.4, lock_retries=3)).error is None
+        assert runner.migrate(make_context(lock_timeout=0.4, lock_retries=3)).error is None
         timer.join()
 
 
@@ -119,7 +119,7 @@ def test_a_pause_is_not_idle_enough_for_a_limit_of_idle_sessions(
     "setting", ["client_connection_check_interval", "tcp_keepalives_idle", "tcp_keepalives_count"]
 )
 def test_a_transaction_asks_the_server_to_notice_that_its_client_is_gone(
-    make_job: MakeJob, bundle: Bundle, db: Database, setting: str
+    make_context: MakeContext, bundle: Bundle, db: Database, setting: str
 ) -> None:
     expected = {
         "client_connection_check_interval": "1s",
@@ -130,7 +130,7 @@ def test_a_transaction_asks_the_server_to_notice_that_its_client_is_gone(
     bundle.write("000-a.sql", seen)
     bundle.write("001-b.sql", f"-- Transaction: none\n{seen}")
     bundle.write("002-c.sql", f"set work_mem = '5MB';\n{seen}")
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
     assert db.query("select v from a") == [(expected,)] * 3
 
 
@@ -183,13 +183,13 @@ def test_a_build_of_an_index_goes_on_without_its_client(
 
 
 def test_a_function_that_freezes_holds_nothing_past_its_deadline(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     if int(db.server_version.split(".")[0]) < 17:
         pytest.skip("transaction_timeout came with PostgreSQL 17")
     bundle.write(
         "000-a.sql", "create table a as select current_setting('transaction_timeout') as v"
     )
-    assert runner.migrate(make_job(deadline=time.monotonic() + 20)).error is None
+    assert runner.migrate(make_context(deadline=time.monotonic() + 20)).error is None
     [(limit,)] = db.query("select v from a")
     assert 20_000 < int(limit.removesuffix("ms")) <= 25_000

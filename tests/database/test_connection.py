@@ -9,7 +9,7 @@ from conftest import Bundle, Database
 from fault_proxy import FaultProxy, Trouble
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.apply import observer
 from lib.errors import (
     DatabaseUnavailableError,
@@ -17,12 +17,12 @@ from lib.errors import (
 )
 from lib.ledger import run_lock as lock
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 class TestDeadlinesAndLosses:
     def test_a_refused_try_does_not_move_the_deadline(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
         bundle.write("000-a.sql", "alter table a add column y int")
@@ -30,12 +30,14 @@ class TestDeadlinesAndLosses:
             holder.execute("lock table a")
             began = time.monotonic()
             report = runner.migrate(
-                make_job(deadline=began + 1.5, lock_timeout=0.05, lock_retries=1000)
+                make_context(deadline=began + 1.5, lock_timeout=0.05, lock_retries=1000)
             )
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 6
 
-    def test_copy_keeps_the_deadline(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_copy_keeps_the_deadline(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
         db.query("create table a (x int)")
         db.query(
             "create function slow() returns trigger language plpgsql as $$begin perform pg_sleep(0.01); return new; end$$;"
@@ -44,19 +46,19 @@ class TestDeadlinesAndLosses:
         rows = "".join(f"{number}\n" for number in range(5000))
         bundle.write("000-a.sql", f"copy a from stdin;\n{rows}\\.\n")
         began = time.monotonic()
-        report = runner.migrate(make_job(deadline=began + 1))
+        report = runner.migrate(make_context(deadline=began + 1))
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 10
         assert db.query("select count(*) from a") == [(0,)]
 
     def test_a_file_outside_a_transaction_that_ends_at_the_deadline_is_recorded(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table marks (version text)")
         for number, seconds in enumerate((0.7, 0.8, 0.85, 0.9, 0.95)):
             work = f"begin insert into marks values ('{number:03d}-a'); perform pg_sleep({seconds}); end"
             bundle.write(f"{number:03d}-a.sql", f"-- Transaction: none\ndo $$ {work} $$;")
-            runner.migrate(make_job(deadline=time.monotonic() + 1))
+            runner.migrate(make_context(deadline=time.monotonic() + 1))
             # Whether or not it was in time: what took effect is recorded, and the other way round.
             assert db.query("select version from marks order by 1") == db.query(
                 "select version from schema_migrations order by 1"
@@ -64,12 +66,12 @@ class TestDeadlinesAndLosses:
             (bundle.migrations / f"{number:03d}-a.sql").unlink()
 
     def test_the_deadline_cancels_the_statement_and_rolls_back(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int);\nselect pg_sleep(60);")
         began = time.monotonic()
-        report = runner.migrate(make_job(deadline=time.monotonic() + 1.5))
+        report = runner.migrate(make_context(deadline=time.monotonic() + 1.5))
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 10
         assert [migration.version for migration in report.applied] == ["000-a"]
@@ -78,43 +80,43 @@ class TestDeadlinesAndLosses:
         assert (run["outcome"], run["failed_version"]) == ("failed", "001-b")
 
     def test_a_connection_that_dies_is_an_error_and_the_next_run_goes_on(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "000-a.sql", "create table a (x int);\nselect pg_terminate_backend(pg_backend_pid());"
         )
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "was lost" in str(report.error)
         assert not db.has("a")
         assert db.runs()[0]["outcome"] == "failed"
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
 
     def test_the_servers_last_words_are_told(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select pg_terminate_backend(pg_backend_pid());")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert "terminating connection due to administrator command (SQLSTATE 57P01)" in str(
             report.error
         )
         assert db.runs()[0]["sqlstate"] == "57P01"
 
     def test_the_deadline_holds_for_the_runners_own_statements(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table schema_migrations")
             began = time.monotonic()
-            report = runner.migrate(make_job(deadline=time.monotonic() + 1))
+            report = runner.migrate(make_context(deadline=time.monotonic() + 1))
             assert isinstance(report.error, OutOfTimeError)
             assert time.monotonic() - began < 10
 
     def test_the_lock_lost_stops_the_run_before_its_next_file(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "000-a.sql",
@@ -122,7 +124,7 @@ class TestDeadlinesAndLosses:
             " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);",
         )
         bundle.write("001-b.sql", "create table b (x int)")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "run lock was lost" in str(report.error)
         assert [migration.version for migration in report.applied] == ["000-a"]
@@ -130,7 +132,7 @@ class TestDeadlinesAndLosses:
 
     @pytest.mark.parametrize("at", [3000, 9000])
     def test_a_database_that_falls_silent_is_told_in_time(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, at: int
+        self, make_context: MakeContext, bundle: Bundle, db: Database, at: int
     ) -> None:
         """A function ends itself before it is ended, whatever the server doesn't answer any more."""
         for number in range(20):
@@ -139,23 +141,25 @@ class TestDeadlinesAndLosses:
             )
         with FaultProxy(db.target.port, Trouble("silence", at)) as proxy:
             began = time.monotonic()
-            job = make_job(target=db.through(proxy.port).target, deadline=began + 1.5, ending=3.0)
-            report = runner.migrate(job)
+            context = make_context(
+                target=db.through(proxy.port).target, deadline=began + 1.5, ending=3.0
+            )
+            report = runner.migrate(context)
             took = time.monotonic() - began
         assert proxy.struck
         assert isinstance(report.error, (OutOfTimeError, DatabaseUnavailableError))
         assert took < 1.5 + 3 + 1
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(20)]
 
     def test_a_file_that_was_not_confirmed_to_be_stopped_is_not_said_to_be_rolled_back(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(1, proxy.fall_silent).start()
             report = runner.migrate(
-                make_job(
+                make_context(
                     target=db.through(proxy.port).target, deadline=time.monotonic() + 2, ending=2.0
                 )
             )
@@ -165,14 +169,18 @@ class TestDeadlinesAndLosses:
         )
 
     def test_what_was_rolled_back_in_time_is_said_to_be(
-        self, make_job: MakeJob, bundle: Bundle
+        self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
-        report = runner.migrate(make_job(deadline=time.monotonic() + 1, ending=4.0))
+        report = runner.migrate(make_context(deadline=time.monotonic() + 1, ending=4.0))
         assert str(report.error) == "The time allowed ran out. 000-a was rolled back."
 
     def test_a_build_does_not_hang_on_a_database_that_falls_silent(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+        self,
+        make_context: MakeContext,
+        bundle: Bundle,
+        db: Database,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(observer, "STUCK", 1.0)
         monkeypatch.setattr(lock, "HEARTBEAT", 0.5)
@@ -181,6 +189,6 @@ class TestDeadlinesAndLosses:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(1, proxy.fall_silent).start()
-            report = runner.migrate(make_job(target=db.through(proxy.port).target))
+            report = runner.migrate(make_context(target=db.through(proxy.port).target))
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "stuck" in str(report.error)

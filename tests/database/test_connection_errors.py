@@ -11,13 +11,13 @@ from conftest import Bundle, Database
 from refusing_server import refusing_server
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.database import login
 from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognise
 from lib.errors import DatabaseUnavailableError
 from lib.settings.connection_url import ConnectionTarget, read_target
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 AT = 'connection failed: connection to server at "db.example.com" (10.0.0.1), port 5432 failed: '
 NO_ENTRY = f'{AT}FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "u", database "d", '
 ALL = "\nMultiple connection attempts failed. All failures were:\n"
@@ -304,14 +304,14 @@ class TestWhatIsQuoted:
 class TestALimitOfOneConnection:
     @pytest.mark.parametrize("owner", ["role", "database"])
     def test_that_a_run_needs_two_is_said_at_once(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, owner: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, owner: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         with db.another_role("connection limit 1" if owner == "role" else "") as role:
             if owner == "database":
                 db.query(f"alter database {db.target.database} connection limit 1")
             began = time.monotonic()
-            report = runner.migrate(make_job(target=role.target, connect_patience=60.0))
+            report = runner.migrate(make_context(target=role.target, connect_patience=60.0))
             assert time.monotonic() - began < 20
         assert isinstance(report.error, DatabaseUnavailableError)
         assert (
@@ -325,10 +325,10 @@ class TestALimitOfOneConnection:
         )
         assert not db.has("a")
 
-    def test_two_are_enough(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_two_are_enough(self, make_context: MakeContext, bundle: Bundle, db: Database) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         with db.another_role("connection limit 2") as role:
-            report = runner.migrate(make_job(target=role.target))
+            report = runner.migrate(make_context(target=role.target))
             assert report.error is None
 
     def test_one_that_is_used_up_says_it_too(self, db: Database) -> None:

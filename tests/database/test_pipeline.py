@@ -11,14 +11,14 @@ from conftest import Bundle, Cli, Database, wait_until
 from fault_proxy import FaultProxy
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.database.connection import Connection, ScriptError, defer
 from lib.database.login import connect
 from lib.database.pipeline import AHEAD, carry_out
 from lib.errors import MigrationFailedError
 from lib.settings.connection_url import ConnectionTarget
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 GUARD = (
     "create function guard() returns event_trigger language plpgsql as $$ begin"
     " if current_query() ~* 'drop\\s+column' then raise exception 'not here'; end if; end $$;"
@@ -30,7 +30,7 @@ class TestWhatAStatementSees:
     @pytest.mark.parametrize("way", ["direct", "pooled"])
     def test_a_guard_that_reads_the_query_sees_the_statement_alone(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         bundle: Bundle,
         db: Database,
         way: str,
@@ -44,15 +44,15 @@ class TestWhatAStatementSees:
             "000-a.sql",
             "-- we don't drop column y here\nalter table a add z int;\n-- drop column, some day\n",
         )
-        assert runner.migrate(make_job(target=target)).error is None
+        assert runner.migrate(make_context(target=target)).error is None
         bundle.write("001-b.sql", "alter table a add w int;\nalter table a drop column y;")
-        error = runner.migrate(make_job(target=target)).error
+        error = runner.migrate(make_context(target=target)).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (2, "P0001")
         assert db.versions() == ["000-a"]
 
     def test_each_has_its_own_time_and_text(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(
             "create table log (at timestamptz primary key default statement_timestamp(), said text default current_query())"
@@ -61,14 +61,14 @@ class TestWhatAStatementSees:
             "000-a.sql",
             "/* one */ insert into log default values;\n-- two\ninsert into log default values",
         )
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select said from log order by at") == [
             ("/* one */ insert into log default values;",),
             ("insert into log default values",),
         ]
 
     def test_an_audit_of_many_statements_grows_by_their_number(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(
             "create table t (x int); create table audit (said text);"
@@ -77,27 +77,29 @@ class TestWhatAStatementSees:
             "create trigger note after insert on t for each row execute function note()"
         )
         bundle.write("000-a.sql", "".join(f"insert into t values ({n});\n" for n in range(3000)))
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select count(*), max(length(said)) < 40 from audit") == [(3000, True)]
 
-    def test_a_parameter_is_none(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_a_parameter_is_none(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
         bundle.write("000-a.sql", "select 1;\nselect $1;")
-        error = runner.migrate(make_job()).error
+        error = runner.migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.column, error.sqlstate) == (2, 8, "42P02")
 
     @pytest.mark.parametrize("copy", ["from stdin", "from stdout"])
     def test_a_copy_among_others_is_part_of_the_same_transaction(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, copy: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, copy: str
     ) -> None:
         sql = f"create table t (x int);\ncopy t {copy};\n1\n2\n\\.\ninsert into t values (3);\ncopy t to stdout;\n"
         bundle.write("000-a.sql", f"{sql}select 1/0;")
-        error = runner.migrate(make_job()).error
+        error = runner.migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert error.line == 8
         assert not db.has("t")
         bundle.write("000-a.sql", sql)
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query("select count(*), count(distinct xmin::text) from t") == [(3, 1)]
 
 
@@ -219,17 +221,19 @@ class TestEndings:
         assert time.monotonic() - began < 5
         process.communicate(timeout=10)
 
-    def test_a_lost_connection_is_told(self, make_job: MakeJob, bundle: Bundle) -> None:
+    def test_a_lost_connection_is_told(self, make_context: MakeContext, bundle: Bundle) -> None:
         rest = "select 1;\n" * 20_000
         bundle.write("000-a.sql", f"{rest}select pg_terminate_backend(pg_backend_pid());\n{rest}")
-        assert "The connection to the database was lost" in str(runner.migrate(make_job()).error)
+        assert "The connection to the database was lost" in str(
+            runner.migrate(make_context()).error
+        )
 
 
 class TestTimeLimitsOfRoleOrDatabase:
     @pytest.mark.parametrize("limit", ["statement_timeout", "transaction_timeout"])
     @pytest.mark.parametrize("header", ["", "-- Transaction: none\nselect 1;\n"])
     def test_they_are_lifted(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, limit: str, header: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, limit: str, header: str
     ) -> None:
         if (
             limit == "transaction_timeout"
@@ -238,7 +242,7 @@ class TestTimeLimitsOfRoleOrDatabase:
             pytest.skip("since PostgreSQL 17")
         db.query(f"alter database {db.target.database} set {limit} = '400ms'")
         bundle.write("000-a.sql", f"{header}select pg_sleep(0.7);")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
 
     @pytest.mark.parametrize(
         "sql",
@@ -249,20 +253,20 @@ class TestTimeLimitsOfRoleOrDatabase:
     )
     @pytest.mark.parametrize("none", ["", "-- Transaction: none\n"])
     def test_the_files_own_holds(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str, none: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str, none: str
     ) -> None:
         db.query(f"alter database {db.target.database} set statement_timeout = '3s'")
         bundle.write("000-a.sql", none + sql)
-        error = runner.migrate(make_job()).error
+        error = runner.migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert error.sqlstate == "57014"
 
     @pytest.mark.parametrize("value", ["0", "'1h'"])
     def test_a_transaction_timeout_that_the_file_sets_holds(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, value: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, value: str
     ) -> None:
         if db.query("select current_setting('server_version_num')::int < 170000")[0][0]:
             pytest.skip("since PostgreSQL 17")
         db.query(f"alter database {db.target.database} set transaction_timeout = '500ms'")
         bundle.write("000-a.sql", f"set transaction_timeout = {value};\nselect pg_sleep(0.8);")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None

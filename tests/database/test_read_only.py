@@ -10,7 +10,7 @@ from conftest import Bundle, Cli, Database, new_cluster
 
 from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.database import read_only
 from lib.errors import LedgerError
@@ -18,7 +18,7 @@ from lib.local import embedded_server as embedded
 from lib.local.embedded_server import Cluster
 from lib.plan.reports import RunReport
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 ON = "default_transaction_read_only = on"
 
 
@@ -56,10 +56,10 @@ def refusal(report: RunReport) -> str:
 
 
 @pytest.fixture
-def half_applied(make_job: MakeJob, bundle: Bundle, db: Database) -> Iterator[Bundle]:
+def half_applied(make_context: MakeContext, bundle: Bundle, db: Database) -> Iterator[Bundle]:
     """A file that is applied, and one that isn't."""
     bundle.write("000-a.sql", "create table a (x int)")
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
     bundle.write("001-b.sql", "create table b (x int)")
     yield bundle
     db.query(f"begin read write; alter database {db.target.database} reset all; commit")
@@ -84,54 +84,54 @@ class TestADatabaseMadeReadOnly:
         ],
     )
     def test_a_run_says_who_made_it_so_and_what_it_says_is_the_way_out(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, alter: str, told: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, alter: str, told: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         with db.another_role() as theirs:
             role, database = theirs.target.parameters["user"], db.target.database
             db.query(f"alter database {database} owner to {role}")
             db.query(f"{alter.format(role=role, database=database)} {ON}")
-            job = make_job(target=theirs.target)
-            text = refusal(runner.migrate(job))
+            context = make_context(target=theirs.target)
+            text = refusal(runner.migrate(context))
             assert re.search(told, text)
             assert not db.has("a")
             theirs.query(text.partition("To take it back: ")[2].partition(" commit;")[0] + "commit")
-            assert runner.migrate(job).error is None
+            assert runner.migrate(context).error is None
             db.query(f"alter database {database} owner to {db.target.parameters['user']}")
 
     def test_a_connection_that_asks_for_it_is_told_apart(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        job = make_job(target=db.but(options=f"-c {ON.replace(' ', '')}").target)
+        context = make_context(target=db.but(options=f"-c {ON.replace(' ', '')}").target)
         assert "set by the connection itself. To take it back: take it out" in refusal(
-            runner.migrate(job)
+            runner.migrate(context)
         )
 
     def test_a_run_with_nothing_to_apply_and_all_that_reads_go_on(
-        self, make_job: MakeJob, half_applied: Bundle, db: Database
+        self, make_context: MakeContext, half_applied: Bundle, db: Database
     ) -> None:
         db.query(f"alter database {db.target.database} set {ON}")
-        assert read_status(make_job()).plan.state == "pending"
-        assert runner.validate(make_job()).plan.applied_count == 1
-        planned = runner.plan(make_job())
+        assert read_status(make_context()).plan.state == "pending"
+        assert runner.validate(make_context()).plan.applied_count == 1
+        planned = runner.plan(make_context())
         assert "The database is read-only" in str(planned.obstacle)
         half_applied.write("001-b.sql", "-- soon")
-        assert runner.plan(make_job()).obstacle is None
-        assert runner.migrate(make_job()).error is None
+        assert runner.plan(make_context()).obstacle is None
+        assert runner.migrate(make_context()).error is None
         (half_applied.migrations / "001-b.sql").unlink()
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
 
     def test_baseline_and_the_claim_are_refused_in_the_same_way(
-        self, make_job: MakeJob, half_applied: Bundle, db: Database
+        self, make_context: MakeContext, half_applied: Bundle, db: Database
     ) -> None:
         db.query(f"alter database {db.target.database} set {ON}")
-        assert baseline(make_job(), "0").recorded == ()
+        assert baseline(make_context(), "0").recorded == ()
         with pytest.raises(LedgerError, match="The database is read-only"):
-            baseline(make_job(), "1")
+            baseline(make_context(), "1")
         (half_applied.migrations / "001-b.sql").unlink()
         assert "The database is read-only" in refusal(
-            runner.migrate(make_job(environment="production"))
+            runner.migrate(make_context(environment="production"))
         )
 
     def test_the_command_line_says_it_and_ends_with_1(
@@ -159,22 +159,22 @@ class TestATransactionMadeReadOnly:
         ],
     )
     def test_a_files_own_statement_is_named_as_a_reason(
-        self, make_job: MakeJob, half_applied: Bundle, sql: str
+        self, make_context: MakeContext, half_applied: Bundle, sql: str
     ) -> None:
         half_applied.write("001-b.sql", sql)
-        error = str(runner.migrate(make_job()).error)
+        error = str(runner.migrate(make_context()).error)
         assert "cannot execute CREATE TABLE in a read-only transaction (SQLSTATE 25006)" in error
         assert f"\n  {read_only.MEANWHILE}" in error
 
     def test_so_is_a_file_before(
-        self, make_job: MakeJob, half_applied: Bundle, db: Database
+        self, make_context: MakeContext, half_applied: Bundle, db: Database
     ) -> None:
         half_applied.write("001-b.sql", f"alter database {db.target.database} set {ON}")
         half_applied.write("002-c.sql", "create table c (x int)")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert [migration.version for migration in report.applied] == ["001-b"]
         assert read_only.MEANWHILE in str(report.error)
-        assert "set for this database" in refusal(runner.migrate(make_job()))
+        assert "set for this database" in refusal(runner.migrate(make_context()))
 
 
 @pytest.fixture
@@ -184,22 +184,22 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def test_a_standby_is_told_as_one_and_can_be_looked_at(
-    make_job: MakeJob, bundle: Bundle, own_cluster: Cluster
+    make_context: MakeContext, bundle: Bundle, own_cluster: Cluster
 ) -> None:
     target = embedded.start(own_cluster)
     bundle.write("000-a.sql", "create table a (x int)")
-    assert runner.migrate(make_job(target=target)).error is None
+    assert runner.migrate(make_context(target=target)).error is None
     embedded.stop(own_cluster)
     # A server that follows nobody yet takes no writes either.
     (own_cluster.data / "standby.signal").touch()
     target = embedded.start(own_cluster)
-    assert read_status(make_job(target=target)).plan.state == "up-to-date"
-    assert runner.migrate(make_job(target=target)).error is None
+    assert read_status(make_context(target=target)).plan.state == "up-to-date"
+    assert runner.migrate(make_context(target=target)).error is None
     bundle.write("001-b.sql", "create table b (x int)")
-    error = refusal(runner.migrate(make_job(target=target)))
+    error = refusal(runner.migrate(make_context(target=target)))
     assert error.startswith(
         "The server is a standby (a read replica), which takes no writes, so nothing was applied. Its add"
     )
     with psycopg.connect(**target.parameters, autocommit=True) as session:
         session.execute("select pg_promote()")
-    assert runner.migrate(make_job(target=target)).error is None
+    assert runner.migrate(make_context(target=target)).error is None

@@ -9,7 +9,7 @@ import pytest
 from conftest import Bundle, Database, Witness, wait_until
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.apply.progress import Progress
 from lib.errors import BusyTableError, DatabaseUnavailableError, RunInProgressError
 from lib.files.folder import MigrationFile
@@ -17,28 +17,30 @@ from lib.ledger import run_lock as lock
 from lib.ledger.run_lock import RunLock
 from lib.plan.reports import AppliedNow
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 class TestLocks:
     def test_a_run_under_way_is_told_at_once_where_nobody_waits(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        with RunLock(make_job(source="build").connect, patience=0):
-            report = runner.migrate(make_job())
+        with RunLock(make_context(source="build").connect, patience=0):
+            report = runner.migrate(make_context())
         assert isinstance(report.error, RunInProgressError)
         assert report.error.holder == "migrations build local"
         assert (report.error.since or "").endswith("Z")
         assert not db.has("a")
 
     def test_a_run_waits_for_another_and_plans_anew(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
         reports = []
         threads = [
-            threading.Thread(target=lambda: reports.append(runner.migrate(make_job(run_wait=30))))
+            threading.Thread(
+                target=lambda: reports.append(runner.migrate(make_context(run_wait=30)))
+            )
             for _ in range(4)
         ]
         for thread in threads:
@@ -49,38 +51,38 @@ class TestLocks:
         assert sum(len(report.applied) for report in reports) == 1
         assert db.versions() == ["000-a"]
 
-    def test_nothing_pending_takes_no_lock(self, make_job: MakeJob, bundle: Bundle) -> None:
+    def test_nothing_pending_takes_no_lock(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
-        with RunLock(make_job().connect, patience=0):
-            assert runner.migrate(make_job()).error is None
+        runner.migrate(make_context())
+        with RunLock(make_context().connect, patience=0):
+            assert runner.migrate(make_context()).error is None
 
     def test_nothing_pending_beside_a_run_that_is_just_ending_is_no_failure(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running'")
-        with RunLock(make_job().connect, patience=0):
-            assert runner.migrate(make_job()).error is None
+        with RunLock(make_context().connect, patience=0):
+            assert runner.migrate(make_context()).error is None
         assert db.runs()[0]["outcome"] == "running"
 
     def test_a_busy_table_is_retried_and_then_told(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
         bundle.write("000-a.sql", "alter table a add column y int")
         witness = Witness()
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table a in access share mode")
-            report = runner.migrate(make_job(progress=witness))
+            report = runner.migrate(make_context(progress=witness))
         assert isinstance(report.error, BusyTableError)
         assert report.error.sqlstate == "55P03"
         assert len(witness.of("retrying")) == 1
         assert db.runs()[0]["outcome"] == "failed"
 
     def test_a_table_that_is_freed_meanwhile_is_no_failure(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
         bundle.write("000-a.sql", "alter table a add column y int")
@@ -88,17 +90,17 @@ class TestLocks:
             holder.execute("begin; lock table a in access share mode")
             timer = threading.Timer(0.5, lambda: holder.execute("commit"))
             timer.start()
-            report = runner.migrate(make_job(lock_retries=10))
+            report = runner.migrate(make_context(lock_retries=10))
             timer.join()
         assert report.error is None
 
     def test_a_file_that_fails_while_its_row_has_appeared_counts_as_applied_by_another_run(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         """The last fence, for a lock that was lost unnoticed: the other run commits while this one's file is under way."""
         bundle.write("000-a.sql", "create table if not exists a (x int);\nselect pg_sleep(1);")
         reports = []
-        thread = threading.Thread(target=lambda: reports.append(runner.migrate(make_job())))
+        thread = threading.Thread(target=lambda: reports.append(runner.migrate(make_context())))
         thread.start()
         while not db.has("schema_migration_runs"):
             time.sleep(0.05)
@@ -111,7 +113,7 @@ class TestLocks:
 
 
 def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_no_pooler(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     """The new one has another server process, as each transaction has through a pooler."""
     bundle.write(
@@ -122,7 +124,7 @@ def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_n
     idle = (
         "state = 'idle' and application_name like 'migrations %' and datname = current_database()"
     )
-    with RunLock(make_job().connect, patience=0) as held:
+    with RunLock(make_context().connect, patience=0) as held:
 
         class Meanwhile(Progress):
             def waiting(self, holder: RunInProgressError) -> None:
@@ -132,14 +134,14 @@ def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_n
                 assert db.query(f"select pg_terminate_backend({pid}, 5000)") == [(True,)]
                 db.query(f"select pg_terminate_backend({held.backend}, 5000)")
 
-        assert runner.migrate(make_job(run_wait=30, progress=Meanwhile())).error is None
+        assert runner.migrate(make_context(run_wait=30, progress=Meanwhile())).error is None
     assert db.versions() == ["000-a"]
 
 
 class TestTheRunLock:
-    def test_its_holder_keeps_no_snapshot(self, make_job: MakeJob, db: Database) -> None:
+    def test_its_holder_keeps_no_snapshot(self, make_context: MakeContext, db: Database) -> None:
         """A snapshot here would make every CREATE INDEX CONCURRENTLY of the run wait for ever."""
-        with RunLock(make_job().connect, patience=0):
+        with RunLock(make_context().connect, patience=0):
             [(xmin, state)] = db.query(
                 "select backend_xmin, state from pg_stat_activity join pg_locks using (pid)"
                 " where locktype = 'advisory' and datname = current_database()"
@@ -147,18 +149,20 @@ class TestTheRunLock:
         assert xmin is None
         assert state == "idle in transaction"
 
-    def test_it_leaves_no_advisory_lock_behind(self, make_job: MakeJob, db: Database) -> None:
-        with RunLock(make_job().connect, patience=0):
+    def test_it_leaves_no_advisory_lock_behind(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        with RunLock(make_context().connect, patience=0):
             pass
         assert db.advisory_locks() == 0
 
     def test_its_heartbeat_takes_no_snapshot(
-        self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
+        self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Nor does it read anything: else the level of the transaction's isolation could not be set any more."""
         monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
         last = "select query from pg_stat_activity join pg_locks using (pid) where locktype = 'advisory' and datname ="
-        with RunLock(make_job().connect, patience=0):
+        with RunLock(make_context().connect, patience=0):
             time.sleep(0.5)
             [(beat,)] = db.query(f"{last} current_database()")
         assert "pg_try_advisory_xact_lock" not in beat
@@ -175,37 +179,41 @@ class TestTheRunLock:
                     connection.execute("set transaction isolation level serializable")
 
     def test_a_holder_that_is_frozen_is_let_go(
-        self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
+        self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(lock, "_SETTINGS", lock._SETTINGS.replace("'60s'", "'500ms'"))
-        with RunLock(make_job().connect, patience=0) as held:
+        with RunLock(make_context().connect, patience=0) as held:
             wait_until(lambda: db.advisory_locks() == 0, "the server has let it go", 10)
             with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):
                 held.check()
 
     def test_its_session_asks_the_server_to_notice_a_vanished_machine(
-        self, make_job: MakeJob
+        self, make_context: MakeContext
     ) -> None:
-        with RunLock(make_job().connect, patience=0) as held:
+        with RunLock(make_context().connect, patience=0) as held:
             assert held._connection.query("show tcp_keepalives_idle")[0] == [("5",)]
             assert held._connection.query("show idle_in_transaction_session_timeout")[0] == [
                 ("1min",)
             ]
 
     def test_an_index_is_built_concurrently_beside_a_beating_lock(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, monkeypatch: pytest.MonkeyPatch
+        self,
+        make_context: MakeContext,
+        bundle: Bundle,
+        db: Database,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(lock, "HEARTBEAT", 0.005)
         db.query("create table t as select g as x from generate_series(1, 20000) g")
         for number in range(10):
             bundle.write(f"{number:03d}-i.sql", f"create index concurrently i{number} on t (x)")
-        assert runner.migrate(make_job(deadline=time.monotonic() + 60)).error is None
+        assert runner.migrate(make_context(deadline=time.monotonic() + 60)).error is None
         assert len(db.versions()) == 10
 
     def test_a_process_that_was_frozen_looks_before_it_goes_on(
-        self, make_job: MakeJob, db: Database, monkeypatch: pytest.MonkeyPatch
+        self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with RunLock(make_job().connect, patience=0) as held:
+        with RunLock(make_context().connect, patience=0) as held:
             held.check()
             # The heart has not beaten since; through a pooler nobody tells that the server has let go.
             monkeypatch.setattr(held, "_beaten_at", time.monotonic() - 61)
@@ -215,11 +223,11 @@ class TestTheRunLock:
                 held.check()
 
     def test_it_is_free_the_moment_its_holder_is_gone(
-        self, make_job: MakeJob, db: Database
+        self, make_context: MakeContext, db: Database
     ) -> None:
-        held = RunLock(make_job().connect, patience=0).__enter__()
+        held = RunLock(make_context().connect, patience=0).__enter__()
         held._connection.raw.close()
-        with RunLock(make_job().connect, patience=5):
+        with RunLock(make_context().connect, patience=5):
             assert db.advisory_locks() == 1
 
 
@@ -259,12 +267,12 @@ class TestALockThatIsLost:
     @pytest.mark.parametrize("nth", [1, 2, 3])
     @pytest.mark.parametrize("event", ["started", "notice", "applied"])
     def test_at_any_point_the_run_stops_before_its_next_file(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, event: str, nth: int
+        self, make_context: MakeContext, bundle: Bundle, db: Database, event: str, nth: int
     ) -> None:
         for number in range(3):
             notice = "do $$begin raise notice 'here'; perform pg_sleep(0.1); end$$;"
             bundle.write(f"{number:03d}-a.sql", f"create table a{number} (x int);\n{notice}")
-        report = runner.migrate(make_job(progress=Saboteur(db, event, nth)))
+        report = runner.migrate(make_context(progress=Saboteur(db, event, nth)))
         assert [migration.version for migration in report.applied] == [
             f"{number:03d}-a" for number in range(nth)
         ]
@@ -273,45 +281,47 @@ class TestALockThatIsLost:
             assert isinstance(report.error, DatabaseUnavailableError)
             assert "the run lock was lost" in str(report.error)
             assert db.runs()[0]["outcome"] == "failed"
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(3)]
 
     def test_while_a_table_is_waited_for_it_is_not_tried_again(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
         bundle.write("000-a.sql", "alter table a add column y int")
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table a in access share mode")
             report = runner.migrate(
-                make_job(progress=Saboteur(db, "retrying", 1), lock_timeout=0.1, lock_retries=50)
+                make_context(
+                    progress=Saboteur(db, "retrying", 1), lock_timeout=0.1, lock_retries=50
+                )
             )
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "the run lock was lost" in str(report.error)
 
     def test_outside_a_transaction_it_stops_before_the_next_statement(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         notice = "do $$begin raise notice 'here'; perform pg_sleep(0.1); end$$;\n"
         bundle.write(
             "000-a.sql",
             f"-- Transaction: none\ncreate table a (x int);\n{notice}create table b (x int);",
         )
-        report = runner.migrate(make_job(progress=Saboteur(db, "notice", 1)))
+        report = runner.migrate(make_context(progress=Saboteur(db, "notice", 1)))
         assert "the run lock was lost" in str(report.error)
         assert db.has("a")
         assert not db.has("b")
         assert db.runs()[0]["in_progress_statement"] == 3
         # Known to be the next one: nothing is in doubt.
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.has("b")
 
     def test_a_ledger_row_that_has_appeared_outside_a_transaction_counts_as_another_runs(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         insert = "insert into public.schema_migrations (version, name) values ('000-a', 'A')"
         bundle.write("000-a.sql", f"-- Transaction: none\n{insert};")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert report.error is None
         assert report.applied == ()
         assert db.versions() == ["000-a"]

@@ -9,7 +9,7 @@ from conftest import Bundle, Database
 
 from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.clean_text import document
 from lib.cli.terminal import Style, status_text
@@ -21,51 +21,53 @@ from lib.ledger.survey import take_survey
 from lib.settings.connection_url import ConnectionTarget
 from lib.settings.deployment import Deployment
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 FIRST, SECOND = Deployment("a" * 40, "main", "dpl_1"), Deployment("b" * 40, "feature/x", "dpl_2")
 
 
 class TestWhoAppliedWhat:
     def test_each_file_has_the_deployment_whose_run_applied_it(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job(deployment=FIRST))
+        runner.migrate(make_context(deployment=FIRST))
         bundle.write("001-b.sql", "create table b (x int)")
         bundle.write("002-c.sql", "create index concurrently b_x on b (x)")
         bundle.write("003-d.sql", "select 1/0")
-        assert runner.migrate(make_job(deployment=SECOND)).error is not None
-        found = read_status(make_job(deployment=Deployment("c" * 40)))
+        assert runner.migrate(make_context(deployment=SECOND)).error is not None
+        found = read_status(make_context(deployment=Deployment("c" * 40)))
         assert found.origins == {"000-a": FIRST, "001-b": SECOND, "002-c": SECOND}
         assert found.deployment == Deployment("c" * 40)
 
-    def test_the_newest_run_counts(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_the_newest_run_counts(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
         bundle.write("000-a.sql", "create table if not exists a (x int)")
-        runner.migrate(make_job(deployment=FIRST))
+        runner.migrate(make_context(deployment=FIRST))
         db.query("delete from schema_migrations")
-        runner.migrate(make_job(deployment=SECOND))
-        assert read_status(make_job()).origins == {"000-a": SECOND}
+        runner.migrate(make_context(deployment=SECOND))
+        assert read_status(make_context()).origins == {"000-a": SECOND}
 
-    def test_a_baseline_is_a_run_too(self, make_job: MakeJob, bundle: Bundle) -> None:
+    def test_a_baseline_is_a_run_too(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        baseline(make_job(deployment=FIRST), "0")
-        assert read_status(make_job()).origins == {"000-a": FIRST}
+        baseline(make_context(deployment=FIRST), "0")
+        assert read_status(make_context()).origins == {"000-a": FIRST}
 
     def test_what_another_runner_applied_has_none(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query("drop table schema_migration_runs")
-        found = read_status(make_job())
+        found = read_status(make_context())
         assert (found.origins, found.to_dict()["migrations"][0]["appliedBy"]) == ({}, None)
 
-    def test_a_run_does_not_ask_for_it(self, make_job: MakeJob, bundle: Bundle) -> None:
+    def test_a_run_does_not_ask_for_it(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job(deployment=FIRST))
-        job = make_job()
-        with job.connect() as connection:
-            assert take_survey(connection, job.target).origins == {}
+        runner.migrate(make_context(deployment=FIRST))
+        context = make_context()
+        with context.connect() as connection:
+            assert take_survey(connection, context.target).origins == {}
 
 
 class TestAnyRowOfTheLedger:
@@ -91,7 +93,7 @@ class TestAnyRowOfTheLedger:
     )
     def test_its_duration_is_shown_as_far_as_it_is_a_number(
         self,
-        make_job: MakeJob,
+        make_context: MakeContext,
         db: Database,
         bundle: Bundle,
         kind: str,
@@ -99,66 +101,66 @@ class TestAnyRowOfTheLedger:
         shown: int | None,
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query(
             f"alter table schema_migrations alter execution_time_ms type {kind} using null;"
             f" update schema_migrations set execution_time_ms = {value}"
         )
-        found = read_status(make_job())
+        found = read_status(make_context())
         assert json.loads(document(found.to_dict()))["migrations"][0]["executionTimeMs"] == shown
         assert "000-a" in status_text(found, Style(), place="here")
 
     @pytest.mark.parametrize("kind", ["double precision", "numeric(12, 2)", "numeric", "bigint"])
     def test_a_file_is_recorded_beside_it(
-        self, make_job: MakeJob, db: Database, bundle: Bundle, kind: str
+        self, make_context: MakeContext, db: Database, bundle: Bundle, kind: str
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query(f"alter table schema_migrations alter execution_time_ms type {kind}")
         bundle.write("001-b.sql", "select 1")
         bundle.write("002-c.sql", "-- Transaction: none\nselect 1; select 2")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.versions() == ["000-a", "001-b", "002-c"]
 
     @pytest.mark.parametrize(
         "moment", ["'infinity'", "'-infinity'", "'4000-01-01 BC'", "'294000-01-01'", "null"]
     )
     def test_a_time_that_is_none_is_unknown(
-        self, make_job: MakeJob, db: Database, bundle: Bundle, moment: str
+        self, make_context: MakeContext, db: Database, bundle: Bundle, moment: str
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query(f"update schema_migrations set applied_at = {moment}")
-        found = read_status(make_job())
+        found = read_status(make_context())
         assert found.to_dict()["lastMigration"]["appliedAt"] is None
         assert "at an unknown time" in status_text(found, Style(), place="here")
 
     def test_a_row_without_a_version_or_a_name_is_one_too(
-        self, make_job: MakeJob, db: Database, bundle: Bundle
+        self, make_context: MakeContext, db: Database, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query(
             "alter table schema_migrations alter version drop not null, alter name drop not null;"
             " insert into schema_migrations default values; update schema_migrations set name = null"
         )
-        found = read_status(make_job())
+        found = read_status(make_context())
         assert [entry["version"] for entry in found.to_dict()["migrations"]] == ["", "000-a"]
         assert status_text(found, Style(), place="here")
         bundle.write("001-b.sql", "select 1")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
 
 
 def test_a_pooler_in_between_is_seen(
-    make_job: MakeJob, db: Database, pooled: ConnectionTarget
+    make_context: MakeContext, db: Database, pooled: ConnectionTarget
 ) -> None:
-    assert read_status(make_job()).is_direct
-    assert not read_status(make_job(target=pooled)).is_direct
+    assert read_status(make_context()).is_direct
+    assert not read_status(make_context(target=pooled)).is_direct
 
 
 @pytest.mark.parametrize("sqlstate", ["42501", "0A000", "55000"])
 def test_a_server_that_does_not_tell_its_identity_is_guarded_by_the_rest(
-    make_job: MakeJob, bundle: Bundle, db: Database, sqlstate: str
+    make_context: MakeContext, bundle: Bundle, db: Database, sqlstate: str
 ) -> None:
     """As Aurora answers functions about its WAL with 55000: https://github.com/DataDog/integrations-core/issues/20356."""
     db.query(
@@ -168,12 +170,12 @@ def test_a_server_that_does_not_tell_its_identity_is_guarded_by_the_rest(
         f" $$ begin raise exception 'not here' using errcode = '{sqlstate}'; end $$"
     )
     bundle.write("000-a.sql", "create table a (x int)")
-    assert runner.migrate(make_job(environment="production")).error is None
+    assert runner.migrate(make_context(environment="production")).error is None
     assert [run["database_fingerprint"].partition(":")[0] for run in db.runs()] == ["unknown"]
-    assert runner.migrate(make_job(environment="production")).error is None
+    assert runner.migrate(make_context(environment="production")).error is None
     assert len(db.runs()) == 1
-    assert isinstance(runner.migrate(make_job(environment="preview")).error, GuardError)
-    found = read_status(make_job(environment="preview"))
+    assert isinstance(runner.migrate(make_context(environment="preview")).error, GuardError)
+    found = read_status(make_context(environment="preview"))
     assert (found.plan.state, found.owner) == ("up-to-date", "production")
 
 
@@ -188,10 +190,10 @@ def test_every_statement_names_its_tables_with_their_schema(room: object) -> Non
 
 
 def test_times_are_right_whatever_the_database_makes_of_floats(
-    make_job: Callable[..., Job], bundle: Bundle, db: Database
+    make_context: Callable[..., RunContext], bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "select 1")
-    assert runner.migrate(make_job()).error is None
+    assert runner.migrate(make_context()).error is None
     [(expected,)] = db.query("select applied_at from schema_migrations")
     db.query(f"alter database {db.target.database} set extra_float_digits = -10")
     with connect(db.target, application_name="test", patience=5) as connection:

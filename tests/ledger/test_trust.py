@@ -15,7 +15,7 @@ from traps import calls, plant
 
 from lib.actions import migrate as runner
 from lib.actions.baseline import baseline, forget
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.apply.progress import Progress
 from lib.errors import (
@@ -31,7 +31,7 @@ from lib.web.admin_endpoint import create_migrate_app
 from lib.web.shell import Service
 from lib.web.status_endpoint import create_status_app
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 NONE = "-- Transaction: none\n"
 BUILDING = (
     f"{NONE}create table i (x int);\ncreate unique index concurrently i_x on i (x);\nselect nope;"
@@ -105,60 +105,60 @@ class TestTraps:
         return trapped
 
     def every_path(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, through: ConnectionTarget
+        self, make_context: MakeContext, bundle: Bundle, db: Database, through: ConnectionTarget
     ) -> None:
         """What can be done with the runner, what fails and what is taken up again."""
         quiet = db.but(options="-c search_path=pg_catalog")
-        job = make_job(target=through, progress=Witness())
+        context = make_context(target=through, progress=Witness())
         bundle.write("000-a.sql", "create table public.a (x pg_catalog.int4)")
-        assert runner.migrate(make_job(target=db.target)).error is None
+        assert runner.migrate(make_context(target=db.target)).error is None
         bundle.write("001-b.sql", "create table public.b (x pg_catalog.int4)")
-        assert runner.plan(job).obstacle is None
-        assert runner.migrate(job).error is None
-        assert runner.migrate(job).error is None
+        assert runner.plan(context).obstacle is None
+        assert runner.migrate(context).error is None
+        assert runner.migrate(context).error is None
         bundle.write("002-c.sql", "create table public.c (x nope)")
-        assert isinstance(runner.migrate(job).error, MigrationFailedError)
+        assert isinstance(runner.migrate(context).error, MigrationFailedError)
         bundle.write("002-c.sql", "alter table public.a add column y pg_catalog.int4")
         with quiet.connect() as holder, holder.transaction():
             holder.execute("lock table public.a")
-            assert runner.migrate(job).error is not None
+            assert runner.migrate(context).error is not None
         bundle.write("002-c.sql", "create table public.c (x pg_catalog.int4)")
-        runner.migrate(job)
+        runner.migrate(context)
         quiet.query(
             "update public.schema_migration_runs set outcome = 'running', finished_at = null where id = 1"
         )
-        runner.migrate(job)
+        runner.migrate(context)
         bundle.write("003-d.sql", "create table public.d (x pg_catalog.int4)")
-        with RunLock(make_job().connect, patience=5):
+        with RunLock(make_context().connect, patience=5):
             assert isinstance(
-                runner.migrate(make_job(run_wait=0.3, target=through)).error, RunInProgressError
+                runner.migrate(make_context(run_wait=0.3, target=through)).error, RunInProgressError
             )
-        baseline(job, "003-d")
-        assert runner.validate(job).plan.pending == ()
-        assert read_status(job).plan.applied_count == 4
+        baseline(context, "003-d")
+        assert runner.validate(context).plan.pending == ()
+        assert read_status(context).plan.applied_count == 4
 
     def test_none_is_called_whatever_is_run(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
-        self.every_path(make_job, bundle, db, db.target)
+        self.every_path(make_context, bundle, db, db.target)
         assert calls(db) == 0
 
     def test_none_is_called_through_a_pooler(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, pooler: int
+        self, make_context: MakeContext, bundle: Bundle, db: Database, pooler: int
     ) -> None:
-        self.every_path(make_job, bundle, db, db.through(pooler).target)
+        self.every_path(make_context, bundle, db, db.through(pooler).target)
         assert calls(db) == 0
 
     def test_none_is_called_outside_a_transaction_nor_when_it_is_taken_up_again(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         table = "create table public.i (x pg_catalog.int4);\n"
         build = "create unique index concurrently i_x on public.i (x);\n"
         bundle.write("000-a.sql", f"{NONE}{table}insert into public.i values (1), (1);\n{build}")
-        assert isinstance(runner.migrate(make_job()).error, MigrationFailedError)
+        assert isinstance(runner.migrate(make_context()).error, MigrationFailedError)
         with db.connect(options="-c search_path=pg_catalog") as admin:
             admin.execute("truncate public.i")
-        report = runner.migrate(make_job(progress=Witness()))
+        report = runner.migrate(make_context(progress=Witness()))
         assert report.error is None
         assert calls(db) == 0
 
@@ -271,25 +271,31 @@ class TestTablesOfAnotherRole:
         ],
     )
     def test_what_runs_code_is_refused_before_anything_is_read_or_written(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, code: str, what: str
+        self,
+        make_context: MakeContext,
+        bundle: Bundle,
+        evil: Database,
+        db: Database,
+        code: str,
+        what: str,
     ) -> None:
         evil.query(f"{COUNTS} {LEDGER_TABLE} {code}")
         bundle.write("000-a.sql", "create table a (x int)")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert isinstance(report.error, LedgerError)
         assert what in str(report.error)
         assert f"belongs to the role {evil.target.role}" in str(report.error)
         assert f"MIGRATION_LEDGER_OWNER={evil.target.role}" in str(report.error)
         with pytest.raises(LedgerError, match="belongs to the role evil_"):
-            read_status(make_job())
+            read_status(make_context())
         with pytest.raises(LedgerError, match="belongs to the role evil_"):
-            baseline(make_job(), "0")
+            baseline(make_context(), "0")
         assert not ran(db)
         assert not db.has("a")
         assert not db.has("schema_migration_runs")
 
     def test_a_role_that_every_session_begins_as_is_not_trusted_for_that(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         evil.query(f"{COUNTS} {LEDGER_TABLE} {TRIGGER}")
         name, role = db.target.database, evil.target.role
@@ -298,7 +304,7 @@ class TestTablesOfAnotherRole:
         bundle.write("000-a.sql", "create table a (x int)")
         try:
             assert db.query("select current_user") == [(role,)]
-            assert "belongs to the role evil_" in str(runner.migrate(make_job()).error)
+            assert "belongs to the role evil_" in str(runner.migrate(make_context()).error)
             assert not ran(evil)
         finally:
             evil.query(f"alter database {name} reset role")
@@ -319,10 +325,10 @@ class TestTablesOfAnotherRole:
         ],
     )
     def test_what_the_right_to_trigger_lets_another_role_choose_is_code_of_its(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, trigger: str
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database, trigger: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         db.query(
             "create function public.by_argument() returns trigger language plpgsql as"
             " 'begin execute tg_argv[0]; return new; end';"
@@ -333,14 +339,14 @@ class TestTablesOfAnotherRole:
         )
         db.query("revoke all on schema_migrations from public")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert "may run what another role has chosen" in str(runner.migrate(make_job()).error)
+        assert "may run what another role has chosen" in str(runner.migrate(make_context()).error)
         assert not db.has("b")
 
     def test_no_view_takes_the_place_of_a_table_between_the_look_and_the_read(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job(target=evil.target)).error is None
+        assert runner.migrate(make_context(target=evil.target)).error is None
         evil.query(COUNTS)
         view = (
             "create view public.schema_migrations as select 1 as id, 'a'::varchar as version, '' as name,"
@@ -350,7 +356,7 @@ class TestTablesOfAnotherRole:
 
         def read() -> None:
             try:
-                read_status(make_job())
+                read_status(make_context())
             except MigratorError as error:
                 told.append(error)
 
@@ -366,54 +372,54 @@ class TestTablesOfAnotherRole:
         assert not ran(db)
 
     def test_a_foreign_key_of_another_role_is_code_of_its(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         db.query(f"grant references on schema_migrations to {evil.target.role}")
         evil.query(
             "create table f (v varchar references public.schema_migrations (version) on delete cascade)"
         )
         with pytest.raises(LedgerError, match=r"the foreign key f_v_fkey of public\.f"):
-            read_status(make_job())
+            read_status(make_context())
 
     def test_an_owner_that_is_named_is_trusted(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         evil.query(f"{COUNTS} {LEDGER_TABLE} {TRIGGER}")
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job(ledger_owner=evil.target.role)).error is None
+        assert runner.migrate(make_context(ledger_owner=evil.target.role)).error is None
         assert ran(db)
 
     def test_what_holds_nothing_that_runs_code_is_taken(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job(target=evil.target)).error is None
+        assert runner.migrate(make_context(target=evil.target)).error is None
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_job()).error is None
-        assert read_status(make_job()).plan.applied_count == 2
-        warnings = read_status(make_job()).warnings
+        assert runner.migrate(make_context()).error is None
+        assert read_status(make_context()).plan.applied_count == 2
+        warnings = read_status(make_context()).warnings
         assert len(warnings) == 2
         assert all(
             f"belongs to the role {evil.target.role}, which isn't trusted" in warning
             for warning in warnings
         )
-        assert read_status(make_job(ledger_owner=evil.target.role)).warnings == ()
+        assert read_status(make_context(ledger_owner=evil.target.role)).warnings == ()
 
     @pytest.mark.parametrize(
         "setting", ["quote_all_identifiers = on", "standard_conforming_strings = off"]
     )
     def test_settings_of_the_database_make_no_code_of_what_is_none(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, setting: str
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database, setting: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job(target=evil.target)).error is None
+        assert runner.migrate(make_context(target=evil.target)).error is None
         db.query(f"alter database {db.target.database} set {setting}")
-        assert read_status(make_job()).plan.applied_count == 1
+        assert read_status(make_context()).plan.applied_count == 1
 
     def test_a_role_that_is_inherited_is_trusted_and_one_that_is_only_a_member_is_not(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         evil.query(f"{COUNTS} {LEDGER_TABLE} {TRIGGER}")
         role = evil.target.role
@@ -436,21 +442,28 @@ class TestTablesOfAnotherRole:
                 f"grant insert, select on schema_migrations to {member};"
                 f"grant usage on sequence schema_migrations_id_seq to {member}; {without}"
             )
-            assert isinstance(runner.migrate(make_job(target=migrator.target)).error, LedgerError)
+            assert isinstance(
+                runner.migrate(make_context(target=migrator.target)).error, LedgerError
+            )
             assert not ran(db)
             db.query(inherits)
-            assert runner.migrate(make_job(target=migrator.target)).error is None
+            assert runner.migrate(make_context(target=migrator.target)).error is None
             db.query(f"revoke {role} from {member}")
 
     def test_a_view_is_never_read(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database, service: Service
+        self,
+        make_context: MakeContext,
+        bundle: Bundle,
+        evil: Database,
+        db: Database,
+        service: Service,
     ) -> None:
         evil.query(
             f"{COUNTS} create view schema_migrations as select 1 as id, 'a'::varchar as version, '' as name,"
             " now()::timestamp as applied_at, run_it()::int as execution_time_ms, null::varchar as checksum"
         )
         with pytest.raises(LedgerError, match="is a view, and not the runner's table"):
-            read_status(make_job())
+            read_status(make_context())
         started: list[str] = []
         app = create_status_app(
             replace(service, environ={**service.environ, "DATABASE_URL": db.url})
@@ -464,10 +477,10 @@ class TestTablesOfAnotherRole:
         assert not ran(db)
 
     def test_a_trigger_that_is_put_there_meanwhile_is_not_run(
-        self, make_job: MakeJob, bundle: Bundle, evil: Database, db: Database
+        self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         evil.query(COUNTS)
         db.query(f"grant trigger on schema_migrations to {evil.target.role}")
 
@@ -476,7 +489,7 @@ class TestTablesOfAnotherRole:
                 evil.query(TRIGGER)
 
         bundle.write("001-b.sql", "create table b (x int)")
-        report = runner.migrate(make_job(progress=Meanwhile()))
+        report = runner.migrate(make_context(progress=Meanwhile()))
         assert isinstance(report.error, LedgerError)
         assert "may run what another role has chosen" in str(
             report.error
@@ -487,9 +500,9 @@ class TestTablesOfAnotherRole:
 
 class TestWhatAFileDoesToThem:
     @pytest.fixture(autouse=True)
-    def applied(self, make_job: MakeJob, bundle: Bundle) -> None:
+    def applied(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize(
         "sql",
@@ -518,7 +531,7 @@ class TestWhatAFileDoesToThem:
         ],
     )
     def test_it_is_rolled_back_with_the_reason(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
     ) -> None:
         db.query(
             "create function zap() returns trigger language plpgsql as"
@@ -533,7 +546,7 @@ class TestWhatAFileDoesToThem:
         bundle.write(
             "001-b.sql", f"create table b (x int); do $$ begin execute '{quoted}'; end $$;"
         )
-        report = runner.migrate(make_job(environment="production"))
+        report = runner.migrate(make_context(environment="production"))
         assert isinstance(report.error, MigratorError)
         assert "would take rows out of the runner's own tables" in str(report.error)
         assert db.versions() == ["000-a"]
@@ -541,15 +554,15 @@ class TestWhatAFileDoesToThem:
         assert [run["environment"] for run in db.runs()] == ["production"] * 2
 
     def test_a_server_that_counts_nothing_is_no_way_around(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(f"alter database {db.target.database} set track_counts = off")
         bundle.write("001-b.sql", "do $$ begin delete from schema_migrations; end $$")
         assert "would take rows out" in str(
-            runner.migrate(make_job(environment="production")).error
+            runner.migrate(make_context(environment="production")).error
         )
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize("none", ["", NONE], ids=["in a transaction", "without"])
     @pytest.mark.parametrize(
@@ -562,7 +575,7 @@ class TestWhatAFileDoesToThem:
         ],
     )
     def test_a_file_that_changes_every_table_alike_is_no_fault(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, none: str, change: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, none: str, change: str
     ) -> None:
         quoted = change.replace("'", "''")
         loop = (
@@ -572,31 +585,31 @@ class TestWhatAFileDoesToThem:
         )
         bundle.write("001-b.sql", f"{none}{loop}\nselect 1;")
         bundle.write("002-c.sql", "create table c (x int)")
-        report = runner.migrate(make_job(environment="production", progress=Witness()))
+        report = runner.migrate(make_context(environment="production", progress=Witness()))
         assert report.error is None
         assert db.runs()[-1]["outcome"] == "succeeded"
 
     def test_a_correction_in_a_file_outside_a_transaction_is_not_the_next_files(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "001-b.sql",
             f"{NONE}do $$ begin update schema_migrations set execution_time_ms = 7; end $$;",
         )
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
 
     def test_a_name_that_is_taken_is_told(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(
             "drop table schema_migrations, schema_migration_runs; create table idx_schema_migrations_version ()"
         )
         with pytest.raises(LedgerError, match="Something else in schema public has a name"):
-            raise runner.migrate(make_job()).error or AssertionError
+            raise runner.migrate(make_context()).error or AssertionError
 
     def test_a_rewrite_by_somebody_else_between_two_files_is_no_loss(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("001-b.sql", "create table b (x int)")
         bundle.write("002-c.sql", "create table c (x int)")
@@ -606,60 +619,61 @@ class TestWhatAFileDoesToThem:
                 db.query("vacuum full public.schema_migrations")
 
         assert (
-            runner.migrate(make_job(environment="production", progress=Meanwhile())).error is None
+            runner.migrate(make_context(environment="production", progress=Meanwhile())).error
+            is None
         )
 
     def test_a_file_cannot_speak_in_the_runners_place(
-        self, make_job: MakeJob, bundle: Bundle
+        self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write(
             "001-b.sql", """select 1;\nselect ('{"fault": "emptied"}'::text || '')::int;"""
         )
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (2, "22P02")
 
     def test_a_loop_over_every_table_is_rolled_back_and_one_that_leaves_them_out_is_not(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         loop = (
             "do $$ declare t text; begin for t in select tablename from pg_tables where schemaname = 'public'{} loop"
             " execute format('truncate public.%I', t); end loop; end $$"
         )
         bundle.write("001-b.sql", loop.format(""))
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert "where tablename not like 'schema_migration%'" in str(error)
         bundle.write("001-b.sql", loop.format(" and tablename not like 'schema_migration%'"))
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize(
         "sql",
         ["delete from schema_migrations", "truncate schema_migration_runs, schema_migrations"],
     )
     def test_outside_a_transaction_it_is_noticed_after_the_statement(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
     ) -> None:
         bundle.write(
             "001-b.sql",
             f"{NONE}select 1;\ndo $$ begin execute '{sql}'; end $$;\ncreate table b (x int);",
         )
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert isinstance(error, MigratorError)
         assert "statement 2 of 3 has changed the runner's own tables" in str(error)
         assert "so that stays" in str(error)
         assert not db.has("b")
 
     def test_the_last_statement_outside_a_transaction_counts_too(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "001-b.sql", f"{NONE}select 1;\ndo $$ begin delete from schema_migrations; end $$;"
         )
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert "statement 2 of 2 has changed the runner's own tables" in str(error)
 
     def test_where_somebody_has_them_locked_it_is_told_as_that(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("001-b.sql", "select pg_sleep(0.5)")
 
@@ -669,25 +683,27 @@ class TestWhatAFileDoesToThem:
 
         with db.connect() as holder, holder.transaction():
             pid = holder.info.backend_pid
-            error = runner.migrate(make_job(environment="production", progress=Meanwhile())).error
+            error = runner.migrate(
+                make_context(environment="production", progress=Meanwhile())
+            ).error
         assert isinstance(error, BusyTableError)
         assert "the runner's own tables" in str(error)
         assert f"stayed locked by pid {pid}" in str(error)
 
     def test_a_block_with_an_index_concurrently_fails_as_in_psql(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("001-b.sql", f"{NONE}begin;\ncreate index concurrently a_x on a (x);\ncommit;")
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (3, "25001")
 
     def test_a_rewrite_of_them_outside_a_transaction_is_no_loss(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("001-b.sql", f"{NONE}vacuum full schema_migrations, schema_migration_runs;")
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize(
         ("code", "told"),
@@ -709,11 +725,11 @@ class TestWhatAFileDoesToThem:
         ids=["rule", "trigger", "rule on the journal"],
     )
     def test_a_row_that_is_not_written_takes_the_file_back(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, code: str, told: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, code: str, told: str
     ) -> None:
         db.query(code)
         bundle.write("001-b.sql", "create table b (x int)")
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert "its row in public.schema_migrations was not there" in str(error)
         assert told in str(error)
         assert not db.has("b")
@@ -721,21 +737,21 @@ class TestWhatAFileDoesToThem:
 
     @pytest.mark.parametrize("table", ["schema_migrations", "schema_migration_runs"])
     def test_no_command_takes_for_written_what_is_not(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, table: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, table: str
     ) -> None:
         db.query(
             "create function nothing() returns trigger language plpgsql as 'begin return null; end';"
             f"create trigger t before insert on {table} for each row execute function nothing()"
         )
         bundle.write("001-b.sql", f"{NONE}create table b (x int);")
-        error = str(runner.migrate(make_job(environment="production")).error)
+        error = str(runner.migrate(make_context(environment="production")).error)
         if table == "schema_migrations":
             assert (
                 "what it did stays, and it is not on record. Something there does something else"
                 in error
             )
             with pytest.raises(LedgerError, match="does something else in place"):
-                baseline(make_job(environment="production"), "1")
+                baseline(make_context(environment="production"), "1")
         else:
             assert "does something else in place" in error
         db.query(
@@ -744,20 +760,20 @@ class TestWhatAFileDoesToThem:
         (bundle.migrations / "000-a.sql").unlink()
         if table == "schema_migrations":
             with pytest.raises(LedgerError, match="does something else in place"):
-                forget(make_job(environment="production"), ["000-a"])
+                forget(make_context(environment="production"), ["000-a"])
 
     def test_a_rule_of_the_file_itself_is_told_as_its_own(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "001-b.sql", "create rule r as on insert to public.schema_migrations do instead nothing"
         )
-        error = runner.migrate(make_job(environment="production")).error
+        error = runner.migrate(make_context(environment="production")).error
         assert "The file itself puts a rule or a trigger on the runner's tables" in str(error)
         assert db.query("select count(*) from pg_rules where schemaname = 'public'") == [(0,)]
 
     def test_a_trigger_of_the_file_on_the_journal_is_no_way_around(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "001-b.sql",
@@ -766,12 +782,12 @@ class TestWhatAFileDoesToThem:
             "do $$ begin execute 'create trigger z after update on public.schema_migration_runs"
             " for each row execute function zap()'; end $$",
         )
-        runner.migrate(make_job(environment="production"))
+        runner.migrate(make_context(environment="production"))
         assert db.versions()[:1] == ["000-a"]
 
     @pytest.mark.parametrize("of_the_file", [True, False])
     def test_a_trigger_that_needs_another_search_path_is_told_with_the_way_out(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, of_the_file: bool
+        self, make_context: MakeContext, bundle: Bundle, db: Database, of_the_file: bool
     ) -> None:
         audit = (
             "create table audit (t text); create function aud() returns trigger language plpgsql as"
@@ -781,7 +797,7 @@ class TestWhatAFileDoesToThem:
         if not of_the_file:
             db.query(audit)
         bundle.write("001-b.sql", audit if of_the_file else "select 1")
-        error = str(runner.migrate(make_job(environment="production")).error)
+        error = str(runner.migrate(make_context(environment="production")).error)
         assert 'relation "audit" does not exist' in error
         assert "alter function … set search_path = public" in error
 
@@ -793,7 +809,7 @@ class TestWhatAFileDoesToThem:
         ],
     )
     def test_what_the_file_does_is_told_as_the_files(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, sql: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
     ) -> None:
         with db.another_role() as owner:
             db.query(
@@ -803,7 +819,7 @@ class TestWhatAFileDoesToThem:
             quoted = sql.replace("'", "''")
             bundle.write("001-b.sql", f"do $$ begin execute '{quoted}'; end $$;")
             error = str(
-                runner.migrate(make_job(target=owner.target, environment="production")).error
+                runner.migrate(make_context(target=owner.target, environment="production")).error
             )
             assert error.startswith("migrations/001-b.sql: it ")
             assert "where tablename not like 'schema_migration%'" in error
@@ -813,7 +829,7 @@ class TestWhatAFileDoesToThem:
             )
 
     def test_a_trigger_of_the_owner_that_lets_rows_through_is_no_fault(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "001-b.sql",
@@ -823,13 +839,13 @@ class TestWhatAFileDoesToThem:
             "create trigger t after insert on schema_migrations for each row execute function see()",
         )
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_job(environment="production")).error is None
+        assert runner.migrate(make_context(environment="production")).error is None
         assert db.query("select version from seen order by 1") == [("001-b",), ("002-c",)]
 
 
 class TestRights:
     def test_nobody_but_the_owner_has_a_right_after_the_first_run(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with a_role(db) as anon, a_role(db) as reader:
             for what in ("tables", "sequences"):
@@ -837,7 +853,7 @@ class TestRights:
                     f"alter default privileges in schema public grant all on {what} to {anon.target.role}, public"
                 )
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_job(reading=reader.target)).warnings == ()
+            assert runner.migrate(make_context(reading=reader.target)).warnings == ()
             assert not rights_of(db, anon.target.role)
             assert rights_of(db, reader.target.role) == {"SELECT"}
             assert db.query(
@@ -846,7 +862,7 @@ class TestRights:
             ) == [(0,)]
             assert (
                 read_status(
-                    make_job(target=reader.target, reading=reader.target)
+                    make_context(target=reader.target, reading=reader.target)
                 ).plan.applied_count
                 == 1
             )
@@ -855,27 +871,27 @@ class TestRights:
 
     @pytest.mark.parametrize("command", ["migrate", "status", "validate", "plan"])
     def test_tables_that_are_open_are_told_with_the_statement_that_closes_them(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, command: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, command: str
     ) -> None:
         with db.another_role() as anon:
             role = anon.target.role
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_job()).warnings == ()
+            assert runner.migrate(make_context()).warnings == ()
             db.query(
                 f"grant all on schema_migrations, schema_migration_runs to {role};"
                 f"grant all on sequence schema_migrations_id_seq to {role};"
                 "grant select on schema_migrations to public;"
                 f"grant update (checksum) on schema_migrations to {role}"
             )
-            warnings = warnings_of(command, make_job())
+            warnings = warnings_of(command, make_context())
             assert len(warnings) == 2
             for warning in warnings:
                 db.query(warning.partition("Close it: ")[2])
-            assert warnings_of(command, make_job()) == ()
+            assert warnings_of(command, make_context()) == ()
             assert not rights_of(db, role)
 
     def test_a_role_that_others_may_be_is_not_trusted_for_being_inherited(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         """As Supabase has it: `postgres` inherits `anon`, as which every user of its API acts."""
         with (
@@ -886,19 +902,19 @@ class TestRights:
             role = anon.target.role
             db.query(f"grant {role} to {migrator.target.role}, {authenticator.target.role}")
             bundle.write("000-a.sql", "create table a (x int)")
-            job = make_job(
+            context = make_context(
                 target=migrator.target, migrating=migrator.target, reading=migrator.target
             )
-            assert runner.migrate(job).warnings == ()
+            assert runner.migrate(context).warnings == ()
             migrator.query(f"grant all on schema_migrations to {role}")
-            assert len(read_status(job).warnings) == 1
+            assert len(read_status(context).warnings) == 1
             db.query(f"grant create on schema public to {role}")
             anon.query(
                 "create function public.anons() returns trigger language plpgsql as 'begin return new; end';"
                 "create trigger t before insert on schema_migrations for each row execute function public.anons()"
             )
             bundle.write("001-b.sql", "create table b (x int)")
-            assert "may run what another role has chosen" in str(runner.migrate(job).error)
+            assert "may run what another role has chosen" in str(runner.migrate(context).error)
             db.query(f"drop owned by {role} cascade; drop owned by {migrator.target.role} cascade")
             db.query(f"drop role {role}; drop role {authenticator.target.role}")
 
@@ -912,86 +928,86 @@ class TestRights:
         assert "revoke all on public.schema_migrations" in cli("status").stdout
 
     def test_a_reader_and_the_role_that_migrates_leave_them_closed(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with db.another_role() as other:
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_job()).error is None
+            assert runner.migrate(make_context()).error is None
             db.query(
                 f"grant select on schema_migrations, schema_migration_runs to {other.target.role}"
             )
-            assert read_status(make_job()).warnings == ()
-            assert read_status(make_job(target=other.target)).warnings == ()
+            assert read_status(make_context()).warnings == ()
+            assert read_status(make_context(target=other.target)).warnings == ()
 
     @pytest.mark.parametrize(
         "policy", ["", "create policy everything on schema_migrations using (true);"]
     )
     def test_a_ledger_with_rows_left_out_is_an_error_and_no_empty_one(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, policy: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, policy: str
     ) -> None:
         with db.another_role() as other:
             bundle.write("000-a.sql", f"{NONE}create table a (x int)")
-            assert runner.migrate(make_job()).error is None
+            assert runner.migrate(make_context()).error is None
             db.query(
                 f"alter table schema_migrations enable row level security; {policy}"
                 f"grant select, insert on schema_migrations to {other.target.role};"
                 f"grant all on schema_migration_runs to {other.target.role}"
             )
-            report = runner.migrate(make_job(target=other.target))
+            report = runner.migrate(make_context(target=other.target))
             assert isinstance(report.error, LedgerError)
             assert "may not read all of public.schema_migrations" in str(report.error)
             with pytest.raises(LedgerError, match="row-level security"):
-                read_status(make_job(target=other.target))
-            assert runner.migrate(make_job()).error is None, "it doesn't concern the owner"
+                read_status(make_context(target=other.target))
+            assert runner.migrate(make_context()).error is None, "it doesn't concern the owner"
 
     def test_forced_row_level_security_concerns_the_owner_too(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with db.another_role() as owner:
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_job(target=owner.target)).error is None
+            assert runner.migrate(make_context(target=owner.target)).error is None
             db.query(
                 "alter table schema_migrations enable row level security, force row level security"
             )
             with pytest.raises(LedgerError, match="no force row level security"):
-                read_status(make_job(target=owner.target))
+                read_status(make_context(target=owner.target))
 
     def test_the_advice_is_all_that_a_role_needs(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", f"{NONE}select 1; select 2;")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         with a_role(db) as deployer:
             role = deployer.target.role
             bundle.write("002-c.sql", "select 1")
-            job = make_job(
+            context = make_context(
                 target=deployer.target, migrating=deployer.target, reading=deployer.target
             )
-            error = runner.migrate(job).error
+            error = runner.migrate(context).error
             advice = str(error)
             for grant in granted_by(advice, role):
                 db.query(grant)
-            error = runner.migrate(job).error
+            error = runner.migrate(context).error
             for grant in granted_by(str(error), role) if error else ():
                 db.query(grant)
-            assert runner.migrate(job).error is None
+            assert runner.migrate(context).error is None
             bundle.write("003-d.sql", f"{NONE}select 1; select nope;")
-            assert isinstance(runner.migrate(job).error, MigrationFailedError)
+            assert isinstance(runner.migrate(context).error, MigrationFailedError)
             bundle.write("003-d.sql", f"{NONE}select 1; select 2;")
-            assert runner.migrate(job).error is None
+            assert runner.migrate(context).error is None
             bundle.write("004-e.sql", "select 1")
-            assert baseline(job, "4").recorded
-            assert read_status(job).plan.applied_count == 5
-            assert runner.validate(job).plan.pending == ()
-            assert runner.plan(job).obstacle is None
+            assert baseline(context, "4").recorded
+            assert read_status(context).plan.applied_count == 5
+            assert runner.validate(context).plan.pending == ()
+            assert runner.plan(context).obstacle is None
             db.query(f"drop owned by {role}; drop role {role}")
 
     def test_what_a_role_lacks_is_told_before_anything_is_applied(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         with a_role(db) as deployer:
             role = deployer.target.role
             db.query(
@@ -999,7 +1015,7 @@ class TestRights:
                 f"grant select, insert, update on schema_migration_runs to {role}"
             )
             bundle.write("001-b.sql", f"{NONE}create temp table b (x int);")
-            error = runner.migrate(make_job(target=deployer.target)).error
+            error = runner.migrate(make_context(target=deployer.target)).error
             assert isinstance(error, LedgerError)
             assert "usage on sequence public.schema_migrations_id_seq" in str(error)
             assert "migrations/" not in str(error)
@@ -1008,15 +1024,17 @@ class TestRights:
 
 
 class TestIdsThatAreBehind:
-    def test_they_are_set_right(self, make_job: MakeJob, bundle: Bundle, db: Database) -> None:
+    def test_they_are_set_right(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
         for name in ("000-a", "001-b", "002-c"):
             bundle.write(f"{name}.sql", "select 1")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         db.query(
             "alter sequence schema_migrations_id_seq restart 1;alter table schema_migration_runs alter id restart with 1"
         )
         bundle.write("003-d.sql", "select 1")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert db.query(
             "select max(id) from schema_migrations union all select max(id) from schema_migration_runs"
         ) == [
@@ -1025,13 +1043,13 @@ class TestIdsThatAreBehind:
         ]
         db.query("alter sequence schema_migrations_id_seq restart 1")
         bundle.write("004-e.sql", "select 1")
-        assert baseline(make_job(), "4").recorded
+        assert baseline(make_context(), "4").recorded
 
     def test_the_statement_is_told_where_the_right_is_missing(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         with a_role(db) as deployer:
             role = deployer.target.role
             db.query(
@@ -1041,12 +1059,12 @@ class TestIdsThatAreBehind:
                 "alter sequence schema_migrations_id_seq restart 1"
             )
             bundle.write("001-b.sql", "select 1")
-            error = runner.migrate(make_job(target=deployer.target)).error
+            error = runner.migrate(make_context(target=deployer.target)).error
             assert isinstance(error, LedgerError)
             statement = str(error).partition("As the table's owner: ")[2]
             assert statement == "select setval('public.schema_migrations_id_seq', 1);"
             db.query(statement)
-            assert runner.migrate(make_job(target=deployer.target)).error is None
+            assert runner.migrate(make_context(target=deployer.target)).error is None
             db.query(f"drop owned by {role}; drop role {role}")
 
 
@@ -1068,8 +1086,10 @@ def granted_by(advice: str, role: str) -> list[str]:
     ]
 
 
-def warnings_of(command: str, job: Job) -> tuple[str, ...]:
+def warnings_of(command: str, context: RunContext) -> tuple[str, ...]:
     if command == "migrate":
-        return runner.migrate(job).warnings
-    done = {"status": read_status, "validate": runner.validate, "plan": runner.plan}[command](job)
+        return runner.migrate(context).warnings
+    done = {"status": read_status, "validate": runner.validate, "plan": runner.plan}[command](
+        context
+    )
     return done.warnings

@@ -8,23 +8,23 @@ import pytest
 from conftest import Bundle, Database
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.errors import (
     LedgerError,
     MigrationFailedError,
 )
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 class TestTheJournalOfRuns:
     def test_a_run_is_recorded_with_what_it_applied(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int)")
-        runner.migrate(make_job(source="build"))
+        runner.migrate(make_context(source="build"))
         [run] = db.runs()
         assert run["source"] == "build"
         assert run["outcome"] == "succeeded"
@@ -34,11 +34,11 @@ class TestTheJournalOfRuns:
         assert run["in_progress_version"] is None
 
     def test_a_failure_is_recorded_with_file_error_and_sqlstate(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "select 1/0")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         [run] = db.runs()
         assert run["outcome"] == "failed"
         assert run["applied"] == ["000-a"]
@@ -46,18 +46,18 @@ class TestTheJournalOfRuns:
         assert "division by zero" in run["error"]
 
     def test_a_dead_run_is_marked_interrupted_by_the_next_even_with_nothing_to_apply(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running', finished_at = null")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         [run] = db.runs()
         assert run["outcome"] == "interrupted"
         assert run["finished_at"] is not None
 
     def test_a_file_outside_a_transaction_clears_its_progress(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create index concurrently a_x on a (x)")
@@ -65,7 +65,7 @@ class TestTheJournalOfRuns:
             "002-c.sql",
             "-- Transaction: none\ncreate index concurrently a_x2 on a (x);\nselect 1/0;",
         )
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert isinstance(report.error, MigrationFailedError)
         assert report.error.line == 3
         [run] = db.runs()
@@ -82,7 +82,7 @@ class TestAnotherRunner:
     )
 
     def test_a_database_of_the_original_runner_is_carried_on_as_it_is(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         first, second = "create table a (x int);\r\n", "create table b (x int);\n"
         bundle.write("000-a.sql", first)
@@ -92,10 +92,10 @@ class TestAnotherRunner:
             f"('001-b', 'B', '2024-01-02 10:00', null, '{hashlib.sha256(second.encode()).hexdigest()}')"
         )
         before = db.query("select ctid, xmin, * from schema_migrations")
-        assert runner.migrate(make_job()).applied == ()
-        assert read_status(make_job()).plan.state == "up-to-date"
+        assert runner.migrate(make_context()).applied == ()
+        assert read_status(make_context()).plan.state == "up-to-date"
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
         assert (
             db.query("select ctid, xmin, * from schema_migrations where version < '002'") == before
         )
@@ -110,11 +110,11 @@ class TestAnotherRunner:
         ],
     )
     def test_another_tools_table_is_left_untouched_and_named(
-        self, make_job: MakeJob, bundle: Bundle, db: Database, columns: str, whose: str
+        self, make_context: MakeContext, bundle: Bundle, db: Database, columns: str, whose: str
     ) -> None:
         db.query(f"create table schema_migrations ({columns})")
         bundle.write("000-a.sql", "create table a (x int)")
-        report = runner.migrate(make_job())
+        report = runner.migrate(make_context())
         assert isinstance(report.error, LedgerError)
         assert whose in str(report.error)
         assert not db.has("a")
@@ -123,60 +123,60 @@ class TestAnotherRunner:
 
 class TestOddLedgers:
     def test_the_style_of_dates_is_no_matter(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(f"alter database {db.target.database} set datestyle = 'German, DMY'")
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_job()).error is None
-        found = read_status(make_job())
+        assert runner.migrate(make_context()).error is None
+        found = read_status(make_context())
         assert found.plan.last is not None
         assert found.plan.last.applied_at is not None
         assert found.last_run is not None
         assert abs(found.last_run.started_at.timestamp() - time.time()) < 10
 
     def test_a_time_that_python_cannot_hold_is_unknown(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         for odd in ("'infinity'", "'0044-03-15 BC'", "null"):
             db.query(
                 f"update schema_migrations set applied_at = {odd}, execution_time_ms = null, checksum = null"
             )
-            found = read_status(make_job())
+            found = read_status(make_context())
             assert found.plan.state == "up-to-date"
             assert found.plan.entries[0].applied_at is None
 
     def test_a_version_without_a_number_makes_no_file_late(
-        self, make_job: MakeJob, bundle: Bundle, db: Database
+        self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query("insert into schema_migrations (version, name) values ('20240101120000', 'Old')")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_job(strict_order=True)).error is None
+        assert runner.migrate(make_context(strict_order=True)).error is None
 
 
 def test_a_role_without_rights_is_told_what_it_lacks(
-    make_job: MakeJob, bundle: Bundle, db: Database
+    make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     role = f"reader_{db.target.database}"
     db.query(f"create role {role} login password 'reader'")
     try:
-        job = make_job()
-        target = type(job.target)(
-            "DATABASE_URL", {**job.target.parameters, "user": role, "password": "reader"}
+        context = make_context()
+        target = type(context.target)(
+            "DATABASE_URL", {**context.target.parameters, "user": role, "password": "reader"}
         )
         with pytest.raises(LedgerError, match=r"grant select on public\.schema_migrations"):
-            read_status(make_job(target=target))
+            read_status(make_context(target=target))
         db.query(f"grant select on schema_migrations to {role}")
         with pytest.raises(LedgerError, match=r"grant select on public\.schema_migration_runs"):
-            read_status(make_job(target=target))
+            read_status(make_context(target=target))
         db.query(f"grant select on schema_migration_runs to {role}")
-        assert read_status(make_job(target=target)).plan.state == "up-to-date"
+        assert read_status(make_context(target=target)).plan.state == "up-to-date"
         bundle.write("001-b.sql", "create table b (x int)")
-        assert isinstance(runner.migrate(make_job(target=target)).error, LedgerError)
+        assert isinstance(runner.migrate(make_context(target=target)).error, LedgerError)
     finally:
         db.query(f"drop owned by {role}; drop role {role}")

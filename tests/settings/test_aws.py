@@ -34,7 +34,7 @@ from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local.web_server import Site
 from lib.plan.reports import RunReport
@@ -149,7 +149,7 @@ class Function:
         assert settings.migrating
         target, patience = settings.migrating.located(), settings.connect_patience(30)
         return runner.migrate(
-            Job(settings=settings, target=target, source="build", connect_patience=patience)
+            RunContext(settings=settings, target=target, source="build", connect_patience=patience)
         )
 
     def failure(self) -> DatabaseUnavailableError | ConfigurationError:

@@ -8,14 +8,14 @@ from conftest import Bundle, Cli, Database
 from pgbouncer import pgbouncer
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError
 from lib.settings.connection_url import ConnectionTarget, read_target
 from lib.settings.database_choice import Chooser
 from lib.settings.loader import ROOT
 from lib.settings.search_path import first_name, option, read_search_path
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_through_a_pooler_that_refuses_it_the_way_out_is_told_and_the_status_is_
 
 @pytest.mark.parametrize("is_let_through", [False, True])
 def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
-    make_job: MakeJob,
+    make_context: MakeContext,
     bundle: Bundle,
     db: Database,
     server: ConnectionTarget,
@@ -223,7 +223,7 @@ def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
     bundle.write("000-a.sql", "create table a (x int)")
     with pgbouncer(server, "ignore_startup_parameters=options") as port:
         target = replace(db.through(port).target, search_path="app")
-        report = runner.migrate(make_job(target=target))
+        report = runner.migrate(make_context(target=target))
     assert isinstance(report.error, ConfigurationError)
     assert "can't be had through this pooler" in str(report.error)
     assert not db.has("public.a")
@@ -231,29 +231,29 @@ def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
 
 
 def test_a_search_path_among_the_options_is_one_too(
-    make_job: MakeJob, bundle: Bundle, db: Database, server: ConnectionTarget
+    make_context: MakeContext, bundle: Bundle, db: Database, server: ConnectionTarget
 ) -> None:
     db.query("create schema app")
     bundle.write("000-a.sql", "create table a (x int)")
     with pgbouncer(server, "ignore_startup_parameters=options") as port:
         url = f"{db.through(port).url}?options=-c%20search_path%3Dapp"
-        report = runner.migrate(make_job(target=read_target("DATABASE_URL", url)))
+        report = runner.migrate(make_context(target=read_target("DATABASE_URL", url)))
     assert isinstance(report.error, ConfigurationError)
     assert not db.has("public.a")
     direct = read_target(
         "DATABASE_URL", f"{db.url}?options=-c%20search_path%3Dapp%20-c%20work_mem%3D5MB"
     )
-    assert runner.migrate(make_job(target=direct)).error is None
+    assert runner.migrate(make_context(target=direct)).error is None
     assert schemas_of(db)["a"] == "app"
 
 
 def test_a_pooler_in_session_mode_that_lets_it_through_counts_as_direct(
-    make_job: MakeJob, bundle: Bundle, db: Database, server: ConnectionTarget
+    make_context: MakeContext, bundle: Bundle, db: Database, server: ConnectionTarget
 ) -> None:
     db.query(f"create schema app; alter database {db.target.database} set search_path = app")
     bundle.write("000-a.sql", "create table a (x int)")
     with pgbouncer(server, "pool_mode=session", "ignore_startup_parameters=options") as port:
         target = replace(db.through(port).target, search_path="app")
-        report = runner.migrate(make_job(target=target))
+        report = runner.migrate(make_context(target=target))
     assert report.error is None
     assert schemas_of(db)["a"] == "app"

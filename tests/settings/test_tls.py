@@ -12,7 +12,7 @@ from tls_postgres import TlsServer
 from werkzeug.test import Client
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.settings.connection_url import ConnectionTarget
 from lib.settings.loader import load_settings
@@ -192,7 +192,7 @@ class Connection:
     def is_encrypted(self, host: str, query: str = "", **variables: str) -> bool:
         settings = load_settings(self.environ(host, query, **variables), root=self._bundle.root)
         assert settings.migrating
-        with Job(settings, settings.migrating, connect_patience=5).connect() as connection:
+        with RunContext(settings, settings.migrating, connect_patience=5).connect() as connection:
             return bool(connection.raw.pgconn.ssl_in_use)
 
     def failure(self, host: str, query: str = "", **variables: str) -> str:
@@ -200,7 +200,7 @@ class Connection:
         environ = self.environ(host, query, **variables)
         settings = load_settings(environ, root=self._bundle.root)
         assert settings.migrating
-        error = runner.migrate(Job(settings, settings.migrating, connect_patience=5)).error
+        error = runner.migrate(RunContext(settings, settings.migrating, connect_patience=5)).error
         assert isinstance(error, DatabaseUnavailableError)
         assert error.final
         self._tells_nothing(str(error))

@@ -11,14 +11,14 @@ from conftest import COMMIT, SECRET, Bundle, Database
 from werkzeug.test import TestResponse
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.ledger.run_lock import RunLock
 from lib.web.admin_endpoint import create_migrate_app
 from lib.web.shell import MIGRATE_PATH, Service
 
 PREVIOUS = "previous horse battery staple"
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 Post = Callable[..., TestResponse]
 
 
@@ -191,18 +191,18 @@ def test_a_database_away_is_503(environ: dict[str, str], bundle: Bundle) -> None
     assert "127.0.0.1" not in response.text
 
 
-def test_the_guard_is_409(admin: Post, make_job: MakeJob, db: Database) -> None:
-    runner.migrate(make_job(environment="production"))
+def test_the_guard_is_409(admin: Post, make_context: MakeContext, db: Database) -> None:
+    runner.migrate(make_context(environment="production"))
     response = admin()
     assert response.status_code == 409
     assert "belongs to production" in response.get_json()["error"]
 
 
 def test_another_run_is_409_at_once_and_says_who_since_when(
-    admin: Post, make_job: MakeJob, bundle: Bundle
+    admin: Post, make_context: MakeContext, bundle: Bundle
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    with RunLock(make_job(source="build").connect, patience=0):
+    with RunLock(make_context(source="build").connect, patience=0):
         began = time.monotonic()
         response = admin()
     document = response.get_json()

@@ -13,7 +13,7 @@ from jsonschema.exceptions import best_match
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import Client, TestResponse
 
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.database.connection import Connection
 from lib.ledger.run_lock import KEY
 from lib.web.admin_endpoint import ACTIONS, LONGEST_BODY, create_migrate_app
@@ -27,7 +27,7 @@ SECRET = "a-secret-of-the-tests"
 
 
 @dataclass(frozen=True)
-class ClosingJob(Job):
+class ClosingContext(RunContext):
     """Hands its connections over, for the test to close what an application keeps open."""
 
     opened: ExitStack = field(default_factory=ExitStack)
@@ -40,12 +40,14 @@ class ClosingJob(Job):
 class ClosingService(Service):
     opened: ExitStack = field(default_factory=ExitStack)
 
-    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
-        return ClosingJob(**vars(super().job(admin=admin, web_token=web_token)), opened=self.opened)
+    def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
+        return ClosingContext(
+            **vars(super().context(admin=admin, web_token=web_token)), opened=self.opened
+        )
 
 
 class BrokenService(Service):
-    def job(self, *, admin: bool, web_token: str | None = None) -> Job:
+    def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
         raise RuntimeError("nobody foresaw this")
 
 

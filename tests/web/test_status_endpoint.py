@@ -11,7 +11,7 @@ from conftest import COMMIT, SECRET, Bundle, Database
 from werkzeug.test import Client
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.web import shell, status_endpoint
 from lib.web.admin_endpoint import create_migrate_app
 from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service, encode_body
@@ -19,7 +19,7 @@ from lib.web.status_endpoint import StatusReader, create_status_app
 
 CDN = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
 
-MakeJob = Callable[..., Job]
+MakeContext = Callable[..., RunContext]
 
 
 @pytest.fixture
@@ -72,11 +72,11 @@ def test_it_tells_all_that_the_contract_lists(
 
 @pytest.mark.parametrize("migrated", [False, True])
 def test_it_writes_and_creates_nothing(
-    status: Client, make_job: MakeJob, bundle: Bundle, db: Database, migrated: bool
+    status: Client, make_context: MakeContext, bundle: Bundle, db: Database, migrated: bool
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     if migrated:
-        runner.migrate(make_job())
+        runner.migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running'")
     everything = "select array_agg(oid order by oid) from pg_class"
     before = db.query(everything)
@@ -107,7 +107,7 @@ def test_it_writes_and_creates_nothing(
 )
 def test_its_state_and_what_check_makes_of_it(
     status: Client,
-    make_job: MakeJob,
+    make_context: MakeContext,
     bundle: Bundle,
     files: dict[str, str],
     applied: dict[str, str],
@@ -117,7 +117,7 @@ def test_its_state_and_what_check_makes_of_it(
     for name, sql in applied.items():
         bundle.write(name, sql)
     if applied:
-        assert runner.migrate(make_job()).error is None
+        assert runner.migrate(make_context()).error is None
     for name in applied:
         (bundle.migrations / name).unlink()
     for name, sql in files.items():
@@ -193,10 +193,14 @@ def test_a_connection_that_died_meanwhile_is_replaced_unnoticed(
 
 
 def test_a_ledger_that_is_locked_is_503_in_time(
-    status: Client, make_job: MakeJob, db: Database, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+    status: Client,
+    make_context: MakeContext,
+    db: Database,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_job())
+    runner.migrate(make_context())
     monkeypatch.setattr(shell, "STATUS_TIME_LIMIT", 1.0)
     with db.connect() as holder, holder.transaction():
         holder.execute("lock table schema_migrations")

@@ -12,7 +12,7 @@ from conftest import Bundle, Database, new_database
 from psql import PSQL
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.settings.connection_url import ConnectionTarget
 
 LEDGER = (
@@ -29,7 +29,7 @@ def test_a_chain_ends_in_the_same_dump_as_with_psql(
     db: Database,
     server: ConnectionTarget,
     bundle: Bundle,
-    make_job: Callable[..., Job],
+    make_context: Callable[..., RunContext],
 ) -> None:
     paths = [bundle.write(name, chain.content(path)) for name, path in chain.files().items()]
     if chain.prepare:
@@ -38,7 +38,7 @@ def test_a_chain_ends_in_the_same_dump_as_with_psql(
         if chain.prepare:
             other.query(chain.prepare)
         psql(other, paths, in_transactions=chain.in_transactions)
-        report = runner.migrate(make_job(is_hosted=True))
+        report = runner.migrate(make_context(is_hosted=True))
         assert report.error is None, str(report.error)
         assert len(db.versions()) == chain.count
         assert dump(db, chain.volatile) == dump(other, chain.volatile)

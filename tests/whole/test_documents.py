@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT
 
 from lib.actions import migrate as runner
-from lib.actions.run_context import Job
+from lib.actions.run_context import RunContext
 from lib.cli import commands as cli
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
@@ -373,10 +373,12 @@ def test_environments_md_has_what_a_schema_through_a_pooler_brings_about() -> No
 
 
 def test_previews_md_has_what_the_guard_says() -> None:
-    job = Job(Settings("preview", None, None, ROOT), ConnectionTarget("DATABASE_URL", {}))
+    context = RunContext(
+        Settings("preview", None, None, ROOT), ConnectionTarget("DATABASE_URL", {})
+    )
     claimed = Survey("", "", OWN, None, None, True, None, (), (OWN,))
     with pytest.raises(GuardError) as caught:
-        runner.check_guard(job, claimed)
+        runner.check_guard(context, claimed)
     assert f"\n✗ {caught.value}\n" in (ROOT / "docs" / "previews.md").read_text()
 
 
