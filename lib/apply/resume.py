@@ -71,8 +71,8 @@ class Recovery:
         """Stop if what would be skipped is not what ran, or had made what only its own session had."""
         at = self.interruption.checkpoint
         if index and not any(
-            self.script.begins_with(digest) and int(digest.partition(",")[0]) >= index
-            for digest in (at.ran_before, at.with_it)
+            digest is not None and digest.count >= index and self.script.begins_with(digest)
+            for digest in (at.completed, at.including_next)
         ):
             raise changed_since(self.script, self.interruption)
         for place, earlier in enumerate(self.script.statements[:index]):
@@ -83,10 +83,8 @@ class Recovery:
 
     def _is_the_same(self, index: int) -> bool:
         """Tell whether the statement that was noted is the one that stands there now."""
-        with_it = self.interruption.checkpoint.with_it
-        return with_it.partition(",")[0] == str(
-            self.script.block_end(index)
-        ) and self.script.begins_with(with_it)
+        noted = self.interruption.checkpoint.including_next
+        return noted == self.script.digests[self.script.block_end(index)]
 
     def _wait_while(self, index: int, who: Callable[[], Who | None]) -> None:
         """Wait while a session of an earlier run, whose client is gone, is still at it."""
@@ -187,12 +185,12 @@ def changed_since(script: Script, interruption: Interruption) -> MigrationFailed
     ran = _count(max(0, at.statement - 1), script)
     what = (
         "and the file has been changed there since"
-        if at.ran_before
+        if at.completed
         else "and kept no digest of them"
     )
     back = (
         "  Either put those statements back as they were: the next run goes on after them.\n"
-        if at.ran_before
+        if at.completed
         else ""
     )
     return MigrationFailedError(
@@ -206,7 +204,7 @@ def moved(scripts: Iterable[Script], interruption: Interruption) -> MigrationFai
     """The error for a file that was renamed after a run had carried a part of it out, if it is among these."""
     ran = interruption.checkpoint.statement - 1
     script = next(
-        (script for script in scripts if script.begins_with(interruption.checkpoint.ran_before)),
+        (script for script in scripts if script.begins_with(interruption.checkpoint.completed)),
         None,
     )
     if ran < 1 or script is None:

@@ -1,26 +1,55 @@
-"""Where a file outside a transaction was left, and by which run."""
+"""Where a file outside a transaction stopped, and in which run."""
 
+import re
 from dataclasses import dataclass
+
+# At most nine digits: the text may have been edited by hand.
+_TEXT_FORM = re.compile(r"([0-9]{1,9}), sha256 ([0-9a-f]{64})")
+
+
+@dataclass(frozen=True)
+class StatementDigest:
+    """The first `count` statements of a file, and the SHA-256 (hex) of their text."""
+
+    count: int
+    sha256: str
+
+    @classmethod
+    def parse(cls, text: str | None) -> "StatementDigest | None":
+        """Read the text form, `2, sha256 9f86…`; None for anything else.
+
+        Journals of earlier versions hold the text form, so it can't change.
+        """
+        match = _TEXT_FORM.fullmatch(text or "")
+        return cls(int(match[1]), match[2]) if match else None
+
+    def __str__(self) -> str:
+        return f"{self.count}, sha256 {self.sha256}"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a file outside a transaction has come. `statement`, counted from 1, is the one that comes next.
+    """The progress of a file outside a transaction.
 
-    `ran_before` tells how many stood before it, and their digest, and `with_it` the same with that one, or with all of the
-    block of the file's own that it begins; `in_doubt` when nobody knows whether it has taken effect.
+    `statement` is the number, from 1, of the next statement. `completed` covers the statements
+    before it; None if the journal has no digest. `including_next` also covers that statement, and
+    the rest of the transaction block that it begins; None after the last statement. `in_doubt` is
+    true if nobody knows whether the next statement has taken effect.
     """
 
     version: str
     statement: int
-    ran_before: str
-    with_it: str = ""
+    completed: StatementDigest | None
+    including_next: StatementDigest | None = None
     in_doubt: bool = False
 
 
 @dataclass(frozen=True)
 class Interruption:
-    """Where run number `run` left a file; `sqlstate` is the server's, where it was the server that stopped it."""
+    """The checkpoint at which run number `run` stopped.
+
+    `sqlstate` is that of the server error that stopped the run, if there was one.
+    """
 
     run: int
     checkpoint: Checkpoint

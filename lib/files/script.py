@@ -27,7 +27,7 @@ from .check_statements import (
     check_variables,
     unreadable,
 )
-from .checkpoint import Checkpoint
+from .checkpoint import Checkpoint, StatementDigest
 from .folder import MigrationFile
 
 
@@ -48,33 +48,29 @@ class Script:
     statements: tuple[Statement, ...]
     begin_options: str = ""
 
-    def ran_before(self, index: int) -> str:
-        """How many statements stand before the one at `index`, and their SHA-256, as in `2, sha256 9f86…`."""
-        return f"{index}, sha256 {self._digests[index]}"
-
     @cached_property
-    def _digests(self) -> tuple[str, ...]:
-        """Of each number of statements from the file's first on, joined by NUL characters."""
+    def digests(self) -> tuple[StatementDigest, ...]:
+        """The digest of the first `n` statements at index `n`, from 0 to all of them.
+
+        The texts are joined by NUL characters. Journals hold these digests: computed in another
+        way, no file that an earlier version has begun could be resumed.
+        """
         digest = hashlib.sha256()
-        digests = [digest.hexdigest()]
-        for index, statement in enumerate(self.statements):
-            digest.update(("\0" if index else "").encode() + statement.text.encode())
-            digests.append(digest.hexdigest())
+        digests = [StatementDigest(0, digest.hexdigest())]
+        for count, statement in enumerate(self.statements, start=1):
+            digest.update(("\0" if count > 1 else "").encode() + statement.text.encode())
+            digests.append(StatementDigest(count, digest.hexdigest()))
         return tuple(digests)
 
     def checkpoint(self, index: int) -> Checkpoint:
-        """Where the file has come to when the statement at `index` is next."""
-        with_it = self.ran_before(self.block_end(index)) if index < len(self.statements) else ""
-        return Checkpoint(self.file.version, index + 1, self.ran_before(index), with_it)
+        """Return the file's progress when the statement at `index` is next."""
+        is_last = index == len(self.statements)
+        including_next = None if is_last else self.digests[self.block_end(index)]
+        return Checkpoint(self.file.version, index + 1, self.digests[index], including_next)
 
-    def begins_with(self, ran_before: str) -> bool:
-        """Tell whether the file's first statements are those that `ran_before` told of."""
-        count = ran_before.partition(",")[0]
-        return (
-            count.isdigit()
-            and int(count) <= len(self.statements)
-            and self.ran_before(int(count)) == ran_before
-        )
+    def begins_with(self, digest: StatementDigest | None) -> bool:
+        """True if the digest is that of the file's first statements."""
+        return digest is not None and digest in self.digests[digest.count : digest.count + 1]
 
     @property
     def needs_a_session(self) -> bool:

@@ -16,7 +16,7 @@ from psycopg import sql
 from ..database.connection import Connection, Row, Rows, ScriptError, filled, joined
 from ..database.read_only import STANDBY
 from ..errors import LedgerError
-from ..files.checkpoint import Checkpoint, Interruption
+from ..files.checkpoint import Checkpoint, Interruption, StatementDigest
 from ..plan.migration_plan import AppliedMigration
 from ..plan.reports import Blocker, Outcome, Run, Source
 from ..settings.connection_url import ConnectionTarget
@@ -296,11 +296,14 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
     """The newest word on each file that some run left half-way."""
     found: dict[str, Interruption] = {}
     for row in runs:
-        version, statement, failed_version, sqlstate, ran_before, with_it = row[7:]
+        version, statement, failed_version, sqlstate, completed, including_next = row[7:]
         if version is not None and version not in applied:
-            in_doubt = failed_version is None
             checkpoint = Checkpoint(
-                version, whole(statement) or 1, ran_before or "", with_it or "", in_doubt=in_doubt
+                version,
+                whole(statement) or 1,
+                StatementDigest.parse(completed),
+                StatementDigest.parse(including_next),
+                in_doubt=failed_version is None,
             )
             found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
     return found

@@ -430,8 +430,9 @@ def _shown(text: str) -> str:
 
 
 def _mark(checkpoint: Checkpoint) -> str:
-    with_it = f"{MARK_WITH_IT}{checkpoint.with_it}" if checkpoint.with_it else ""
-    return f"{MARK}{checkpoint.ran_before}{with_it}"
+    next_one = checkpoint.including_next
+    with_it = f"{MARK_WITH_IT}{next_one}" if next_one else ""
+    return f"{MARK}{checkpoint.completed}{with_it}"
 
 
 def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None:

@@ -663,16 +663,22 @@ def test_a_block_of_the_files_own_is_one_unit() -> None:
         "-- Transaction: none\nselect 1;\nbegin;\nsavepoint a;\nrollback to a;\nend;\nselect 2;"
     )
     assert [script.block_end(index) for index in (0, 1, 5)] == [1, 5, 6]
-    assert script.checkpoint(1).with_it == script.ran_before(5)
-    assert script.checkpoint(6).with_it == ""
+    assert script.checkpoint(1).including_next == script.digests[5]
+    assert script.checkpoint(6).including_next is None
 
 
 def test_its_beginning_is_known_by_a_digest() -> None:
     before = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 3;")
     after = script_of("-- Transaction: none\nselect 1;\nselect 2;\nselect 4;")
-    assert after.begins_with(before.ran_before(2))
-    assert not after.begins_with(before.ran_before(3))
-    assert not after.begins_with("")
+    assert after.begins_with(before.digests[2])
+    assert not after.begins_with(before.digests[3])
+    assert not after.begins_with(None)
+
+
+def test_more_statements_than_a_file_has_are_not_its_beginning() -> None:
+    longer = script_of("-- Transaction: none\nselect 1;\nselect 2;")
+    shorter = script_of("-- Transaction: none\nselect 1;")
+    assert not shorter.begins_with(longer.digests[2])
 
 
 def test_the_digests_of_an_interrupted_file_stay_what_they_were() -> None:
@@ -682,10 +688,10 @@ def test_the_digests_of_an_interrupted_file_stay_what_they_were() -> None:
     )
     joined = [b"", b"create table a (x int);", b"create table a (x int);\0copy a from stdin;"]
     joined.append(joined[2] + "\0select 'é' -- end\n;".encode())
-    assert [script.ran_before(n) for n in range(4)] == [
+    assert [str(digest) for digest in script.digests] == [
         f"{n}, sha256 {hashlib.sha256(text).hexdigest()}" for n, text in enumerate(joined)
     ]
-    assert script.ran_before(1).endswith(DIGEST)
+    assert script.digests[1].sha256 == DIGEST
 
 
 class TestFilesWithoutAStatement:
