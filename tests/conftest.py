@@ -326,8 +326,8 @@ def make_context(db: Database, bundle: Bundle) -> Callable[..., RunContext]:
         settings = Settings(
             **{
                 "environment": "development",
-                "migrating": db.target,
-                "reading": db.target,
+                "migration_target": db.target,
+                "status_target": db.target,
                 "migrations_dir": bundle.migrations,
                 "lock_timeout": 0.2,
                 "lock_retries": 1,

@@ -34,13 +34,13 @@ class RunContext:
     @property
     def trusted(self) -> tuple[str, ...]:
         """The roles whose tables are trusted besides the usual: the one that migrates, and the one that is named."""
-        migrating = self.settings.migrating or self.target
+        migrating = self.settings.migration_target or self.target
         return tuple(filter(None, (migrating.role, self.settings.ledger_owner)))
 
     @property
     def reader(self) -> str | None:
         """The role that reads the status, where its name is known."""
-        return self.settings.reading.role if self.settings.reading else None
+        return self.settings.status_target.role if self.settings.status_target else None
 
     @property
     def is_from_laptop(self) -> bool:

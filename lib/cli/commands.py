@@ -394,7 +394,9 @@ def _forget(shell: Shell, arguments: argparse.Namespace) -> int:
 def _serve(shell: Shell, arguments: argparse.Namespace) -> int:
     environ = with_env_files(shell.environ, root=shell.root)
     settings = _settings(shell)
-    embedded_target = _target(shell, settings, reading=True) if settings.reading is None else None
+    embedded_target = (
+        _target(shell, settings, reading=True) if settings.status_target is None else None
+    )
     shell.serve(environ, shell.root, embedded_target, arguments.port)
     return 0
 
@@ -428,7 +430,7 @@ def _context(
 
 
 def _target(shell: Shell, settings: Settings, *, reading: bool) -> ConnectionTarget:
-    target = settings.reading if reading else settings.migrating
+    target = settings.status_target if reading else settings.migration_target
     if target is not None:
         patience = settings.connect_patience(DEFAULT_CONNECT_TIMEOUT)
         return locate(
@@ -460,8 +462,8 @@ def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
 
 def _other_way(context: RunContext) -> str | None:
     """How migrations get there, where it is another way than the status went."""
-    target = context.settings.migrating
-    if target is None or target == context.settings.reading:
+    target = context.settings.migration_target
+    if target is None or target == context.settings.status_target:
         return None
     return f"{target.place}, {target.choice}" if target.is_located else target.choice
 

@@ -78,7 +78,7 @@ def leading_elsewhere(environ: Mapping[str, str], files: Mapping[str, str]) -> f
     return frozenset(_PLACE if has_url and SECRET not in files else ())
 
 
-class Chooser:
+class DatabaseChoice:
     """Chooses among the variables of `environ`; a path in one begins at `root`, and `web_token` is a request's own.
 
     ValueError says what is wrong with the variable that was chosen, in words that are safe to print.
@@ -89,7 +89,7 @@ class Chooser:
         self._root = root
         self._web_token = web_token.strip()
 
-    def migrating(self) -> ConnectionTarget | None:
+    def migration_target(self) -> ConnectionTarget | None:
         """A direct connection, where there is one or the provider's names tell of one; None if nothing is set."""
         target = (
             self._of_url(MIGRATION_URL)
@@ -103,14 +103,14 @@ class Chooser:
         )
         return target and self._completed(target).direct
 
-    def reading(self) -> ConnectionTarget | None:
+    def status_target(self) -> ConnectionTarget | None:
         """What the application uses, pooled or not; else what migrates."""
         try:
             target = self._of_url("POSTGRES_URL") or self._of_url("DATABASE_URL")
         except PrismaUrlError:
             # What is to be used instead is what migrates, if that has been set.
             target = None
-        target = self._completed(target) if target else self.migrating()
+        target = self._completed(target) if target else self.migration_target()
         return target and replace(target, search_path="")
 
     def get(self, name: str) -> str:

@@ -12,7 +12,7 @@ from .database_choice import (
     DATABASE_VARIABLES,
     LOOKED_UP,
     PRISMA,
-    Chooser,
+    DatabaseChoice,
     leading_elsewhere,
 )
 from .deployment import Deployment
@@ -53,13 +53,13 @@ _FALSE = ("0", "false", "no", "off")
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
-    `migrating` and `reading` are None where no URL is set on a machine that may use the embedded PostgreSQL: never for
-    production. `is_hosted` on Vercel and in a CI.
+    The targets are None where no URL is set on a machine that may use the embedded PostgreSQL,
+    and never in production. `is_hosted` on Vercel and in a CI.
     """
 
     environment: str
-    migrating: ConnectionTarget | None
-    reading: ConnectionTarget | None
+    migration_target: ConnectionTarget | None
+    status_target: ConnectionTarget | None
     migrations_dir: Path
     deployment: Deployment = field(default_factory=Deployment)
     admin_secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -78,7 +78,9 @@ class Settings:
     @property
     def packages(self) -> tuple[str, ...]:
         """What these databases need of packages beyond what the bundle always needs."""
-        targets = [target for target in (self.migrating, self.reading) if target is not None]
+        targets = [
+            target for target in (self.migration_target, self.status_target) if target is not None
+        ]
         wanted = {"boto3": any(target.credential for target in targets)}
         wanted["certifi"] = any(
             not target.is_located or relies_on_public_authorities(target) for target in targets
@@ -88,7 +90,9 @@ class Settings:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be printed."""
-        targets = (target for target in (self.migrating, self.reading) if target is not None)
+        targets = (
+            target for target in (self.migration_target, self.status_target) if target is not None
+        )
         return (*self.admin_secrets, *(secret for target in targets for secret in target.secrets))
 
 
@@ -181,11 +185,14 @@ class _Reader:
     def __init__(self, environ: Mapping[str, str], root: Path, web_token: str) -> None:
         self.environ = environ
         self.root = root
-        self.chooser = Chooser(environ, root, web_token)
+        self.chooser = DatabaseChoice(environ, root, web_token)
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
-        migrating, reading = self.target(self.chooser.migrating), self.target(self.chooser.reading)
+        migrating, reading = (
+            self.target(self.chooser.migration_target),
+            self.target(self.chooser.status_target),
+        )
         if (
             migrating is None
             and not self.faults
@@ -194,8 +201,8 @@ class _Reader:
             self.faults.append(self.nothing_is_set())
         settings = Settings(
             environment=self.environment(),
-            migrating=migrating,
-            reading=reading,
+            migration_target=migrating,
+            status_target=reading,
             migrations_dir=migrations_dir(self.environ, root=self.root),
             deployment=Deployment(
                 self.get("VERCEL_GIT_COMMIT_SHA"),

@@ -50,7 +50,7 @@ class Service:
         """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
         began = time.monotonic()
         settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
-        target = (settings.migrating if admin else settings.reading) or self.fallback
+        target = (settings.migration_target if admin else settings.status_target) or self.fallback
         if target is None:
             raise ConfigurationError(
                 "No database URL is set; the README lists the variables that are looked up."

@@ -853,7 +853,7 @@ class TestRights:
                     f"alter default privileges in schema public grant all on {what} to {anon.target.role}, public"
                 )
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_context(reading=reader.target)).warnings == ()
+            assert runner.migrate(make_context(status_target=reader.target)).warnings == ()
             assert not rights_of(db, anon.target.role)
             assert rights_of(db, reader.target.role) == {"SELECT"}
             assert db.query(
@@ -862,7 +862,7 @@ class TestRights:
             ) == [(0,)]
             assert (
                 read_status(
-                    make_context(target=reader.target, reading=reader.target)
+                    make_context(target=reader.target, status_target=reader.target)
                 ).plan.applied_count
                 == 1
             )
@@ -903,7 +903,9 @@ class TestRights:
             db.query(f"grant {role} to {migrator.target.role}, {authenticator.target.role}")
             bundle.write("000-a.sql", "create table a (x int)")
             context = make_context(
-                target=migrator.target, migrating=migrator.target, reading=migrator.target
+                target=migrator.target,
+                migration_target=migrator.target,
+                status_target=migrator.target,
             )
             assert runner.migrate(context).warnings == ()
             migrator.query(f"grant all on schema_migrations to {role}")
@@ -982,7 +984,9 @@ class TestRights:
             role = deployer.target.role
             bundle.write("002-c.sql", "select 1")
             context = make_context(
-                target=deployer.target, migrating=deployer.target, reading=deployer.target
+                target=deployer.target,
+                migration_target=deployer.target,
+                status_target=deployer.target,
             )
             error = runner.migrate(context).error
             advice = str(error)

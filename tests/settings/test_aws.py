@@ -146,8 +146,8 @@ class Function:
     def build(self) -> RunReport:
         """What the command does in a build, which has the token in a variable."""
         settings = self.settings()
-        assert settings.migrating
-        target, patience = settings.migrating.located(), settings.connect_patience(30)
+        assert settings.migration_target
+        target, patience = settings.migration_target.located(), settings.connect_patience(30)
         return runner.migrate(
             RunContext(settings=settings, target=target, source="build", connect_patience=patience)
         )
@@ -333,7 +333,7 @@ class TestALoginToken:
     def test_the_settings_do_not_print_it(self, aurora: Function) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
         settings = aurora.settings()
-        tells_nothing(settings, settings.migrating and settings.migrating.credential)
+        tells_nothing(settings, settings.migration_target and settings.migration_target.credential)
 
     def test_requests_at_the_same_time_ask_sts_once(self, aurora: Function, amazon: Amazon) -> None:
         with ThreadPoolExecutor(6) as pool:
@@ -785,8 +785,8 @@ class TestAStoredSecret:
         caplog.set_level(logging.INFO)
         assert stored.post().status_code == 200
         settings = stored.settings()
-        assert settings.migrating
-        tells_nothing(settings, settings.migrating.located(), caplog.text)
+        assert settings.migration_target
+        tells_nothing(settings, settings.migration_target.located(), caplog.text)
 
     def test_requests_at_the_same_time_read_it_once(self, stored: Function, amazon: Amazon) -> None:
         with ThreadPoolExecutor(6) as pool:

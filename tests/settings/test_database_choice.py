@@ -8,7 +8,7 @@ import pytest
 
 from lib.errors import ConfigurationError
 from lib.settings.aws import Account, LoginToken, StoredSecret
-from lib.settings.database_choice import Chooser
+from lib.settings.database_choice import DatabaseChoice
 from lib.settings.loader import load_settings
 from lib.settings.tls import tls_parameters
 
@@ -89,8 +89,8 @@ def without(environ: dict[str, str], *names: str) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name not in names}
 
 
-def chooser(environ: dict[str, str], root: Path = Path("/nowhere")) -> Chooser:
-    return Chooser(environ, root)
+def chooser(environ: dict[str, str], root: Path = Path("/nowhere")) -> DatabaseChoice:
+    return DatabaseChoice(environ, root)
 
 
 def refusal(environ: dict[str, str]) -> str:
@@ -192,17 +192,17 @@ def test_which_connection_comes_out_of_what_a_provider_injects(
     environ: dict[str, str], migrating: str, reading: str
 ) -> None:
     settings = load_settings({"VERCEL": "1", **environ})
-    assert settings.migrating
-    assert settings.reading
-    assert f"{settings.migrating.place} {settings.migrating.choice}" == migrating
-    assert f"{settings.reading.place} {settings.reading.choice}" == reading
+    assert settings.migration_target
+    assert settings.status_target
+    assert f"{settings.migration_target.place} {settings.migration_target.choice}" == migrating
+    assert f"{settings.status_target.place} {settings.status_target.choice}" == reading
     assert SENTINEL not in repr(settings)
 
 
 def test_the_derived_address_keeps_all_else_of_the_url() -> None:
     query = "/shop?sslmode=verify-full&options=-c%20work_mem%3D64MB&pgbouncer=true"
     pooled = {"DATABASE_URL": url(f"{NEON_POOLED}:5433", rest=query)}
-    migrating, reading = chooser(pooled).migrating(), chooser(pooled).reading()
+    migrating, reading = chooser(pooled).migration_target(), chooser(pooled).status_target()
     assert migrating
     assert reading
     assert migrating.parameters == {**reading.parameters, "host": NEON_DIRECT}
@@ -211,7 +211,9 @@ def test_the_derived_address_keeps_all_else_of_the_url() -> None:
 
 
 def test_an_address_that_is_given_in_numbers_is_left_as_it_is() -> None:
-    target = chooser({"DATABASE_URL": url(NEON_POOLED, rest="/shop?hostaddr=10.0.0.1")}).migrating()
+    target = chooser(
+        {"DATABASE_URL": url(NEON_POOLED, rest="/shop?hostaddr=10.0.0.1")}
+    ).migration_target()
     assert target
     assert target.host == NEON_POOLED
 
@@ -234,7 +236,7 @@ class TestWhatAUrlLeavesOut:
         ],
     )
     def test_it_is_in_the_place_that_is_told(self, of_url: str, place: str) -> None:
-        target = chooser({**self.ELSEWHERE, "DATABASE_URL": of_url}).migrating()
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": of_url}).migration_target()
         assert target
         assert target.place == place
 
@@ -246,14 +248,14 @@ class TestWhatAUrlLeavesOut:
         assert refusal(dsql).startswith("PGHOST names an Aurora DSQL cluster")
 
     def test_tls_goes_by_it(self) -> None:
-        target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres://u:p@/d"}).migrating()
+        target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres://u:p@/d"}).migration_target()
         assert target
         assert tls_parameters(target) == {"sslmode": "require"}
 
     def test_a_service_says_it_all_itself(self) -> None:
         target = chooser(
             {**self.ELSEWHERE, "DATABASE_URL": "postgres:///?service=prod"}
-        ).migrating()
+        ).migration_target()
         assert target
         assert tls_parameters(target) == {}
 
@@ -276,9 +278,9 @@ class TestPrisma:
         settings = load_settings(
             {"VERCEL": "1", name: PRISMAS_OWN, "MIGRATION_DATABASE_URL": url("db.prisma.io")}
         )
-        assert settings.migrating
-        assert settings.reading == settings.migrating
-        assert settings.migrating.source == "MIGRATION_DATABASE_URL"
+        assert settings.migration_target
+        assert settings.status_target == settings.migration_target
+        assert settings.migration_target.source == "MIGRATION_DATABASE_URL"
 
     def test_the_name_of_the_direct_one_is_the_one_that_it_injects(self) -> None:
         told = refusal({"POSTGRES_URL": PRISMAS_OWN, "DATABASE_URL": PRISMAS["DATABASE_URL"]})
@@ -292,7 +294,7 @@ class TestPrisma:
 
 class TestNile:
     def test_user_and_password_are_taken_as_they_are(self) -> None:
-        target = chooser(NILES).migrating()
+        target = chooser(NILES).migration_target()
         assert target
         assert (target.parameters["user"], target.parameters["password"]) == (
             "0199cd7a-e98f",
@@ -301,7 +303,7 @@ class TestNile:
         assert f"{SENTINEL}@/%" in target.secrets
 
     def test_those_in_the_url_win(self) -> None:
-        target = chooser({**NILES, "NILEDB_POSTGRES_URL": url("h")}).migrating()
+        target = chooser({**NILES, "NILEDB_POSTGRES_URL": url("h")}).migration_target()
         assert target
         assert (target.parameters["user"], target.choice) == ("owner", "from NILEDB_POSTGRES_URL")
 
@@ -318,7 +320,7 @@ class TestAurora:
             "AWS_REGION": "us-east-1",
             "PGSSLROOTCERT": __file__,
         }
-        target = chooser(environ).migrating()
+        target = chooser(environ).migration_target()
         assert target
         assert target.credential == LoginToken(
             Account("eu-west-1", ROLE_ARN, (SENTINEL,)), AURORA, 5433, "migrator"
@@ -385,19 +387,19 @@ class TestAurora:
 class TestTheSecret:
     def test_it_is_before_all_but_the_url_for_the_migrations(self) -> None:
         environ = {**NEON, **NEON_LEGACY, "MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}
-        target, reading = chooser(environ).migrating(), chooser(environ).reading()
+        target, reading = chooser(environ).migration_target(), chooser(environ).status_target()
         assert target
         assert reading
         assert (target.source, reading.source) == ("MIGRATION_DATABASE_SECRET_ARN", "POSTGRES_URL")
         assert isinstance(target.credential, StoredSecret)
         assert target.credential.account == Account("eu-west-1")
         assert target.credential.defaults == {"host": NEON_POOLED, "dbname": "shop"}
-        explicit = chooser({**environ, "MIGRATION_DATABASE_URL": url("h")}).migrating()
+        explicit = chooser({**environ, "MIGRATION_DATABASE_URL": url("h")}).migration_target()
         assert explicit
         assert explicit.source == "MIGRATION_DATABASE_URL"
 
     def test_the_status_is_read_with_it_where_nothing_else_is_set(self) -> None:
-        target = chooser({"MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}).reading()
+        target = chooser({"MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}).status_target()
         assert target
         assert target.source == "MIGRATION_DATABASE_SECRET_ARN"
 
@@ -416,7 +418,7 @@ class TestTls:
     def test_the_variables_stand_in_where_the_url_says_nothing(self, tmp_path: Path) -> None:
         (tmp_path / "ca.pem").touch()
         environ = {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "ca.pem"}
-        silent = chooser({**environ, **PLAIN}, tmp_path).migrating()
+        silent = chooser({**environ, **PLAIN}, tmp_path).migration_target()
         assert silent
         assert (silent.parameters["sslmode"], silent.parameters["sslrootcert"]) == (
             "verify-ca",
@@ -425,7 +427,7 @@ class TestTls:
         spoken = chooser(
             {**environ, "DATABASE_URL": url("h", rest="/d?sslmode=require&sslrootcert=system")},
             tmp_path,
-        ).reading()
+        ).status_target()
         assert spoken
         assert (spoken.parameters["sslmode"], spoken.parameters["sslrootcert"]) == (
             "require",
@@ -439,7 +441,7 @@ class TestTls:
             "PGSSLROOTCERT": "ca.pem",
             "DATABASE_URL": url("h", rest="/d?sslmode=&sslrootcert="),
         }
-        target = chooser(environ, tmp_path).migrating()
+        target = chooser(environ, tmp_path).migration_target()
         assert target
         assert (target.parameters["sslmode"], target.parameters["sslrootcert"]) == (
             "verify-full",
@@ -453,7 +455,7 @@ class TestTls:
     def test_a_file_that_is_not_there_is_no_fault_where_it_is_not_used(self, of_url: str) -> None:
         assert load_settings(
             {"VERCEL": "1", "DATABASE_URL": of_url, "PGSSLROOTCERT": SENTINEL}
-        ).migrating
+        ).migration_target
 
     @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
     def test_a_tunnel_may_be_verified_by_a_file(self, tmp_path: Path, mode: str) -> None:
@@ -462,7 +464,7 @@ class TestTls:
             "DATABASE_URL": url("localhost:6000", rest=f"/d?sslmode={mode}"),
             "PGSSLROOTCERT": "ca.pem",
         }
-        target = chooser(environ, tmp_path).migrating()
+        target = chooser(environ, tmp_path).migration_target()
         assert target
         assert target.parameters["sslrootcert"] == str(tmp_path / "ca.pem")
         assert tls_parameters(target) == {"sslmode": mode}
@@ -476,7 +478,7 @@ class TestTls:
 def test_pgsslmode_may_hold_node_s_word_too_and_the_log_says_what_it_is_read_as() -> None:
     target = chooser(
         {"DATABASE_URL": "postgres://u:p@db.example.com/shop", "PGSSLMODE": "no-verify"}
-    ).migrating()
+    ).migration_target()
     assert target
     assert target.parameters["sslmode"] == "require"
     assert target.remarks == ("PGSSLMODE=no-verify read as require",)

@@ -56,22 +56,25 @@ class TestWhichVariable:
         self, names: list[str], migrating: str, reading: str
     ) -> None:
         settings = load_settings(urls(*names))
-        assert settings.migrating
-        assert settings.reading
-        assert (settings.migrating.source, settings.reading.source) == (migrating, reading)
+        assert settings.migration_target
+        assert settings.status_target
+        assert (settings.migration_target.source, settings.status_target.source) == (
+            migrating,
+            reading,
+        )
 
     @pytest.mark.parametrize("empty", ["", " ", "\t\n"], ids=["empty", "a space", "blank"])
     def test_an_empty_variable_counts_as_unset(self, empty: str) -> None:
         environ = {**dict.fromkeys(VARIABLES, empty), DATABASE: url()}
         settings = load_settings(environ)
         assert settings == load_settings(urls(DATABASE))
-        assert settings.migrating
-        assert settings.migrating.source == DATABASE
+        assert settings.migration_target
+        assert settings.migration_target.source == DATABASE
 
     @pytest.mark.parametrize("names", [[], [DIRECT], [UNPOOLED], [DIRECT, UNPOOLED]], ids="+".join)
     def test_no_url_leaves_it_to_the_embedded_postgres(self, names: list[str]) -> None:
         settings = load_settings(urls(*names))
-        assert (settings.migrating, settings.reading) == (None, None)
+        assert (settings.migration_target, settings.status_target) == (None, None)
 
     @pytest.mark.parametrize("host", ["VERCEL", "CI"])
     @pytest.mark.parametrize("names", [[], [DIRECT, UNPOOLED]], ids=["none", "siblings alone"])
@@ -106,7 +109,7 @@ class TestWhichVariable:
             load_settings(environ, root=tmp_path)
         assert "Set, but empty: MIGRATION_DATABASE_URL." in str(raised.value)
         assert "never means the embedded PostgreSQL" in str(raised.value)
-        assert load_settings({**production, **urls(DATABASE)}, root=tmp_path).migrating
+        assert load_settings({**production, **urls(DATABASE)}, root=tmp_path).migration_target
 
 
 class TestEnvironment:

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.settings.connection_url import read_target
-from lib.settings.database_choice import SIBLINGS, Chooser
+from lib.settings.database_choice import SIBLINGS, DatabaseChoice
 from lib.settings.loader import ROOT
 from lib.settings.pasted_values import fault
 
@@ -62,7 +62,7 @@ def test_what_it_looks_like_is_said_without_the_value(value: str, told: str, sou
         **{name: value for name, sibling in SIBLINGS.items() if sibling == source},
     }
     with pytest.raises(ValueError, match=source) as raised:
-        Chooser(environ, ROOT).migrating()
+        DatabaseChoice(environ, ROOT).migration_target()
     assert told in str(raised.value)
     assert str(raised.value).startswith(f"{source} ")
     assert not any(part in str(raised.value) for part in PARTS)
@@ -73,7 +73,7 @@ def test_so_is_it_of_an_arn(name: str) -> None:
     secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop"
     environ = {"MIGRATION_DATABASE_SECRET_ARN": secret, name: f'"{secret}"'}
     with pytest.raises(ValueError, match=f"^{name} stands in quotes"):
-        Chooser(environ, ROOT).migrating()
+        DatabaseChoice(environ, ROOT).migration_target()
 
 
 @pytest.mark.parametrize(

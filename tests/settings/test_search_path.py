@@ -11,7 +11,7 @@ from lib.actions import migrate as runner
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError
 from lib.settings.connection_url import ConnectionTarget, read_target
-from lib.settings.database_choice import Chooser
+from lib.settings.database_choice import DatabaseChoice
 from lib.settings.loader import ROOT
 from lib.settings.search_path import first_name, option, read_search_path
 
@@ -62,8 +62,8 @@ def test_two_that_differ_are_refused() -> None:
 
 
 def test_what_reads_the_status_has_none() -> None:
-    chooser = Chooser({"DATABASE_URL": "postgres://h/d?schema=app"}, ROOT)
-    migrating, reading = chooser.migrating(), chooser.reading()
+    chooser = DatabaseChoice({"DATABASE_URL": "postgres://h/d?schema=app"}, ROOT)
+    migrating, reading = chooser.migration_target(), chooser.status_target()
     assert migrating
     assert reading
     assert (migrating.search_path, reading.search_path) == ("app", "")
@@ -72,9 +72,9 @@ def test_what_reads_the_status_has_none() -> None:
 
 def test_a_derived_direct_address_keeps_it() -> None:
     host = "ep-cool-pine-123456-pooler.eu-central-1.aws.neon.tech"
-    target = Chooser(
+    target = DatabaseChoice(
         {"DATABASE_URL": f"postgres://u:p@{host}/d?schema=app&options=project%3Dx"}, ROOT
-    ).migrating()
+    ).migration_target()
     assert target
     assert "-pooler" not in target.host
     assert target.parameters["options"] == "project=x"

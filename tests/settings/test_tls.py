@@ -40,7 +40,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
 
 
 def target_of(root: Path, url: str, **variables: str) -> ConnectionTarget:
-    target = load_settings({"DATABASE_URL": url, **variables}, root=root).migrating
+    target = load_settings({"DATABASE_URL": url, **variables}, root=root).migration_target
     assert target
     return target
 
@@ -191,16 +191,20 @@ class Connection:
 
     def is_encrypted(self, host: str, query: str = "", **variables: str) -> bool:
         settings = load_settings(self.environ(host, query, **variables), root=self._bundle.root)
-        assert settings.migrating
-        with RunContext(settings, settings.migrating, connect_patience=5).connect() as connection:
+        assert settings.migration_target
+        with RunContext(
+            settings, settings.migration_target, connect_patience=5
+        ).connect() as connection:
             return bool(connection.raw.pgconn.ssl_in_use)
 
     def failure(self, host: str, query: str = "", **variables: str) -> str:
         """Why a run comes to nothing; what the functions answer has no detail of it."""
         environ = self.environ(host, query, **variables)
         settings = load_settings(environ, root=self._bundle.root)
-        assert settings.migrating
-        error = runner.migrate(RunContext(settings, settings.migrating, connect_patience=5)).error
+        assert settings.migration_target
+        error = runner.migrate(
+            RunContext(settings, settings.migration_target, connect_patience=5)
+        ).error
         assert isinstance(error, DatabaseUnavailableError)
         assert error.final
         self._tells_nothing(str(error))

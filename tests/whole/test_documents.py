@@ -315,7 +315,7 @@ FIRST_LINES = [
 def test_a_providers_page_has_the_first_line_that_a_run_prints_there(
     page: str, environ: dict[str, str], is_direct: bool
 ) -> None:
-    target = load_settings({"VERCEL": "1", **environ}).migrating
+    target = load_settings({"VERCEL": "1", **environ}).migration_target
     assert target is not None
     log = cli._Log(
         cli.Shell({}, ROOT, io.StringIO(), err := io.StringIO(), lambda *_: None), "Migrating"
