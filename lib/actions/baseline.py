@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ..apply import catalog
-from ..database.connection import Connection, ScriptError
+from ..database.connection import Connection, StatementError
 from ..errors import ConfigurationError, DatabaseUnavailableError, LedgerError, MigrationFileError
 from ..files.folder import MigrationFile, discover
 from ..ledger import writes as ledger
@@ -168,7 +168,7 @@ def _forget(
     context: RunContext, connection: Connection, survey: Survey, rows: Sequence[AppliedMigration]
 ) -> None:
     try:
-        with connection.at_most(ANSWER_PATIENCE, "The database stopped answering."):
+        with connection.limit_to(ANSWER_PATIENCE, "The database stopped answering."):
             ledger.create_tables(connection, survey, reader=context.reader)
             ledger.forget(
                 connection,
@@ -180,11 +180,11 @@ def _forget(
         raise DatabaseUnavailableError(
             "The connection to the database was lost. All of them were forgotten, or none: `status` says which."
         ) from None
-    except ScriptError as error:
-        if error.refusal.sqlstate != INSUFFICIENT_PRIVILEGE:
+    except StatementError as error:
+        if error.server_error.sqlstate != INSUFFICIENT_PRIVILEGE:
             raise
         raise LedgerError(
-            f"{error.refusal.message} (SQLSTATE {INSUFFICIENT_PRIVILEGE}). {_RIGHTS_TO_FORGET}"
+            f"{error.server_error.message} (SQLSTATE {INSUFFICIENT_PRIVILEGE}). {_RIGHTS_TO_FORGET}"
         ) from None
 
 
@@ -228,7 +228,7 @@ def _decide(
     # Once recorded, a file can't be mended any more, and another database would refuse it.
     if faults := [fault for file in recorded for fault in file.faults]:
         raise MigrationFileError.together(faults)
-    with connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+    with connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
     warnings = (
         *survey.tables.open,
@@ -266,7 +266,7 @@ def _record(context: RunContext, connection: Connection, decision: _Decision) ->
         for file in decision.recorded
     ]
     try:
-        with connection.at_most(ANSWER_PATIENCE, "The database stopped answering."):
+        with connection.limit_to(ANSWER_PATIENCE, "The database stopped answering."):
             ledger.create_tables(connection, decision.survey, reader=context.reader)
             ledger.record_baseline(
                 connection, context.trusted, runner.run_start(context, decision.survey), rows

@@ -10,7 +10,7 @@ from ..apply.resume import moved
 from ..apply.session import Session
 from ..clean_text import masked
 from ..database import read_only
-from ..database.connection import Connection, ScriptError
+from ..database.connection import Connection, StatementError
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
 from ..errors import (
@@ -167,7 +167,7 @@ class _Run:
         self.backends = set()
         _check_strings(self.connection)
         self._check_search_path()
-        self.connection.undo = ledger.reset_script()
+        self.connection.cleanup_sql = ledger.reset_script()
 
     def _connect_another(self) -> Connection:
         """The run lock's. Where one alone is allowed, no patience gets it."""
@@ -179,7 +179,7 @@ class _Run:
         return self.context.connect()
 
     def _check_connection_limits(self) -> None:
-        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
             [[limits]] = self.connection.query(_CONNECTION_LIMITS, read_only=True)
         for limit, owner in zip(limits, ("role", "database"), strict=True):
             if limit == "1":
@@ -195,7 +195,7 @@ class _Run:
         target = self.context.target
         if not target.search_path:
             return
-        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
             # As the files will have it; it has no name that a search_path could lead elsewhere.
             [[found, schema]] = self.connection.run(_SEARCH_PATH)
         if found != target.search_path:
@@ -216,9 +216,9 @@ class _Run:
         patience = min(self.context.run_wait, STALE_PATIENCE)
         lock = RunLock(self._connect_another, patience=patience)
         with (
-            suppress(MigratorError, ScriptError),
+            suppress(MigratorError, StatementError),
             lock,
-            self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER),
+            self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER),
         ):
             ledger.interrupt_stale_runs(self.connection, survey.tables)
 
@@ -267,7 +267,7 @@ class _Run:
         check_writable(self.context, survey)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
-        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
             ledger.create_tables(self.connection, survey, reader=self.context.reader)
             outcome: Outcome = "running" if scripts else "succeeded"
             start = run_start(self.context, survey)
@@ -301,7 +301,7 @@ class _Run:
             "The database stopped answering once the run lock was held. A run needs two server connections at a time, "
             "and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct connection."
         )
-        with self.connection.at_most(SECOND_CONNECTION_PATIENCE, otherwise):
+        with self.connection.limit_to(SECOND_CONNECTION_PATIENCE, otherwise):
             return self._look(files)
 
     def _is_pooled(self, scripts: tuple[Script, ...], lock: RunLock) -> bool:
@@ -326,7 +326,7 @@ class _Run:
         self.execution = Execution(self._session(survey, lock, pooled=pooled))
         try:
             self._apply_each(scripts, survey, lock, pooled=pooled)
-        except (Interrupted, MigratorError, ScriptError) as error:
+        except (Interrupted, MigratorError, StatementError) as error:
             if isinstance(error, Interrupted) and self.current:
                 error.args = (f"{error} It was at {self.current.path}.",)
             outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -377,9 +377,9 @@ class _Run:
     def _begin_anew(self, survey: Survey, lock: RunLock) -> None:
         """Go on in a new session: the file before has changed what one begins with, as `alter database … set` does."""
         self.execution.session.observer.close()
-        self.connection.raw.close()
+        self.connection.close()
         self._connect()
-        with self.connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
             survey = replace(survey, backend=ledger.backend(self.connection))
         self.execution = Execution(self._session(survey, lock, pooled=False))
 
@@ -409,7 +409,7 @@ class _Run:
         def write(connection: Connection) -> None:
             assert self.run is not None  # it is begun before any file
             connection.settle()
-            with connection.granted(RECORD_PATIENCE):
+            with connection.extend_deadline(RECORD_PATIENCE):
                 ledger.finish_run(
                     connection,
                     self.run,
@@ -424,11 +424,11 @@ class _Run:
                     checkpoint=checkpoint,
                 )
 
-        with suppress(ScriptError, MigratorError):
+        with suppress(StatementError, MigratorError):
             if self.connection.is_alive():
                 write(self.connection)
                 return
-        with suppress(ScriptError, MigratorError):
+        with suppress(StatementError, MigratorError):
             if self.context.may_still_connect:
                 with self.context.connect(patience=RECORD_PATIENCE) as connection:
                     write(connection)

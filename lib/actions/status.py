@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ..database import read_only
-from ..database.connection import Connection, Refusal, ScriptError
+from ..database.connection import Connection, ServerError, StatementError
 from ..errors import DatabaseUnavailableError, LedgerError, MigratorError
 from ..files.folder import MigrationFile, discover
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey, read_lockers, take_survey
@@ -20,7 +20,7 @@ LOCKERS_PATIENCE = 2.0
 # The longest part of what more the server says that is passed on, in characters.
 LONGEST_DETAIL = 2000
 UNIQUE_VIOLATION = "23505"
-# By SQLSTATE, what to do about a refusal.
+# By SQLSTATE, what to do about an error from the server.
 _ADVICE = {
     INSUFFICIENT_PRIVILEGE: f" {GRANTS}",
     UNIQUE_VIOLATION: " If its rows were copied from another database, its sequences are behind them: "
@@ -72,17 +72,17 @@ def survey_database(
     DatabaseUnavailableError says `otherwise` where no answer of any kind came.
     """
     try:
-        with connection.at_most(patience, otherwise):
+        with connection.limit_to(patience, otherwise):
             return take_survey(connection, context.target, context.trusted, origins=origins)
     except DatabaseUnavailableError:
-        if connection.raw.closed:
+        if connection.is_closed:
             raise
         raise LedgerError(_not_read(connection, patience)) from None
 
 
 def _not_read(connection: Connection, patience: float) -> str:
     lockers: tuple[Blocker, ...] = ()
-    with suppress(ScriptError, MigratorError), connection.at_most(LOCKERS_PATIENCE, ""):
+    with suppress(StatementError, MigratorError), connection.limit_to(LOCKERS_PATIENCE, ""):
         lockers = read_lockers(connection)
     if not lockers:
         return f"The ledger wasn't read within {patience:g} s, and nobody is seen to lock it. Run it again."
@@ -123,11 +123,11 @@ def ledger_errors_translated() -> Iterator[None]:
     """What the server refuses outside of any migration, as an error of ours, without the driver's text."""
     try:
         yield
-    except ScriptError as error:
+    except StatementError as error:
         if (fault := distrust(error)) is not None:
             raise fault from None
-        refusal = error.refusal
-        hint = _ADVICE.get(refusal.sqlstate, "")
+        server_error = error.server_error
+        hint = _ADVICE.get(server_error.sqlstate, "")
         if told_by(error).get("fault") == "unrecorded":
             raise LedgerError(UNRECORDED) from None
         if told_by(error).get("fault") == "emptied":
@@ -136,12 +136,12 @@ def ledger_errors_translated() -> Iterator[None]:
                 "written. Drop it."
             ) from None
         raise LedgerError(
-            f"The database refused the runner's own statement: {refusal.message} (SQLSTATE {refusal.sqlstate})."
-            f"{hint}{_more(refusal)}"
+            f"The database refused the runner's own statement: {server_error.message} (SQLSTATE {server_error.sqlstate})."
+            f"{hint}{_more(server_error)}"
         ) from None
 
 
-def _more(refusal: Refusal) -> str:
+def _more(server_error: ServerError) -> str:
     """What more the server says, as the advice of an event trigger; further lines of it are indented."""
-    lines = (f"{name}: {text[:LONGEST_DETAIL]}" for name, text in refusal.more)
+    lines = (f"{name}: {text[:LONGEST_DETAIL]}" for name, text in server_error.more)
     return "".join("\n  " + line.replace("\n", "\n    ") for line in lines)

@@ -1,4 +1,4 @@
-"""How a refusal of the server's is told: where in the file, the line there, what more the server says, what to do."""
+"""How an error from the server is told: where in the file, the line there, what more the server says, what to do."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -7,7 +7,7 @@ from functools import cached_property
 
 from ..clean_text import HIDDEN, masked
 from ..database import read_only
-from ..database.connection import Refusal, ScriptError
+from ..database.connection import ServerError, StatementError
 from ..files.script import Mode, Script
 from ..sql.error_position import line_around, line_shown, place_inside
 from ..sql.lexer import end_of_last_token, strings, without_strings
@@ -84,26 +84,29 @@ class Sent:
     number: int
     is_at_end: bool = False
 
-    def offset_of(self, refusal: Refusal) -> int | None:
+    def offset_of(self, server_error: ServerError) -> int | None:
         """Where in the file the server stopped; None where it was none of the file's statements."""
         statement = self.statement
         if statement is None:
             return None
-        if refusal.position is not None:
+        if server_error.position is not None:
             # Past its last character is "at end of input".
             last = statement.offset + end_of_last_token(
                 statement.source[statement.offset : statement.end]
             )
-            return min(statement.sent_from + refusal.position - 1, last)
+            return min(statement.sent_from + server_error.position - 1, last)
         inside = place_inside(
-            statement, refusal.context, refusal.internal_query, refusal.internal_position
+            statement,
+            server_error.context,
+            server_error.internal_query,
+            server_error.internal_position,
         )
         return statement.offset if inside is None else inside
 
-    def which(self, refusal: Refusal, script: Script) -> str:
+    def which(self, server_error: ServerError, script: Script) -> str:
         """Which of the file's statements it was, where the server gave no position."""
         count = len(script.statements)
-        if refusal.position is not None or count < 2:
+        if server_error.position is not None or count < 2:
             return ""
         if self.statement is None:
             return (
@@ -117,21 +120,21 @@ class Failure:
     """What the server refused, and what was under way; None for what was none of a file's steps."""
 
     script: Script
-    error: ScriptError
+    error: StatementError
     sent: Sent | None = None
 
     @property
     def offset(self) -> int | None:
         """Where in the file the server stopped."""
-        return self.sent.offset_of(self.error.refusal) if self.sent else None
+        return self.sent.offset_of(self.error.server_error) if self.sent else None
 
     @property
     def text(self) -> str:
         """The place, the server's message, the line there, and what more the server says; no secret."""
-        refusal, is_secret = self.error.refusal, self._is_secret
-        more = [("Hint", refusal.hint)]
+        server_error, is_secret = self.error.server_error, self._is_secret
+        more = [("Hint", server_error.hint)]
         if not is_secret:
-            more = [("Detail", refusal.detail), *more, ("Context", refusal.context)]
+            more = [("Detail", server_error.detail), *more, ("Context", server_error.context)]
         return f"{self._place}: {self._message}{self._state}{self._line()}{self._which}{self._told(more)}"
 
     @property
@@ -140,7 +143,7 @@ class Failure:
         line, message, hint = (
             self._line(hides_all=True),
             self._message,
-            self._told([("Hint", self.error.refusal.hint)]),
+            self._told([("Hint", self.error.server_error.hint)]),
         )
         shown, advice = self._without_values(message), hint
         if self._is_raised:
@@ -151,10 +154,12 @@ class Failure:
     @property
     def way_out(self) -> str:
         """What to do about it, where it fails for being one transaction."""
-        refusal = self.error.refusal
-        if refusal.sqlstate == _IN_USE:
-            return "" if _IN_USE_OTHERWISE.search(refusal.message) else f"\n  {_PENDING_EVENTS}"
-        if refusal.sqlstate == read_only.SQLSTATE:
+        server_error = self.error.server_error
+        if server_error.sqlstate == _IN_USE:
+            return (
+                "" if _IN_USE_OTHERWISE.search(server_error.message) else f"\n  {_PENDING_EVENTS}"
+            )
+        if server_error.sqlstate == read_only.SQLSTATE:
             return f"\n  {read_only.MEANWHILE}"
         statement = self.sent.statement if self.sent else None
         # SET TRANSACTION fails with 25001 too, where it isn't the first.
@@ -162,14 +167,14 @@ class Failure:
             statement and statement.command == "SET"
         )
         return (
-            f"\n  {_WAYS_OUT[refusal.sqlstate]}"
-            if is_help and refusal.sqlstate in _WAYS_OUT
+            f"\n  {_WAYS_OUT[server_error.sqlstate]}"
+            if is_help and server_error.sqlstate in _WAYS_OUT
             else ""
         )
 
     def way_out_of_existing(self, *, is_new: bool) -> str:
         """How to record what is there already in place of running it; `is_new` where nothing was on record before."""
-        if self.error.refusal.sqlstate not in (
+        if self.error.server_error.sqlstate not in (
             ALREADY_EXISTS + EXISTS_IN_PART if is_new else ALREADY_EXISTS
         ):
             return ""
@@ -191,25 +196,25 @@ class Failure:
 
     @property
     def _which(self) -> str:
-        return self.sent.which(self.error.refusal, self.script) if self.sent else ""
+        return self.sent.which(self.error.server_error, self.script) if self.sent else ""
 
     @property
     def _message(self) -> str:
-        refusal = self.error.refusal
-        message = refusal.message
+        server_error = self.error.server_error
+        message = server_error.message
         if self._is_secret:
             message = _AT_OR_NEAR.sub(f'at or near "{HIDDEN}"', message)
         return _indented(self._quoted(message))
 
     @property
     def _state(self) -> str:
-        return f" (SQLSTATE {self.error.refusal.sqlstate})"
+        return f" (SQLSTATE {self.error.server_error.sqlstate})"
 
     @property
     def _is_raised(self) -> bool:
         """Tell whether somebody's code has written the message, and not the server."""
-        refusal = self.error.refusal
-        return refusal.sqlstate in _RAISED or bool(_AT_RAISE.match(refusal.context or ""))
+        server_error = self.error.server_error
+        return server_error.sqlstate in _RAISED or bool(_AT_RAISE.match(server_error.context or ""))
 
     def _as_in_file(self, text: str) -> str:
         """What was raised, and of it only the words that a RAISE of the file has itself: the others may be of rows."""
@@ -222,7 +227,7 @@ class Failure:
 
     def _without_values(self, message: str) -> str:
         """The server's message without what it may quote of a row; it keeps the names that the file has, too."""
-        sqlstate = self.error.refusal.sqlstate
+        sqlstate = self.error.server_error.sqlstate
         if sqlstate.startswith(_DATA_EXCEPTION):
             return _BARE_VALUE.sub(HIDDEN, _QUOTED_VALUE.sub(f'"{HIDDEN}"', message))
         if sqlstate.startswith(_NAMES_WHAT_IS) or (sqlstate in ALREADY_EXISTS and self._is_utility):
@@ -247,7 +252,9 @@ class Failure:
 
     def _is_in_literal(self, name: str) -> bool:
         """Tell whether the server has read a name in a string where the file has it, as in `nextval('a_seq')`."""
-        is_there = self.error.refusal.position is not None and bool(_PLAIN_NAME.fullmatch(name))
+        is_there = self.error.server_error.position is not None and bool(
+            _PLAIN_NAME.fullmatch(name)
+        )
         return is_there and bool(self._statement and name in self._statement.text)
 
     @cached_property
@@ -257,12 +264,12 @@ class Failure:
     @property
     def _may_be_of_rows(self) -> bool:
         """Tell whether the server may have read a name in a row, and not in the file."""
-        refusal, statement = self.error.refusal, self._statement
-        if query := refusal.internal_query:
+        server_error, statement = self.error.server_error, self._statement
+        if query := server_error.internal_query:
             # PERFORM reaches the server as SELECT.
             return query.removeprefix("SELECT").strip() not in self.script.file.text
-        if refusal.position is not None or statement is None:
-            return refusal.position is None
+        if server_error.position is not None or statement is None:
+            return server_error.position is None
         return not self._is_utility or bool(_KINDS_WITH_ROWS & set(statement.opening))
 
     @property

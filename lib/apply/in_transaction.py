@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from ..database.connection import OWN_SETTINGS, Connection, Rows, ScriptError, keepalives
+from ..database.connection import OWN_SETTINGS, Connection, Rows, StatementError, keepalives
 from ..database.pipeline import carry_out
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, OutOfTimeError
@@ -65,7 +65,7 @@ class Execution:
     def _apply_in_transaction(self, script: Script, *, again: bool = False) -> int | None:
         """The whole file and its ledger row in one flight, or in more where a COPY is among it: both commit, or neither."""
         session, connection = self.session, self.session.connection
-        connection.undo = ";".join(session.reset_statements(script))
+        connection.cleanup_sql = ";".join(session.reset_statements(script))
         steps: tuple[_Step, ...] = ()
 
         def attempt() -> Rows:
@@ -76,7 +76,7 @@ class Execution:
 
         try:
             rows = session.with_retries(script, attempt)
-        except (ScriptError, OutOfTimeError) as error:
+        except (StatementError, OutOfTimeError) as error:
             connection.settle()
             recorded, is_known = session.find_recorded(script)
             if recorded:
@@ -86,15 +86,15 @@ class Execution:
                 raise OutOfTimeError(
                     f"{error} {_what_became_of(script, is_known=is_known)}"
                 ) from None
-            if error.refusal.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
-                return self._apply_alone(script, error.refusal.sqlstate)
+            if error.server_error.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
+                return self._apply_alone(script, error.server_error.sqlstate)
             sent = _sent(steps, error)
             if sent.statement is None and not again and self._are_other_tables(error):
                 return self._apply_in_transaction(script, again=True)
             raise session.failed(script, error, sent) from None
         return whole(rows[-1][0]) or 0
 
-    def _are_other_tables(self, error: ScriptError) -> bool:
+    def _are_other_tables(self, error: StatementError) -> bool:
         """True if the runner's tables are to be looked at once more: changed, or with rows gone, it seems.
 
         Somebody may have rewritten them (VACUUM FULL), and what the file puts on them is to be weighed.
@@ -103,7 +103,7 @@ class Execution:
             return False
         try:
             tables = ledger.tables_now(self.session.connection, self.session.run)
-        except ScriptError as fault:
+        except StatementError as fault:
             # It is there without the file, which was rolled back.
             raise distrust(fault) or error from None
         self.session = replace(self.session, run=replace(self.session.run, tables=tables))
@@ -135,7 +135,7 @@ class Execution:
         )
 
     def _carry_out(self, script: Script, steps: "tuple[_Step, ...]") -> Rows:
-        """Send the steps, those that can in one flight; raises ScriptError with the number of them that were done."""
+        """Send the steps, those that can in one flight; raises StatementError with the number of them that were done."""
         connection = self.session.connection
         rows: Rows = []
         done = 0
@@ -148,7 +148,7 @@ class Execution:
                         if alone
                         else carry_out(connection, [step.text for step in part])
                     )
-                except ScriptError as error:
+                except StatementError as error:
                     error.done += done
                     raise
                 done += len(part)
@@ -198,7 +198,7 @@ class _Step:
         )
 
 
-def _sent(steps: "tuple[_Step, ...]", error: ScriptError) -> Sent:
+def _sent(steps: "tuple[_Step, ...]", error: StatementError) -> Sent:
     """What was under way when the server refused it."""
     failed = steps[error.done]
     number = sum(step.statement is not None for step in steps[: error.done + 1])

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ..clean_text import masked
-from ..database.connection import SLICE, WHAT_BECAME_OF_IT, Connection, Row, ScriptError
+from ..database.connection import SLICE, WHAT_BECAME_OF_IT, Connection, Row, StatementError
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
 from ..plan.reports import Blocker, IndexProgress
 from ..sql.lexer import without_strings
@@ -101,7 +101,7 @@ class Observer:
 
     def close(self) -> None:
         if self._connection is not None:
-            self._connection.raw.close()
+            self._connection.close()
 
     def session(self, *, patience: float = LOOK_PATIENCE) -> Connection:
         """The connection, made anew if it is gone. Raises DatabaseUnavailableError."""
@@ -121,17 +121,17 @@ class Observer:
         if not held:
             return False
         look = sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held))
-        with suppress(MigratorError, ScriptError):
+        with suppress(MigratorError, StatementError):
             session = self.session()
-            with session.granted(LOOK_PATIENCE):
+            with session.extend_deadline(LOOK_PATIENCE):
                 return bool(session.query(look, read_only=True)[0])
         return False
 
     def deadlock_timeout(self) -> float | None:
         """After how many seconds of waiting the server looks for deadlocks, and ends an autovacuum; None if not known."""
-        with suppress(MigratorError, ScriptError):
+        with suppress(MigratorError, StatementError):
             session = self.session()
-            with session.granted(LOOK_PATIENCE):
+            with session.extend_deadline(LOOK_PATIENCE):
                 return int(session.query(_DEADLOCK_TIMEOUT)[0][0][0] or 0) / 1000
         return None
 
@@ -173,7 +173,7 @@ class Observer:
         """One look; None if there was no answer, or no connection to be had."""
         try:
             session = self.session()
-            with session.granted(LOOK_PATIENCE):
+            with session.extend_deadline(LOOK_PATIENCE):
                 sight = _sight(*session.query(self._look_query, read_only=True))
         except OutOfTimeError:
             self._silent_since = self._silent_since or time.monotonic()
@@ -182,7 +182,7 @@ class Observer:
         except DatabaseUnavailableError as error:
             self._silent_since = (self._silent_since or time.monotonic()) if error.silent else None
             return None
-        except (ScriptError, MigratorError):
+        except (StatementError, MigratorError):
             return None
         self._silent_since = None
         return sight
@@ -200,7 +200,7 @@ class Observer:
             and self._is_lock_silent()
         )
         if stuck or silent:
-            watched.raw.close()
+            watched.close()
             raise DatabaseUnavailableError(
                 f"The server's answer did not come: the connection to the database is stuck. {WHAT_BECAME_OF_IT}"
             )

@@ -11,8 +11,8 @@ from ..database.connection import (
     CANCEL_PATIENCE,
     Connection,
     Rows,
-    ScriptError,
     Settled,
+    StatementError,
     keepalives,
 )
 from ..errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
@@ -56,7 +56,7 @@ class StatementRun:
         self._block_began: int | None = None
         self._may_observe = True
         self._reset = ";".join(session.reset_statements(script))
-        session.connection.undo = self._reset
+        session.connection.cleanup_sql = self._reset
         self.run = session.run
         self._has_begun = False
 
@@ -89,7 +89,7 @@ class StatementRun:
         )
         try:
             return recovery.first_statement()
-        except ScriptError as error:
+        except StatementError as error:
             self.connection.settle()
             raise self.session.failed(self.script, error) from None
 
@@ -116,7 +116,7 @@ class StatementRun:
         try:
             leftovers = None if is_in_block else _leftovers_of(self.connection, statement)
             self._carry_out(statement, self._attempt(index, leftovers), once=once)
-        except ScriptError as error:
+        except StatementError as error:
             stays = index if self._block_began is None else self._block_began
             more = leftovers.text if leftovers else ""
             sent = Sent(statement, index + 1)
@@ -150,10 +150,10 @@ class StatementRun:
             self._doubt()
             try:
                 return self.connection.run(statement.sent, copy_data=statement.copy_chunks())
-            except ScriptError as error:
+            except StatementError as error:
                 self._doubt(in_doubt=statement.may_commit and self._block_began is None)
                 self.connection.settle()
-                if leftovers and error.refusal.sqlstate != DUPLICATE_TABLE:
+                if leftovers and error.server_error.sqlstate != DUPLICATE_TABLE:
                     leftovers.clear_away()
                 raise
             except BaseException:
@@ -166,7 +166,7 @@ class StatementRun:
         """Say what became of a statement that was cut off, as far as the server has confirmed it."""
         statement = self.script.statements[index]
         settled_as = self.connection.settled_as
-        if self.connection.raw.closed or settled_as is Settled.UNKNOWN:
+        if self.connection.is_closed or settled_as is Settled.UNKNOWN:
             return
         is_in_block = self._block_began is not None
         if settled_as is Settled.FINISHED and (statement.ends_block or not is_in_block):
@@ -182,7 +182,7 @@ class StatementRun:
         checkpoint = self.script.checkpoint(index)
         what = f"Statement {index + 1} of {len(self.script.statements)} is next, or under way."
         session = self._noting_session(index)
-        with session.at_most(
+        with session.limit_to(
             NOTE_PATIENCE, "The database stopped answering between two statements."
         ):
             contents = self._of_tables(
@@ -199,8 +199,8 @@ class StatementRun:
         """Ask the runner's tables; what fails there after a statement of the file has run, is that one's doing."""
         try:
             return ask()
-        except ScriptError as error:
-            if error.refusal.sqlstate in GONE and self._has_begun:
+        except StatementError as error:
+            if error.server_error.sqlstate in GONE and self._has_begun:
                 raise self._meddled(index) from None
             raise distrust(error) or error from None
 
@@ -285,7 +285,7 @@ class StatementRun:
 
     def _record(self, elapsed: int) -> int | None:
         """Write the ledger row, in place of which another run's may have appeared by now."""
-        with self.connection.granted(CANCEL_PATIENCE):
+        with self.connection.extend_deadline(CANCEL_PATIENCE):
             if not self.session.pooled:
                 # A message of its own: a session that was made read-only is so to the end of its transaction.
                 self.connection.run(self._reset)
@@ -296,7 +296,7 @@ class StatementRun:
             try:
                 row = self.session.recorded(self.script, elapsed)
                 self.run = ledger.record_alone(self.connection, self.run, row)
-            except ScriptError as error:
+            except StatementError as error:
                 if self.session.find_recorded(self.script)[0] is None:
                     raise self.session.failed(self.script, error, Sent(None, last)) from None
                 return None
@@ -311,13 +311,13 @@ class StatementRun:
     def _reset_session(self) -> None:
         """Undo what a file that failed has set; through a pooler it could set nothing."""
         self.connection.settle()
-        if self.session.pooled or self.connection.raw.closed:
+        if self.session.pooled or self.connection.is_closed:
             return
         try:
-            with self.connection.granted(CANCEL_PATIENCE):
+            with self.connection.extend_deadline(CANCEL_PATIENCE):
                 self.connection.run(self._reset)
-        except (ScriptError, MigratorError):
-            self.connection.raw.close()
+        except (StatementError, MigratorError):
+            self.connection.close()
 
 
 def _leftovers_of(connection: Connection, statement: Statement) -> "_Leftovers | None":
@@ -340,12 +340,15 @@ class _Leftovers:
 
     def clear_away(self) -> None:
         """Drop what a build that failed has left; an index that can't be dropped right now is the next run's to drop."""
-        with suppress(ScriptError, MigratorError), self._connection.granted(DROP_PATIENCE):
+        with (
+            suppress(StatementError, MigratorError),
+            self._connection.extend_deadline(DROP_PATIENCE),
+        ):
             self._names = self._invalid() - self._before
             self.drop()
 
     def drop(self) -> None:
-        """Drop what an earlier try has left; raises ScriptError as a statement of the file does."""
+        """Drop what an earlier try has left; raises StatementError as a statement of the file does."""
         for name in sorted(self._names & self._invalid() if self._names else ()):
             self._connection.run(f"drop index concurrently if exists {name}")
         self._names = set()

@@ -104,7 +104,7 @@ class Recovery:
             self.check()
 
     def _look(self, who: Callable[[], Who | None]) -> Who | None:
-        with self.connection.at_most(
+        with self.connection.limit_to(
             LOOK_PATIENCE, "The database stopped answering, outside of any migration."
         ):
             return who()

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from ..clean_text import masked
-from ..database.connection import CANCEL_PATIENCE, Connection, Refusal, Rows, ScriptError
+from ..database.connection import CANCEL_PATIENCE, Connection, Rows, ServerError, StatementError
 from ..duration import in_words, milliseconds
 from ..errors import (
     BusyTableError,
@@ -132,14 +132,14 @@ class Session:
         for _ in range(self.lock_retries):
             try:
                 return self._try(script, attempt, patience, lock_timeout)
-            except ScriptError as error:
-                if error.refusal.sqlstate not in LOCK_CONFLICTS:
+            except StatementError as error:
+                if error.server_error.sqlstate not in LOCK_CONFLICTS:
                     raise
                 self.connection.settle()
                 patience = self._enough_for_autovacuum(script, longest) or lock_timeout
                 longest = max(longest, patience)
                 self._wait_for_the_table(
-                    script, error.refusal, patience if patience > lock_timeout else None
+                    script, error.server_error, patience if patience > lock_timeout else None
                 )
                 self.check()
         return self._try(script, attempt, patience, lock_timeout)
@@ -170,7 +170,7 @@ class Session:
             yield
         finally:
             # A connection that is gone, or out of time, needs it no more.
-            with suppress(ScriptError, MigratorError):
+            with suppress(StatementError, MigratorError):
                 self.connection.run(f"set lock_timeout = '{before}'")
 
     def _enough_for_autovacuum(self, script: Script, waited: float) -> float | None:
@@ -191,23 +191,29 @@ class Session:
         enough = deadlock_timeout + OUTLASTING
         return enough if enough > waited else None
 
-    def _wait_for_the_table(self, script: Script, refusal: Refusal, longer: float | None) -> None:
+    def _wait_for_the_table(
+        self, script: Script, server_error: ServerError, longer: float | None
+    ) -> None:
         pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
         unquoted = tuple(replace(blocker, query=None) for blocker in self.observer.blockers)
         recorded = f"; held up by {named(unquoted)}" if unquoted else ""
         # What a function has raised may quote a row.
-        what = f"SQLSTATE {refusal.sqlstate}" if refusal.context else masked(refusal.message)
+        what = (
+            f"SQLSTATE {server_error.sqlstate}"
+            if server_error.context
+            else masked(server_error.message)
+        )
         then = (
             f"; autovacuum gives way to the next try, which waits {in_words(longer)}"
             if longer
             else ""
         )
-        reason = f"{masked(refusal.message)}{held_up}{then}"
+        reason = f"{masked(server_error.message)}{held_up}{then}"
         self.progress.retrying(script.file, reason, pause)
-        with suppress(ScriptError, MigratorError):
+        with suppress(StatementError, MigratorError):
             observing = self.observer.session()
-            with observing.granted(NOTE_PATIENCE):
+            with observing.extend_deadline(NOTE_PATIENCE):
                 ledger.note_obstacle(observing, self.run, f"{script.file.path}: {what}{recorded}")
         deadline = self.connection.deadline
         if deadline is not None and time.monotonic() + pause >= deadline:
@@ -227,7 +233,7 @@ class Session:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             time.sleep(min(left, SPEAKS_EVERY))
-            with self.connection.at_most(
+            with self.connection.limit_to(
                 SILENCE, "The database stopped answering while a table was waited for."
             ):
                 self.connection.query("select 1")
@@ -261,15 +267,18 @@ class Session:
         None if there is no row, and where no answer is to be had in time: then it isn't known.
         """
         # What goes wrong here must not hide why it is asked.
-        with suppress(ScriptError, MigratorError), self.connection.granted(CANCEL_PATIENCE):
-            if not self.connection.raw.closed:
+        with (
+            suppress(StatementError, MigratorError),
+            self.connection.extend_deadline(CANCEL_PATIENCE),
+        ):
+            if not self.connection.is_closed:
                 return ledger.find(self.connection, self.run, script.file.version), True
         return None, False
 
     def failed(
         self,
         script: Script,
-        error: ScriptError,
+        error: StatementError,
         sent: Sent | None = None,
         *,
         stays: int = 0,
@@ -283,7 +292,7 @@ class Session:
         if fault := self._fault_of_tables(script, error, sent):
             return fault
         failure = Failure(script, error, sent)
-        file, sqlstate, offset = script.file, error.refusal.sqlstate, failure.offset
+        file, sqlstate, offset = script.file, error.server_error.sqlstate, failure.offset
         if sqlstate in LOCK_CONFLICTS:
             end = self._busy_text(script, stays, more)
             busy = BusyTableError(failure.text + end, version=file.version, sqlstate=sqlstate)
@@ -305,14 +314,16 @@ class Session:
         return failed.recorded_as(failure.record + end)
 
     def _fault_of_tables(
-        self, script: Script, error: ScriptError, sent: Sent | None
+        self, script: Script, error: StatementError, sent: Sent | None
     ) -> MigratorError | None:
         """The error where a statement of the runner's own has failed, which is none of the file's."""
         if sent is not None and sent.statement is not None:
             return None
-        file, fault, refusal = script.file, told_by(error).get("fault"), error.refusal
+        file, fault, server_error = script.file, told_by(error).get("fault"), error.server_error
         is_files = sent is not None and sent.number > 0 and not sent.is_at_end
-        if fault == "emptied" or (is_files and refusal.sqlstate in GONE and not refusal.context):
+        if fault == "emptied" or (
+            is_files and server_error.sqlstate in GONE and not server_error.context
+        ):
             return _meddling(
                 script,
                 "it would take rows out of the runner's own tables, public.schema_migrations and "
@@ -320,16 +331,16 @@ class Session:
                 "would be lost",
             )
         if is_files and (
-            fault in ("policy", "code", "kind") or refusal.sqlstate == INSUFFICIENT_PRIVILEGE
+            fault in ("policy", "code", "kind") or server_error.sqlstate == INSUFFICIENT_PRIVILEGE
         ):
-            reason = str(distrust(error) or refusal.message).rstrip(".")
+            reason = str(distrust(error) or server_error.message).rstrip(".")
             return _meddling(
                 script,
                 f"it changes the runner's own tables, or whose they are, and could not be recorded: {reason}",
             )
         if fault == "unrecorded":
             code = ""
-            with suppress(ScriptError, MigratorError):
+            with suppress(StatementError, MigratorError):
                 code = code_on_tables(self.connection)
             then = (
                 "it was rolled back"
@@ -343,16 +354,16 @@ class Session:
             )
         if sent is not None and sent.is_at_end:
             return None
-        if error.refusal.sqlstate in LOCK_CONFLICTS:
+        if error.server_error.sqlstate in LOCK_CONFLICTS:
             held_up = f" by {named(self.observer.blockers)}" if self.observer.blockers else ""
             return BusyTableError(
                 f"{file.version} could not be recorded, and was not applied: the runner's own tables, "
                 f"public.schema_migrations and public.schema_migration_runs, stayed locked{held_up} through every try. Run "
                 "it again later.",
                 version=file.version,
-                sqlstate=error.refusal.sqlstate,
+                sqlstate=error.server_error.sqlstate,
             )
-        return distrust(error) or _own_failure(script, error.refusal)
+        return distrust(error) or _own_failure(script, error.server_error)
 
     def _busy_text(
         self, script: Script, stays: int, more: str, *, shows_queries: bool = True
@@ -376,19 +387,19 @@ def _meddling(script: Script, what: str) -> MigrationFailedError:
     )
 
 
-def _own_failure(script: Script, refusal: Refusal) -> LedgerError:
+def _own_failure(script: Script, server_error: ServerError) -> LedgerError:
     """The error of what is no statement of the file's, and has no place in it."""
-    what = f"{masked(refusal.message)} (SQLSTATE {refusal.sqlstate})"
+    what = f"{masked(server_error.message)} (SQLSTATE {server_error.sqlstate})"
     way_out = {
         "42501": GRANTS,
         "23505": "The ids of the table are behind its rows: select setval(pg_get_serial_sequence("
         "'public.schema_migrations', 'id'), max(id)) from public.schema_migrations; if the file itself sets sequences "
         "back, have it leave this one out.",
-    }.get(refusal.sqlstate, "")
-    if refusal.context:
+    }.get(server_error.sqlstate, "")
+    if server_error.context:
         way_out = (
             "A trigger on the runner's tables runs while only pg_catalog is searched: give its function a search_path of "
-            f"its own, alter function … set search_path = public.\n  Context: {masked(refusal.context)}"
+            f"its own, alter function … set search_path = public.\n  Context: {masked(server_error.context)}"
         )
     return LedgerError(
         f"{script.file.version} could not be recorded, and was not applied: {what}. {way_out}".strip()

@@ -45,7 +45,7 @@ WHAT_BECAME_OF_IT = (
 
 
 @dataclass(frozen=True)
-class Refusal:
+class ServerError:
     """What the server said about a statement. `position` counts characters of the whole message, from 1.
 
     `internal_position` counts those of `internal_query`, which is a query that a function ran.
@@ -67,12 +67,12 @@ class Refusal:
         return tuple((name, text) for name, text in parts if text)
 
 
-class ScriptError(Exception):
+class StatementError(Exception):
     """A statement failed. `done` statements sent with it had succeeded before; what follows was not run."""
 
-    def __init__(self, refusal: Refusal, done: int) -> None:
-        super().__init__(refusal.message)
-        self.refusal = refusal
+    def __init__(self, server_error: ServerError, done: int) -> None:
+        super().__init__(server_error.message)
+        self.server_error = server_error
         self.done = done
 
 
@@ -87,17 +87,18 @@ class Settled(Enum):
 class Connection:
     """One connection in autocommit, and the deadline (monotonic seconds) that whatever runs on it must keep.
 
-    `end_by`, later than the deadline, is the last moment for what has to be done after it. `undo` is SQL that follows
-    every rollback in the same message: what it undoes never gets back into a pool. `while_waiting` is called every `slice`
-    seconds at the latest while an answer is waited for; `heard_at` is when the server last sent anything. `settled_as` says
-    what became of a message that was cut off.
+    `end_by`, later than the deadline, is the last moment for what has to be done after it.
+    `cleanup_sql` follows every rollback in the same message, so that what it undoes never gets back
+    into a pool. `while_waiting` is called every `slice` seconds at the latest while an answer is
+    waited for; `heard_at` is when the server last sent anything. `settled_as` says what became of a
+    message that was cut off.
     """
 
     def __init__(self, raw: psycopg.Connection[tuple[Any, ...]]) -> None:
         self.raw = raw
         self.deadline: float | None = None
         self.end_by: float | None = None
-        self.undo = ""
+        self.cleanup_sql = ""
         self.slice = SLICE
         self.while_waiting: Callable[[], None] | None = None
         self.heard_at = time.monotonic()
@@ -113,7 +114,15 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self.raw.close()
+
+    @property
+    def is_closed(self) -> bool:
+        """True if this side has closed the connection, or found it closed."""
+        return self.raw.closed
 
     @property
     def server_version(self) -> int:
@@ -143,11 +152,11 @@ class Connection:
             while select.select([self.raw.pgconn.socket], [], [], 0)[0]:
                 self.raw.pgconn.consume_input()
         except psycopg.OperationalError:
-            self.raw.close()
-        return not self.raw.closed
+            self.close()
+        return not self.is_closed
 
     @contextmanager
-    def granted(self, seconds: float) -> Iterator[None]:
+    def extend_deadline(self, seconds: float) -> Iterator[None]:
         """Give what has to be done at the end so long from now, whatever the deadline, which holds again afterwards."""
         kept = self.deadline, self.while_waiting
         self.deadline, self.while_waiting = self._moment_in(seconds), None
@@ -157,7 +166,7 @@ class Connection:
             self.deadline, self.while_waiting = kept
 
     @contextmanager
-    def at_most(self, seconds: float, otherwise: str) -> Iterator[None]:
+    def limit_to(self, seconds: float, otherwise: str) -> Iterator[None]:
         """Hold to so many seconds what a server that is well answers soon; DatabaseUnavailableError says `otherwise`."""
         kept, limit = self.deadline, time.monotonic() + seconds
         self.deadline = limit if kept is None else min(kept, limit)
@@ -214,7 +223,7 @@ class Connection:
     def run(self, script: str, *, copy_data: Iterable[bytes] = ()) -> Rows:
         """Send a statement of a file as it is, feed its COPY, and return the rows of the last one that returns any.
 
-        Raises ScriptError when the server refuses a statement, OutOfTimeError at the deadline, DatabaseUnavailableError
+        Raises StatementError when the server refuses a statement, OutOfTimeError at the deadline, DatabaseUnavailableError
         when the connection is lost. Whatever ends it early cancels the statement under way first.
         """
         results = [result for result in self._send(script, copy_data) if result.nfields]
@@ -223,9 +232,9 @@ class Connection:
     def _rows_of(self, text: str) -> list[Rows]:
         try:
             return [rows_of(result) for result in self._send(text) if result.nfields]
-        except ScriptError:
+        except StatementError:
             self._is_held = False
-            # Nothing was set that would outlive it: `undo` is a file's.
+            # Nothing was set that would outlive it: `cleanup_sql` is a file's.
             if self.in_transaction:
                 self._send("rollback")
             raise
@@ -236,7 +245,7 @@ class Connection:
             self.raw.pgconn.send_query(message.encode())
             while (result := self.next_result()) is not None:
                 if result.status == pq.ExecStatus.FATAL_ERROR:
-                    raise self._refused(refusal_of(result), len(results))
+                    raise self._refused(server_error_of(result), len(results))
                 if not self._copies(result, copy_data):
                     results.append(result)
         return results
@@ -247,9 +256,9 @@ class Connection:
         try:
             yield
         except psycopg.OperationalError:
-            self.raw.close()
+            self.close()
             raise lost() from None
-        except (ScriptError, DatabaseUnavailableError):
+        except (StatementError, DatabaseUnavailableError):
             raise
         except BaseException:
             self.settle()
@@ -263,12 +272,14 @@ class Connection:
             self._drain()
         return result.status in (pq.ExecStatus.COPY_IN, pq.ExecStatus.COPY_OUT)
 
-    def _refused(self, refusal: Refusal, done: int) -> ScriptError | DatabaseUnavailableError:
+    def _refused(
+        self, server_error: ServerError, done: int
+    ) -> StatementError | DatabaseUnavailableError:
         try:
             self._finish()
         except psycopg.OperationalError:
-            self.raw.close()
-        return lost(refusal) if self.raw.closed else ScriptError(refusal, done)
+            self.close()
+        return lost(server_error) if self.is_closed else StatementError(server_error, done)
 
     def next_result(self) -> "pq.abc.PGresult | None":
         """Wait for the next statement's result, in slices, so that a signal or the deadline is noticed."""
@@ -331,9 +342,9 @@ class Connection:
             raise OutOfTimeError("The time allowed ran out.")
 
     def _finish(self) -> bool:
-        """Read what is left of the message, so that the connection can be used again; tells of a refusal in it."""
+        """Read what is left of the message, so that the connection can be used again; tells of an error in it."""
         refused = False
-        with self.granted(CANCEL_PATIENCE):
+        with self.extend_deadline(CANCEL_PATIENCE):
             while (result := self.next_result()) is not None:
                 if result.status == pq.ExecStatus.COPY_IN:
                     self.raw.pgconn.put_copy_end(b"the migration was stopped")
@@ -341,7 +352,7 @@ class Connection:
                     self._drain()
                 refused = refused or result.status == pq.ExecStatus.FATAL_ERROR
         if self.raw.pgconn.status == pq.ConnStatus.BAD:
-            self.raw.close()
+            self.close()
         return refused
 
     def settle(self) -> None:
@@ -350,12 +361,12 @@ class Connection:
         try:
             if self.raw.info.transaction_status == pq.TransactionStatus.ACTIVE:
                 self._cancel()
-            if not self.raw.closed and (self.in_transaction or self._is_held):
+            if not self.is_closed and (self.in_transaction or self._is_held):
                 self._is_held = False
-                with self.granted(CANCEL_PATIENCE):
-                    self._rows_of(f"rollback; {self.undo}")
-        except (psycopg.Error, ScriptError, DatabaseUnavailableError, OutOfTimeError):
-            self.raw.close()
+                with self.extend_deadline(CANCEL_PATIENCE):
+                    self._rows_of(f"rollback; {self.cleanup_sql}")
+        except (psycopg.Error, StatementError, DatabaseUnavailableError, OutOfTimeError):
+            self.close()
 
     def _cancel(self) -> None:
         """Ask the server to stop, and give the connection up if it doesn't answer in time."""
@@ -373,10 +384,10 @@ class Connection:
             if self._has_ended_pipeline() if in_pipeline else not pgconn.is_busy():
                 break
             if time.monotonic() >= until:
-                self.raw.close()
+                self.close()
                 return
         refused = in_pipeline or self._finish()
-        if not self.raw.closed:
+        if not self.is_closed:
             self.settled_as = Settled.STOPPED if refused else Settled.FINISHED
 
     def send_sync(self) -> None:
@@ -388,13 +399,13 @@ class Connection:
     def end_pipeline(self) -> None:
         """Read what is left of a pipeline, so that the connection can be used again."""
         self.send_sync()
-        with self.granted(CANCEL_PATIENCE):
+        with self.extend_deadline(CANCEL_PATIENCE):
             while self.raw.pgconn.status != pq.ConnStatus.BAD:
                 result = self.next_result()
                 if result is not None and result.status == pq.ExecStatus.PIPELINE_SYNC:
                     self.raw.pgconn.exit_pipeline_mode()
                     return
-        self.raw.close()
+        self.close()
 
     def _has_ended_pipeline(self) -> bool:
         """Read what has come of a pipeline without waiting for more; true once its end is answered."""
@@ -407,7 +418,7 @@ class Connection:
         return False
 
 
-def lost(last_words: Refusal | None = None) -> DatabaseUnavailableError:
+def lost(last_words: ServerError | None = None) -> DatabaseUnavailableError:
     said = (
         f" The server said: {last_words.message} (SQLSTATE {last_words.sqlstate})."
         if last_words
@@ -485,14 +496,14 @@ def _wait(pgconn: "pq.abc.PGconn", seconds: float, *, writing: bool = False) -> 
     return bool(select.select([pgconn.socket], [pgconn.socket] if writing else [], [], seconds)[0])
 
 
-def refusal_of(result: "pq.abc.PGresult") -> Refusal:
+def server_error_of(result: "pq.abc.PGresult") -> ServerError:
     def field(name: pq.DiagnosticField) -> str | None:
         value = result.error_field(name)
         return None if value is None else value.decode("utf-8", "replace")
 
     position = field(pq.DiagnosticField.STATEMENT_POSITION)
     internal_position = field(pq.DiagnosticField.INTERNAL_POSITION)
-    return Refusal(
+    return ServerError(
         sqlstate=field(pq.DiagnosticField.SQLSTATE) or "",
         message=field(pq.DiagnosticField.MESSAGE_PRIMARY) or "the server gave no message",
         detail=field(pq.DiagnosticField.MESSAGE_DETAIL),

@@ -149,7 +149,7 @@ def _connect_once(
 
 
 def _sqlstate(parameters: Mapping[str, str]) -> str | None:
-    """Connect once more, and listen for the code of the refusal.
+    """Connect once more, and listen for the SQLSTATE of the error.
 
     PostgreSQL's client keeps it to itself while it connects, but for its trace of the messages. That may hold the password,
     so it is kept in memory, and not for long. None where there is no such trace, or no code.

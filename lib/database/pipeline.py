@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from psycopg import OperationalError, pq
 
 from ..errors import DatabaseUnavailableError
-from .connection import Connection, Rows, ScriptError, lost, refusal_of, rows_of
+from .connection import Connection, Rows, StatementError, lost, rows_of, server_error_of
 
 # How much may be sent behind the statement that the server is at, in bytes: less than a TCP receive buffer is at its least.
 AHEAD = 32 * 1024
@@ -25,7 +25,7 @@ def carry_out(connection: Connection, statements: Sequence[str]) -> Rows:
     """Send the statements, and return the rows of the last one that returns any; raises as `Connection.run` does.
 
     They take one flight, or as many as it takes to send no more than `AHEAD` before an answer. The first that fails ends
-    it: `ScriptError.done` counts those before it. In a transaction that they have begun, nothing of them stays then.
+    it: `StatementError.done` counts those before it. In a transaction that they have begun, nothing of them stays then.
     """
     with connection.guarded():
         return _Flight(connection, statements).carry_out()
@@ -52,7 +52,7 @@ class _Flight:
             # The rows of the others are nobody's: made into Python's, millions of them would take seconds.
             last = result if result.nfields else last
         self._connection.end_pipeline()
-        if self._connection.raw.closed:
+        if self._connection.is_closed:
             raise lost()
         return rows_of(last) if last else []
 
@@ -88,12 +88,14 @@ class _Flight:
         self._answered += 1
         return result
 
-    def _refused(self, result: "pq.abc.PGresult") -> ScriptError | DatabaseUnavailableError:
-        refusal = refusal_of(result)
+    def _refused(self, result: "pq.abc.PGresult") -> StatementError | DatabaseUnavailableError:
+        server_error = server_error_of(result)
         try:
             self._connection.end_pipeline()
         except OperationalError:
-            self._connection.raw.close()
+            self._connection.close()
         return (
-            lost(refusal) if self._connection.raw.closed else ScriptError(refusal, self._answered)
+            lost(server_error)
+            if self._connection.is_closed
+            else StatementError(server_error, self._answered)
         )

@@ -18,7 +18,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from ..database.connection import Connection, ScriptError, keepalives
+from ..database.connection import Connection, StatementError, keepalives
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, RunInProgressError
 
 # Any constant does, as long as every runner has the same one.
@@ -80,7 +80,7 @@ class RunLock:
             self._heart = threading.Thread(target=self._keep_beating, name="run lock", daemon=True)
             self._heart.start()
         except BaseException:
-            self._connection.raw.close()
+            self._connection.close()
             raise
         return self
 
@@ -95,13 +95,16 @@ class RunLock:
             error, (DatabaseUnavailableError, OutOfTimeError)
         ):
             self._release()
-        self._connection.raw.close()
+        self._connection.close()
 
     def _release(self) -> None:
         """Roll back, which spares a pooler the loss of its server connection, if that is done at once."""
         if self._turn.acquire(timeout=RELEASE_PATIENCE):
             self._connection.end_by = time.monotonic() + RELEASE_PATIENCE
-            with suppress(MigratorError, ScriptError), self._connection.granted(RELEASE_PATIENCE):
+            with (
+                suppress(MigratorError, StatementError),
+                self._connection.extend_deadline(RELEASE_PATIENCE),
+            ):
                 self._connection.release()
             self._turn.release()
 
@@ -132,7 +135,7 @@ class RunLock:
 
     def _try(self, seconds: float) -> bool:
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
-        with self._connection.at_most(seconds, _NO_ANSWER):
+        with self._connection.limit_to(seconds, _NO_ANSWER):
             held, self.backend = self._connection.hold(_SETTINGS + timeout + _TRY)[0][0]
             if held != "t":
                 self._connection.release()
@@ -140,7 +143,7 @@ class RunLock:
         return held == "t"
 
     def _in_progress(self) -> RunInProgressError:
-        with self._connection.at_most(ANSWER_PATIENCE, _NO_ANSWER):
+        with self._connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
             rows = self._connection.query(_HOLDER, read_only=True)[0]
         return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
 
@@ -153,9 +156,9 @@ class RunLock:
     def _beat(self) -> None:
         """Keep the transaction from idling out. A missed beat means that the server has let the lock go, or will."""
         try:
-            with self._connection.granted(BEAT_PATIENCE):
+            with self._connection.extend_deadline(BEAT_PATIENCE):
                 self._connection.query(_BEAT)
             self._beaten_at = time.monotonic()
-        except (ScriptError, MigratorError) as error:
+        except (StatementError, MigratorError) as error:
             self.is_silent = isinstance(error, OutOfTimeError)
             self._lost.set()

@@ -13,7 +13,7 @@ from typing import cast
 
 from psycopg import sql
 
-from ..database.connection import Connection, Row, Rows, ScriptError, filled, joined
+from ..database.connection import Connection, Row, Rows, StatementError, filled, joined
 from ..database.read_only import STANDBY
 from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint, Interruption, StatementDigest
@@ -149,17 +149,17 @@ def take_survey(
             return _survey(
                 connection, target, look, connection.query(joined(*look.queries), read_only=True)
             )
-        except ScriptError as error:
+        except StatementError as error:
             if look.at_a_glance and told_by(error).get("fault") == "any":
                 continue
-            if error.refusal.sqlstate not in (
+            if error.server_error.sqlstate not in (
                 UNDEFINED_TABLE,
                 UNDEFINED_COLUMN,
                 *_UNTOLD,
             ) and not told_by(error):
                 raise
             # The server was asked first: what failed otherwise came after that.
-            is_told = error.refusal.sqlstate not in _UNTOLD or _tells_its_system(connection)
+            is_told = error.server_error.sqlstate not in _UNTOLD or _tells_its_system(connection)
             break
     look = replace(look, at_a_glance=False, system=_SYSTEM if is_told else "null")
     return _survey(connection, target, look, _read_one_by_one(connection, look))
@@ -214,8 +214,8 @@ class _Look:
 def _tells_its_system(connection: Connection) -> bool:
     try:
         connection.query(f"select {_SYSTEM}", read_only=True)
-    except ScriptError as error:
-        if error.refusal.sqlstate in _UNTOLD:
+    except StatementError as error:
+        if error.server_error.sqlstate in _UNTOLD:
             return False
         raise
     return True
@@ -225,7 +225,7 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
     """The same answers where a table is missing, or isn't ours, or may not be read, which is told."""
     try:
         server, tables = connection.query(joined(look.server, look.tables), read_only=True)
-    except ScriptError as error:
+    except StatementError as error:
         raise distrust(error) or error from None
     found = tables_of(tables, look.trusted, at_a_glance=False).found
 
@@ -248,10 +248,10 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
 def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
     try:
         return connection.query(message, read_only=True)[-1]
-    except ScriptError as error:
-        if error.refusal.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
+    except StatementError as error:
+        if error.server_error.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
             raise LedgerError(_foreign(table.name, table.columns)) from None
-        if error.refusal.sqlstate == INSUFFICIENT_PRIVILEGE:
+        if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise LedgerError(
                 f"The role may not read public.{table.name}. Grant it, as the tables' owner: grant usage on schema public "
                 f"to ROLE; grant select on public.{LEDGER} to ROLE; grant select on public.{RUNS} to ROLE."

@@ -18,7 +18,7 @@ from typing import Any
 
 from psycopg import sql
 
-from ..database.connection import Connection, Rows, ScriptError, filled
+from ..database.connection import Connection, Rows, StatementError, filled
 from ..errors import LedgerError
 
 LEDGER, RUNS = "schema_migrations", "schema_migration_runs"
@@ -417,13 +417,13 @@ def _table(row: Sequence[str | None]) -> Table:
     )
 
 
-def told_by(error: ScriptError) -> dict[str, Any]:
+def told_by(error: StatementError) -> dict[str, Any]:
     """What a statement of the runner's own has failed to tell; empty where the error is another one.
 
     The server quotes the text in its message, which may be in any language.
     """
-    quoted = re.search(r"\{.*\}", error.refusal.message, re.DOTALL)
-    if error.refusal.sqlstate != "22P02" or quoted is None:
+    quoted = re.search(r"\{.*\}", error.server_error.message, re.DOTALL)
+    if error.server_error.sqlstate != "22P02" or quoted is None:
         return {}
     try:
         facts = json.loads(quoted.group())
@@ -437,7 +437,7 @@ def code_on_tables(connection: Connection) -> str:
     return connection.query(_CODE, read_only=True)[0][0][0] or ""
 
 
-def distrust(error: ScriptError) -> LedgerError | None:
+def distrust(error: StatementError) -> LedgerError | None:
     """The error for a table that can't be trusted, read or written as it is; None where it was something else."""
     facts = told_by(error)
     fault, table = facts.get("fault"), f"public.{facts.get('table')}"

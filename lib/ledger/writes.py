@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from ..clean_text import message, one_line
-from ..database.connection import OWN_SETTINGS, Connection, Rows, ScriptError, filled, joined
+from ..database.connection import OWN_SETTINGS, Connection, Rows, StatementError, filled, joined
 from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint
 from ..plan.migration_plan import AppliedMigration
@@ -276,7 +276,7 @@ def start_run(
     at_a_glance = True
     try:
         answers = connection.query(joined(LOCK, glance(trusted, writes=True), *begin))
-    except ScriptError as error:
+    except StatementError as error:
         if told_by(error).get("fault") != "any":
             raise
         at_a_glance = False
@@ -310,7 +310,7 @@ def _ask(
     if tables.at_a_glance:
         try:
             return connection.query(joined(lock, tables.check, *statements), read_only=read_only)
-        except ScriptError as error:
+        except StatementError as error:
             if told_by(error).get("fault") != "changed":
                 raise
     # A trigger or a rule that is there may do anything to the ledger.

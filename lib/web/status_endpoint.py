@@ -149,7 +149,7 @@ class StatusReader:
     def close(self) -> None:
         """Let the connection go."""
         if self._connection is not None:
-            self._connection.raw.close()
+            self._connection.close()
 
     def _look(self, web_token: str | None) -> Answer:
         try:
@@ -166,12 +166,12 @@ class StatusReader:
             return Answer.of(500, internal_error(error))
 
     def _status(self, context: RunContext, files: tuple[MigrationFile, ...]) -> Status:
-        if self._connection is not None and not self._connection.raw.closed:
+        if self._connection is not None and not self._connection.is_closed:
             try:
-                with self._connection.granted(KEPT_CONNECTION_PATIENCE):
+                with self._connection.extend_deadline(KEPT_CONNECTION_PATIENCE):
                     return read_status_over(self._connection, context, files)
             except (DatabaseUnavailableError, OutOfTimeError):
-                self._connection.raw.close()
+                self._connection.close()
         self._connection = context.connect()
         return read_status_over(self._connection, context, files)
 

@@ -12,7 +12,7 @@ from fault_proxy import FaultProxy
 
 from lib.actions import migrate as runner
 from lib.actions.run_context import RunContext
-from lib.database.connection import Connection, ScriptError, defer
+from lib.database.connection import Connection, StatementError, defer
 from lib.database.login import connect
 from lib.database.pipeline import AHEAD, carry_out
 from lib.errors import MigrationFailedError
@@ -152,9 +152,9 @@ class TestAFlight:
             *["select 1"] * 5000,
             "commit",
         ]
-        with pytest.raises(ScriptError, match="nope") as raised:
+        with pytest.raises(StatementError, match="nope") as raised:
             carry_out(connection, statements)
-        assert (raised.value.done, raised.value.refusal.position) == (before + 1, 13)
+        assert (raised.value.done, raised.value.server_error.position) == (before + 1, 13)
         connection.settle()
         assert connection.query("select 1") == [[("1",)]]
 
@@ -193,7 +193,7 @@ class TestEndings:
         for attempt in range(10):
             with pytest.raises(KeyboardInterrupt), a_signal_in(0.03 + 0.01 * attempt):
                 carry_out(connection, many)
-            assert not connection.raw.closed
+            assert not connection.is_closed
             assert not connection.in_transaction
         assert db.query("select count(*) from t") == [(0,)]
 

@@ -226,7 +226,7 @@ class TestTheRunLock:
         self, make_context: MakeContext, db: Database
     ) -> None:
         held = RunLock(make_context().connect, patience=0).__enter__()
-        held._connection.raw.close()
+        held._connection.close()
         with RunLock(make_context().connect, patience=5):
             assert db.advisory_locks() == 1
 
