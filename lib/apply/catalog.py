@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ..database.connection import Connection, filled
-from ..sql.concurrent import Subject
+from ..sql.concurrent import ConcurrentOperation
 
 # Named by its table, since that is whose schema it is in.
 _INDEX = """
@@ -66,12 +66,12 @@ class Index:
     is_valid: bool
 
 
-def find_index(connection: Connection, subject: Subject) -> Index | None:
+def find_index(connection: Connection, operation: ConcurrentOperation) -> Index | None:
     """The index of that name on that table, looked up as the session would."""
-    [table] = connection.resolve(subject.table)
-    rows = connection.query(filled(_INDEX, index=subject.index_name, table=table), read_only=True)[
-        0
-    ]
+    [table] = connection.resolve(operation.table)
+    rows = connection.query(
+        filled(_INDEX, index=operation.relation_name, table=table), read_only=True
+    )[0]
     return Index(rows[0][1] or "", rows[0][0] == "t") if rows else None
 
 
@@ -86,7 +86,7 @@ def has_tables(connection: Connection) -> bool:
 
 
 def invalid_indexes(
-    connection: Connection, subject: Subject, *, by_reindex: bool = False
+    connection: Connection, operation: ConcurrentOperation, *, by_reindex: bool = False
 ) -> set[str]:
     """The names, qualified and quoted, of the invalid indexes on a table, or on that of an index.
 
@@ -94,14 +94,14 @@ def invalid_indexes(
     CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
     """
     query = _INVALID_BY_REINDEX if by_reindex else _INVALID
-    index, table = connection.resolve(subject.index if by_reindex else None, subject.table)
+    index, table = connection.resolve(operation.relation if by_reindex else None, operation.table)
     rows = connection.query(filled(query, index=index, table=table), read_only=True)[0]
     return {row[0] or "" for row in rows}
 
 
-def is_partition(connection: Connection, subject: Subject) -> tuple[bool, bool]:
+def is_partition(connection: Connection, operation: ConcurrentOperation) -> tuple[bool, bool]:
     """Tell whether it is attached still, and whether an unfinished DETACH CONCURRENTLY has it half off."""
-    partition, table = connection.resolve(subject.index, subject.table)
+    partition, table = connection.resolve(operation.relation, operation.table)
     rows = connection.query(filled(_PARTITION, partition=partition, table=table), read_only=True)[0]
     return bool(rows), bool(rows) and rows[0][0] == "t"
 

@@ -20,7 +20,7 @@ from ..files.checkpoint import Checkpoint, Interruption
 from ..files.script import Script
 from ..ledger import writes as ledger
 from ..ledger.trust import distrust
-from ..sql.concurrent import Subject, Work, subject_of
+from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
 from ..sql.statement import Statement
 from . import catalog
 from .failure_text import Sent
@@ -321,10 +321,10 @@ class StatementRun:
 
 
 def _leftovers_of(connection: Connection, statement: Statement) -> "_Leftovers | None":
-    subject = subject_of(statement.text) if statement.is_concurrent else None
+    operation = parse_concurrent(statement.text) if statement.is_concurrent else None
     return (
-        _Leftovers(connection, subject)
-        if subject and subject.work in (Work.CREATE, Work.REINDEX)
+        _Leftovers(connection, operation)
+        if operation and operation.kind in (OperationKind.CREATE, OperationKind.REINDEX)
         else None
     )
 
@@ -332,9 +332,9 @@ def _leftovers_of(connection: Connection, statement: Statement) -> "_Leftovers |
 class _Leftovers:
     """What an index build CONCURRENTLY leaves invalid is dropped, and an index that is invalid is no success."""
 
-    def __init__(self, connection: Connection, subject: Subject) -> None:
+    def __init__(self, connection: Connection, operation: ConcurrentOperation) -> None:
         self._connection = connection
-        self._subject = subject
+        self._operation = operation
         self._names: set[str] = set()
         self._before = self._invalid()
 
@@ -355,30 +355,30 @@ class _Leftovers:
 
     def _invalid(self) -> set[str]:
         """The invalid indexes that may be this statement's: the one that it names, else those of its table."""
-        if self._subject.work is Work.CREATE and self._subject.index:
-            found = catalog.find_index(self._connection, self._subject)
+        if self._operation.kind is OperationKind.CREATE and self._operation.relation:
+            found = catalog.find_index(self._connection, self._operation)
             return (
                 {found.name}
                 if found and not found.is_valid and not catalog.who_builds(self._connection, found)
                 else set()
             )
-        by_reindex = self._subject.work is Work.REINDEX
-        return catalog.invalid_indexes(self._connection, self._subject, by_reindex=by_reindex)
+        by_reindex = self._operation.kind is OperationKind.REINDEX
+        return catalog.invalid_indexes(self._connection, self._operation, by_reindex=by_reindex)
 
     @property
     def text(self) -> str:
         if not self._names:
             return ""
         names = ", ".join(sorted(self._names))
-        if self._subject.work is Work.CREATE and not self._subject.index:
+        if self._operation.kind is OperationKind.CREATE and not self._operation.relation:
             return f"\n  It left {names} invalid. Drop it: drop index concurrently {names};"
         return f"\n  It left {names} invalid, which the next run drops first."
 
     def fault(self, script: Script, index: int) -> MigrationFailedError | None:
         """What is wrong with an index that `if not exists` took for a good one: some build has left it invalid."""
-        if not (self._subject.if_not_exists and self._subject.index):
+        if not (self._operation.if_not_exists and self._operation.relation):
             return None
-        found = catalog.find_index(self._connection, self._subject)
+        found = catalog.find_index(self._connection, self._operation)
         if found is None or found.is_valid:
             return None
         file = script.file

@@ -12,7 +12,7 @@ from ..database.connection import Connection
 from ..errors import LockError, MigrationFailedError
 from ..files.checkpoint import Interruption
 from ..files.script import Script
-from ..sql.concurrent import Subject, Work, subject_of
+from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
 from . import catalog
 
 # The index was there already: it is none that this file left.
@@ -112,23 +112,25 @@ class Recovery:
     def _has_taken_effect(self, index: int) -> bool:
         statement = self.script.statements[index]
         is_in_doubt = self.interruption.checkpoint.in_doubt
-        subject = subject_of(statement.text)
-        if subject is not None:
-            return self._has_subject_taken_effect(subject, index)
+        operation = parse_concurrent(statement.text)
+        if operation is not None:
+            return self._has_operation_taken_effect(operation, index)
         if is_in_doubt and not statement.is_repeatable:
             raise in_doubt(self.script, self.interruption, index, "the catalog can't tell")
         return False
 
-    def _has_subject_taken_effect(self, subject: Subject, index: int) -> bool:
+    def _has_operation_taken_effect(self, operation: ConcurrentOperation, index: int) -> bool:
         is_in_doubt = self.interruption.checkpoint.in_doubt
-        if subject.work is Work.CREATE:
-            return self._is_index_built(subject, index)
-        if subject.work is Work.DROP:
-            return is_in_doubt and not catalog.relation_exists(self.connection, subject.index or "")
-        if subject.work is Work.DETACH:
-            return self._is_detached(subject)
+        if operation.kind is OperationKind.CREATE:
+            return self._is_index_built(operation, index)
+        if operation.kind is OperationKind.DROP:
+            return is_in_doubt and not catalog.relation_exists(
+                self.connection, operation.relation or ""
+            )
+        if operation.kind is OperationKind.DETACH:
+            return self._is_detached(operation)
         if self._was_begun(index):
-            self._drop(catalog.invalid_indexes(self.connection, subject, by_reindex=True))
+            self._drop(catalog.invalid_indexes(self.connection, operation, by_reindex=True))
         return False
 
     def _was_begun(self, index: int) -> bool:
@@ -137,10 +139,10 @@ class Recovery:
         had_begun = self.interruption.checkpoint.in_doubt or sqlstate not in (None, DUPLICATE_TABLE)
         return had_begun and self._is_the_same(index)
 
-    def _is_index_built(self, subject: Subject, index: int) -> bool:
+    def _is_index_built(self, operation: ConcurrentOperation, index: int) -> bool:
         """Tell whether the index is there and valid; one that was left invalid is dropped, to be built again."""
         is_in_doubt = self.interruption.checkpoint.in_doubt
-        if subject.index is None:
+        if operation.relation is None:
             # Which of the table's indexes got the name that the server chose?
             if is_in_doubt:
                 look = "select indexrelid::regclass, indisvalid from pg_index where indrelid = 'the table'::regclass"
@@ -151,22 +153,24 @@ class Recovery:
                     f"its index has no name to look for; see {look}",
                 )
             return False
-        found = catalog.find_index(self.connection, subject)
+        found = catalog.find_index(self.connection, operation)
         if found and not found.is_valid:
             invalid = found
             self._wait_while(index, lambda: catalog.who_builds(self.connection, invalid))
-            found = catalog.find_index(self.connection, subject)
+            found = catalog.find_index(self.connection, operation)
         if found and not found.is_valid and self._was_begun(index):
             self._drop({found.name})
             return False
         return is_in_doubt and found is not None and found.is_valid
 
-    def _is_detached(self, subject: Subject) -> bool:
-        is_attached, is_half_off = catalog.is_partition(self.connection, subject)
+    def _is_detached(self, operation: ConcurrentOperation) -> bool:
+        is_attached, is_half_off = catalog.is_partition(self.connection, operation)
         if is_half_off:
             self.tell(f"{self.script.file.path}: finishing what run {self.interruption.run} began.")
             self.check()
-            self.carry_out(f"alter table {subject.table} detach partition {subject.index} finalize")
+            self.carry_out(
+                f"alter table {operation.table} detach partition {operation.relation} finalize"
+            )
             return True
         return self.interruption.checkpoint.in_doubt and not is_attached
 

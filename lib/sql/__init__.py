@@ -6,6 +6,6 @@ Must not: judge a statement, or know what a migration is.
 
     lexer           a script cut into tokens and statements, as psql cuts it
     statement       one statement: what its words say about how it has to run
-    concurrent      the relation that a statement with CONCURRENTLY works on
+    concurrent      the operation of a statement with CONCURRENTLY, and its relation
     error_position  where in a file an error belongs, and how that line is shown
 """

@@ -1,37 +1,57 @@
-"""What a statement with CONCURRENTLY works on, read from its text."""
+"""Reading the operation of a statement with CONCURRENTLY from its text."""
 
 import pytest
 
-from lib.sql.concurrent import Subject, Work, subject_of
+from lib.sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
 
 
 @pytest.mark.parametrize(
     ("sql", "expected"),
     [
-        ("create index concurrently i on t (x)", Subject(Work.CREATE, "i", "t")),
+        (
+            "create index concurrently i on t (x)",
+            ConcurrentOperation(OperationKind.CREATE, "i", "t"),
+        ),
         (
             "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS i ON ONLY app.t (x);",
-            Subject(Work.CREATE, "i", "app.t", True),
+            ConcurrentOperation(OperationKind.CREATE, "i", "app.t", True),
         ),
         (
             'create index concurrently "My ""Index""" on "App" . "T" (x)',
-            Subject(Work.CREATE, '"My ""Index"""', '"App"."T"'),
+            ConcurrentOperation(OperationKind.CREATE, '"My ""Index"""', '"App"."T"'),
         ),
-        ("create index concurrently on t using gin (x)", Subject(Work.CREATE, None, "t")),
-        ("create /* a */ index -- b\n concurrently\ni on t(x)", Subject(Work.CREATE, "i", "t")),
-        ("drop index concurrently if exists app.i, j", Subject(Work.DROP, "app.i")),
-        ("drop index concurrently i cascade", Subject(Work.DROP, "i")),
-        ("reindex index concurrently i", Subject(Work.REINDEX, index="i")),
-        ("reindex (verbose, concurrently) table app.t", Subject(Work.REINDEX, table="app.t")),
-        ("reindex (tablespace fast) table concurrently t", Subject(Work.REINDEX, table="t")),
+        (
+            "create index concurrently on t using gin (x)",
+            ConcurrentOperation(OperationKind.CREATE, None, "t"),
+        ),
+        (
+            "create /* a */ index -- b\n concurrently\ni on t(x)",
+            ConcurrentOperation(OperationKind.CREATE, "i", "t"),
+        ),
+        (
+            "drop index concurrently if exists app.i, j",
+            ConcurrentOperation(OperationKind.DROP, "app.i"),
+        ),
+        ("drop index concurrently i cascade", ConcurrentOperation(OperationKind.DROP, "i")),
+        ("reindex index concurrently i", ConcurrentOperation(OperationKind.REINDEX, relation="i")),
+        (
+            "reindex (verbose, concurrently) table app.t",
+            ConcurrentOperation(OperationKind.REINDEX, table="app.t"),
+        ),
+        (
+            "reindex (tablespace fast) table concurrently t",
+            ConcurrentOperation(OperationKind.REINDEX, table="t"),
+        ),
         (
             "alter table if exists only p detach partition app.q concurrently",
-            Subject(Work.DETACH, "app.q", "p"),
+            ConcurrentOperation(OperationKind.DETACH, "app.q", "p"),
         ),
     ],
 )
-def test_the_names_are_those_of_the_statement(sql: str, expected: Subject) -> None:
-    assert subject_of(sql) == expected
+def test_the_operation_has_the_names_of_the_statement(
+    sql: str, expected: ConcurrentOperation
+) -> None:
+    assert parse_concurrent(sql) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,12 +70,12 @@ def test_the_names_are_those_of_the_statement(sql: str, expected: Subject) -> No
         "",
     ],
 )
-def test_of_any_other_statement_nothing_is_said(sql: str) -> None:
-    assert subject_of(sql) is None
+def test_any_other_statement_has_no_concurrent_operation(sql: str) -> None:
+    assert parse_concurrent(sql) is None
 
 
 @pytest.mark.parametrize(
     ("written", "name"), [("Users_Idx", "users_idx"), ('"Users ""Idx"', 'Users "Idx')]
 )
-def test_an_index_has_the_name_that_the_catalog_gives_it(written: str, name: str) -> None:
-    assert Subject(Work.CREATE, written, "t").index_name == name
+def test_the_relation_name_is_spelled_as_in_the_catalog(written: str, name: str) -> None:
+    assert ConcurrentOperation(OperationKind.CREATE, written, "t").relation_name == name
