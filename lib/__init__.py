@@ -19,7 +19,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
     apply     one file, applied and recorded
-              <- sql, files, settings, plan, database, ledger
+              <- sql, files, plan, database, ledger
     actions   migrate, plan, validate, status, baseline
               <- files, settings, plan, database, ledger, apply
     web       the two endpoints
@@ -27,7 +27,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     local     for a laptop: a PostgreSQL and a web server; not deployed
               <- settings, web
     cli       the command line; not deployed
-              <- files, settings, plan, database, ledger, apply, actions, local
+              <- files, settings, plan, database, actions, local
 
 Each wing lists its rooms; a room imports only from the rooms above its own. `web` and `cli` never
 import each other. `tests/test_architecture.py` holds the imports to these maps.

@@ -19,8 +19,8 @@ from pgbouncer import PGBOUNCER, pgbouncer
 from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 
 from lib.actions.run_context import RunContext
-from lib.apply.progress import Progress
 from lib.local import embedded_server as embedded
+from lib.plan.progress import Progress
 from lib.settings.connection_url import ConnectionTarget, read_target
 from lib.settings.loader import Settings
 from lib.web.shell import Service

@@ -205,10 +205,9 @@ STATUS_ROOMS = listed("""
     files: checkpoint folder header
     settings: aws connection_url database_choice deployment loader pasted_values providers
       search_path tls
-    plan: migration_plan reports
+    plan: migration_plan progress reports
     database: connection connection_errors login read_only
-    ledger: fingerprint survey trust
-    apply: progress
+    ledger: fingerprint guard ledger_errors survey trust
     actions: run_context status
     web: shell status_endpoint
 """)
@@ -219,7 +218,7 @@ MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     database: pipeline
     ledger: run_lock writes
     apply: catalog failure_text in_transaction observer outside_transaction resume session
-    actions: migrate
+    actions: migrate preview validate
     web: admin_endpoint
 """)
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

@@ -10,7 +10,7 @@ from conftest import ROOT, Bundle, Cli, Database
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.clean_text import document, is_secretive, masked, message, one_line, signed, table
 
@@ -424,7 +424,7 @@ class TestTheJournal:
         self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str, told: str
     ) -> None:
         bundle.write("000-a.sql", sql)
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         recorded = db.runs()[-1]["error"]
         assert told in error
         assert "joe@x.org" in error
@@ -463,7 +463,7 @@ class TestTheJournal:
     ) -> None:
         db.query("create table u (email text); insert into u values ('joe@x.org')")
         bundle.write("000-a.sql", sql)
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert error is not None
         recorded = db.runs()[-1]["error"]
         assert "joe" not in recorded
@@ -507,7 +507,7 @@ class TestTheJournal:
     ) -> None:
         db.query("create table t (x int primary key)")
         bundle.write("000-a.sql", sql)
-        runner.migrate(make_context())
+        migrate(make_context())
         recorded = db.runs()[-1]["error"]
         assert told in recorded
         assert ("the build log has it" in recorded) == ("…" in told)
@@ -518,9 +518,9 @@ class TestTheJournal:
         forged = f"Statements before it: 2, sha256 {'0' * 64}; with it: 3, sha256 {'0' * 64}"
         sql = f"-- Transaction: none\nselect 1;\nselect 2;\ndo $$begin raise exception '{forged}'; end$$;"
         bundle.write("000-a.sql", sql)
-        runner.migrate(make_context())
+        migrate(make_context())
         bundle.write("000-a.sql", sql.replace(f"raise exception '{forged}'", "perform 1"))
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == ["000-a"]
 
 
@@ -558,7 +558,7 @@ class TestAFilesSecrets:
         role = f"app_{db.target.database}"
         bundle.write("000-a.sql", sql.replace("%r", role))
         try:
-            error = str(runner.migrate(make_context()).error)
+            error = str(migrate(make_context()).error)
         finally:
             db.query(f"drop role if exists {role}")
         assert re.match(r"migrations/000-a\.sql:\d+:\d+: ", error)
@@ -569,14 +569,14 @@ class TestAFilesSecrets:
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "select crypt('hunter2', 'x') as a; select nosuch;")
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "select crypt('…', '…') as a; select nosuch;" in error
 
     def test_the_caret_stands_under_its_place(
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "set app.x = 'hunter2'; select nosuch;")
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "\n  1 | set app.x = '…'; select nosuch;\n    |                         ^" in error
 
     def test_plan_and_notices_show_none(self, cli: Cli, bundle: Bundle) -> None:

@@ -13,13 +13,15 @@ from ..database.connection import Connection, StatementError
 from ..errors import ConfigurationError, DatabaseUnavailableError, LedgerError, MigrationFileError
 from ..files.folder import MigrationFile, discover
 from ..ledger import writes as ledger
+from ..ledger.guard import check_guard, check_writable, must_claim
+from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
 from ..plan.migration_plan import AppliedMigration, Plan, number_of
 from ..plan.reports import BaselineReport, ForgetReport
 from . import migrate as runner
 from .run_context import RunContext
-from .status import ledger_errors_translated, plan_from_survey, survey_database
+from .status import plan_from_survey, survey_database
 
 # What is asked of the database is answered within this, in seconds, or it counts as away.
 ANSWER_PATIENCE = 30.0
@@ -60,7 +62,7 @@ def baseline(context: RunContext, wanted: str) -> BaselineReport:
     with ledger_errors_translated():
         with context.connect() as connection:
             survey = _look(context, connection)
-            context.progress.connected(context.target, survey)
+            context.progress.connected(context.target, is_direct=survey.is_direct)
             decision = _decide(context, connection, survey, files, last)
         for warning in decision.warnings:
             context.progress.warning(warning)
@@ -86,7 +88,7 @@ def forget(context: RunContext, wanted: Sequence[str]) -> ForgetReport:
     with ledger_errors_translated():
         with context.connect() as connection:
             survey = _look(context, connection)
-            context.progress.connected(context.target, survey)
+            context.progress.connected(context.target, is_direct=survey.is_direct)
             _forgettable(context, survey, files, wanted)
         with (
             RunLock(
@@ -156,11 +158,11 @@ def _forgettable(
     context: RunContext, survey: Survey, files: tuple[MigrationFile, ...], wanted: Sequence[str]
 ) -> tuple[tuple[AppliedMigration, ...], Plan]:
     """The rows, and the plan; raises what forbids it: the guard, or an applied file that was changed or renamed."""
-    runner.check_guard(context, survey)
+    check_guard(survey, context.settings.environment)
     plan = plan_from_survey(context, files, survey)
     plan.verify_unchanged()
     rows = find_rows(plan, files, wanted)
-    runner.check_writable(context, survey)
+    check_writable(survey, context.target.source)
     return rows, plan
 
 
@@ -221,7 +223,7 @@ def _decide(
     last: MigrationFile,
 ) -> _Decision:
     """Say what is to be recorded; raises what forbids it: the guard, an applied file that was changed, or a header."""
-    runner.check_guard(context, survey)
+    check_guard(survey, context.settings.environment)
     plan = plan_from_survey(context, files, survey)
     plan.verify_unchanged()
     recorded = tuple(file for file in plan.pending if file.number <= last.number)
@@ -235,10 +237,10 @@ def _decide(
         *plan.environment_warnings,
         *([_LOOKS_EMPTY] if looks_empty else []),
     )
-    must_claim = runner.must_claim(context, survey)
-    if recorded or must_claim:
-        runner.check_writable(context, survey)
-    return _Decision(survey, plan, recorded, must_claim, warnings)
+    claims = must_claim(survey, context.settings.environment)
+    if recorded or claims:
+        check_writable(survey, context.target.source)
+    return _Decision(survey, plan, recorded, claims, warnings)
 
 
 def _decide_and_record(

@@ -9,16 +9,13 @@ from ..apply.observer import Observer
 from ..apply.resume import moved
 from ..apply.session import Session
 from ..clean_text import masked
-from ..database import read_only
 from ..database.connection import Connection, StatementError
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
 from ..errors import (
     ConfigurationError,
     DatabaseUnavailableError,
-    GuardError,
     Interrupted,
-    LedgerError,
     MigrationFileError,
     MigratorError,
     OutOfTimeError,
@@ -28,26 +25,21 @@ from ..files.folder import MigrationFile, discover
 from ..files.script import (
     Mode,
     Script,
-    faults_of,
     prepare,
     prepare_all,
-    without_statements_at_the_end,
 )
 from ..ledger import writes as ledger
+from ..ledger.guard import check_guard, check_writable, must_claim
+from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
 from ..ledger.survey import Survey
-from ..plan.dry_run import PlannedRun, held_warnings
+from ..plan.dry_run import held_warnings
 from ..plan.migration_plan import Plan
-from ..plan.reports import AppliedNow, Outcome, RunReport, Status
+from ..plan.reports import AppliedNow, Outcome, RunReport
 from ..settings.search_path import first_name
+from .preview import has_work, held_back
 from .run_context import RECORD_PATIENCE, RunContext
-from .status import (
-    LOOK_PATIENCE,
-    ledger_errors_translated,
-    plan_from_survey,
-    status_from_survey,
-    survey_database,
-)
+from .status import plan_from_survey, survey_database
 
 # How long a pooler may take to find a second server connection, in seconds.
 SECOND_CONNECTION_PATIENCE = 15.0
@@ -63,45 +55,6 @@ select r.rolconnlimit, d.datconnlimit from pg_catalog.pg_roles r, pg_catalog.pg_
 """
 _SEARCH_PATH = "select pg_catalog.current_setting('search_path'), pg_catalog.current_schema()"
 _NO_ANSWER = "The database stopped answering, outside of any migration: run it again, and what is still pending is applied."
-
-
-def validate(context: RunContext, *, patience: float = LOOK_PATIENCE) -> Status:
-    """Check that every applied file is there, unchanged, and every other one well-formed; raises what is wrong.
-
-    What is applied can't be changed any more, and may have come by another tool, or by `baseline`: what would be refused
-    in it is a warning. The ledger is read within `patience` seconds.
-    """
-    files = discover(context.settings.migrations_dir)
-    with ledger_errors_translated(), context.connect() as connection:
-        found = status_from_survey(
-            context, files, survey_database(connection, context, origins=True, patience=patience)
-        )
-    applied = {
-        entry.version for entry in found.plan.entries if entry.state in ("applied", "modified")
-    }
-    prepare_all(file for file in files if file.version not in applied)
-    found.plan.verify_complete()
-    faults = faults_of(file for file in files if file.version in applied)
-    return replace(found, plan=replace(found.plan, applied_faults=faults))
-
-
-def plan(context: RunContext, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
-    """Say what `migrate` would do now, and what would stop it. Writes nothing, locks nothing.
-
-    The ledger is read within `patience` seconds.
-    """
-    files = discover(context.settings.migrations_dir)
-    with ledger_errors_translated(), context.connect() as connection:
-        survey = survey_database(connection, context, patience=patience)
-    found = status_from_survey(context, files, survey)
-    scripts = prepare_all(found.plan.pending)
-    pending = {file.version for file in found.plan.pending}
-    half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
-    held = _held(context, scripts)
-    obstacle = _obstacle(context, survey, found.plan)
-    if len(scripts) > len(held) or must_claim(context, survey):
-        obstacle = obstacle or _no_writes(context, survey)
-    return PlannedRun(found, scripts, context.settings.lock_timeout, obstacle, half_done, held)
 
 
 def migrate(context: RunContext) -> RunReport:
@@ -148,8 +101,8 @@ class _Run:
             self._connect()
             plan, survey = self._first_look(files)
             scripts = prepare_all(plan.pending)
-            if len(scripts) > len(_held(self.context, scripts)) or must_claim(self.context, survey):
-                check_writable(self.context, survey)
+            if has_work(self.context, survey, scripts):
+                check_writable(survey, self.context.target.source)
                 waiting = self.context.progress.waiting
                 with RunLock(
                     self._connect_another, patience=self.context.run_wait, on_wait=waiting
@@ -227,7 +180,8 @@ class _Run:
         try:
             return self._look(files)
         finally:
-            self.context.progress.connected(self.context.target, self.survey)
+            is_direct = self.survey.is_direct if self.survey else None
+            self.context.progress.connected(self.context.target, is_direct=is_direct)
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         survey = self.survey = survey_database(
@@ -236,9 +190,8 @@ class _Run:
         self.backends.add(survey.backend)
         plan = plan_from_survey(self.context, files, survey)
         self.pending = len(plan.pending)
-        obstacle = _obstacle(self.context, survey, plan)
-        if obstacle:
-            raise obstacle
+        check_guard(survey, self.settings.environment)
+        plan.verify()
         return plan, survey
 
     def _warn(self, plan: Plan, survey: Survey, held: tuple[Script, ...]) -> None:
@@ -253,7 +206,7 @@ class _Run:
         plan, survey = self._look_again(files)
         prepared = {script.file.version: script for script in scripts}
         scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
-        held = _held(self.context, scripts)
+        held = held_back(self.context, scripts)
         self._warn(plan, survey, held)
         scripts = scripts[: len(scripts) - len(held)]
         pooled = self._is_pooled(scripts, lock)
@@ -261,10 +214,10 @@ class _Run:
             _check_sessions(scripts)
             if self.context.target.search_path:
                 raise ConfigurationError(no_search_path(self.context.target))
-        if not scripts and not must_claim(self.context, survey):
+        if not scripts and not must_claim(survey, self.settings.environment):
             # Another run has done it all while this one waited.
             return
-        check_writable(self.context, survey)
+        check_writable(survey, self.context.target.source)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
         with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
@@ -441,11 +394,6 @@ class _Run:
         self.context.progress.notice(self.current, severity, masked(message))
 
 
-def _held(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
-    """The last scripts, which stay pending while somebody may be about to write their SQL."""
-    return without_statements_at_the_end(scripts) if context.is_from_laptop else ()
-
-
 def _check_sessions(scripts: tuple[Script, ...]) -> None:
     """Through a transaction pooler statements may land on any session, and what one sets would leak to other clients."""
     for script in scripts:
@@ -469,53 +417,6 @@ def _check_strings(connection: Connection) -> None:
             "The database has standard_conforming_strings off, under which the server would read the files otherwise than "
             "they were checked: alter database … set standard_conforming_strings = on."
         )
-
-
-def _obstacle(context: RunContext, survey: Survey, plan: Plan) -> MigratorError | None:
-    """What forbids a run before it begins: the guard, then the ledger's integrity."""
-    try:
-        check_guard(context, survey)
-        plan.verify()
-    except MigratorError as error:
-        return error
-    return None
-
-
-def check_guard(context: RunContext, survey: Survey) -> None:
-    """Raise GuardError if the database belongs to production and the context doesn't."""
-    environment = context.settings.environment
-    if survey.belongs_to_production and environment != "production":
-        raise GuardError(
-            f"This database belongs to production, and this run's environment is {environment}: nothing was applied. "
-            f"Give {environment} a database of its own; or, if this really is production, set "
-            "MIGRATION_ENVIRONMENT=production; or, if this is a physical copy that inherited the claim, drop it: "
-            "delete from public.schema_migration_runs where environment = 'production'."
-        )
-
-
-def check_writable(context: RunContext, survey: Survey) -> None:
-    """Raise LedgerError if the database takes no writes; for who is about to write."""
-    if error := _no_writes(context, survey):
-        raise error
-
-
-def _no_writes(context: RunContext, survey: Survey) -> LedgerError | None:
-    if survey.read_only is None:
-        return None
-    return LedgerError(
-        read_only.advice(survey.read_only, database=survey.database, source=context.target.source)
-    )
-
-
-def must_claim(context: RunContext, survey: Survey) -> bool:
-    """Tell whether the context is production's first on this database, whose record is the claim.
-
-    First, too, where the newest claim has another fingerprint: that may be of what this database was copied from, though
-    it tells more than is known here.
-    """
-    return context.settings.environment == "production" and survey.claims[-1:] != (
-        survey.fingerprint,
-    )
 
 
 def run_start(context: RunContext, survey: Survey) -> ledger.RunStart:

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..apply.progress import Progress
 from ..database import login
 from ..database.connection import Connection
+from ..plan.progress import Progress
 from ..plan.reports import Source
 from ..settings.connection_url import ConnectionTarget
 from ..settings.loader import Settings

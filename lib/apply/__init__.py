@@ -1,10 +1,9 @@
 """One file, from its first statement to its row in the ledger.
 
 Also what can go wrong on the way, and who is in the way.
-May import: sql, files, settings, plan, database, ledger.
+May import: sql, files, plan, database, ledger.
 Must not: choose files, or take the run lock.
 
-    progress             what a run reports as it goes
     failure_text         how an error of the server is told, without secrets and data
     catalog              what the server knows about an index, a partition, a statement under way
     observer             what a statement waits for, seen from a second session

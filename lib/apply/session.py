@@ -23,11 +23,11 @@ from ..ledger.survey import INSUFFICIENT_PRIVILEGE
 from ..ledger.trust import GRANTS, code_on_tables, distrust, told_by
 from ..ledger.writes import RunRecord
 from ..plan.migration_plan import AppliedMigration
+from ..plan.progress import Progress
 from ..plan.reports import Blocker, named
 from ..sql.statement import Statement
 from .failure_text import Failure, Sent
 from .observer import Observer, Sight
-from .progress import Progress
 
 # undefined_table, undefined_column, invalid_schema_name: what the runner looks for is not there any more.
 GONE = ("42P01", "42703", "3F000")

@@ -1,7 +1,7 @@
 """The command line. Not deployed with the functions.
 
 Text for people, exit codes, signals.
-May import: files, settings, plan, database, ledger, apply, actions, local.
+May import: files, settings, plan, database, actions, local.
 Must not: import the web, or decide anything about migrations.
 
     terminal          reports as text for people

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import NoReturn, TextIO
 
 from .. import __version__
-from ..actions import migrate as runner
 from ..actions.baseline import baseline, forget
+from ..actions.migrate import migrate
+from ..actions.preview import preview
 from ..actions.run_context import RunContext
 from ..actions.status import read_status
-from ..apply.progress import Progress
+from ..actions.validate import validate
 from ..clean_text import Clean, document, message, one_line, signed, table, without_credentials
 from ..database.connection import defer
 from ..database.connection_errors import cleaned
@@ -32,8 +33,8 @@ from ..errors import (
     interrupting_signals,
 )
 from ..files.folder import MigrationFile, discover, next_number
-from ..ledger.survey import Survey
 from ..local import embedded_server as embedded
+from ..plan.progress import Progress
 from ..plan.reports import (
     AppliedNow,
     Blocker,
@@ -288,7 +289,7 @@ def _migrate(shell: Shell, arguments: argparse.Namespace) -> int:
     if arguments.source == "build" and is_on_vercel(shell.environ):
         check_manifest(shell.root, packages=_settings(shell).packages)
     context = _context(shell, reading=False, source=arguments.source, quiet=arguments.json)
-    report = runner.migrate(context)
+    report = migrate(context)
     if arguments.json:
         shell.print_json(report.to_dict())
     elif report.error:
@@ -324,7 +325,7 @@ def _status(shell: Shell, arguments: argparse.Namespace) -> int:
 
 
 def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
-    found = runner.validate(_context(shell, reading=True, quiet=arguments.json))
+    found = validate(_context(shell, reading=True, quiet=arguments.json))
     if arguments.json:
         shell.print_json(validation(found))
         return 0
@@ -340,7 +341,7 @@ def _validate(shell: Shell, arguments: argparse.Namespace) -> int:
 
 
 def _plan(shell: Shell, arguments: argparse.Namespace) -> int:
-    planned = runner.plan(_context(shell, reading=False, quiet=arguments.json))
+    planned = preview(_context(shell, reading=False, quiet=arguments.json))
     if arguments.json:
         shell.print_json(planned.to_dict())
     else:
@@ -483,8 +484,8 @@ class _Log(Progress):
     def retrying_connection(self, reason: str) -> None:
         self.shell.tell(f"{reason} Trying again.")
 
-    def connected(self, target: ConnectionTarget, survey: Survey | None) -> None:
-        way = f"; {_way(is_direct=survey.is_direct)}" if survey else ""
+    def connected(self, target: ConnectionTarget, *, is_direct: bool | None) -> None:
+        way = "" if is_direct is None else f"; {_way(is_direct=is_direct)}"
         dropped = (f"left out of its URL: {', '.join(target.dropped)}",) if target.dropped else ()
         path = (f"search_path {target.search_path}",) if target.search_path else ()
         more = "".join(f"; {each}" for each in (*path, *target.remarks, *dropped))

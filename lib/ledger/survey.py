@@ -126,10 +126,6 @@ class Survey:
     def runs_exist(self) -> bool:
         return RUNS in self.tables.found
 
-    @property
-    def belongs_to_production(self) -> bool:
-        return self.fingerprint.belongs_to(self.claims)
-
 
 def take_survey(
     connection: Connection,

@@ -6,5 +6,6 @@ Must not: know the driver, or print.
 
     migration_plan  files and ledger to what is to be applied
     reports         outcomes, and their JSON documents
+    progress        the listener of a run
     dry_run         the report of a run that is not carried out
 """

@@ -9,9 +9,11 @@ from typing import Any
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from ..actions import migrate as runner
+from ..actions.migrate import migrate
+from ..actions.preview import preview
 from ..actions.run_context import RunContext
 from ..actions.status import read_status
+from ..actions.validate import validate
 from ..errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -175,15 +177,15 @@ def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _act(context: RunContext, action: str) -> tuple[int, Document]:
     if action == "migrate":
-        report = runner.migrate(context)
+        report = migrate(context)
         if isinstance(report.error, MigratorError):
             return _code_of(report.error), {**report.to_dict(), **public_failure(report.error)}
         return 200, report.to_dict()
     if action == "plan":
-        planned = runner.plan(context)
+        planned = preview(context)
         return _code_of(planned.obstacle), planned.to_dict()
     if action == "validate":
-        return 200, validation(runner.validate(context))
+        return 200, validation(validate(context))
     return 200, {**read_status(context).to_dict(), "action": "status"}
 
 

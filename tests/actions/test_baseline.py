@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
-from lib.actions import migrate as runner
 from lib.actions.baseline import baseline, find_file, find_rows, forget
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
+from lib.actions.validate import validate
 from lib.errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -119,10 +120,8 @@ class TestWhatIsRecorded:
         assert report.warnings == ()
         assert db.versions() == ["000-a", "001-b"]
         assert not db.has("c")
-        assert [migration.version for migration in runner.migrate(make_context()).applied] == [
-            "002-c"
-        ]
-        assert runner.validate(make_context()).plan.state == "up-to-date"
+        assert [migration.version for migration in migrate(make_context()).applied] == ["002-c"]
+        assert validate(make_context()).plan.state == "up-to-date"
 
     def test_the_row_is_an_applied_files_without_a_duration(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -207,8 +206,8 @@ class TestWhatIsRecorded:
         bundle.write("000-a.sql", "\\connect app\ncreate table a (x int);\ncommit;\n")
         bundle.write("001-b.sql", "create table b (x int);\nvacuum;\nselect 'never closed")
         assert recorded(make_context(), "1") == ["000-a", "001-b"]
-        assert runner.migrate(make_context()).error is None
-        assert runner.validate(make_context()).plan.applied_count == 2
+        assert migrate(make_context()).error is None
+        assert validate(make_context()).plan.applied_count == 2
 
     def test_thousands_are_recorded_in_numeric_order(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -415,13 +414,13 @@ class TestTheJournal:
     ) -> None:
         bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\nselect 1 / 0;")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_context()).error is not None
+        assert migrate(make_context()).error is not None
         assert db.runs()[0]["in_progress_version"] == "000-a"
         baseline(make_context(), "0")
         first = db.runs()[0]
         assert (first["in_progress_version"], first["in_progress_statement"]) == (None, None)
         assert (first["outcome"], first["failed_version"]) == ("failed", "000-a")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert report.error is None
         assert [migration.version for migration in report.applied] == ["001-b"]
 
@@ -534,7 +533,7 @@ class TestForgetting:
     def squashed(self, make_context: MakeContext, bundle: Bundle, db: Database) -> Bundle:
         for version in CHAIN:
             bundle.write(f"{version}.sql", f"create table {version[-1]} (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         for version in CHAIN[1:]:
             (bundle.migrations / f"{version}.sql").unlink()
         bundle.write("002-squashed.sql", "create table b (x int); create table c (x int)")
@@ -547,14 +546,14 @@ class TestForgetting:
         with pytest.raises(
             IntegrityError, match="001-b is applied, but its file is not in this bundle"
         ):
-            runner.validate(make_context())
+            validate(make_context())
         report = forget(make_context(), ["001-b", "migrations/002-c.sql"])
         assert [row.version for row in report.forgotten] == ["001-b", "002-c"]
         assert report.pending == ()
         assert db.versions() == ["000-a", "002-squashed"]
         assert db.has("b")
-        assert runner.validate(make_context()).plan.state == "up-to-date"
-        done = runner.migrate(make_context())
+        assert validate(make_context()).plan.state == "up-to-date"
+        done = migrate(make_context())
         assert (done.error, done.applied, done.warnings) == (None, (), ())
 
     def test_it_is_on_record_as_a_run_with_nothing_applied(

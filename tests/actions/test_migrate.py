@@ -8,10 +8,12 @@ from typing import NamedTuple
 import pytest
 from conftest import Bundle, Database, Witness
 
-from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
+from lib.actions.migrate import migrate
+from lib.actions.preview import preview
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
+from lib.actions.validate import validate
 from lib.errors import (
     ConfigurationError,
     GuardError,
@@ -42,7 +44,7 @@ def test_pending_files_are_applied_in_numeric_order(
     bundle.write("010-second.sql", "alter table a add column y int")
     bundle.write("1000-third.sql", "alter table a add column z int")
     bundle.write("002-first.sql", "create table a (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert report.error is None
     assert report.pending == 0
     assert [migration.version for migration in report.applied] == [
@@ -57,7 +59,7 @@ def test_the_ledger_row_holds_name_checksum_time_and_duration(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-create-a-table.sql", "create table a (x int);\r\nselect pg_sleep(0.05);\r\n")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     [(name, checksum, milliseconds, age)] = db.query(
         "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() at time zone 'utc')))"
         " from public.schema_migrations"
@@ -76,7 +78,7 @@ def test_the_time_in_the_ledger_is_utc_whatever_the_session_has(
 ) -> None:
     db.query(f"alter database {db.target.database} set timezone = 'Pacific/Auckland'")
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     assert db.query(
         "select abs(extract(epoch from applied_at - (now() at time zone 'utc'))) < 10 from schema_migrations"
     ) == [(True,)]
@@ -90,12 +92,12 @@ def test_the_second_run_applies_and_writes_nothing(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     before = (
         db.query("select xmin, * from schema_migrations"),
         db.query("select xmin, * from schema_migration_runs"),
     )
-    second = runner.migrate(make_context())
+    second = migrate(make_context())
     assert second.error is None
     assert second.applied == ()
     assert before == (
@@ -107,7 +109,7 @@ def test_the_second_run_applies_and_writes_nothing(
 def test_an_empty_folder_is_fine_and_creates_nothing(
     make_context: MakeContext, db: Database
 ) -> None:
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert report.error is None
     assert not db.has("public.schema_migrations")
     assert read_status(make_context()).plan.state == "uninitialised"
@@ -120,7 +122,7 @@ def test_a_failed_statement_leaves_nothing_of_its_file_behind(
     bundle.write(
         "001-bad.sql", "create table bad (x int);\n\n  select 1/0;\ncreate table never (x int);"
     )
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, MigrationFailedError)
     assert "migrations/001-bad.sql:3:3: division by zero (SQLSTATE 22012)" in str(report.error)
     assert (report.error.version, report.error.line, report.error.sqlstate) == (
@@ -140,14 +142,14 @@ def test_the_third_file_fails_and_two_stay(
     bundle.write("001-b.sql", "create table b (x int)")
     bundle.write("002-c.sql", "create table c (x int);\ninsert into nowhere values (1)")
     bundle.write("003-d.sql", "create table d (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, MigrationFailedError)
     assert "002-c.sql:2:13" in str(report.error)
     assert [migration.version for migration in report.applied] == ["000-a", "001-b"]
     assert report.pending == 2
     assert db.versions() == ["000-a", "001-b"]
     bundle.write("002-c.sql", "create table c (x int)")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
     assert db.versions() == ["000-a", "001-b", "002-c", "003-d"]
 
 
@@ -155,10 +157,10 @@ def test_a_modified_file_stops_everything(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     bundle.write("000-a.sql", "create table a (x int, y int)")
     bundle.write("001-b.sql", "create table b (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, IntegrityError)
     assert "Migration 000-a has been modified after being applied!" in str(report.error)
     assert not db.has("b")
@@ -168,9 +170,9 @@ def test_a_renamed_file_stops_everything_and_both_names_are_told(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     (bundle.migrations / "000-a.sql").rename(bundle.migrations / "000-accounts.sql")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, IntegrityError)
     assert "000-a " in str(report.error)
     assert "000-accounts" in str(report.error)
@@ -181,11 +183,11 @@ def test_the_way_out_of_a_rename_that_the_error_gives_is_one(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     (bundle.migrations / "000-a.sql").rename(bundle.migrations / "000-create-accounts.sql")
-    statement = str(runner.migrate(make_context()).error).splitlines()[-1]
+    statement = str(migrate(make_context()).error).splitlines()[-1]
     db.query(statement)
-    found = runner.validate(make_context())
+    found = validate(make_context())
     assert [(entry.version, entry.name, entry.state) for entry in found.plan.entries] == [
         ("000-create-accounts", "Create Accounts", "applied")
     ]
@@ -195,29 +197,29 @@ def test_a_file_missing_from_the_bundle_is_a_warning_for_migrate_and_an_error_fo
     make_context: MakeContext, bundle: Bundle
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     (bundle.migrations / "000-a.sql").unlink()
     bundle.write("001-b.sql", "create table b (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert report.error is None
     assert "000-a is applied, but its file is not in this bundle" in report.warnings[0]
     assert read_status(make_context()).plan.state == "ahead"
     with pytest.raises(
         IntegrityError, match="000-a is applied, but its file is not in this bundle"
     ):
-        runner.validate(make_context())
+        validate(make_context())
 
 
 def test_a_late_file_is_applied_with_a_warning_or_refused_in_strict_order(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("005-e.sql", "create table e (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     bundle.write("003-c.sql", "create table c (x int)")
-    strict = runner.migrate(make_context(strict_order=True))
+    strict = migrate(make_context(strict_order=True))
     assert isinstance(strict.error, OrderError)
     assert not db.has("c")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert "003-c is numbered below the newest applied one" in report.warnings[0]
     assert db.versions() == ["005-e", "003-c"]
 
@@ -226,7 +228,7 @@ def test_a_file_of_another_environment_is_skipped(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "-- Environments: production\ncreate table a (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert report.applied == ()
     assert report.pending == 0
     assert read_status(make_context()).plan.entries[0].state == "skipped"
@@ -238,7 +240,7 @@ def test_a_malformed_file_stops_the_run_before_anything_is_applied(
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", "create table b (x int);\nvacuum;\n")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, MigrationFileError)
     assert "migrations/001-b.sql:2: " in str(report.error)
     assert not db.has("a")
@@ -251,14 +253,14 @@ def test_the_faults_of_all_pending_headers_stop_the_run_and_its_rehearsals(
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", "-- Transacton: none\n-- Phase: 1\nvacuum;\n")
     bundle.write("002-c.sql", "\n-- Environment: preview\nselect 1;\n")
-    error = runner.migrate(make_context()).error
+    error = migrate(make_context()).error
     assert isinstance(error, MigrationFileError)
     places = [line.partition(": ")[0] for line in str(error).splitlines()]
     assert places == [
         f"migrations/{place}" for place in ("001-b.sql:1", "001-b.sql:2", "002-c.sql:2")
     ]
     assert error.details() == {"version": "001-b", "line": 1}
-    for rehearsal in (runner.validate, runner.plan):
+    for rehearsal in (validate, preview):
         with pytest.raises(MigrationFileError, match="did you mean Transaction") as raised:
             rehearsal(make_context())
         assert str(raised.value) == str(error)
@@ -272,44 +274,44 @@ def test_what_would_be_refused_is_a_warning_in_an_applied_file_that_matches(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     sql = b"-- Phase: 1\ncreate table a (x int);\n\\q\n"
     bundle.write("000-a.sql", sql)
     db.query(f"update public.schema_migrations set checksum = '{hashlib.sha256(sql).hexdigest()}'")
     bundle.write("001-b.sql", "create table b (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert report.error is None
     assert [migration.version for migration in report.applied] == ["001-b"]
     assert [warning.partition("; ")[0] for warning in report.warnings] == [
         "migrations/000-a.sql:1: the header's Phase is reserved for a later version of the runner, "
         "and this one can't run such a file"
     ]
-    assert runner.validate(make_context()).plan.warnings == report.warnings
+    assert validate(make_context()).plan.warnings == report.warnings
     bundle.write("000-a.sql", sql + b"\n")
     with pytest.raises(IntegrityError, match="000-a has been modified"):
-        runner.validate(make_context())
+        validate(make_context())
 
 
 def test_validate_reads_the_sql_of_applied_files_too_and_warns(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "select 1")
-    runner.migrate(make_context())
+    migrate(make_context())
     sql = b"select 1;\n\\q\n"
     bundle.write("000-a.sql", sql)
     db.query(f"update public.schema_migrations set checksum = '{hashlib.sha256(sql).hexdigest()}'")
-    [warning] = runner.validate(make_context()).plan.warnings
+    [warning] = validate(make_context()).plan.warnings
     assert warning.startswith("migrations/000-a.sql:2: \\q is a command of psql")
-    assert runner.migrate(make_context()).warnings == ()
+    assert migrate(make_context()).warnings == ()
 
 
 def test_a_file_with_a_fault_is_skipped_where_it_is_not_to_run(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "-- Environments: production\n-- Transacton: none\nselect 1;")
-    report = runner.migrate(make_context(environment="preview"))
+    report = migrate(make_context(environment="preview"))
     assert (report.error, report.pending, len(report.warnings)) == (None, 0, 1)
-    error = runner.migrate(make_context(environment="production")).error
+    error = migrate(make_context(environment="production")).error
     assert isinstance(error, MigrationFileError)
 
 
@@ -318,15 +320,15 @@ def test_a_file_that_was_given_another_number_is_not_run_again(
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     fill = bundle.write("001-fill.sql", "insert into a values (1)")
-    runner.migrate(make_context())
+    migrate(make_context())
     fill.rename(bundle.migrations / "002-fill.sql")
-    error = runner.migrate(make_context()).error
+    error = migrate(make_context()).error
     assert isinstance(error, IntegrityError)
     assert "Migration 001-fill was applied under that name, and its file is now 002-fill." in str(
         error
     )
     (bundle.migrations / "002-fill.sql").write_text("-- Once more.\ninsert into a values (1)")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
     assert db.query("select count(*) from a") == [(2,)]
 
 
@@ -338,13 +340,13 @@ def test_a_file_that_was_given_another_number_in_its_header_too_is_not_run_again
     )
     bundle.write("000-a.sql", "create table a (x int)")
     fill = bundle.write("001-fill.sql", text.format("001"))
-    runner.migrate(make_context())
+    migrate(make_context())
     fill.unlink()
     bundle.write("002-fill.sql", text.format("002"))
-    error = str(runner.migrate(make_context()).error)
+    error = str(migrate(make_context()).error)
     assert "Migration 001-fill was applied under that name, and its file is now 002-fill." in error
     db.query(next(line for line in error.splitlines() if "update public.schema_migrations" in line))
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
     assert db.query("select count(*) from a") == [(1,)]
 
 
@@ -433,10 +435,10 @@ class TestTheGuard:
                 return make_context(environment=met.environment, target=named.target)
 
             if claim:
-                assert runner.migrate(context(claim)).error is None
+                assert migrate(context(claim)).error is None
             bundle.write("000-a.sql", "create table a (x int)")
-            report = runner.migrate(context(run))
-            found, planned = read_status(context(run)), runner.plan(context(run))
+            report = migrate(context(run))
+            found, planned = read_status(context(run)), preview(context(run))
         assert (report.error is None) is is_free
         assert found.plan.state == ("up-to-date" if is_free else "pending")
         claimed = (
@@ -457,22 +459,22 @@ class TestTheGuard:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context(environment="preview")).error is None
-        assert runner.migrate(make_context(environment="production")).applied == ()
+        assert migrate(make_context(environment="preview")).error is None
+        assert migrate(make_context(environment="production")).applied == ()
         assert [(run["environment"], run["outcome"], run["applied"]) for run in db.runs()] == [
             ("preview", "succeeded", ["000-a"]),
             ("production", "succeeded", []),
         ]
         bundle.write("001-b.sql", "create table b (x int)")
-        report = runner.migrate(make_context(environment="preview"))
+        report = migrate(make_context(environment="preview"))
         assert isinstance(report.error, GuardError)
         assert "belongs to production, and this run's environment is preview" in str(report.error)
         assert not db.has("b")
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
 
     def test_production_claims_once(self, make_context: MakeContext, db: Database) -> None:
-        runner.migrate(make_context(environment="production"))
-        runner.migrate(make_context(environment="production"))
+        migrate(make_context(environment="production"))
+        migrate(make_context(environment="production"))
         assert len(db.runs()) == 1
 
     def test_production_that_is_met_in_another_way_claims_in_that_way(
@@ -481,27 +483,23 @@ class TestTheGuard:
         """By a tunnel it might be a branch of what was claimed by name."""
         by_name = db.but(host=NEON, hostaddr="127.0.0.1").target
         for target in (by_name, by_name, db.target, db.target, by_name, by_name):
-            assert (
-                runner.migrate(make_context(environment="production", target=target)).error is None
-            )
+            assert migrate(make_context(environment="production", target=target)).error is None
         assert [run["database_fingerprint"].count(":") for run in db.runs()] == [2, 1, 2]
         other_branch = db.but(host=ANOTHER, hostaddr="127.0.0.1").target
-        assert (
-            runner.migrate(make_context(environment="preview", target=other_branch)).error is None
-        )
+        assert migrate(make_context(environment="preview", target=other_branch)).error is None
 
     def test_a_logical_copy_is_free(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context(environment="production"))
+        migrate(make_context(environment="production"))
         name = f"{db.target.database}_copy"
         db.named("postgres").query(f"create database {name} template {db.target.database}")
         try:
             bundle.write("001-b.sql", "create table b (x int)")
             target = db.named(name).target
             assert read_status(make_context(environment="preview", target=target)).owner is None
-            assert runner.migrate(make_context(environment="preview", target=target)).error is None
+            assert migrate(make_context(environment="preview", target=target)).error is None
         finally:
             db.query(f"drop database {name} with (force)")
 
@@ -509,10 +507,10 @@ class TestTheGuard:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         """As a physical copy's has to be: it has its origin's fingerprint."""
-        runner.migrate(make_context(environment="production"))
-        told = str(runner.migrate(make_context(environment="preview")).error)
+        migrate(make_context(environment="production"))
+        told = str(migrate(make_context(environment="preview")).error)
         db.query(told[told.index("delete from") :].rstrip("."))
-        assert runner.migrate(make_context(environment="preview")).error is None
+        assert migrate(make_context(environment="preview")).error is None
 
 
 def test_plan_says_mode_timeouts_and_statements_and_writes_nothing(
@@ -520,7 +518,7 @@ def test_plan_says_mode_timeouts_and_statements_and_writes_nothing(
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int);\nselect 1;")
     bundle.write("001-b.sql", "-- Lock-Timeout: 5s\ncreate index concurrently i on a (x);")
-    document = runner.plan(make_context()).to_dict()
+    document = preview(make_context()).to_dict()
     assert [
         (file["version"], file["mode"], file["lockTimeout"], file["statements"])
         for file in document["plan"]
@@ -536,7 +534,7 @@ def test_strings_that_escape_by_default_are_refused(
 ) -> None:
     db.query(f"alter database {db.target.database} set standard_conforming_strings = off")
     bundle.write("000-a.sql", "create table a (x int)")
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, ConfigurationError)
     assert "standard_conforming_strings" in str(report.error)
     assert not db.has("a")
@@ -556,7 +554,7 @@ def test_what_an_event_trigger_says_of_the_runners_own_statement_is_shown_as_a_w
 ) -> None:
     db.query(REFUSING_TRIGGER)
     bundle.write("000-a.sql", "select 1")
-    for error in (runner.migrate(make_context()).error, _error_of_baseline(make_context())):
+    for error in (migrate(make_context()).error, _error_of_baseline(make_context())):
         assert str(error).startswith(
             "The database refused the runner's own statement: no tables on weekdays (SQLSTATE P0001).\n"
             "  Detail: It is Monday,\n    says the calendar.\n"
@@ -584,7 +582,7 @@ class TestAFileWithoutAStatement:
         bundle.write("001-b.sql", self.HEADER)
         witness = Witness()
         for applied in (["000-a"], []):
-            report = runner.migrate(make_context(source=source, progress=witness))
+            report = migrate(make_context(source=source, progress=witness))
             assert (report.exit_code, report.pending) == (0, 1)
             assert [migration.version for migration in report.applied] == applied
             assert report.warnings == (
@@ -594,7 +592,7 @@ class TestAFileWithoutAStatement:
             assert witness.of("warning")[-1] == report.warnings
         assert read_status(make_context()).plan.state == "pending"
         bundle.write("001-b.sql", f"{self.HEADER}create table b (x int);\n")
-        report = runner.migrate(make_context(source=source))
+        report = migrate(make_context(source=source))
         assert (report.error, report.pending, report.warnings) == (None, 0, ())
         assert db.has("b")
 
@@ -606,8 +604,8 @@ class TestAFileWithoutAStatement:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", self.HEADER)
-        assert runner.plan(make_context(**hosted)).warnings == ()
-        report = runner.migrate(make_context(**hosted))
+        assert preview(make_context(**hosted)).warnings == ()
+        report = migrate(make_context(**hosted))
         assert (report.error, report.pending, report.warnings) == (None, 0, ())
         assert db.versions() == ["000-a", "001-b"]
 
@@ -618,7 +616,7 @@ class TestAFileWithoutAStatement:
         bundle.write("001-b.sql", "create table b (x int)")
         bundle.write("002-c.sql", "")
         bundle.write("003-d.sql", "-- soon")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert db.versions() == ["000-a", "001-b"]
         assert report.warnings[0].startswith(
             "migrations/002-c.sql, migrations/003-d.sql have no statement yet, so they stay pending: write their SQL"
@@ -628,14 +626,14 @@ class TestAFileWithoutAStatement:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", self.HEADER)
-        assert runner.migrate(make_context()).pending == 1
+        assert migrate(make_context()).pending == 1
         assert not db.has("public.schema_migrations")
 
     def test_production_claims_its_database_all_the_same(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", self.HEADER)
-        assert runner.migrate(make_context(environment="production")).pending == 1
+        assert migrate(make_context(environment="production")).pending == 1
         assert [(run["outcome"], run["applied"]) for run in db.runs()] == [("succeeded", [])]
         assert db.versions() == []
 
@@ -644,7 +642,7 @@ class TestAFileWithoutAStatement:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", self.HEADER)
-        planned = runner.plan(make_context())
+        planned = preview(make_context())
         assert [script.file.version for script in planned.held] == ["001-b"]
         assert planned.to_dict()["pendingMigrations"] == 2
         assert (

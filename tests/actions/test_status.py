@@ -8,20 +8,22 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database, wait_until
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
+from lib.actions.preview import preview
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
+from lib.actions.validate import validate
 from lib.errors import LedgerError
 
 MakeContext = Callable[..., RunContext]
-READERS = [read_status, runner.validate, runner.plan]
+READERS = [read_status, validate, preview]
 
 
 @pytest.fixture
 def applied(make_context: MakeContext, bundle: Bundle) -> None:
     """One file, which is applied."""
     bundle.write("000-a.sql", "select 1")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
 
 
 @pytest.mark.usefixtures("applied")

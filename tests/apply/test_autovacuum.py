@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from conftest import Bundle, Database, Witness, new_cluster, new_database, wait_until
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import BusyTableError
 from lib.local import embedded_server as embedded
@@ -64,7 +64,7 @@ def test_a_short_lock_timeout_gets_past_it_by_one_longer_try(
     [(pid,)] = busy.query(HELD)
     bundle.write("000-a.sql", sql)
     witness = Witness()
-    report = runner.migrate(
+    report = migrate(
         make_context(target=busy.target, lock_timeout=0.3, lock_retries=2, progress=witness)
     )
     assert report.error is None
@@ -90,7 +90,7 @@ def test_a_role_that_may_see_little_gets_past_it_too(
         context = make_context(
             target=theirs.target, lock_timeout=0.3, lock_retries=2, progress=witness
         )
-        assert runner.migrate(context).error is None
+        assert migrate(context).error is None
         assert "(autovacuum worker" in witness.of("retrying")[0][1]
 
 
@@ -99,9 +99,7 @@ def test_where_no_try_may_be_longer_the_way_out_is_told(
     make_context: MakeContext, bundle: Bundle, busy: Database, sets: str, retries: int
 ) -> None:
     bundle.write("000-a.sql", f"{sets}alter table t add column y int;")
-    report = runner.migrate(
-        make_context(target=busy.target, lock_timeout=0.3, lock_retries=retries)
-    )
+    report = migrate(make_context(target=busy.target, lock_timeout=0.3, lock_retries=retries))
     assert isinstance(report.error, BusyTableError)
     assert "(autovacuum worker, " in str(report.error)
     assert "An autovacuum gives way to who waits for longer than deadlock_timeout" in str(
@@ -121,7 +119,7 @@ def test_one_that_prevents_wraparound_is_told_and_not_waited_for_any_longer(
     wait_until(lambda: quiet.query(HELD), "an autovacuum has the table")
     bundle.write("000-a.sql", "alter table t add column y int;")
     witness = Witness()
-    report = runner.migrate(
+    report = migrate(
         make_context(target=quiet.target, lock_timeout=0.3, lock_retries=1, progress=witness)
     )
     assert "(autovacuum worker, to prevent wraparound, in a transaction for " in str(report.error)
@@ -138,7 +136,7 @@ def test_where_somebody_else_holds_the_table_too_no_try_is_longer(
     witness = Witness()
     with busy.connect() as reader:
         reader.execute("begin; lock table t in access share mode")
-        report = runner.migrate(
+        report = migrate(
             make_context(target=busy.target, lock_timeout=0.3, lock_retries=1, progress=witness)
         )
         reader.execute("rollback")

@@ -7,8 +7,8 @@ import psycopg
 import pytest
 from conftest import Bundle, Database
 
-from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.database.pipeline import AHEAD
 from lib.errors import (
@@ -45,7 +45,7 @@ def test_an_error_names_line_and_column(
     make_context: MakeContext, bundle: Bundle, sql: str, place: str, sqlstate: str
 ) -> None:
     bundle.write("000-a.sql", sql)
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, MigrationFailedError)
     assert f"migrations/000-a.sql{place}" in str(report.error)
     assert report.error.sqlstate == sqlstate
@@ -59,7 +59,7 @@ def test_a_deferred_constraint_that_fails_at_commit_undoes_the_file(
         "create table a (x int primary key, y int references a deferrable initially deferred);\n"
         "insert into a values (1, 2)",
     )
-    report = runner.migrate(make_context())
+    report = migrate(make_context())
     assert isinstance(report.error, MigrationFailedError)
     assert report.error.sqlstate == "23503"
     assert not db.has("a")
@@ -152,7 +152,7 @@ def test_an_error_shows_its_place(
     make_context: MakeContext, bundle: Bundle, db: Database, sql: str, expected: str
 ) -> None:
     bundle.write("000-a.sql", sql)
-    error = runner.migrate(make_context()).error
+    error = migrate(make_context()).error
     assert isinstance(error, MigrationFailedError)
     assert str(error) == f"migrations/000-a.sql:{'' if expected[0].isdigit() else ' '}{expected}"
     assert db.versions() == []
@@ -190,7 +190,7 @@ def test_a_password_is_not_shown(
     make_context: MakeContext, bundle: Bundle, db: Database, sql: str
 ) -> None:
     bundle.write("000-a.sql", sql.replace("%%", "%").replace("%s", f"app_{db.target.database}"))
-    error = str(runner.migrate(make_context()).error)
+    error = str(migrate(make_context()).error)
     assert error.startswith("migrations/000-a.sql")
     assert "hunter2" not in error
     if db.has("public.schema_migration_runs"):
@@ -202,7 +202,7 @@ def test_an_enum_value_that_is_used_too_early_is_told_with_the_way_out(
 ) -> None:
     db.query("create type mood as enum ('fine'); create table t (m mood)")
     bundle.write("000-a.sql", "alter type mood add value 'well';\ninsert into t values ('well');")
-    error = str(runner.migrate(make_context()).error)
+    error = str(migrate(make_context()).error)
     assert "(SQLSTATE 55P04)" in error
     assert "put ALTER TYPE … ADD VALUE into a file of its own, before this one." in error
 
@@ -220,7 +220,7 @@ class TestLargeFiles:
             f"create table a (x int, y text);\n{self.ROWS}create table ids as select txid_current() as id;",
         )
         assert len(self.ROWS) > 10 * AHEAD
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select count(*), count(distinct xmin::text) from a") == [(2500, 1)]
         assert db.versions() == ["000-a"]
 
@@ -231,7 +231,7 @@ class TestLargeFiles:
             "000-a.sql",
             f"create table a (x int, y text);\n{self.ROWS}select 1,\n  nope;\nselect 2;",
         )
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.column) == (2503, 3)
         assert not db.has("a")
@@ -251,7 +251,7 @@ class TestLargeFiles:
             "000-a.sql",
             f"create table a (x int, y text);\n{off};\n{self.ROWS}{smuggled}\n{self.ROWS}select 1/0;",
         )
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (2503, "42601")
         assert not db.has("a")
@@ -260,7 +260,7 @@ class TestLargeFiles:
             "000-a.sql",
             f"create table a (x int, y text);\nset standard_conforming_strings = off;\n{self.ROWS}",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_copy_data_is_streamed(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -270,13 +270,13 @@ class TestLargeFiles:
             "000-a.sql",
             f"create table a (x int, y text);\ncopy a from stdin;\n{rows}\\.\nselect 1/0;",
         )
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert error.line == 3004
         bundle.write(
             "000-a.sql", f"create table a (x int, y text);\ncopy a from stdin;\n{rows}\\.\n"
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select count(*), sum(length(y)) from a") == [(3000, 1_500_000)]
 
     def test_the_data_of_a_copy_is_sent_again_when_it_is_tried_again(
@@ -291,7 +291,7 @@ class TestLargeFiles:
                 holder.execute(f"begin; insert into a values ({number}2)")
                 timer = threading.Timer(0.5, holder.execute, ["rollback"])
                 timer.start()
-                assert runner.migrate(make_context(lock_retries=5)).error is None
+                assert migrate(make_context(lock_retries=5)).error is None
                 timer.join()
         assert db.query("select x from a order by 1") == [(1,), (2,), (11,), (12,)]
 
@@ -307,7 +307,7 @@ class TestLargeFiles:
             holder.execute("begin; lock table busy")
             timer = threading.Timer(1, lambda: holder.execute("rollback"))
             timer.start()
-            assert runner.migrate(make_context(lock_retries=3)).error is None
+            assert migrate(make_context(lock_retries=3)).error is None
             timer.join()
         assert db.query("select count(*) from a") == [(2500,)]
 
@@ -321,7 +321,7 @@ class TestModes:
             "-- Transaction: none\ncreate table a (x int);\nbegin;\ninsert into a values (1);\ncommit;\n"
             "create index concurrently a_x on a (x);\nvacuum a;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select x from a") == [(1,)]
         assert db.versions() == ["000-a"]
 
@@ -330,7 +330,7 @@ class TestModes:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);")
         bundle.write("001-b.sql", "-- Transaction: none\nbegin;\ncreate table b (x int);")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, MigrationFileError)
         assert '001-b.sql:2: "begin" begins a transaction and never ends it' in str(report.error)
         assert not db.has("a")
@@ -343,14 +343,14 @@ class TestModes:
             "begin isolation level serializable;\n"
             "create table a as select current_setting('transaction_isolation') as level;\ncommit;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select level from a") == [("serializable",)]
 
     def test_set_transaction_may_be_a_files_first_statement(
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "set transaction isolation level repeatable read;\nselect 1;")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_copy_data_is_loaded(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -359,7 +359,7 @@ class TestModes:
             "000-a.sql",
             "create table a (x int, y text);\ncopy a from stdin;\n1\tit's; ok\n2\t\\N\n\\.\nupdate a set x = x + 1;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select * from a order by x") == [(2, "it's; ok"), (3, None)]
 
     def test_copy_data_is_loaded_from_stdout_too_which_postgres_takes_for_stdin(
@@ -369,7 +369,7 @@ class TestModes:
             "000-a.sql",
             "create table a (x int);\ncopy a from stdout;\n1\n2\n\\.\ninsert into a values (3);",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select x from a order by x") == [(1,), (2,), (3,)]
 
     def test_an_empty_file_is_applied(
@@ -377,7 +377,7 @@ class TestModes:
     ) -> None:
         bundle.write("000-empty.sql", "")
         bundle.write("001-comments.sql", "-- nothing here\n/* nor here */")
-        assert runner.migrate(make_context(is_hosted=True)).error is None
+        assert migrate(make_context(is_hosted=True)).error is None
         assert db.versions() == ["000-empty", "001-comments"]
 
     def test_a_single_statement_that_turns_out_to_refuse_a_transaction_runs_alone(
@@ -388,7 +388,7 @@ class TestModes:
             "create table a (x int) partition by range (x);\ncreate index a_x on a (x);",
         )
         bundle.write("001-b.sql", "reindex table a")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == ["000-a", "001-b"]
 
     def test_a_commit_behind_a_function_named_begin_is_not_run(
@@ -398,7 +398,7 @@ class TestModes:
             "000-a.sql",
             "create function begin() returns int language sql as 'select 1';\ncreate table a (x int);\ncommit;",
         )
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, MigrationFileError)
         assert report.error.line == 1
         assert not db.has("a")
@@ -416,7 +416,7 @@ class TestModes:
         bundle.write("000-a.sql", "-- Transaction: none\ncall batch();")
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table busy")
-            report = runner.migrate(make_context(lock_retries=3))
+            report = migrate(make_context(lock_retries=3))
         assert isinstance(report.error, BusyTableError)
         assert db.query("select count(*) from calls") == [(1,)]
 
@@ -432,7 +432,7 @@ class TestModes:
             setting = setting.format(role=role)
             bundle.write("000-a.sql", f"-- Transaction: none\n{setting};\nselect 1;\nselect 2;")
             bundle.write("001-b.sql", f"-- Transaction: none\n{setting};\nselect 1/0;")
-            report = runner.migrate(make_context())
+            report = migrate(make_context())
             assert isinstance(report.error, MigrationFailedError)
             assert report.error.line == 3
             assert db.versions() == ["000-a"]
@@ -476,7 +476,7 @@ class TestWhatAFileSets:
             "create sequence s cache 10; create table d (n int default nextval('s')); insert into d select;",
         )
         bundle.write("004-e.sql", "insert into d select;")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select n from d order by 1") == [(1,), (11,)], (
             "as from a session of its own"
         )
@@ -498,7 +498,7 @@ class TestWhatAFileSets:
         through_pooler: bool,
     ) -> None:
         bundle.write("000-a.sql", f"{header}{EVERYTHING}select 1/0;")
-        error = runner.migrate(make_context(target=pooled if through_pooler else db.target)).error
+        error = migrate(make_context(target=pooled if through_pooler else db.target)).error
         assert isinstance(error, MigrationFailedError)
         assert [(run["outcome"], run["sqlstate"]) for run in db.runs()] == [("failed", "22012")]
         assert db.advisory_locks() == 0
@@ -528,7 +528,7 @@ class TestWhatAFileSets:
             "create table b as select current_user::text as who, current_setting('search_path') as path",
         )
         try:
-            report = runner.migrate(make_context())
+            report = migrate(make_context())
             assert report.error is None
             assert db.query("select who, path from public.b") == [("postgres", '"$user", public')]
         finally:
@@ -550,7 +550,7 @@ class TestWhatAFileSets:
         )
         bundle.write("001-b.sql", "create table b (x int)")
         bundle.write("002-c.sql", "-- Transaction: none\ncreate table c (x int);")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query(
             "select to_regclass('public.a'), to_regclass('app.b'), to_regclass('app.c')"
         ) == [("public.a", "b", "c")]
@@ -564,7 +564,7 @@ class TestWhatAFileSets:
             f"alter database {db.target.database} set standard_conforming_strings = off",
         )
         bundle.write("001-b.sql", "create table b as select 'new' as path")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, ConfigurationError)
         assert db.versions() == ["000-a"]
         assert [run["outcome"] for run in db.runs()] == ["failed"]
@@ -577,7 +577,7 @@ class TestWhatAFileSets:
         )
         bundle.write("000-a.sql", "values (public.leak());")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.has("public.b")
 
     def test_a_temporary_table_with_a_deferred_constraint_is_no_obstacle(
@@ -588,7 +588,7 @@ class TestWhatAFileSets:
             "create temp table t (x int primary key, y int references t deferrable initially deferred);\n"
             "insert into t values (1, 2), (2, 1);",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_its_own_timeout_is_kept_outside_a_transaction(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -598,7 +598,7 @@ class TestWhatAFileSets:
             "-- Transaction: none\nset lock_timeout = '30s';\ncreate table a (x int);\n"
             "create index concurrently a_x on a (x);\ncreate table t as select current_setting('lock_timeout') as v;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select v from t") == [("30s",)]
 
     def test_bytes_that_are_no_utf8_in_a_result_are_no_matter(
@@ -607,7 +607,7 @@ class TestWhatAFileSets:
         bundle.write(
             "000-a.sql", "-- Transaction: none\nset client_encoding = 'latin1';\nselect chr(233);"
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_a_dump_header_does_not_lift_the_lock_timeout(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -617,7 +617,7 @@ class TestWhatAFileSets:
             "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSELECT pg_catalog.set_config('search_path', '', false);\n"
             "create table public.a as select current_setting('lock_timeout') as t;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select t from a") == [("200ms",)]
 
     def test_the_header_chooses_the_timeouts_of_its_file(
@@ -628,7 +628,7 @@ class TestWhatAFileSets:
             "-- Lock-Timeout: 5s\n-- Statement-Timeout: 1min\n"
             "create table a as select current_setting('lock_timeout') as l, current_setting('statement_timeout') as s",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select l, s from a") == [("5s", "1min")]
 
 
@@ -665,7 +665,7 @@ class TestWhatIsThereAlready:
         bundle.write("001-tables.sql", sql)
         # The second build has the ledger's own file on record.
         for _ in range(2):
-            error = str(runner.migrate(make_context()).error)
+            error = str(migrate(make_context()).error)
             assert f"(SQLSTATE {sqlstate})" in error
             assert "\n  No file but the ledger's own was on record here before this run." in error
             assert "in place of running them: python -m lib baseline 001-tables\n" in error
@@ -676,27 +676,25 @@ class TestWhatIsThereAlready:
         db.query("create table t (x int)")
         bundle.write("001-tables.sql", "create table t (x int)")
         bundle.write("002-more.sql", "alter table t add column y int")
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         version = error.partition("python -m lib baseline ")[2].split()[0]
         baseline(make_context(), version)
-        assert [migration.version for migration in runner.migrate(make_context()).applied] == [
-            "002-more"
-        ]
+        assert [migration.version for migration in migrate(make_context()).applied] == ["002-more"]
 
     def test_a_later_run_names_it_for_a_file_that_was_carried_out_by_hand(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("001-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         db.query("create table b (x int)")
         bundle.write("002-b.sql", "create table b (x int)")
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "on record here" not in error
         assert error.endswith("record it in place of running it: python -m lib baseline 002-b")
 
     def test_another_error_names_it_not(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("001-a.sql", "create table a (x nothing)")
-        assert "baseline" not in str(runner.migrate(make_context()).error)
+        assert "baseline" not in str(migrate(make_context()).error)
 
 
 class TestPendingTriggerEvents:
@@ -712,7 +710,7 @@ class TestPendingTriggerEvents:
     ) -> None:
         db.query(self.TABLES)
         bundle.write("001-a.sql", wrap.format(self.CHANGE.format("")))
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "pending trigger events (SQLSTATE 55006)" in error
         assert (
             "Put `set constraints all immediate;` before this statement, or this statement into a file of its own"
@@ -721,14 +719,14 @@ class TestPendingTriggerEvents:
         bundle.write(
             "001-a.sql", wrap.format(self.CHANGE.format("set constraints all immediate;\n"))
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_another_reason_of_the_same_sqlstate_has_another_way_out(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int); insert into a values (1)")
         bundle.write("001-a.sql", _ALTERED_IN_A_LOOP)
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "(SQLSTATE 55006)" in error
         assert "set constraints" not in error
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import Bundle, Database, Witness, wait_until
 from fault_proxy import FaultProxy
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.apply import observer
 from lib.errors import BusyTableError, DatabaseUnavailableError
@@ -75,7 +75,7 @@ class TestWhatIsSeen:
         with db.connect(application_name="reporting") as holder, holder.transaction():
             holder.execute("select count(*), 'secret' from a")
             pid = holder.info.backend_pid
-            report = runner.migrate(make_context(target=target, progress=witness, lock_timeout=0.5))
+            report = migrate(make_context(target=target, progress=witness, lock_timeout=0.5))
         who = f"held up by pid {pid} (application reporting, in a transaction for "
         assert who in witness.of("retrying")[0][1]
         assert isinstance(report.error, BusyTableError)
@@ -91,7 +91,7 @@ class TestWhatIsSeen:
         with db.connect() as holder:
             holder.execute("begin; lock table a in access share mode")
             thread = threading.Thread(
-                target=runner.migrate, args=(make_context(lock_timeout=0.3, lock_retries=9),)
+                target=migrate, args=(make_context(lock_timeout=0.3, lock_retries=9),)
             )
             thread.start()
             note = "select error from schema_migration_runs where outcome = 'running' and error like '%held up by pid%'"
@@ -110,7 +110,7 @@ class TestWhatIsSeen:
             with db.connect(application_name="reporting") as holder, holder.transaction():
                 holder.execute("lock table a in access share mode")
                 pid = holder.info.backend_pid
-                report = runner.migrate(
+                report = migrate(
                     make_context(target=theirs.target, lock_timeout=0.5, lock_retries=0)
                 )
             assert f"held up by pid {pid} (application reporting" in str(report.error)
@@ -130,7 +130,7 @@ class TestWhatIsSeen:
         )
         bundle.write("000-a.sql", "create index concurrently t_x on t (slow(x))")
         witness = Witness()
-        assert runner.migrate(make_context(progress=witness)).error is None
+        assert migrate(make_context(progress=witness)).error is None
         seen = [index for _, index, _ in witness.of("building")]
         assert "building index: scanning table" in {index.phase for index in seen}
 
@@ -140,7 +140,7 @@ class TestWhatIsSeen:
         monkeypatch.setattr("lib.apply.session.TOLD_EVERY", 0.5)
         bundle.write("000-a.sql", "select pg_sleep(1.5)")
         witness = Witness()
-        assert runner.migrate(make_context(progress=witness)).error is None
+        assert migrate(make_context(progress=witness)).error is None
         file, blockers, seconds = witness.of("still_running")[0]
         assert (file.version, blockers) == ("000-a", ())
         assert 0.5 <= seconds < 1.5
@@ -150,7 +150,7 @@ class TestWhatIsSeen:
     ) -> None:
         mine = "pg_stat_activity where datname = current_database()"
         bundle.write("000-a.sql", f"create table a as select count(*) as n from {mine}")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         # The run's own session and the lock's.
         assert db.query("select n from a") == [(2,)]
 
@@ -172,11 +172,11 @@ class TestAStreamThatIsStuck:
             )
             threading.Timer(0.7, proxy.freeze_first).start()
             began = time.monotonic()
-            report = runner.migrate(context)
+            report = migrate(context)
             assert isinstance(report.error, DatabaseUnavailableError)
             assert "the connection to the database is stuck" in str(report.error)
             assert time.monotonic() - began < 20
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == ["000-a"]
         assert db.runs()[0]["outcome"] == "failed"
 
@@ -191,7 +191,7 @@ class TestAStreamThatIsStuck:
         monkeypatch.setattr(observer, "STUCK", 0.5)
         monkeypatch.setattr(observer, "INTERVAL", 0.5)
         bundle.write("000-a.sql", "set local application_name = 'x';\nselect pg_sleep(3);")
-        assert runner.migrate(make_context(target=pooled)).error is None
+        assert migrate(make_context(target=pooled)).error is None
 
     def test_another_transaction_of_the_same_session_is_another_one(
         self, make_context: MakeContext, db: Database

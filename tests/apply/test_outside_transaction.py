@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import BusyTableError, MigrationFailedError
 
@@ -36,12 +36,12 @@ class TestAnIndexThatFails:
         self, make_context: MakeContext, bundle: Bundle, db: Database, name: str
     ) -> None:
         bundle.write("000-a.sql", f"create unique index concurrently {name}on t (x)")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, MigrationFailedError)
         assert report.error.sqlstate == "23505"
         assert invalid_indexes(db) == []
         db.query("delete from t where ctid = '(0,1)'")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select indisvalid from pg_index where indrelid = 't'::regclass") == [
             (True,)
         ]
@@ -53,12 +53,12 @@ class TestAnIndexThatFails:
             db.query("create unique index concurrently t_x on t (x)")
         bundle.write("000-a.sql", "create index concurrently if not exists t_x on t (x)")
         for _ in range(2):
-            report = runner.migrate(make_context())
+            report = migrate(make_context())
             assert isinstance(report.error, MigrationFailedError)
             assert "the index public.t_x was there already, and it is INVALID" in str(report.error)
             assert invalid_indexes(db) == ["t_x"]
         db.query("drop index concurrently public.t_x")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_one_that_loses_to_a_lock_timeout_of_its_header_is_built_again(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -69,7 +69,7 @@ class TestAnIndexThatFails:
             writer.execute("begin; lock table t in row exclusive mode")
             timer = threading.Timer(1, lambda: writer.execute("rollback"))
             timer.start()
-            assert runner.migrate(make_context(progress=witness, lock_retries=20)).error is None
+            assert migrate(make_context(progress=witness, lock_retries=20)).error is None
             timer.join()
         assert witness.of("retrying")
         assert db.query("select indisvalid from pg_index where indrelid = 't'::regclass") == [
@@ -96,7 +96,7 @@ class TestAnIndexThatFails:
             bundle.write(
                 "000-a.sql", "-- Lock-Timeout: 300ms\ncreate unique index concurrently on t (x)"
             )
-            assert isinstance(runner.migrate(make_context(lock_retries=1)).error, BusyTableError)
+            assert isinstance(migrate(make_context(lock_retries=1)).error, BusyTableError)
             writer.execute("rollback")
             thread.join()
         assert db.query(
@@ -114,7 +114,7 @@ class TestItsSession:
             "000-a.sql",
             f"{NONE}set statement_timeout = '1h';\nvacuum pg_class;\ncreate table a as select {shown};",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select * from a") == [("1h", "200ms", "1s")]
 
     def test_what_a_reset_takes_away_is_set_again(
@@ -124,7 +124,7 @@ class TestItsSession:
             "000-a.sql",
             f"{NONE}select 1;\nreset all;\ncreate table a as select current_setting('lock_timeout') as v;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select v from a") == [("200ms",)]
 
     @pytest.mark.parametrize("transaction", ["", NONE])
@@ -133,7 +133,7 @@ class TestItsSession:
     ) -> None:
         db.query(f"alter database {db.target.database} set statement_timeout = '500ms'")
         bundle.write("000-a.sql", f"{transaction}set statement_timeout = 0;\nselect pg_sleep(0.8);")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_vacuum_full_gives_way_as_any_strong_lock(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -143,8 +143,8 @@ class TestItsSession:
             bundle.write(f"{number:03d}-a.sql", sql)
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table t in access share mode")
-            assert isinstance(runner.migrate(make_context(lock_retries=0)).error, BusyTableError)
-        assert runner.migrate(make_context()).error is None
+            assert isinstance(migrate(make_context(lock_retries=0)).error, BusyTableError)
+        assert migrate(make_context()).error is None
 
     def test_two_connections_are_enough(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -157,14 +157,14 @@ class TestItsSession:
             db.query(
                 f"grant create on database {db.target.database} to {limited.target.parameters['user']}"
             )
-            assert runner.migrate(make_context(target=limited.target)).error is None
+            assert migrate(make_context(target=limited.target)).error is None
 
     def test_another_run_that_has_begun_meanwhile_is_noticed_before_a_statement(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         mark = "update public.schema_migration_runs set outcome = 'interrupted'"
         bundle.write("000-a.sql", f"{NONE}{mark};\ncreate table a (x int);")
-        assert "Another run has begun meanwhile" in str(runner.migrate(make_context()).error)
+        assert "Another run has begun meanwhile" in str(migrate(make_context()).error)
         assert not db.has("a")
 
 
@@ -177,7 +177,7 @@ class TestTheRecord:
             "000-a.sql",
             f"{NONE}create table a as {note};\ninsert into a {note};\nbegin;\ninsert into a {note};\ncommit;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select * from a order by 2") == [("000-a", 1), ("000-a", 2), ("000-a", 3)]
         assert [
             (run["in_progress_version"], run["in_progress_statement"]) for run in db.runs()
@@ -232,10 +232,10 @@ class TestTheRecord:
         bundle.write("000-a.sql", f"{NONE}create table a (x int);\nalter table t add column y int;")
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table t in access share mode")
-            report = runner.migrate(make_context())
+            report = migrate(make_context())
         assert isinstance(report.error, BusyTableError)
         assert "1 of the file's statements. The next run goes on after them." in str(report.error)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query(
             "select count(*) from information_schema.columns where table_name = 't'"
         ) == [(2,)]

@@ -10,7 +10,8 @@ import pytest
 from conftest import Bundle, Database, Witness, wait_until
 from fault_proxy import FaultProxy
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
+from lib.actions.preview import preview
 from lib.actions.run_context import RunContext
 from lib.database.login import connect
 from lib.errors import LockError, MigrationFailedError, MigrationFileError
@@ -52,7 +53,7 @@ def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
 def fail_at(bundle: Bundle, make_context: MakeContext, before: str, after: str = "") -> None:
     """Run these statements and then one that fails, so that the journal has come to it."""
     bundle.write("001-b.sql", f"{NONE}{before}select 1/0;{after}")
-    assert isinstance(runner.migrate(make_context()).error, MigrationFailedError)
+    assert isinstance(migrate(make_context()).error, MigrationFailedError)
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +74,7 @@ class TestAfterAFailure:
         )
         bundle.write("001-b.sql", NONE + note("first") + note("mended") + note("third"))
         witness = Witness()
-        assert runner.migrate(make_context(progress=witness)).error is None
+        assert migrate(make_context(progress=witness)).error is None
         assert effects(db) == ["first", "mended", "third"]
         assert "run 1 had carried out 1 of its 3 statements" in witness.of("recovering")[0][0]
         assert [run["in_progress_version"] for run in db.runs()] == [None, None]
@@ -90,7 +91,7 @@ class TestAfterAFailure:
             "001-b.sql",
             f"{NONE}{settings}create table made as select current_setting('work_mem') as mem;",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select mem from app.made") == [("66MB",)]
 
     def test_a_block_of_the_files_own_is_run_again_from_its_begin(
@@ -100,7 +101,7 @@ class TestAfterAFailure:
         fail_at(bundle, make_context, note("first") + block, "commit;")
         assert db.runs()[0]["in_progress_statement"] == 2
         bundle.write("001-b.sql", f"{NONE}{note('first')}{block}commit;\n{note('last')}")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["first", "in the block", "last"]
 
     def test_statements_that_ran_and_were_changed_since_stop_the_run(
@@ -108,12 +109,12 @@ class TestAfterAFailure:
     ) -> None:
         fail_at(bundle, make_context, note("first"))
         bundle.write("001-b.sql", NONE + note("another") + note("second"))
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, MigrationFailedError)
         assert "has been changed there since. Nothing was run." in str(report.error)
         assert effects(db) == ["first"]
         bundle.write("001-b.sql", NONE + note("first") + note("second"))
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["first", "second"]
 
     def test_what_was_undone_by_hand_runs_from_the_start_when_the_record_is_cleared(
@@ -121,11 +122,11 @@ class TestAfterAFailure:
     ) -> None:
         fail_at(bundle, make_context, note("first"))
         bundle.write("001-b.sql", NONE + note("another") + note("second"))
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         db.query("delete from effects")
         [clear] = re.findall(r"update [^;]*;", error)
         db.query(clear)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["another", "second"]
 
     def test_a_file_that_is_one_transaction_now_is_told_apart(
@@ -133,7 +134,7 @@ class TestAfterAFailure:
     ) -> None:
         fail_at(bundle, make_context, note("first"))
         bundle.write("001-b.sql", note("first") + note("second"))
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert "outside a transaction" in str(report.error)
         assert effects(db) == ["first"]
 
@@ -142,7 +143,7 @@ class TestAfterAFailure:
     ) -> None:
         fail_at(bundle, make_context, "")
         bundle.write("001-b.sql", note("in a transaction"))
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["in a transaction"]
 
     def test_a_file_that_was_renamed_since_is_told_by_both_names(
@@ -151,12 +152,12 @@ class TestAfterAFailure:
         fail_at(bundle, make_context, note("first"))
         (bundle.migrations / "001-b.sql").unlink()
         bundle.write("002-renamed.sql", NONE + note("first") + note("second"))
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "migrations/002-renamed.sql: run 1 carried out 1 of its 2 statements" in error
         assert "when it was called 001-b" in error
         assert effects(db) == ["first"]
         db.query(re.findall(r"update [^;]*;", error)[0])
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["first", "second"]
 
     def test_a_file_that_is_gone_is_mentioned(
@@ -166,7 +167,7 @@ class TestAfterAFailure:
         (bundle.migrations / "001-b.sql").unlink()
         bundle.write("002-other.sql", "create table other (x int)")
         witness = Witness()
-        assert runner.migrate(make_context(progress=witness)).error is None
+        assert migrate(make_context(progress=witness)).error is None
         assert (
             "Run 1 stopped at statement 2 of 001-b, which is not in this bundle.",
         ) in witness.of("warning")
@@ -176,7 +177,7 @@ def test_the_plan_says_where_a_file_was_left(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     fail_at(bundle, make_context, note("first"))
-    [warning] = runner.plan(make_context()).to_dict()["warnings"]
+    [warning] = preview(make_context()).to_dict()["warnings"]
     assert warning.startswith("Migration 001-b was left at its statement 2 by run 1;")
 
 
@@ -192,10 +193,10 @@ class TestABlockOfTheFilesOwn:
         vanish_at(db, bundle, 2)
         if has_run:
             db.query(note("in it"))
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "whether the block of statements 2 to 4 of 5 has taken effect" in error
         db.query(re.findall(r"^    (update .*;)$", error, re.MULTILINE)[0 if has_run else 1])
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         expected = ["first", "in it", "last"]
         assert sorted(effects(db)) == sorted(expected)
 
@@ -207,7 +208,7 @@ class TestABlockOfTheFilesOwn:
             " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);\n"
         )
         bundle.write("001-b.sql", f"{NONE}begin;\n{note('a')}{end_lock}{note('b')}commit;\n")
-        assert "the run lock was lost" in str(runner.migrate(make_context()).error)
+        assert "the run lock was lost" in str(migrate(make_context()).error)
         assert effects(db) == []
         [run] = db.runs()
         assert (run["in_progress_statement"], run["failed_version"]) == (1, "001-b")
@@ -220,7 +221,7 @@ class TestABlockOfTheFilesOwn:
         vanish_at(db, bundle, 1)
         with db.connect(application_name="migrations cli local") as earlier:
             earlier.execute("begin;")
-            error = runner.migrate(make_context(run_wait=0)).error
+            error = migrate(make_context(run_wait=0)).error
         assert isinstance(error, LockError)
         assert "the server still carries out statement 1" in str(error)
 
@@ -228,7 +229,7 @@ class TestABlockOfTheFilesOwn:
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("001-b.sql", f"{NONE}begin;\n{note('a')}commit and chain;\n{note('b')}commit;")
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFileError)
         assert "migrations/001-b.sql:4" in str(error)
 
@@ -241,13 +242,9 @@ class TestABlockOfTheFilesOwn:
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(0.6, proxy.freeze_first).start()
             threading.Timer(2.0, proxy.end).start()
-            assert (
-                runner.migrate(make_context(target=db.through(proxy.port).target)).error is not None
-            )
+            assert migrate(make_context(target=db.through(proxy.port).target)).error is not None
         assert effects(db) == ["slow"]
-        assert "it isn't known whether statement 1 of 2" in str(
-            runner.migrate(make_context()).error
-        )
+        assert "it isn't known whether statement 1 of 2" in str(migrate(make_context()).error)
 
     @pytest.mark.parametrize(
         "made",
@@ -258,10 +255,10 @@ class TestABlockOfTheFilesOwn:
     ) -> None:
         fail_at(bundle, make_context, f"{made};\n")
         bundle.write("001-b.sql", f"{NONE}{made};\n{note('b')}")
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "what this one made ended with its session" in error
         db.query(re.findall(r"update [^;]*;", error)[0])
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["b"]
 
 
@@ -276,7 +273,7 @@ class TestInDoubt:
             fail_at(bundle, make_context, note("first"))
             bundle.write("001-b.sql", NONE + note("first") + note("second") + note("third"))
             vanish_at(db, bundle, 2)
-            report = runner.migrate(make_context())
+            report = migrate(make_context())
             assert isinstance(report.error, MigrationFailedError)
             assert (
                 "migrations/001-b.sql:3: it isn't known whether statement 2 of 3 has taken effect"
@@ -285,9 +282,9 @@ class TestInDoubt:
             assert report.error.line == 3
             assert effects(db) == ["first"]
             # A second look changes nothing.
-            assert str(runner.migrate(make_context()).error) == str(report.error)
+            assert str(migrate(make_context()).error) == str(report.error)
             db.query(re.findall(r"^    (update .*;)$", str(report.error), re.MULTILINE)[answer])
-            assert runner.migrate(make_context()).error is None
+            assert migrate(make_context()).error is None
             assert effects(db) == expected
 
     def test_a_statement_that_was_another_one_then_is_in_doubt(
@@ -298,7 +295,7 @@ class TestInDoubt:
         vanish_at(db, bundle, 1)
         bundle.write("001-b.sql", "create index concurrently two on t (x)")
         assert "while it was under way, and it was another one then" in str(
-            runner.migrate(make_context()).error
+            migrate(make_context()).error
         )
 
     @pytest.mark.parametrize(
@@ -319,7 +316,7 @@ class TestInDoubt:
         fail_at(bundle, make_context, "")
         bundle.write("001-b.sql", f"{NONE}{statement};\n{note('after')}")
         vanish_at(db, bundle, 1)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert effects(db) == ["after"]
 
     def test_an_index_whose_name_the_server_chose_is_in_doubt(
@@ -328,9 +325,7 @@ class TestInDoubt:
         fail_at(bundle, make_context, "")
         bundle.write("001-b.sql", "create index concurrently on t (x)")
         vanish_at(db, bundle, 1)
-        assert "it isn't known whether statement 1 of 1" in str(
-            runner.migrate(make_context()).error
-        )
+        assert "it isn't known whether statement 1 of 1" in str(migrate(make_context()).error)
 
     def test_the_run_that_vanished_is_marked_and_its_note_kept(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -338,7 +333,7 @@ class TestInDoubt:
         fail_at(bundle, make_context, note("first"))
         bundle.write("001-b.sql", NONE + note("first") + note("second"))
         vanish_at(db, bundle, 2)
-        runner.migrate(make_context())
+        migrate(make_context())
         first = db.runs()[0]
         assert first["outcome"] == "interrupted"
         assert "Statements before it: 1, sha256 " in first["error"]
@@ -376,7 +371,7 @@ class TestIndexes:
         )
         vanish_at(db, bundle, 2 if before else 1)
         witness = Witness()
-        assert runner.migrate(make_context(progress=witness)).error is None
+        assert migrate(make_context(progress=witness)).error is None
         [(built, is_valid)] = index_of(db, "t_x")
         assert is_valid
         assert built != left
@@ -389,7 +384,7 @@ class TestIndexes:
         leave_invalid(db)
         bundle.write("001-b.sql", "create index concurrently if not exists t_x on t (x)")
         assert "the index public.t_x was there already, and it is INVALID" in str(
-            runner.migrate(make_context()).error
+            migrate(make_context()).error
         )
         assert [valid for _, valid in index_of(db, "t_x")] == [False]
 
@@ -404,7 +399,7 @@ class TestIndexes:
             f"{NONE}{note('first')}create index concurrently t_x on t (x);\n{note('last')}",
         )
         vanish_at(db, bundle, 2)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert index_of(db, "t_x") == finished
         assert effects(db) == ["first", "last"]
 
@@ -419,7 +414,7 @@ class TestIndexes:
             f'{NONE}set search_path = app;\ncreate index concurrently "T x" on "T" (x);',
         )
         vanish_at(db, bundle, 2)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == ["001-b"]
 
     def test_a_drop_that_took_effect_is_not_said_again(
@@ -428,7 +423,7 @@ class TestIndexes:
         fail_at(bundle, make_context, "")
         bundle.write("001-b.sql", "drop index concurrently t_x")
         vanish_at(db, bundle, 1)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_a_drop_that_did_not_is(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -437,7 +432,7 @@ class TestIndexes:
         fail_at(bundle, make_context, "")
         bundle.write("001-b.sql", "drop index concurrently t_x")
         vanish_at(db, bundle, 1)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert index_of(db, "t_x") == []
 
     def test_what_an_unfinished_reindex_left_is_dropped(
@@ -449,7 +444,7 @@ class TestIndexes:
         assert [valid for _, valid in index_of(db, "t_x_ccnew")] == [False]
         bundle.write("001-b.sql", "reindex index concurrently t_x")
         vanish_at(db, bundle, 1)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert index_of(db, "t_x_ccnew") == []
 
     @pytest.mark.parametrize("half_off", [True, False], ids=["half off", "detached"])
@@ -469,7 +464,7 @@ class TestIndexes:
             db.query("alter table p detach partition q")
         bundle.write("001-b.sql", "alter table p detach partition q concurrently")
         vanish_at(db, bundle, 1)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select 1 from pg_inherits where inhrelid = 'q'::regclass") == []
 
 
@@ -517,7 +512,7 @@ class TestAServerStillAtWork:
         with self.building(db) as release:
             timer = threading.Timer(1.5, release)
             timer.start()
-            assert runner.migrate(make_context(progress=witness, run_wait=30)).error is None
+            assert migrate(make_context(progress=witness, run_wait=30)).error is None
         assert (
             "the server still carries out statement 1 for an earlier run (pid "
             in witness.of("recovering")[0][0]
@@ -532,11 +527,11 @@ class TestAServerStillAtWork:
         bundle.write("001-b.sql", self.STATEMENT)
         vanish_at(db, bundle, 1)
         with self.building(db):
-            report = runner.migrate(make_context(run_wait=0))
+            report = migrate(make_context(run_wait=0))
         assert isinstance(report.error, LockError)
         assert report.exit_code == 4
         assert "still carries out statement 1" in str(report.error)
         wait_until(lambda: index_of(db, "t_x")[0][1], "the index is built")
         finished = index_of(db, "t_x")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert index_of(db, "t_x") == finished

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 
 MakeContext = Callable[..., RunContext]
@@ -67,9 +67,7 @@ def test_a_long_query_holds_the_migration_up_and_not_the_application(
     witness = Witness()
     with a_long_query(db) as pid, Reader(db) as reader:
         began = time.monotonic()
-        report = runner.migrate(
-            make_context(progress=witness, lock_timeout=LOCK_TIMEOUT, lock_retries=10)
-        )
+        report = migrate(make_context(progress=witness, lock_timeout=LOCK_TIMEOUT, lock_retries=10))
         waited = time.monotonic() - began
     assert report.error is None
     assert len(reader.took) > 50
@@ -93,8 +91,7 @@ def test_it_is_not_tried_again_while_the_same_transaction_holds_the_table(
         timer = threading.Timer(2.3, lambda: holder.execute("rollback"))
         timer.start()
         assert (
-            runner.migrate(make_context(progress=witness, lock_timeout=0.3, lock_retries=1)).error
-            is None
+            migrate(make_context(progress=witness, lock_timeout=0.3, lock_retries=1)).error is None
         )
         timer.join()
     assert len(witness.of("retrying")) == 1
@@ -111,7 +108,7 @@ def test_a_pause_is_not_idle_enough_for_a_limit_of_idle_sessions(
         holder.execute("begin; lock table t in access share mode")
         timer = threading.Timer(3, lambda: holder.execute("rollback"))
         timer.start()
-        assert runner.migrate(make_context(lock_timeout=0.4, lock_retries=3)).error is None
+        assert migrate(make_context(lock_timeout=0.4, lock_retries=3)).error is None
         timer.join()
 
 
@@ -130,7 +127,7 @@ def test_a_transaction_asks_the_server_to_notice_that_its_client_is_gone(
     bundle.write("000-a.sql", seen)
     bundle.write("001-b.sql", f"-- Transaction: none\n{seen}")
     bundle.write("002-c.sql", f"set work_mem = '5MB';\n{seen}")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
     assert db.query("select v from a") == [(expected,)] * 3
 
 
@@ -190,6 +187,6 @@ def test_a_function_that_freezes_holds_nothing_past_its_deadline(
     bundle.write(
         "000-a.sql", "create table a as select current_setting('transaction_timeout') as v"
     )
-    assert runner.migrate(make_context(deadline=time.monotonic() + 20)).error is None
+    assert migrate(make_context(deadline=time.monotonic() + 20)).error is None
     [(limit,)] = db.query("select v from a")
     assert 20_000 < int(limit.removesuffix("ms")) <= 25_000

@@ -8,7 +8,7 @@ import pytest
 from conftest import Bundle, Database
 from fault_proxy import FaultProxy, Trouble
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.apply import observer
 from lib.errors import (
@@ -29,7 +29,7 @@ class TestDeadlinesAndLosses:
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table a")
             began = time.monotonic()
-            report = runner.migrate(
+            report = migrate(
                 make_context(deadline=began + 1.5, lock_timeout=0.05, lock_retries=1000)
             )
         assert isinstance(report.error, OutOfTimeError)
@@ -46,7 +46,7 @@ class TestDeadlinesAndLosses:
         rows = "".join(f"{number}\n" for number in range(5000))
         bundle.write("000-a.sql", f"copy a from stdin;\n{rows}\\.\n")
         began = time.monotonic()
-        report = runner.migrate(make_context(deadline=began + 1))
+        report = migrate(make_context(deadline=began + 1))
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 10
         assert db.query("select count(*) from a") == [(0,)]
@@ -58,7 +58,7 @@ class TestDeadlinesAndLosses:
         for number, seconds in enumerate((0.7, 0.8, 0.85, 0.9, 0.95)):
             work = f"begin insert into marks values ('{number:03d}-a'); perform pg_sleep({seconds}); end"
             bundle.write(f"{number:03d}-a.sql", f"-- Transaction: none\ndo $$ {work} $$;")
-            runner.migrate(make_context(deadline=time.monotonic() + 1))
+            migrate(make_context(deadline=time.monotonic() + 1))
             # Whether or not it was in time: what took effect is recorded, and the other way round.
             assert db.query("select version from marks order by 1") == db.query(
                 "select version from schema_migrations order by 1"
@@ -71,7 +71,7 @@ class TestDeadlinesAndLosses:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int);\nselect pg_sleep(60);")
         began = time.monotonic()
-        report = runner.migrate(make_context(deadline=time.monotonic() + 1.5))
+        report = migrate(make_context(deadline=time.monotonic() + 1.5))
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 10
         assert [migration.version for migration in report.applied] == ["000-a"]
@@ -85,19 +85,19 @@ class TestDeadlinesAndLosses:
         bundle.write(
             "000-a.sql", "create table a (x int);\nselect pg_terminate_backend(pg_backend_pid());"
         )
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "was lost" in str(report.error)
         assert not db.has("a")
         assert db.runs()[0]["outcome"] == "failed"
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_the_servers_last_words_are_told(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select pg_terminate_backend(pg_backend_pid());")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert "terminating connection due to administrator command (SQLSTATE 57P01)" in str(
             report.error
         )
@@ -107,11 +107,11 @@ class TestDeadlinesAndLosses:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table schema_migrations")
             began = time.monotonic()
-            report = runner.migrate(make_context(deadline=time.monotonic() + 1))
+            report = migrate(make_context(deadline=time.monotonic() + 1))
             assert isinstance(report.error, OutOfTimeError)
             assert time.monotonic() - began < 10
 
@@ -124,7 +124,7 @@ class TestDeadlinesAndLosses:
             " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);",
         )
         bundle.write("001-b.sql", "create table b (x int)")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "run lock was lost" in str(report.error)
         assert [migration.version for migration in report.applied] == ["000-a"]
@@ -144,12 +144,12 @@ class TestDeadlinesAndLosses:
             context = make_context(
                 target=db.through(proxy.port).target, deadline=began + 1.5, ending=3.0
             )
-            report = runner.migrate(context)
+            report = migrate(context)
             took = time.monotonic() - began
         assert proxy.struck
         assert isinstance(report.error, (OutOfTimeError, DatabaseUnavailableError))
         assert took < 1.5 + 3 + 1
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(20)]
 
     def test_a_file_that_was_not_confirmed_to_be_stopped_is_not_said_to_be_rolled_back(
@@ -158,7 +158,7 @@ class TestDeadlinesAndLosses:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(1, proxy.fall_silent).start()
-            report = runner.migrate(
+            report = migrate(
                 make_context(
                     target=db.through(proxy.port).target, deadline=time.monotonic() + 2, ending=2.0
                 )
@@ -172,7 +172,7 @@ class TestDeadlinesAndLosses:
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
-        report = runner.migrate(make_context(deadline=time.monotonic() + 1, ending=4.0))
+        report = migrate(make_context(deadline=time.monotonic() + 1, ending=4.0))
         assert str(report.error) == "The time allowed ran out. 000-a was rolled back."
 
     def test_a_build_does_not_hang_on_a_database_that_falls_silent(
@@ -189,6 +189,6 @@ class TestDeadlinesAndLosses:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(1, proxy.fall_silent).start()
-            report = runner.migrate(make_context(target=db.through(proxy.port).target))
+            report = migrate(make_context(target=db.through(proxy.port).target))
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "stuck" in str(report.error)

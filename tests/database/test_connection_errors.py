@@ -10,7 +10,7 @@ import pytest
 from conftest import Bundle, Database
 from refusing_server import refusing_server
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.database import login
 from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognise
@@ -311,7 +311,7 @@ class TestALimitOfOneConnection:
             if owner == "database":
                 db.query(f"alter database {db.target.database} connection limit 1")
             began = time.monotonic()
-            report = runner.migrate(make_context(target=role.target, connect_patience=60.0))
+            report = migrate(make_context(target=role.target, connect_patience=60.0))
             assert time.monotonic() - began < 20
         assert isinstance(report.error, DatabaseUnavailableError)
         assert (
@@ -328,7 +328,7 @@ class TestALimitOfOneConnection:
     def test_two_are_enough(self, make_context: MakeContext, bundle: Bundle, db: Database) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         with db.another_role("connection limit 2") as role:
-            report = runner.migrate(make_context(target=role.target))
+            report = migrate(make_context(target=role.target))
             assert report.error is None
 
     def test_one_that_is_used_up_says_it_too(self, db: Database) -> None:

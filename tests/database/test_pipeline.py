@@ -10,7 +10,7 @@ import pytest
 from conftest import Bundle, Cli, Database, wait_until
 from fault_proxy import FaultProxy
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.database.connection import Connection, StatementError, defer
 from lib.database.login import connect
@@ -44,9 +44,9 @@ class TestWhatAStatementSees:
             "000-a.sql",
             "-- we don't drop column y here\nalter table a add z int;\n-- drop column, some day\n",
         )
-        assert runner.migrate(make_context(target=target)).error is None
+        assert migrate(make_context(target=target)).error is None
         bundle.write("001-b.sql", "alter table a add w int;\nalter table a drop column y;")
-        error = runner.migrate(make_context(target=target)).error
+        error = migrate(make_context(target=target)).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (2, "P0001")
         assert db.versions() == ["000-a"]
@@ -61,7 +61,7 @@ class TestWhatAStatementSees:
             "000-a.sql",
             "/* one */ insert into log default values;\n-- two\ninsert into log default values",
         )
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select said from log order by at") == [
             ("/* one */ insert into log default values;",),
             ("insert into log default values",),
@@ -77,14 +77,14 @@ class TestWhatAStatementSees:
             "create trigger note after insert on t for each row execute function note()"
         )
         bundle.write("000-a.sql", "".join(f"insert into t values ({n});\n" for n in range(3000)))
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select count(*), max(length(said)) < 40 from audit") == [(3000, True)]
 
     def test_a_parameter_is_none(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select 1;\nselect $1;")
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.column, error.sqlstate) == (2, 8, "42P02")
 
@@ -94,12 +94,12 @@ class TestWhatAStatementSees:
     ) -> None:
         sql = f"create table t (x int);\ncopy t {copy};\n1\n2\n\\.\ninsert into t values (3);\ncopy t to stdout;\n"
         bundle.write("000-a.sql", f"{sql}select 1/0;")
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert error.line == 8
         assert not db.has("t")
         bundle.write("000-a.sql", sql)
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query("select count(*), count(distinct xmin::text) from t") == [(3, 1)]
 
 
@@ -224,9 +224,7 @@ class TestEndings:
     def test_a_lost_connection_is_told(self, make_context: MakeContext, bundle: Bundle) -> None:
         rest = "select 1;\n" * 20_000
         bundle.write("000-a.sql", f"{rest}select pg_terminate_backend(pg_backend_pid());\n{rest}")
-        assert "The connection to the database was lost" in str(
-            runner.migrate(make_context()).error
-        )
+        assert "The connection to the database was lost" in str(migrate(make_context()).error)
 
 
 class TestTimeLimitsOfRoleOrDatabase:
@@ -242,7 +240,7 @@ class TestTimeLimitsOfRoleOrDatabase:
             pytest.skip("since PostgreSQL 17")
         db.query(f"alter database {db.target.database} set {limit} = '400ms'")
         bundle.write("000-a.sql", f"{header}select pg_sleep(0.7);")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     @pytest.mark.parametrize(
         "sql",
@@ -257,7 +255,7 @@ class TestTimeLimitsOfRoleOrDatabase:
     ) -> None:
         db.query(f"alter database {db.target.database} set statement_timeout = '3s'")
         bundle.write("000-a.sql", none + sql)
-        error = runner.migrate(make_context()).error
+        error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
         assert error.sqlstate == "57014"
 
@@ -269,4 +267,4 @@ class TestTimeLimitsOfRoleOrDatabase:
             pytest.skip("since PostgreSQL 17")
         db.query(f"alter database {db.target.database} set transaction_timeout = '500ms'")
         bundle.write("000-a.sql", f"set transaction_timeout = {value};\nselect pg_sleep(0.8);")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None

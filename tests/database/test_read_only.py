@@ -8,10 +8,12 @@ import psycopg
 import pytest
 from conftest import Bundle, Cli, Database, new_cluster
 
-from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
+from lib.actions.migrate import migrate
+from lib.actions.preview import preview
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
+from lib.actions.validate import validate
 from lib.database import read_only
 from lib.errors import LedgerError
 from lib.local import embedded_server as embedded
@@ -59,7 +61,7 @@ def refusal(report: RunReport) -> str:
 def half_applied(make_context: MakeContext, bundle: Bundle, db: Database) -> Iterator[Bundle]:
     """A file that is applied, and one that isn't."""
     bundle.write("000-a.sql", "create table a (x int)")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
     bundle.write("001-b.sql", "create table b (x int)")
     yield bundle
     db.query(f"begin read write; alter database {db.target.database} reset all; commit")
@@ -92,11 +94,11 @@ class TestADatabaseMadeReadOnly:
             db.query(f"alter database {database} owner to {role}")
             db.query(f"{alter.format(role=role, database=database)} {ON}")
             context = make_context(target=theirs.target)
-            text = refusal(runner.migrate(context))
+            text = refusal(migrate(context))
             assert re.search(told, text)
             assert not db.has("a")
             theirs.query(text.partition("To take it back: ")[2].partition(" commit;")[0] + "commit")
-            assert runner.migrate(context).error is None
+            assert migrate(context).error is None
             db.query(f"alter database {database} owner to {db.target.parameters['user']}")
 
     def test_a_connection_that_asks_for_it_is_told_apart(
@@ -105,7 +107,7 @@ class TestADatabaseMadeReadOnly:
         bundle.write("000-a.sql", "create table a (x int)")
         context = make_context(target=db.but(options=f"-c {ON.replace(' ', '')}").target)
         assert "set by the connection itself. To take it back: take it out" in refusal(
-            runner.migrate(context)
+            migrate(context)
         )
 
     def test_a_run_with_nothing_to_apply_and_all_that_reads_go_on(
@@ -113,14 +115,14 @@ class TestADatabaseMadeReadOnly:
     ) -> None:
         db.query(f"alter database {db.target.database} set {ON}")
         assert read_status(make_context()).plan.state == "pending"
-        assert runner.validate(make_context()).plan.applied_count == 1
-        planned = runner.plan(make_context())
+        assert validate(make_context()).plan.applied_count == 1
+        planned = preview(make_context())
         assert "The database is read-only" in str(planned.obstacle)
         half_applied.write("001-b.sql", "-- soon")
-        assert runner.plan(make_context()).obstacle is None
-        assert runner.migrate(make_context()).error is None
+        assert preview(make_context()).obstacle is None
+        assert migrate(make_context()).error is None
         (half_applied.migrations / "001-b.sql").unlink()
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
     def test_baseline_and_the_claim_are_refused_in_the_same_way(
         self, make_context: MakeContext, half_applied: Bundle, db: Database
@@ -131,7 +133,7 @@ class TestADatabaseMadeReadOnly:
             baseline(make_context(), "1")
         (half_applied.migrations / "001-b.sql").unlink()
         assert "The database is read-only" in refusal(
-            runner.migrate(make_context(environment="production"))
+            migrate(make_context(environment="production"))
         )
 
     def test_the_command_line_says_it_and_ends_with_1(
@@ -162,7 +164,7 @@ class TestATransactionMadeReadOnly:
         self, make_context: MakeContext, half_applied: Bundle, sql: str
     ) -> None:
         half_applied.write("001-b.sql", sql)
-        error = str(runner.migrate(make_context()).error)
+        error = str(migrate(make_context()).error)
         assert "cannot execute CREATE TABLE in a read-only transaction (SQLSTATE 25006)" in error
         assert f"\n  {read_only.MEANWHILE}" in error
 
@@ -171,10 +173,10 @@ class TestATransactionMadeReadOnly:
     ) -> None:
         half_applied.write("001-b.sql", f"alter database {db.target.database} set {ON}")
         half_applied.write("002-c.sql", "create table c (x int)")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert [migration.version for migration in report.applied] == ["001-b"]
         assert read_only.MEANWHILE in str(report.error)
-        assert "set for this database" in refusal(runner.migrate(make_context()))
+        assert "set for this database" in refusal(migrate(make_context()))
 
 
 @pytest.fixture
@@ -188,18 +190,18 @@ def test_a_standby_is_told_as_one_and_can_be_looked_at(
 ) -> None:
     target = embedded.start(own_cluster)
     bundle.write("000-a.sql", "create table a (x int)")
-    assert runner.migrate(make_context(target=target)).error is None
+    assert migrate(make_context(target=target)).error is None
     embedded.stop(own_cluster)
     # A server that follows nobody yet takes no writes either.
     (own_cluster.data / "standby.signal").touch()
     target = embedded.start(own_cluster)
     assert read_status(make_context(target=target)).plan.state == "up-to-date"
-    assert runner.migrate(make_context(target=target)).error is None
+    assert migrate(make_context(target=target)).error is None
     bundle.write("001-b.sql", "create table b (x int)")
-    error = refusal(runner.migrate(make_context(target=target)))
+    error = refusal(migrate(make_context(target=target)))
     assert error.startswith(
         "The server is a standby (a read replica), which takes no writes, so nothing was applied. Its add"
     )
     with psycopg.connect(**target.parameters, autocommit=True) as session:
         session.execute("select pg_promote()")
-    assert runner.migrate(make_context(target=target)).error is None
+    assert migrate(make_context(target=target)).error is None

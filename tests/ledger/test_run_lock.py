@@ -8,13 +8,13 @@ import psycopg
 import pytest
 from conftest import Bundle, Database, Witness, wait_until
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
-from lib.apply.progress import Progress
 from lib.errors import BusyTableError, DatabaseUnavailableError, RunInProgressError
 from lib.files.folder import MigrationFile
 from lib.ledger import run_lock as lock
 from lib.ledger.run_lock import RunLock
+from lib.plan.progress import Progress
 from lib.plan.reports import AppliedNow
 
 MakeContext = Callable[..., RunContext]
@@ -26,7 +26,7 @@ class TestLocks:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         with RunLock(make_context(source="build").connect, patience=0):
-            report = runner.migrate(make_context())
+            report = migrate(make_context())
         assert isinstance(report.error, RunInProgressError)
         assert report.error.holder == "migrations build local"
         assert (report.error.since or "").endswith("Z")
@@ -38,9 +38,7 @@ class TestLocks:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
         reports = []
         threads = [
-            threading.Thread(
-                target=lambda: reports.append(runner.migrate(make_context(run_wait=30)))
-            )
+            threading.Thread(target=lambda: reports.append(migrate(make_context(run_wait=30))))
             for _ in range(4)
         ]
         for thread in threads:
@@ -53,18 +51,18 @@ class TestLocks:
 
     def test_nothing_pending_takes_no_lock(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         with RunLock(make_context().connect, patience=0):
-            assert runner.migrate(make_context()).error is None
+            assert migrate(make_context()).error is None
 
     def test_nothing_pending_beside_a_run_that_is_just_ending_is_no_failure(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running'")
         with RunLock(make_context().connect, patience=0):
-            assert runner.migrate(make_context()).error is None
+            assert migrate(make_context()).error is None
         assert db.runs()[0]["outcome"] == "running"
 
     def test_a_busy_table_is_retried_and_then_told(
@@ -75,7 +73,7 @@ class TestLocks:
         witness = Witness()
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table a in access share mode")
-            report = runner.migrate(make_context(progress=witness))
+            report = migrate(make_context(progress=witness))
         assert isinstance(report.error, BusyTableError)
         assert report.error.sqlstate == "55P03"
         assert len(witness.of("retrying")) == 1
@@ -90,7 +88,7 @@ class TestLocks:
             holder.execute("begin; lock table a in access share mode")
             timer = threading.Timer(0.5, lambda: holder.execute("commit"))
             timer.start()
-            report = runner.migrate(make_context(lock_retries=10))
+            report = migrate(make_context(lock_retries=10))
             timer.join()
         assert report.error is None
 
@@ -100,7 +98,7 @@ class TestLocks:
         """The last fence, for a lock that was lost unnoticed: the other run commits while this one's file is under way."""
         bundle.write("000-a.sql", "create table if not exists a (x int);\nselect pg_sleep(1);")
         reports = []
-        thread = threading.Thread(target=lambda: reports.append(runner.migrate(make_context())))
+        thread = threading.Thread(target=lambda: reports.append(migrate(make_context())))
         thread.start()
         while not db.has("schema_migration_runs"):
             time.sleep(0.05)
@@ -134,7 +132,7 @@ def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_n
                 assert db.query(f"select pg_terminate_backend({pid}, 5000)") == [(True,)]
                 db.query(f"select pg_terminate_backend({held.backend}, 5000)")
 
-        assert runner.migrate(make_context(run_wait=30, progress=Meanwhile())).error is None
+        assert migrate(make_context(run_wait=30, progress=Meanwhile())).error is None
     assert db.versions() == ["000-a"]
 
 
@@ -207,7 +205,7 @@ class TestTheRunLock:
         db.query("create table t as select g as x from generate_series(1, 20000) g")
         for number in range(10):
             bundle.write(f"{number:03d}-i.sql", f"create index concurrently i{number} on t (x)")
-        assert runner.migrate(make_context(deadline=time.monotonic() + 60)).error is None
+        assert migrate(make_context(deadline=time.monotonic() + 60)).error is None
         assert len(db.versions()) == 10
 
     def test_a_process_that_was_frozen_looks_before_it_goes_on(
@@ -272,7 +270,7 @@ class TestALockThatIsLost:
         for number in range(3):
             notice = "do $$begin raise notice 'here'; perform pg_sleep(0.1); end$$;"
             bundle.write(f"{number:03d}-a.sql", f"create table a{number} (x int);\n{notice}")
-        report = runner.migrate(make_context(progress=Saboteur(db, event, nth)))
+        report = migrate(make_context(progress=Saboteur(db, event, nth)))
         assert [migration.version for migration in report.applied] == [
             f"{number:03d}-a" for number in range(nth)
         ]
@@ -281,7 +279,7 @@ class TestALockThatIsLost:
             assert isinstance(report.error, DatabaseUnavailableError)
             assert "the run lock was lost" in str(report.error)
             assert db.runs()[0]["outcome"] == "failed"
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(3)]
 
     def test_while_a_table_is_waited_for_it_is_not_tried_again(
@@ -291,7 +289,7 @@ class TestALockThatIsLost:
         bundle.write("000-a.sql", "alter table a add column y int")
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table a in access share mode")
-            report = runner.migrate(
+            report = migrate(
                 make_context(
                     progress=Saboteur(db, "retrying", 1), lock_timeout=0.1, lock_retries=50
                 )
@@ -307,13 +305,13 @@ class TestALockThatIsLost:
             "000-a.sql",
             f"-- Transaction: none\ncreate table a (x int);\n{notice}create table b (x int);",
         )
-        report = runner.migrate(make_context(progress=Saboteur(db, "notice", 1)))
+        report = migrate(make_context(progress=Saboteur(db, "notice", 1)))
         assert "the run lock was lost" in str(report.error)
         assert db.has("a")
         assert not db.has("b")
         assert db.runs()[0]["in_progress_statement"] == 3
         # Known to be the next one: nothing is in doubt.
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.has("b")
 
     def test_a_ledger_row_that_has_appeared_outside_a_transaction_counts_as_another_runs(
@@ -321,7 +319,7 @@ class TestALockThatIsLost:
     ) -> None:
         insert = "insert into public.schema_migrations (version, name) values ('000-a', 'A')"
         bundle.write("000-a.sql", f"-- Transaction: none\n{insert};")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert report.error is None
         assert report.applied == ()
         assert db.versions() == ["000-a"]

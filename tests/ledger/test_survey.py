@@ -7,8 +7,8 @@ from datetime import UTC
 import pytest
 from conftest import Bundle, Database
 
-from lib.actions import migrate as runner
 from lib.actions.baseline import baseline
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.clean_text import document
@@ -30,11 +30,11 @@ class TestWhoAppliedWhat:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context(deployment=FIRST))
+        migrate(make_context(deployment=FIRST))
         bundle.write("001-b.sql", "create table b (x int)")
         bundle.write("002-c.sql", "create index concurrently b_x on b (x)")
         bundle.write("003-d.sql", "select 1/0")
-        assert runner.migrate(make_context(deployment=SECOND)).error is not None
+        assert migrate(make_context(deployment=SECOND)).error is not None
         found = read_status(make_context(deployment=Deployment("c" * 40)))
         assert found.origins == {"000-a": FIRST, "001-b": SECOND, "002-c": SECOND}
         assert found.deployment == Deployment("c" * 40)
@@ -43,9 +43,9 @@ class TestWhoAppliedWhat:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table if not exists a (x int)")
-        runner.migrate(make_context(deployment=FIRST))
+        migrate(make_context(deployment=FIRST))
         db.query("delete from schema_migrations")
-        runner.migrate(make_context(deployment=SECOND))
+        migrate(make_context(deployment=SECOND))
         assert read_status(make_context()).origins == {"000-a": SECOND}
 
     def test_a_baseline_is_a_run_too(self, make_context: MakeContext, bundle: Bundle) -> None:
@@ -57,14 +57,14 @@ class TestWhoAppliedWhat:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query("drop table schema_migration_runs")
         found = read_status(make_context())
         assert (found.origins, found.to_dict()["migrations"][0]["appliedBy"]) == ({}, None)
 
     def test_a_run_does_not_ask_for_it(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context(deployment=FIRST))
+        migrate(make_context(deployment=FIRST))
         context = make_context()
         with context.connect() as connection:
             assert take_survey(connection, context.target).origins == {}
@@ -101,7 +101,7 @@ class TestAnyRowOfTheLedger:
         shown: int | None,
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query(
             f"alter table schema_migrations alter execution_time_ms type {kind} using null;"
             f" update schema_migrations set execution_time_ms = {value}"
@@ -115,11 +115,11 @@ class TestAnyRowOfTheLedger:
         self, make_context: MakeContext, db: Database, bundle: Bundle, kind: str
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query(f"alter table schema_migrations alter execution_time_ms type {kind}")
         bundle.write("001-b.sql", "select 1")
         bundle.write("002-c.sql", "-- Transaction: none\nselect 1; select 2")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.versions() == ["000-a", "001-b", "002-c"]
 
     @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ class TestAnyRowOfTheLedger:
         self, make_context: MakeContext, db: Database, bundle: Bundle, moment: str
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query(f"update schema_migrations set applied_at = {moment}")
         found = read_status(make_context())
         assert found.to_dict()["lastMigration"]["appliedAt"] is None
@@ -139,7 +139,7 @@ class TestAnyRowOfTheLedger:
         self, make_context: MakeContext, db: Database, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query(
             "alter table schema_migrations alter version drop not null, alter name drop not null;"
             " insert into schema_migrations default values; update schema_migrations set name = null"
@@ -148,7 +148,7 @@ class TestAnyRowOfTheLedger:
         assert [entry["version"] for entry in found.to_dict()["migrations"]] == ["", "000-a"]
         assert status_text(found, Style(), place="here")
         bundle.write("001-b.sql", "select 1")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
 
 
 def test_a_pooler_in_between_is_seen(
@@ -170,11 +170,11 @@ def test_a_server_that_does_not_tell_its_identity_is_guarded_by_the_rest(
         f" $$ begin raise exception 'not here' using errcode = '{sqlstate}'; end $$"
     )
     bundle.write("000-a.sql", "create table a (x int)")
-    assert runner.migrate(make_context(environment="production")).error is None
+    assert migrate(make_context(environment="production")).error is None
     assert [run["database_fingerprint"].partition(":")[0] for run in db.runs()] == ["unknown"]
-    assert runner.migrate(make_context(environment="production")).error is None
+    assert migrate(make_context(environment="production")).error is None
     assert len(db.runs()) == 1
-    assert isinstance(runner.migrate(make_context(environment="preview")).error, GuardError)
+    assert isinstance(migrate(make_context(environment="preview")).error, GuardError)
     found = read_status(make_context(environment="preview"))
     assert (found.plan.state, found.owner) == ("up-to-date", "production")
 
@@ -193,7 +193,7 @@ def test_times_are_right_whatever_the_database_makes_of_floats(
     make_context: Callable[..., RunContext], bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "select 1")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
     [(expected,)] = db.query("select applied_at from schema_migrations")
     db.query(f"alter database {db.target.database} set extra_float_digits = -10")
     with connect(db.target, application_name="test", patience=5) as connection:

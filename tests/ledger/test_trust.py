@@ -13,11 +13,12 @@ import pytest
 from conftest import SECRET, Bundle, Cli, Database, Witness, new_database
 from traps import calls, plant
 
-from lib.actions import migrate as runner
 from lib.actions.baseline import baseline, forget
+from lib.actions.migrate import migrate
+from lib.actions.preview import preview
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
-from lib.apply.progress import Progress
+from lib.actions.validate import validate
 from lib.errors import (
     BusyTableError,
     LedgerError,
@@ -26,6 +27,7 @@ from lib.errors import (
     RunInProgressError,
 )
 from lib.ledger.run_lock import RunLock
+from lib.plan.progress import Progress
 from lib.settings.connection_url import ConnectionTarget
 from lib.web.admin_endpoint import create_migrate_app
 from lib.web.shell import Service
@@ -111,30 +113,30 @@ class TestTraps:
         quiet = db.but(options="-c search_path=pg_catalog")
         context = make_context(target=through, progress=Witness())
         bundle.write("000-a.sql", "create table public.a (x pg_catalog.int4)")
-        assert runner.migrate(make_context(target=db.target)).error is None
+        assert migrate(make_context(target=db.target)).error is None
         bundle.write("001-b.sql", "create table public.b (x pg_catalog.int4)")
-        assert runner.plan(context).obstacle is None
-        assert runner.migrate(context).error is None
-        assert runner.migrate(context).error is None
+        assert preview(context).obstacle is None
+        assert migrate(context).error is None
+        assert migrate(context).error is None
         bundle.write("002-c.sql", "create table public.c (x nope)")
-        assert isinstance(runner.migrate(context).error, MigrationFailedError)
+        assert isinstance(migrate(context).error, MigrationFailedError)
         bundle.write("002-c.sql", "alter table public.a add column y pg_catalog.int4")
         with quiet.connect() as holder, holder.transaction():
             holder.execute("lock table public.a")
-            assert runner.migrate(context).error is not None
+            assert migrate(context).error is not None
         bundle.write("002-c.sql", "create table public.c (x pg_catalog.int4)")
-        runner.migrate(context)
+        migrate(context)
         quiet.query(
             "update public.schema_migration_runs set outcome = 'running', finished_at = null where id = 1"
         )
-        runner.migrate(context)
+        migrate(context)
         bundle.write("003-d.sql", "create table public.d (x pg_catalog.int4)")
         with RunLock(make_context().connect, patience=5):
             assert isinstance(
-                runner.migrate(make_context(run_wait=0.3, target=through)).error, RunInProgressError
+                migrate(make_context(run_wait=0.3, target=through)).error, RunInProgressError
             )
         baseline(context, "003-d")
-        assert runner.validate(context).plan.pending == ()
+        assert validate(context).plan.pending == ()
         assert read_status(context).plan.applied_count == 4
 
     def test_none_is_called_whatever_is_run(
@@ -155,10 +157,10 @@ class TestTraps:
         table = "create table public.i (x pg_catalog.int4);\n"
         build = "create unique index concurrently i_x on public.i (x);\n"
         bundle.write("000-a.sql", f"{NONE}{table}insert into public.i values (1), (1);\n{build}")
-        assert isinstance(runner.migrate(make_context()).error, MigrationFailedError)
+        assert isinstance(migrate(make_context()).error, MigrationFailedError)
         with db.connect(options="-c search_path=pg_catalog") as admin:
             admin.execute("truncate public.i")
-        report = runner.migrate(make_context(progress=Witness()))
+        report = migrate(make_context(progress=Witness()))
         assert report.error is None
         assert calls(db) == 0
 
@@ -281,7 +283,7 @@ class TestTablesOfAnotherRole:
     ) -> None:
         evil.query(f"{COUNTS} {LEDGER_TABLE} {code}")
         bundle.write("000-a.sql", "create table a (x int)")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, LedgerError)
         assert what in str(report.error)
         assert f"belongs to the role {evil.target.role}" in str(report.error)
@@ -304,7 +306,7 @@ class TestTablesOfAnotherRole:
         bundle.write("000-a.sql", "create table a (x int)")
         try:
             assert db.query("select current_user") == [(role,)]
-            assert "belongs to the role evil_" in str(runner.migrate(make_context()).error)
+            assert "belongs to the role evil_" in str(migrate(make_context()).error)
             assert not ran(evil)
         finally:
             evil.query(f"alter database {name} reset role")
@@ -328,7 +330,7 @@ class TestTablesOfAnotherRole:
         self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database, trigger: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         db.query(
             "create function public.by_argument() returns trigger language plpgsql as"
             " 'begin execute tg_argv[0]; return new; end';"
@@ -339,14 +341,14 @@ class TestTablesOfAnotherRole:
         )
         db.query("revoke all on schema_migrations from public")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert "may run what another role has chosen" in str(runner.migrate(make_context()).error)
+        assert "may run what another role has chosen" in str(migrate(make_context()).error)
         assert not db.has("b")
 
     def test_no_view_takes_the_place_of_a_table_between_the_look_and_the_read(
         self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context(target=evil.target)).error is None
+        assert migrate(make_context(target=evil.target)).error is None
         evil.query(COUNTS)
         view = (
             "create view public.schema_migrations as select 1 as id, 'a'::varchar as version, '' as name,"
@@ -375,7 +377,7 @@ class TestTablesOfAnotherRole:
         self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         db.query(f"grant references on schema_migrations to {evil.target.role}")
         evil.query(
             "create table f (v varchar references public.schema_migrations (version) on delete cascade)"
@@ -388,16 +390,16 @@ class TestTablesOfAnotherRole:
     ) -> None:
         evil.query(f"{COUNTS} {LEDGER_TABLE} {TRIGGER}")
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context(ledger_owner=evil.target.role)).error is None
+        assert migrate(make_context(ledger_owner=evil.target.role)).error is None
         assert ran(db)
 
     def test_what_holds_nothing_that_runs_code_is_taken(
         self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context(target=evil.target)).error is None
+        assert migrate(make_context(target=evil.target)).error is None
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert read_status(make_context()).plan.applied_count == 2
         warnings = read_status(make_context()).warnings
         assert len(warnings) == 2
@@ -414,7 +416,7 @@ class TestTablesOfAnotherRole:
         self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database, setting: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context(target=evil.target)).error is None
+        assert migrate(make_context(target=evil.target)).error is None
         db.query(f"alter database {db.target.database} set {setting}")
         assert read_status(make_context()).plan.applied_count == 1
 
@@ -442,12 +444,10 @@ class TestTablesOfAnotherRole:
                 f"grant insert, select on schema_migrations to {member};"
                 f"grant usage on sequence schema_migrations_id_seq to {member}; {without}"
             )
-            assert isinstance(
-                runner.migrate(make_context(target=migrator.target)).error, LedgerError
-            )
+            assert isinstance(migrate(make_context(target=migrator.target)).error, LedgerError)
             assert not ran(db)
             db.query(inherits)
-            assert runner.migrate(make_context(target=migrator.target)).error is None
+            assert migrate(make_context(target=migrator.target)).error is None
             db.query(f"revoke {role} from {member}")
 
     def test_a_view_is_never_read(
@@ -480,7 +480,7 @@ class TestTablesOfAnotherRole:
         self, make_context: MakeContext, bundle: Bundle, evil: Database, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         evil.query(COUNTS)
         db.query(f"grant trigger on schema_migrations to {evil.target.role}")
 
@@ -489,7 +489,7 @@ class TestTablesOfAnotherRole:
                 evil.query(TRIGGER)
 
         bundle.write("001-b.sql", "create table b (x int)")
-        report = runner.migrate(make_context(progress=Meanwhile()))
+        report = migrate(make_context(progress=Meanwhile()))
         assert isinstance(report.error, LedgerError)
         assert "may run what another role has chosen" in str(
             report.error
@@ -502,7 +502,7 @@ class TestWhatAFileDoesToThem:
     @pytest.fixture(autouse=True)
     def applied(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize(
         "sql",
@@ -546,7 +546,7 @@ class TestWhatAFileDoesToThem:
         bundle.write(
             "001-b.sql", f"create table b (x int); do $$ begin execute '{quoted}'; end $$;"
         )
-        report = runner.migrate(make_context(environment="production"))
+        report = migrate(make_context(environment="production"))
         assert isinstance(report.error, MigratorError)
         assert "would take rows out of the runner's own tables" in str(report.error)
         assert db.versions() == ["000-a"]
@@ -558,11 +558,9 @@ class TestWhatAFileDoesToThem:
     ) -> None:
         db.query(f"alter database {db.target.database} set track_counts = off")
         bundle.write("001-b.sql", "do $$ begin delete from schema_migrations; end $$")
-        assert "would take rows out" in str(
-            runner.migrate(make_context(environment="production")).error
-        )
+        assert "would take rows out" in str(migrate(make_context(environment="production")).error)
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize("none", ["", NONE], ids=["in a transaction", "without"])
     @pytest.mark.parametrize(
@@ -585,7 +583,7 @@ class TestWhatAFileDoesToThem:
         )
         bundle.write("001-b.sql", f"{none}{loop}\nselect 1;")
         bundle.write("002-c.sql", "create table c (x int)")
-        report = runner.migrate(make_context(environment="production", progress=Witness()))
+        report = migrate(make_context(environment="production", progress=Witness()))
         assert report.error is None
         assert db.runs()[-1]["outcome"] == "succeeded"
 
@@ -597,7 +595,7 @@ class TestWhatAFileDoesToThem:
             f"{NONE}do $$ begin update schema_migrations set execution_time_ms = 7; end $$;",
         )
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
 
     def test_a_name_that_is_taken_is_told(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -606,7 +604,7 @@ class TestWhatAFileDoesToThem:
             "drop table schema_migrations, schema_migration_runs; create table idx_schema_migrations_version ()"
         )
         with pytest.raises(LedgerError, match="Something else in schema public has a name"):
-            raise runner.migrate(make_context()).error or AssertionError
+            raise migrate(make_context()).error or AssertionError
 
     def test_a_rewrite_by_somebody_else_between_two_files_is_no_loss(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -618,10 +616,7 @@ class TestWhatAFileDoesToThem:
             def started(self, _file: object) -> None:
                 db.query("vacuum full public.schema_migrations")
 
-        assert (
-            runner.migrate(make_context(environment="production", progress=Meanwhile())).error
-            is None
-        )
+        assert migrate(make_context(environment="production", progress=Meanwhile())).error is None
 
     def test_a_file_cannot_speak_in_the_runners_place(
         self, make_context: MakeContext, bundle: Bundle
@@ -629,7 +624,7 @@ class TestWhatAFileDoesToThem:
         bundle.write(
             "001-b.sql", """select 1;\nselect ('{"fault": "emptied"}'::text || '')::int;"""
         )
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (2, "22P02")
 
@@ -641,10 +636,10 @@ class TestWhatAFileDoesToThem:
             " execute format('truncate public.%I', t); end loop; end $$"
         )
         bundle.write("001-b.sql", loop.format(""))
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert "where tablename not like 'schema_migration%'" in str(error)
         bundle.write("001-b.sql", loop.format(" and tablename not like 'schema_migration%'"))
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize(
         "sql",
@@ -657,7 +652,7 @@ class TestWhatAFileDoesToThem:
             "001-b.sql",
             f"{NONE}select 1;\ndo $$ begin execute '{sql}'; end $$;\ncreate table b (x int);",
         )
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert isinstance(error, MigratorError)
         assert "statement 2 of 3 has changed the runner's own tables" in str(error)
         assert "so that stays" in str(error)
@@ -669,7 +664,7 @@ class TestWhatAFileDoesToThem:
         bundle.write(
             "001-b.sql", f"{NONE}select 1;\ndo $$ begin delete from schema_migrations; end $$;"
         )
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert "statement 2 of 2 has changed the runner's own tables" in str(error)
 
     def test_where_somebody_has_them_locked_it_is_told_as_that(
@@ -683,9 +678,7 @@ class TestWhatAFileDoesToThem:
 
         with db.connect() as holder, holder.transaction():
             pid = holder.info.backend_pid
-            error = runner.migrate(
-                make_context(environment="production", progress=Meanwhile())
-            ).error
+            error = migrate(make_context(environment="production", progress=Meanwhile())).error
         assert isinstance(error, BusyTableError)
         assert "the runner's own tables" in str(error)
         assert f"stayed locked by pid {pid}" in str(error)
@@ -694,7 +687,7 @@ class TestWhatAFileDoesToThem:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("001-b.sql", f"{NONE}begin;\ncreate index concurrently a_x on a (x);\ncommit;")
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert isinstance(error, MigrationFailedError)
         assert (error.line, error.sqlstate) == (3, "25001")
 
@@ -703,7 +696,7 @@ class TestWhatAFileDoesToThem:
     ) -> None:
         bundle.write("001-b.sql", f"{NONE}vacuum full schema_migrations, schema_migration_runs;")
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
 
     @pytest.mark.parametrize(
         ("code", "told"),
@@ -729,7 +722,7 @@ class TestWhatAFileDoesToThem:
     ) -> None:
         db.query(code)
         bundle.write("001-b.sql", "create table b (x int)")
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert "its row in public.schema_migrations was not there" in str(error)
         assert told in str(error)
         assert not db.has("b")
@@ -744,7 +737,7 @@ class TestWhatAFileDoesToThem:
             f"create trigger t before insert on {table} for each row execute function nothing()"
         )
         bundle.write("001-b.sql", f"{NONE}create table b (x int);")
-        error = str(runner.migrate(make_context(environment="production")).error)
+        error = str(migrate(make_context(environment="production")).error)
         if table == "schema_migrations":
             assert (
                 "what it did stays, and it is not on record. Something there does something else"
@@ -768,7 +761,7 @@ class TestWhatAFileDoesToThem:
         bundle.write(
             "001-b.sql", "create rule r as on insert to public.schema_migrations do instead nothing"
         )
-        error = runner.migrate(make_context(environment="production")).error
+        error = migrate(make_context(environment="production")).error
         assert "The file itself puts a rule or a trigger on the runner's tables" in str(error)
         assert db.query("select count(*) from pg_rules where schemaname = 'public'") == [(0,)]
 
@@ -782,7 +775,7 @@ class TestWhatAFileDoesToThem:
             "do $$ begin execute 'create trigger z after update on public.schema_migration_runs"
             " for each row execute function zap()'; end $$",
         )
-        runner.migrate(make_context(environment="production"))
+        migrate(make_context(environment="production"))
         assert db.versions()[:1] == ["000-a"]
 
     @pytest.mark.parametrize("of_the_file", [True, False])
@@ -797,7 +790,7 @@ class TestWhatAFileDoesToThem:
         if not of_the_file:
             db.query(audit)
         bundle.write("001-b.sql", audit if of_the_file else "select 1")
-        error = str(runner.migrate(make_context(environment="production")).error)
+        error = str(migrate(make_context(environment="production")).error)
         assert 'relation "audit" does not exist' in error
         assert "alter function … set search_path = public" in error
 
@@ -818,9 +811,7 @@ class TestWhatAFileDoesToThem:
             )
             quoted = sql.replace("'", "''")
             bundle.write("001-b.sql", f"do $$ begin execute '{quoted}'; end $$;")
-            error = str(
-                runner.migrate(make_context(target=owner.target, environment="production")).error
-            )
+            error = str(migrate(make_context(target=owner.target, environment="production")).error)
             assert error.startswith("migrations/001-b.sql: it ")
             assert "where tablename not like 'schema_migration%'" in error
             db.query(
@@ -839,7 +830,7 @@ class TestWhatAFileDoesToThem:
             "create trigger t after insert on schema_migrations for each row execute function see()",
         )
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_context(environment="production")).error is None
+        assert migrate(make_context(environment="production")).error is None
         assert db.query("select version from seen order by 1") == [("001-b",), ("002-c",)]
 
 
@@ -853,7 +844,7 @@ class TestRights:
                     f"alter default privileges in schema public grant all on {what} to {anon.target.role}, public"
                 )
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_context(status_target=reader.target)).warnings == ()
+            assert migrate(make_context(status_target=reader.target)).warnings == ()
             assert not rights_of(db, anon.target.role)
             assert rights_of(db, reader.target.role) == {"SELECT"}
             assert db.query(
@@ -876,7 +867,7 @@ class TestRights:
         with db.another_role() as anon:
             role = anon.target.role
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_context()).warnings == ()
+            assert migrate(make_context()).warnings == ()
             db.query(
                 f"grant all on schema_migrations, schema_migration_runs to {role};"
                 f"grant all on sequence schema_migrations_id_seq to {role};"
@@ -907,7 +898,7 @@ class TestRights:
                 migration_target=migrator.target,
                 status_target=migrator.target,
             )
-            assert runner.migrate(context).warnings == ()
+            assert migrate(context).warnings == ()
             migrator.query(f"grant all on schema_migrations to {role}")
             assert len(read_status(context).warnings) == 1
             db.query(f"grant create on schema public to {role}")
@@ -916,7 +907,7 @@ class TestRights:
                 "create trigger t before insert on schema_migrations for each row execute function public.anons()"
             )
             bundle.write("001-b.sql", "create table b (x int)")
-            assert "may run what another role has chosen" in str(runner.migrate(context).error)
+            assert "may run what another role has chosen" in str(migrate(context).error)
             db.query(f"drop owned by {role} cascade; drop owned by {migrator.target.role} cascade")
             db.query(f"drop role {role}; drop role {authenticator.target.role}")
 
@@ -934,7 +925,7 @@ class TestRights:
     ) -> None:
         with db.another_role() as other:
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_context()).error is None
+            assert migrate(make_context()).error is None
             db.query(
                 f"grant select on schema_migrations, schema_migration_runs to {other.target.role}"
             )
@@ -949,25 +940,25 @@ class TestRights:
     ) -> None:
         with db.another_role() as other:
             bundle.write("000-a.sql", f"{NONE}create table a (x int)")
-            assert runner.migrate(make_context()).error is None
+            assert migrate(make_context()).error is None
             db.query(
                 f"alter table schema_migrations enable row level security; {policy}"
                 f"grant select, insert on schema_migrations to {other.target.role};"
                 f"grant all on schema_migration_runs to {other.target.role}"
             )
-            report = runner.migrate(make_context(target=other.target))
+            report = migrate(make_context(target=other.target))
             assert isinstance(report.error, LedgerError)
             assert "may not read all of public.schema_migrations" in str(report.error)
             with pytest.raises(LedgerError, match="row-level security"):
                 read_status(make_context(target=other.target))
-            assert runner.migrate(make_context()).error is None, "it doesn't concern the owner"
+            assert migrate(make_context()).error is None, "it doesn't concern the owner"
 
     def test_forced_row_level_security_concerns_the_owner_too(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with db.another_role() as owner:
             bundle.write("000-a.sql", "create table a (x int)")
-            assert runner.migrate(make_context(target=owner.target)).error is None
+            assert migrate(make_context(target=owner.target)).error is None
             db.query(
                 "alter table schema_migrations enable row level security, force row level security"
             )
@@ -979,7 +970,7 @@ class TestRights:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", f"{NONE}select 1; select 2;")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         with a_role(db) as deployer:
             role = deployer.target.role
             bundle.write("002-c.sql", "select 1")
@@ -988,30 +979,30 @@ class TestRights:
                 migration_target=deployer.target,
                 status_target=deployer.target,
             )
-            error = runner.migrate(context).error
+            error = migrate(context).error
             advice = str(error)
             for grant in granted_by(advice, role):
                 db.query(grant)
-            error = runner.migrate(context).error
+            error = migrate(context).error
             for grant in granted_by(str(error), role) if error else ():
                 db.query(grant)
-            assert runner.migrate(context).error is None
+            assert migrate(context).error is None
             bundle.write("003-d.sql", f"{NONE}select 1; select nope;")
-            assert isinstance(runner.migrate(context).error, MigrationFailedError)
+            assert isinstance(migrate(context).error, MigrationFailedError)
             bundle.write("003-d.sql", f"{NONE}select 1; select 2;")
-            assert runner.migrate(context).error is None
+            assert migrate(context).error is None
             bundle.write("004-e.sql", "select 1")
             assert baseline(context, "4").recorded
             assert read_status(context).plan.applied_count == 5
-            assert runner.validate(context).plan.pending == ()
-            assert runner.plan(context).obstacle is None
+            assert validate(context).plan.pending == ()
+            assert preview(context).obstacle is None
             db.query(f"drop owned by {role}; drop role {role}")
 
     def test_what_a_role_lacks_is_told_before_anything_is_applied(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         with a_role(db) as deployer:
             role = deployer.target.role
             db.query(
@@ -1019,7 +1010,7 @@ class TestRights:
                 f"grant select, insert, update on schema_migration_runs to {role}"
             )
             bundle.write("001-b.sql", f"{NONE}create temp table b (x int);")
-            error = runner.migrate(make_context(target=deployer.target)).error
+            error = migrate(make_context(target=deployer.target)).error
             assert isinstance(error, LedgerError)
             assert "usage on sequence public.schema_migrations_id_seq" in str(error)
             assert "migrations/" not in str(error)
@@ -1033,12 +1024,12 @@ class TestIdsThatAreBehind:
     ) -> None:
         for name in ("000-a", "001-b", "002-c"):
             bundle.write(f"{name}.sql", "select 1")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         db.query(
             "alter sequence schema_migrations_id_seq restart 1;alter table schema_migration_runs alter id restart with 1"
         )
         bundle.write("003-d.sql", "select 1")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert db.query(
             "select max(id) from schema_migrations union all select max(id) from schema_migration_runs"
         ) == [
@@ -1053,7 +1044,7 @@ class TestIdsThatAreBehind:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select 1")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         with a_role(db) as deployer:
             role = deployer.target.role
             db.query(
@@ -1063,12 +1054,12 @@ class TestIdsThatAreBehind:
                 "alter sequence schema_migrations_id_seq restart 1"
             )
             bundle.write("001-b.sql", "select 1")
-            error = runner.migrate(make_context(target=deployer.target)).error
+            error = migrate(make_context(target=deployer.target)).error
             assert isinstance(error, LedgerError)
             statement = str(error).partition("As the table's owner: ")[2]
             assert statement == "select setval('public.schema_migrations_id_seq', 1);"
             db.query(statement)
-            assert runner.migrate(make_context(target=deployer.target)).error is None
+            assert migrate(make_context(target=deployer.target)).error is None
             db.query(f"drop owned by {role}; drop role {role}")
 
 
@@ -1092,8 +1083,6 @@ def granted_by(advice: str, role: str) -> list[str]:
 
 def warnings_of(command: str, context: RunContext) -> tuple[str, ...]:
     if command == "migrate":
-        return runner.migrate(context).warnings
-    done = {"status": read_status, "validate": runner.validate, "plan": runner.plan}[command](
-        context
-    )
+        return migrate(context).warnings
+    done = {"status": read_status, "validate": validate, "plan": preview}[command](context)
     return done.warnings

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Database
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.errors import (
@@ -24,7 +24,7 @@ class TestTheJournalOfRuns:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int)")
-        runner.migrate(make_context(source="build"))
+        migrate(make_context(source="build"))
         [run] = db.runs()
         assert run["source"] == "build"
         assert run["outcome"] == "succeeded"
@@ -38,7 +38,7 @@ class TestTheJournalOfRuns:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "select 1/0")
-        runner.migrate(make_context())
+        migrate(make_context())
         [run] = db.runs()
         assert run["outcome"] == "failed"
         assert run["applied"] == ["000-a"]
@@ -49,9 +49,9 @@ class TestTheJournalOfRuns:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running', finished_at = null")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         [run] = db.runs()
         assert run["outcome"] == "interrupted"
         assert run["finished_at"] is not None
@@ -65,7 +65,7 @@ class TestTheJournalOfRuns:
             "002-c.sql",
             "-- Transaction: none\ncreate index concurrently a_x2 on a (x);\nselect 1/0;",
         )
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, MigrationFailedError)
         assert report.error.line == 3
         [run] = db.runs()
@@ -92,10 +92,10 @@ class TestAnotherRunner:
             f"('001-b', 'B', '2024-01-02 10:00', null, '{hashlib.sha256(second.encode()).hexdigest()}')"
         )
         before = db.query("select ctid, xmin, * from schema_migrations")
-        assert runner.migrate(make_context()).applied == ()
+        assert migrate(make_context()).applied == ()
         assert read_status(make_context()).plan.state == "up-to-date"
         bundle.write("002-c.sql", "create table c (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         assert (
             db.query("select ctid, xmin, * from schema_migrations where version < '002'") == before
         )
@@ -114,7 +114,7 @@ class TestAnotherRunner:
     ) -> None:
         db.query(f"create table schema_migrations ({columns})")
         bundle.write("000-a.sql", "create table a (x int)")
-        report = runner.migrate(make_context())
+        report = migrate(make_context())
         assert isinstance(report.error, LedgerError)
         assert whose in str(report.error)
         assert not db.has("a")
@@ -127,7 +127,7 @@ class TestOddLedgers:
     ) -> None:
         db.query(f"alter database {db.target.database} set datestyle = 'German, DMY'")
         bundle.write("000-a.sql", "create table a (x int)")
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
         found = read_status(make_context())
         assert found.plan.last is not None
         assert found.plan.last.applied_at is not None
@@ -138,7 +138,7 @@ class TestOddLedgers:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         for odd in ("'infinity'", "'0044-03-15 BC'", "null"):
             db.query(
                 f"update schema_migrations set applied_at = {odd}, execution_time_ms = null, checksum = null"
@@ -151,17 +151,17 @@ class TestOddLedgers:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query("insert into schema_migrations (version, name) values ('20240101120000', 'Old')")
         bundle.write("001-b.sql", "create table b (x int)")
-        assert runner.migrate(make_context(strict_order=True)).error is None
+        assert migrate(make_context(strict_order=True)).error is None
 
 
 def test_a_role_without_rights_is_told_what_it_lacks(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     role = f"reader_{db.target.database}"
     db.query(f"create role {role} login password 'reader'")
     try:
@@ -177,6 +177,6 @@ def test_a_role_without_rights_is_told_what_it_lacks(
         db.query(f"grant select on schema_migration_runs to {role}")
         assert read_status(make_context(target=target)).plan.state == "up-to-date"
         bundle.write("001-b.sql", "create table b (x int)")
-        assert isinstance(runner.migrate(make_context(target=target)).error, LedgerError)
+        assert isinstance(migrate(make_context(target=target)).error, LedgerError)
     finally:
         db.query(f"drop owned by {role}; drop role {role}")

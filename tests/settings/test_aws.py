@@ -33,7 +33,7 @@ from tls_postgres import TlsServer
 from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local.web_server import Site
@@ -146,9 +146,9 @@ class Function:
     def build(self) -> RunReport:
         """What the command does in a build, which has the token in a variable."""
         settings = self.settings()
-        assert settings.migration_target
-        target, patience = settings.migration_target.located(), settings.connect_patience(30)
-        return runner.migrate(
+        assert settings.migrating
+        target, patience = settings.migrating.located(), settings.connect_patience(30)
+        return migrate(
             RunContext(settings=settings, target=target, source="build", connect_patience=patience)
         )
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import Bundle, Cli, Database
 from pgbouncer import pgbouncer
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError
 from lib.settings.connection_url import ConnectionTarget, read_target
@@ -223,7 +223,7 @@ def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
     bundle.write("000-a.sql", "create table a (x int)")
     with pgbouncer(server, "ignore_startup_parameters=options") as port:
         target = replace(db.through(port).target, search_path="app")
-        report = runner.migrate(make_context(target=target))
+        report = migrate(make_context(target=target))
     assert isinstance(report.error, ConfigurationError)
     assert "can't be had through this pooler" in str(report.error)
     assert not db.has("public.a")
@@ -237,13 +237,13 @@ def test_a_search_path_among_the_options_is_one_too(
     bundle.write("000-a.sql", "create table a (x int)")
     with pgbouncer(server, "ignore_startup_parameters=options") as port:
         url = f"{db.through(port).url}?options=-c%20search_path%3Dapp"
-        report = runner.migrate(make_context(target=read_target("DATABASE_URL", url)))
+        report = migrate(make_context(target=read_target("DATABASE_URL", url)))
     assert isinstance(report.error, ConfigurationError)
     assert not db.has("public.a")
     direct = read_target(
         "DATABASE_URL", f"{db.url}?options=-c%20search_path%3Dapp%20-c%20work_mem%3D5MB"
     )
-    assert runner.migrate(make_context(target=direct)).error is None
+    assert migrate(make_context(target=direct)).error is None
     assert schemas_of(db)["a"] == "app"
 
 
@@ -254,6 +254,6 @@ def test_a_pooler_in_session_mode_that_lets_it_through_counts_as_direct(
     bundle.write("000-a.sql", "create table a (x int)")
     with pgbouncer(server, "pool_mode=session", "ignore_startup_parameters=options") as port:
         target = replace(db.through(port).target, search_path="app")
-        report = runner.migrate(make_context(target=target))
+        report = migrate(make_context(target=target))
     assert report.error is None
     assert schemas_of(db)["a"] == "app"

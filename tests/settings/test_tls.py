@@ -11,7 +11,7 @@ from conftest import NEON_HOST, SECRET, Bundle, Database
 from tls_postgres import TlsServer
 from werkzeug.test import Client
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.settings.connection_url import ConnectionTarget
@@ -201,10 +201,8 @@ class Connection:
         """Why a run comes to nothing; what the functions answer has no detail of it."""
         environ = self.environ(host, query, **variables)
         settings = load_settings(environ, root=self._bundle.root)
-        assert settings.migration_target
-        error = runner.migrate(
-            RunContext(settings, settings.migration_target, connect_patience=5)
-        ).error
+        assert settings.migrating
+        error = migrate(RunContext(settings, settings.migrating, connect_patience=5)).error
         assert isinstance(error, DatabaseUnavailableError)
         assert error.final
         self._tells_nothing(str(error))

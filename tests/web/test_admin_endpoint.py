@@ -10,7 +10,7 @@ import pytest
 from conftest import COMMIT, SECRET, Bundle, Database
 from werkzeug.test import TestResponse
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.ledger.run_lock import RunLock
 from lib.web.admin_endpoint import create_migrate_app
@@ -192,7 +192,7 @@ def test_a_database_away_is_503(environ: dict[str, str], bundle: Bundle) -> None
 
 
 def test_the_guard_is_409(admin: Post, make_context: MakeContext, db: Database) -> None:
-    runner.migrate(make_context(environment="production"))
+    migrate(make_context(environment="production"))
     response = admin()
     assert response.status_code == 409
     assert "belongs to production" in response.get_json()["error"]
@@ -293,7 +293,7 @@ def test_an_error_of_ours_is_500_in_json_and_tells_nothing(
     def broken(_: object) -> None:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr(runner, "migrate", broken)
+    monkeypatch.setattr("lib.web.admin_endpoint.migrate", broken)
     client = create_migrate_app(service).test_client()
     response = client.post(MIGRATE_PATH, headers={"Authorization": f"Bearer {SECRET}"})
     assert response.status_code == 500

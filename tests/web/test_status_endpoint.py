@@ -10,7 +10,7 @@ import pytest
 from conftest import COMMIT, SECRET, Bundle, Database
 from werkzeug.test import Client
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.web import shell, status_endpoint
 from lib.web.admin_endpoint import create_migrate_app
@@ -76,7 +76,7 @@ def test_it_writes_and_creates_nothing(
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     if migrated:
-        runner.migrate(make_context())
+        migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running'")
     everything = "select array_agg(oid order by oid) from pg_class"
     before = db.query(everything)
@@ -117,7 +117,7 @@ def test_its_state_and_what_check_makes_of_it(
     for name, sql in applied.items():
         bundle.write(name, sql)
     if applied:
-        assert runner.migrate(make_context()).error is None
+        assert migrate(make_context()).error is None
     for name in applied:
         (bundle.migrations / name).unlink()
     for name, sql in files.items():
@@ -200,7 +200,7 @@ def test_a_ledger_that_is_locked_is_503_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    runner.migrate(make_context())
+    migrate(make_context())
     monkeypatch.setattr(shell, "STATUS_TIME_LIMIT", 1.0)
     with db.connect() as holder, holder.transaction():
         holder.execute("lock table schema_migrations")

@@ -11,7 +11,7 @@ from chains import CHAINS, Chain
 from conftest import Bundle, Database, new_database
 from psql import PSQL
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.settings.connection_url import ConnectionTarget
 
@@ -38,7 +38,7 @@ def test_a_chain_ends_in_the_same_dump_as_with_psql(
         if chain.prepare:
             other.query(chain.prepare)
         psql(other, paths, in_transactions=chain.in_transactions)
-        report = runner.migrate(make_context(is_hosted=True))
+        report = migrate(make_context(is_hosted=True))
         assert report.error is None, str(report.error)
         assert len(db.versions()) == chain.count
         assert dump(db, chain.volatile) == dump(other, chain.volatile)

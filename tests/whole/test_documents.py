@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lib.actions import migrate as runner
-from lib.actions.run_context import RunContext
+from lib.actions.migrate import _check_sessions
 from lib.cli import commands as cli
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
@@ -27,6 +26,7 @@ from lib.errors import (
 from lib.files.folder import parse
 from lib.files.script import prepare
 from lib.ledger.fingerprint import Fingerprint
+from lib.ledger.guard import check_guard
 from lib.ledger.survey import Survey
 from lib.settings import database_choice as choice
 from lib.settings.connection_url import ConnectionTarget
@@ -320,7 +320,7 @@ def test_a_providers_page_has_the_first_line_that_a_run_prints_there(
     log = cli._Log(
         cli.Shell({}, ROOT, io.StringIO(), err := io.StringIO(), lambda *_: None), "Migrating"
     )
-    log.connected(target, Survey("", "", OWN, None, None, False, None, (), (), is_direct))
+    log.connected(target, is_direct=is_direct)
     assert f"```text\n{err.getvalue()}```\n" in (PROVIDERS / f"{page}.md").read_text()
 
 
@@ -373,12 +373,9 @@ def test_environments_md_has_what_a_schema_through_a_pooler_brings_about() -> No
 
 
 def test_previews_md_has_what_the_guard_says() -> None:
-    context = RunContext(
-        Settings("preview", None, None, ROOT), ConnectionTarget("DATABASE_URL", {})
-    )
     claimed = Survey("", "", OWN, None, None, True, None, (), (OWN,))
     with pytest.raises(GuardError) as caught:
-        runner.check_guard(context, claimed)
+        check_guard(claimed, "preview")
     assert f"\n✗ {caught.value}\n" in (ROOT / "docs" / "previews.md").read_text()
 
 
@@ -391,7 +388,7 @@ def test_previews_md_has_what_the_guard_says() -> None:
 )
 def test_pgbouncer_md_has_what_a_transaction_pooler_refuses(name: str, sql: str) -> None:
     with pytest.raises(MigrationFileError) as caught:
-        runner._check_sessions((prepare(parse(name, sql.encode())),))
+        _check_sessions((prepare(parse(name, sql.encode())),))
     assert f"\n✗ migrations/{name}: " in f"\n✗ {caught.value}\n"
     assert f"\n✗ {caught.value}\n" in (PROVIDERS / "pgbouncer.md").read_text()
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from conftest import Bundle, Cli, Database
 
-from lib.actions import migrate as runner
+from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import MigrationFileError, RunInProgressError
 from lib.ledger.run_lock import RunLock
@@ -23,7 +23,7 @@ def test_a_chain_is_applied_through_a_transaction_pooler(
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", "create index concurrently a_x on a (x)")
     bundle.write("002-c.sql", "set search_path = pg_catalog;\ncreate table public.c (x int);")
-    report = runner.migrate(make_context(target=pooled))
+    report = migrate(make_context(target=pooled))
     assert report.error is None
     assert db.versions() == ["000-a", "001-b", "002-c"]
     assert db.advisory_locks() == 0
@@ -72,7 +72,7 @@ def test_a_file_that_fails_leaves_nothing_in_the_pool(
     make_context: MakeContext, bundle: Bundle, db: Database, pooled: ConnectionTarget, sql: str
 ) -> None:
     bundle.write("000-a.sql", sql)
-    assert runner.migrate(make_context(target=pooled)).error is not None
+    assert migrate(make_context(target=pooled)).error is not None
     assert db.advisory_locks() == 0
     with ExitStack() as stack:
         for _ in range(5):
@@ -98,12 +98,12 @@ def test_a_file_that_needs_a_session_is_refused_before_anything_is_applied(
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     bundle.write("001-b.sql", sql)
-    report = runner.migrate(make_context(target=pooled))
+    report = migrate(make_context(target=pooled))
     assert isinstance(report.error, MigrationFileError)
     assert "MIGRATION_DATABASE_URL" in str(report.error)
     assert "001-b" in str(report.error)
     assert not db.has("a")
-    assert runner.migrate(make_context()).error is None
+    assert migrate(make_context()).error is None
 
 
 def test_the_lock_excludes_through_a_pooler_and_directly(
@@ -112,8 +112,6 @@ def test_the_lock_excludes_through_a_pooler_and_directly(
     bundle.write("000-a.sql", "create table a (x int)")
     for holder, contender in ((pooled, db.target), (db.target, pooled), (pooled, pooled)):
         with RunLock(make_context(target=holder).connect, patience=0):
-            assert isinstance(
-                runner.migrate(make_context(target=contender)).error, RunInProgressError
-            )
+            assert isinstance(migrate(make_context(target=contender)).error, RunInProgressError)
     assert db.advisory_locks() == 0
-    assert runner.migrate(make_context(target=pooled)).error is None
+    assert migrate(make_context(target=pooled)).error is None

@@ -2,16 +2,19 @@
 
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
-from ..ledger.survey import Survey
-from ..plan.reports import AppliedNow, Blocker, IndexProgress
 from ..settings.connection_url import ConnectionTarget
+from .reports import AppliedNow, Blocker, IndexProgress
 
 
 class Progress:
-    """Hears of a run as it goes. This one keeps silent. `survey` is None where the first look failed."""
+    """The listener of a run. This one is silent; a surface overrides what it shows.
+
+    Durations are in seconds. `is_direct` is None if the connection failed before the database
+    was read. `file` is None for a notice that no file caused.
+    """
 
     def retrying_connection(self, reason: str) -> None: ...
-    def connected(self, target: ConnectionTarget, survey: Survey | None) -> None: ...
+    def connected(self, target: ConnectionTarget, *, is_direct: bool | None) -> None: ...
     def warning(self, text: str) -> None: ...
     def waiting(self, holder: RunInProgressError) -> None: ...
     def recovering(self, text: str) -> None: ...

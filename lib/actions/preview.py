@@ -1,0 +1,59 @@
+"""What a run would do now, and what would stop it."""
+
+from ..errors import MigratorError
+from ..files.folder import discover
+from ..files.script import Script, prepare_all, without_statements_at_the_end
+from ..ledger.guard import check_guard, must_claim, read_only_error
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.survey import Survey
+from ..plan.dry_run import PlannedRun
+from ..plan.migration_plan import Plan
+from .run_context import RunContext
+from .status import LOOK_PATIENCE, status_from_survey, survey_database
+
+
+def preview(context: RunContext, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
+    """Return what `migrate` would do now. Writes nothing, locks nothing.
+
+    The ledger is read within `patience` seconds.
+    """
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context, patience=patience)
+    status = status_from_survey(context, files, survey)
+    scripts = prepare_all(status.plan.pending)
+    pending = {file.version for file in status.plan.pending}
+    half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    obstacle = _obstacle(context, survey, status.plan)
+    if has_work(context, survey, scripts):
+        obstacle = obstacle or read_only_error(survey, context.target.source)
+    return PlannedRun(
+        status,
+        scripts,
+        context.settings.lock_timeout,
+        obstacle,
+        half_done,
+        held_back(context, scripts),
+    )
+
+
+def held_back(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The last scripts, if they have no statement yet and somebody may still be writing them."""
+    return without_statements_at_the_end(scripts) if context.is_from_laptop else ()
+
+
+def has_work(context: RunContext, survey: Survey, scripts: tuple[Script, ...]) -> bool:
+    """True if a run has to write: a script to apply, or production's claim to record."""
+    return len(scripts) > len(held_back(context, scripts)) or must_claim(
+        survey, context.settings.environment
+    )
+
+
+def _obstacle(context: RunContext, survey: Survey, plan: Plan) -> MigratorError | None:
+    """The error that would stop a run before it begins: the guard's, then the ledger's."""
+    try:
+        check_guard(survey, context.settings.environment)
+        plan.verify()
+    except MigratorError as error:
+        return error
+    return None
