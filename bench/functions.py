@@ -28,7 +28,7 @@ from vercel_cli import (  # noqa: E402
     require_tools,
 )
 
-from lib import embedded  # noqa: E402
+from lib.local import embedded_server as embedded  # noqa: E402
 
 # What somebody would write by hand, and the least that can be: both make one connection and one query.
 PEERS = {

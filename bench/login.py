@@ -8,6 +8,7 @@ import os
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import psycopg
 from botocore.credentials import Credentials
@@ -107,7 +108,8 @@ def credentials_or(
 
 
 def _query(server: TlsServer, sql: str) -> None:
-    with psycopg.connect(**server.target.parameters, autocommit=True) as connection:
+    parameters: dict[str, Any] = {**server.target.parameters}
+    with psycopg.connect(**parameters, autocommit=True) as connection:
         connection.execute(sql)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -69,7 +70,11 @@ class Server:
 
     def connect(self, database: str, name: str = "bench") -> psycopg.Connection:
         """A connection in autocommit; `name` is its application_name."""
-        parameters = {**self.target.parameters, "dbname": database, "application_name": name}
+        parameters: dict[str, Any] = {
+            **self.target.parameters,
+            "dbname": database,
+            "application_name": name,
+        }
         return psycopg.connect(**parameters, autocommit=True)
 
     def query(self, database: str, statement: str) -> str:

@@ -139,7 +139,7 @@ def _run(server: Server, command: Sequence[str], path: Path) -> process.Ended:
 
 
 def _median(ended: Sequence[process.Ended], figure: str) -> float:
-    return statistics.median(getattr(each, figure) for each in ended)
+    return float(statistics.median(getattr(each, figure) for each in ended))
 
 
 def print_clean_up(server: Server, times: int) -> None:

@@ -137,6 +137,11 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) 
         time.sleep(0.05)
 
 
+def connect(target: ConnectionTarget, **parameters: Any) -> psycopg.Connection[Any]:
+    """A session of the test's own, in autocommit. Keywords change the target's parameters, or psycopg's."""
+    return psycopg.connect(**{**target.parameters, "autocommit": True, **parameters})
+
+
 @dataclass(frozen=True)
 class Database:
     """A database of one test's own."""
@@ -188,7 +193,7 @@ class Database:
             self.query(f"drop owned by {role}; drop role {role}")
 
     def connect(self, **parameters: Any) -> psycopg.Connection[Any]:
-        return psycopg.connect(**{**self.target.parameters, **parameters}, autocommit=True)
+        return connect(self.target, **parameters)
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         with self.connect() as connection:
@@ -214,9 +219,8 @@ class Database:
     def advisory_locks(self) -> int:
         """How many are held in this database."""
         mine = "database = (select oid from pg_database where datname = current_database())"
-        return self.query(f"select count(*) from pg_locks where locktype = 'advisory' and {mine}")[
-            0
-        ][0]
+        held = f"select count(*) from pg_locks where locktype = 'advisory' and {mine}"
+        return int(self.query(held)[0][0])
 
     def wait_for(self, query_part: str) -> None:
         """Wait until a query of this database that holds these words is under way."""
@@ -228,14 +232,14 @@ class Database:
         )
 
     def has(self, table: str) -> bool:
-        return self.query(f"select to_regclass('{table}') is not null")[0][0]
+        return bool(self.query(f"select to_regclass('{table}') is not null")[0][0])
 
 
 @contextmanager
 def new_database(server: ConnectionTarget) -> Iterator[Database]:
     """A database that is gone afterwards."""
     name = f"test_{secrets.token_hex(8)}"
-    with psycopg.connect(**server.parameters, autocommit=True) as admin:
+    with connect(server) as admin:
         admin.execute(f"create database {name} strategy wal_log")
         try:
             yield Database(

@@ -3,9 +3,8 @@
 import threading
 from collections.abc import Callable
 
-import psycopg
 import pytest
-from conftest import Bundle, Database
+from conftest import Bundle, Database, connect
 
 from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
@@ -502,9 +501,7 @@ class TestWhatAFileSets:
         assert isinstance(error, MigrationFailedError)
         assert [(run["outcome"], run["sqlstate"]) for run in db.runs()] == [("failed", "22012")]
         assert db.advisory_locks() == 0
-        with psycopg.connect(
-            **pooled.parameters, autocommit=True, prepare_threshold=None
-        ) as client:
+        with connect(pooled, prepare_threshold=None) as client:
             assert client.execute(LEFT).fetchone() == NOTHING
 
     @pytest.mark.parametrize(

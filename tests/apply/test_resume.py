@@ -490,7 +490,7 @@ class TestAServerStillAtWork:
     STATEMENT = "create index concurrently t_x on t (x)"
 
     @contextmanager
-    def building(self, db: Database) -> Iterator[Callable[[], None]]:
+    def building(self, db: Database) -> Iterator[Callable[[], object]]:
         """A session that carries the statement out until it is released."""
         with db.connect() as holder, db.connect() as orphan:
             holder.execute("begin")

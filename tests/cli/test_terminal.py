@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -217,9 +218,8 @@ class TestStatus:
         assert "\n  \x1b[31m✗\x1b[0m 002-c  2024" in coloured
         assert "\n  \x1b[33m•\x1b[0m 001-b" in coloured
         assert "\n\x1b[33mMissing from this bundle (1):\x1b[0m\n" in coloured
-        for code in ("\x1b[0m", "\x1b[1m", "\x1b[31m", "\x1b[32m", "\x1b[33m"):
-            coloured = coloured.replace(code, "")
-        assert coloured == status_text(found, SIGNS, place="local")
+        plain = re.sub(r"\x1b\[\d+m", "", coloured)
+        assert plain == status_text(found, SIGNS, place="local")
 
     def test_the_plain_style_is_ascii(self) -> None:
         applied = sql_file("000-a")

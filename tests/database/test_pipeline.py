@@ -159,7 +159,7 @@ class TestAFlight:
         assert connection.query("select 1") == [[("1",)]]
 
     def test_it_takes_one_flight(self, db: Database) -> None:
-        with FaultProxy(int(db.target.port)) as proxy:
+        with FaultProxy(db.target.port) as proxy:
             target = db.through(proxy.port).target
             with connect(target, application_name="test", patience=5) as connection:
                 before = proxy.turns

@@ -4,9 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from conftest import Bundle, Cli, Database, new_cluster
+from conftest import Bundle, Cli, Database, connect, new_cluster
 
 from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
@@ -202,6 +201,6 @@ def test_a_standby_is_told_as_one_and_can_be_looked_at(
     assert error.startswith(
         "The server is a standby (a read replica), which takes no writes, so nothing was applied. Its add"
     )
-    with psycopg.connect(**target.parameters, autocommit=True) as session:
+    with connect(target) as session:
         session.execute("select pg_promote()")
     assert migrate(make_context(target=target)).error is None

@@ -8,7 +8,8 @@ import pytest
 from conftest import Bundle
 
 from lib.errors import MigrationFileError
-from lib.files.folder import Header, MigrationFile, discover, name_in_words, next_number, parse
+from lib.files.folder import MigrationFile, discover, name_in_words, next_number, parse
+from lib.files.header import Header
 
 UNIX = b"-- a comment\ncreate table a (x int);\n"
 WINDOWS = UNIX.replace(b"\n", b"\r\n")

@@ -204,7 +204,7 @@ COUNTS = (
 
 
 def ran(db: Database) -> bool:
-    return db.query("select is_called from public.ran")[0][0]
+    return bool(db.query("select is_called from public.ran")[0][0])
 
 
 class TestTablesOfAnotherRole:
@@ -1084,5 +1084,8 @@ def granted_by(advice: str, role: str) -> list[str]:
 def warnings_of(command: str, context: RunContext) -> tuple[str, ...]:
     if command == "migrate":
         return migrate(context).warnings
-    done = {"status": read_status, "validate": validate, "plan": preview}[command](context)
-    return done.warnings
+    if command == "status":
+        return read_status(context).warnings
+    if command == "plan":
+        return preview(context).warnings
+    return validate(context).warnings

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import ROOT, local_environ
+from conftest import ROOT, connect, local_environ
 
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
@@ -34,7 +34,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 def ask(target: ConnectionTarget, sql: str, **parameters: str) -> object:
-    with psycopg.connect(**{**target.parameters, **parameters}, autocommit=True) as connection:
+    with connect(target, **parameters) as connection:
         cursor = connection.execute(sql)
         return cursor.fetchone() if cursor.description else None
 
@@ -174,7 +174,8 @@ def test_what_its_user_puts_in_place_of_the_pid_file_is_not_believed(
             pid_file.mkdir()
         else:
             pid_file.write_text(f"1\n\0{cluster.data}\n0\n99999999\n\n127.0.0.1\n")
-            shutil.chown(pid_file, cluster.runs_as)
+            if cluster.runs_as:
+                shutil.chown(pid_file, cluster.runs_as)
         assert not embedded.is_running(cluster)
     finally:
         pid_file.rmdir() if way == "folder" else pid_file.unlink()

@@ -3,6 +3,7 @@
 import json
 import signal
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -39,17 +40,10 @@ NOT_APPLIED = ("appliedAt", "executionTimeMs", "appliedBy")
 APPLIED = [AppliedMigration("000-first", "First", WHEN, 12, FILES[0].checksum)]
 
 
-def status(**changes: object) -> Status:
+def status(**changes: Any) -> Status:
     plan = make_plan(FILES, APPLIED, environment="preview")
-    return Status(
-        **{
-            "environment": "preview",
-            "database": "app",
-            "server_version": "16.4",
-            "plan": plan,
-            **changes,
-        }
-    )  # type: ignore[arg-type]
+    made = {"environment": "preview", "database": "app", "server_version": "16.4", "plan": plan}
+    return Status(**{**made, **changes})
 
 
 def planned(obstacle: MigratorError | None = None) -> PlannedRun:

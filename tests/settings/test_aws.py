@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
-from botocore import auth, handlers, utils  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse  # type: ignore[import-untyped]
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore import auth, handlers, utils
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.credentials import Credentials
 from conftest import RDS_HOST, RDS_PROXY, ROOT, SECRET, Bundle, Database, local_environ
 from daemon import free_port
 from moto import mock_aws
@@ -312,13 +312,16 @@ class TestALoginToken:
         self, aurora: Function, amazon: Amazon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The metadata service doesn't answer in a function, and each try would take a second."""
-        asked = []
+        asked: list[object] = []
         monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
         fetch = utils.InstanceMetadataFetcher.retrieve_iam_role_credentials
+
+        def remember(self: object) -> object:
+            asked.append(self)
+            return fetch(self)
+
         monkeypatch.setattr(
-            utils.InstanceMetadataFetcher,
-            "retrieve_iam_role_credentials",
-            lambda self: asked.append(self) or fetch(self),
+            utils.InstanceMetadataFetcher, "retrieve_iam_role_credentials", remember
         )
         assert aurora.post("status").status_code == 200
         assert asked == []

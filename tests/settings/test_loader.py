@@ -9,9 +9,9 @@ import pytest
 from conftest import ROOT, local_environ
 
 from lib.errors import ConfigurationError
+from lib.settings.deployment import Deployment
 from lib.settings.loader import (
     VARIABLES,
-    Deployment,
     is_hosted,
     load_settings,
     read_admin_secrets,

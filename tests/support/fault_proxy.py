@@ -28,8 +28,8 @@ class Trouble:
 class FaultProxy:
     """Listens on `port` for as long as it is entered; `struck` tells whether the trouble has come."""
 
-    def __init__(self, target_port: int, trouble: Trouble | None = None) -> None:
-        self._target = ("127.0.0.1", target_port)
+    def __init__(self, target_port: str, trouble: Trouble | None = None) -> None:
+        self._target = ("127.0.0.1", int(target_port))
         self._trouble = trouble or Trouble("cut", 1 << 60)
         self._is_first_frozen = False
         self._carried = 0

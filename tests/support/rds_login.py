@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 from urllib.parse import parse_qsl
 
-from botocore.auth import SigV4QueryAuth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 LIFETIME = timedelta(minutes=15)
 

@@ -184,7 +184,7 @@ class Built:
         folder = self.output / "static"
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
-    def config(self, function: str) -> dict[str, Any]:
+    def config(self, function: str) -> Any:
         return json.loads(
             (self.output / "functions" / f"{function}.func" / ".vc-config.json").read_text()
         )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -205,7 +206,7 @@ READING: dict[str, tuple[Ask, int]] = {
     "odd": (lambda site: odd(site).get(), 200),
     "a run that failed": (lambda site: (failing(site).post(), site.get())[1], 200),
     **{
-        f"the method {name}": (lambda site, name=name: site.get(method=name), 405)
+        f"the method {name}": (partial(lambda name, site: site.get(method=name), name), 405)
         for name in ("POST", "OPTIONS", "TRACE")
     },
     "broken": (lambda site: site.broken().get(), 500),
@@ -222,11 +223,12 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
     "without a body": (lambda site: site.post(), 200),
     "with nothing to do": (lambda site: migrated(site).post(), 200),
     **{
-        f"to {name}": (lambda site, name=name: site.post({"action": name}), 200) for name in ACTIONS
+        f"to {name}": (partial(lambda name, site: site.post({"action": name}), name), 200)
+        for name in ACTIONS
     },
     **{
         f"to {name}, afterwards": (
-            lambda site, name=name: migrated(site).post({"action": name}),
+            partial(lambda name, site: migrated(site).post({"action": name}), name),
             200,
         )
         for name in ACTIONS
@@ -240,7 +242,7 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
     "no token": (lambda site: site.post(Authorization=""), 401),
     "a wrong token": (lambda site: site.post(token="wrong"), 401),
     **{
-        f"the method {name}": (lambda site, name=name: site.post(method=name), 405)
+        f"the method {name}": (partial(lambda name, site: site.post(method=name), name), 405)
         for name in ("GET", "HEAD", "OPTIONS")
     },
     "claimed by production": (lambda site: claimed(site).post(), 409),
@@ -256,7 +258,7 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
     "a long body": (lambda site: site.post("x" * (LONGEST_BODY + 1)), 413),
     **{
         f"to {name} with a {fault.__name__} file": (
-            lambda site, name=name, fault=fault: fault(site).post({"action": name}),
+            partial(lambda name, fault, site: fault(site).post({"action": name}), name, fault),
             422,
         )
         for fault in (malformed, misnamed)
@@ -271,14 +273,14 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
     "not configured": (lambda site: site.having(DATABASE_URL="", VERCEL="1").post(), 503),
     **{
         f"to {name}, the database away": (
-            lambda site, name=name: site.without_database().post({"action": name}),
+            partial(lambda name, site: site.without_database().post({"action": name}), name),
             503,
         )
         for name in ACTIONS
     },
     **{
         f"to {name} on another tool's ledger": (
-            lambda site, name=name: foreign(site).post({"action": name}),
+            partial(lambda name, site: foreign(site).post({"action": name}), name),
             503,
         )
         for name in ACTIONS
@@ -375,7 +377,7 @@ def hold(value: object, schema: dict[str, Any]) -> None:
     assert fault is None, f"{fault.json_path}: {fault.message}"
 
 
-def response(path: str, method: str, code: int) -> dict[str, Any]:
+def response(path: str, method: str, code: int) -> Any:
     """What is described. A method that has no operation is answered as the path's first one says."""
     operations = {
         name: item for name, item in DESCRIPTION["paths"][path].items() if isinstance(item, dict)
@@ -385,7 +387,7 @@ def response(path: str, method: str, code: int) -> dict[str, Any]:
     return operation["responses"][str(code)]
 
 
-def resolved(item: dict[str, Any]) -> dict[str, Any]:
+def resolved(item: dict[str, Any]) -> Any:
     if "$ref" not in item:
         return item
     _, components, kind, name = item["$ref"].split("/")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, Database, local_environ, new_database, wait_until
-from fault_proxy import FaultProxy, Trouble
+from fault_proxy import Fault, FaultProxy, Trouble
 
 from lib.local import embedded_server as embedded
 from lib.settings.connection_url import ConnectionTarget
@@ -229,7 +229,7 @@ def test_a_backend_that_is_terminated(scene: Scene, fault: int, whose: str) -> N
 
 @faults()
 @pytest.mark.parametrize("kind", ["cut", "delay", "freeze"])
-def test_a_stream_in_trouble(scene: Scene, fault: int, kind: str) -> None:
+def test_a_stream_in_trouble(scene: Scene, fault: int, kind: Fault) -> None:
     seconds = {
         "cut": 0.0,
         "delay": scene.chance.uniform(0.01, 0.05),

@@ -4,9 +4,8 @@ import json
 from collections.abc import Callable
 from contextlib import ExitStack
 
-import psycopg
 import pytest
-from conftest import Bundle, Cli, Database
+from conftest import Bundle, Cli, Database, connect
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
@@ -27,7 +26,7 @@ def test_a_chain_is_applied_through_a_transaction_pooler(
     assert report.error is None
     assert db.versions() == ["000-a", "001-b", "002-c"]
     assert db.advisory_locks() == 0
-    with psycopg.connect(**pooled.parameters, autocommit=True, prepare_threshold=None) as client:
+    with connect(pooled, prepare_threshold=None) as client:
         for _ in range(5):
             assert client.execute("show search_path").fetchone() == ('"$user", public',)
             assert client.execute("show lock_timeout").fetchone() == ("0",)
@@ -76,9 +75,7 @@ def test_a_file_that_fails_leaves_nothing_in_the_pool(
     assert db.advisory_locks() == 0
     with ExitStack() as stack:
         for _ in range(5):
-            client = stack.enter_context(
-                psycopg.connect(**pooled.parameters, autocommit=True, prepare_threshold=None)
-            )
+            client = stack.enter_context(connect(pooled, prepare_threshold=None))
             client.execute("begin")
             assert client.execute("show work_mem").fetchone() == ("4MB",)
             assert client.execute("show search_path").fetchone() == ('"$user", public',)

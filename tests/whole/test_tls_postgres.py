@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import psycopg
 import pytest
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore.credentials import Credentials
 from conftest import RDS_HOST, RDS_PROXY, Database, new_database
 from moto import mock_aws
 from psycopg.conninfo import make_conninfo

@@ -328,7 +328,7 @@ class TestMigrate:
         )
 
     def test_as_a_lambda_it_applies_everything_too(self, empty: Deployment) -> None:
-        event = {
+        event: dict[str, object] = {
             "method": "POST",
             "path": MIGRATE,
             "headers": {"authorization": f"Bearer {SECRET}"},
