@@ -146,8 +146,8 @@ class Function:
     def build(self) -> RunReport:
         """What the command does in a build, which has the token in a variable."""
         settings = self.settings()
-        assert settings.migrating
-        target, patience = settings.migrating.located(), settings.connect_patience(30)
+        assert settings.migration_target
+        target, patience = settings.migration_target.located(), settings.connect_patience(30)
         return migrate(
             RunContext(settings=settings, target=target, source="build", connect_patience=patience)
         )

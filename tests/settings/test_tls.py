@@ -201,8 +201,8 @@ class Connection:
         """Why a run comes to nothing; what the functions answer has no detail of it."""
         environ = self.environ(host, query, **variables)
         settings = load_settings(environ, root=self._bundle.root)
-        assert settings.migrating
-        error = migrate(RunContext(settings, settings.migrating, connect_patience=5)).error
+        assert settings.migration_target
+        error = migrate(RunContext(settings, settings.migration_target, connect_patience=5)).error
         assert isinstance(error, DatabaseUnavailableError)
         assert error.final
         self._tells_nothing(str(error))
