@@ -19,7 +19,7 @@ from proxy import HOST
 sys.path.insert(0, str(ROOT))
 
 from lib.local import embedded_server as embedded
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 
 class BenchError(Exception):

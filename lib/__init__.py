@@ -4,6 +4,7 @@ The floor, without I/O:
 
     errors      everything that can go wrong, each error with its data
     duration    500ms, 2s, 10min
+    deployment  the build that is running
     clean_text  text for people: escaped, behind a prefix, without secrets
 
 The wings, and the arrows between them: a wing imports only from those named behind it.

@@ -21,7 +21,8 @@ from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 from lib.actions.run_context import RunContext
 from lib.local import embedded_server as embedded
 from lib.plan.progress import Progress
-from lib.settings.connection_url import ConnectionTarget, read_target
+from lib.settings.connection_target import ConnectionTarget
+from lib.settings.connection_url import read_target
 from lib.settings.loader import Settings
 from lib.web.shell import Service
 

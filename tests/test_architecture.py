@@ -15,6 +15,7 @@ LIB = ROOT / "lib"
 MODULES = sorted(LIB.rglob("*.py"))
 PURE = (
     "errors",
+    "deployment",
     "duration",
     "clean_text",
     "sql",
@@ -201,9 +202,9 @@ def listed(text: str) -> set[str]:
 # The modules of the package that importing an entrypoint loads, exactly; of other packages, at
 # most these.
 STATUS_ROOMS = listed("""
-    floor: clean_text duration errors
+    floor: clean_text deployment duration errors
     files: checkpoint folder header
-    settings: aws connection_url database_choice deployment loader pasted_values providers
+    settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls
     plan: migration_plan progress reports
     database: connection connection_errors login read_only

@@ -36,7 +36,7 @@ from ..ledger.survey import Survey
 from ..plan.dry_run import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome, RunReport
-from ..settings.search_path import first_name
+from ..settings.search_path import first_schema
 from .preview import has_work, held_back
 from .run_context import RECORD_PATIENCE, RunContext
 from .status import plan_from_survey, survey_database
@@ -153,7 +153,7 @@ class _Run:
             [[found, schema]] = self.connection.run(_SEARCH_PATH)
         if found != target.search_path:
             raise ConfigurationError(no_search_path(target))
-        wanted = first_name(target.search_path)
+        wanted = first_schema(target.search_path)
         if wanted and schema != wanted:
             where = f"lands in {schema}" if schema else "fails"
             self.context.progress.warning(

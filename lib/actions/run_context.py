@@ -8,7 +8,7 @@ from ..database import login
 from ..database.connection import Connection
 from ..plan.progress import Progress
 from ..plan.reports import Source
-from ..settings.connection_url import ConnectionTarget
+from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings
 
 # A connection made with no more patience than this, in seconds, is made past the deadline too: it records a run's end.

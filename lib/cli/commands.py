@@ -45,7 +45,7 @@ from ..plan.reports import (
     named,
     validation,
 )
-from ..settings.connection_url import ConnectionTarget
+from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import (
     ROOT,
     Settings,

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 from ..clean_text import Clean, blocks, message, one_line, signed, table
+from ..deployment import Deployment
 from ..duration import in_words
 from ..files.folder import MigrationFile
 from ..files.script import Mode
 from ..plan.dry_run import PlannedRun
 from ..plan.migration_plan import AppliedMigration, Entry
 from ..plan.reports import BaselineReport, ForgetReport, IndexProgress, RunReport, Status
-from ..settings.deployment import Deployment
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 _STATES = {

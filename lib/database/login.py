@@ -14,8 +14,8 @@ from psycopg.conninfo import make_conninfo
 
 from ..errors import ConfigurationError, DatabaseUnavailableError, MigratorError
 from ..settings import providers as provider
-from ..settings.connection_url import ConnectionTarget
-from ..settings.search_path import option
+from ..settings.connection_target import ConnectionTarget
+from ..settings.search_path import search_path_option
 from ..settings.tls import tls_parameters
 from .connection import Connection
 from .connection_errors import (
@@ -203,7 +203,7 @@ def _unavailable(
     target: ConnectionTarget, error: _NotConnectedError, patience: float
 ) -> MigratorError:
     reason, said = error.reason, f" ({error.said})" if error.said else ""
-    asked = target.search_path and option(target.search_path)
+    asked = target.search_path and search_path_option(target.search_path)
     if reason is POOLER_REFUSES and asked and asked in target.parameters.get("options", ""):
         return ConfigurationError(no_search_path(target))
     advice = ""

@@ -15,12 +15,12 @@ from psycopg import sql
 
 from ..database.connection import Connection, Row, Rows, StatementError, filled, joined
 from ..database.read_only import STANDBY
+from ..deployment import Deployment
 from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint, Interruption, StatementDigest
 from ..plan.migration_plan import AppliedMigration
 from ..plan.reports import Blocker, Outcome, Run, Source
-from ..settings.connection_url import ConnectionTarget
-from ..settings.deployment import Deployment
+from ..settings.connection_target import ConnectionTarget
 from .fingerprint import UNKNOWN, Fingerprint
 from .trust import (
     LEDGER,

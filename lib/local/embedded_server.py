@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DatabaseUnavailableError
-from ..settings.connection_url import ConnectionTarget
+from ..settings.connection_target import ConnectionTarget
 
 SOURCE = "the embedded PostgreSQL"
 DATABASE = "postgres"

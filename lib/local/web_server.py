@@ -11,7 +11,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from ..clean_text import message, one_line
 from ..errors import ConfigurationError
-from ..settings.connection_url import ConnectionTarget
+from ..settings.connection_target import ConnectionTarget
 from ..web.admin_endpoint import create_migrate_app
 from ..web.shell import MIGRATE_PATH, STATUS_PATH, Service, answer_headers, encode_body
 from ..web.status_endpoint import create_status_app

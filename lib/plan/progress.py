@@ -2,7 +2,7 @@
 
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
-from ..settings.connection_url import ConnectionTarget
+from ..settings.connection_target import ConnectionTarget
 from .reports import AppliedNow, Blocker, IndexProgress
 
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from ..clean_text import message, one_line
+from ..deployment import Deployment
 from ..errors import Interrupted, MigratorError
 from ..files.folder import MigrationFile
-from ..settings.deployment import Deployment
 from .migration_plan import AppliedMigration, Entry, Plan
 
 Source = Literal["build", "admin", "cli"]

@@ -4,13 +4,13 @@ Opens no connection to PostgreSQL; `aws` asks STS for credentials when a login n
 May import: nothing but the floor.
 Must not: read os.environ (a mapping is an argument), or print a value.
 
-    deployment       the commit and the ref that Vercel built
-    providers        what a host name says about its provider, its direct address and its certificates
-    pasted_values    the marks of a value that was pasted wrong
-    search_path      the schemas that a URL names
-    connection_url   a database URL, read with care
-    aws              logins to databases at AWS without a stored password
-    tls              what a connection has to prove by TLS
-    database_choice  which variable names the database, and why
-    loader           every variable, read and checked at once
+    providers          what a host name says: the provider, its direct address, its authorities
+    pasted_values      the marks of a value that was pasted wrong
+    search_path        the schemas that a URL names
+    aws                logins to databases at AWS without a stored password
+    connection_target  where to connect to, and how to name that place
+    connection_url     a database URL, read with care
+    tls                what a connection has to prove by TLS
+    database_choice    which variable names the database, and why
+    loader             every variable, read and checked at once
 """

@@ -1,7 +1,8 @@
-"""Databases of AWS without a password of one's own: a login token that is signed anew each time, or a stored secret.
+"""Logins to databases at AWS: a token that is signed for each login, or a stored secret.
 
-boto3 is loaded here alone, when it is needed. What AWS has given is kept for the next request of a warm function and had
-anew before it expires. What AWS says of a refusal isn't told, since it quotes names of the account: only its code is.
+boto3 is imported here alone, and only when it is needed. What AWS returns is kept for later
+requests of a warm function and refreshed before it expires. Of an error from AWS only the code is
+shown, because its text quotes names of the account.
 """
 
 import json
@@ -10,37 +11,39 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConfigurationError, DatabaseUnavailableError, WebTokenRefusedError
-from .connection_url import ConnectionTarget, check_host
+from .providers import DSQL_REFUSED, is_dsql
 
-# Credentials are had anew so long before they expire, and last so long while AWS doesn't answer; in seconds.
-REFRESH_BEFORE, LAST_CALL = 300.0, 30.0
-# How long AWS may take to be connected to and to answer, in seconds, and how often it is asked.
+# Seconds before their expiry at which credentials are refreshed, and until which they are used if
+# AWS does not answer.
+REFRESH_BEFORE, USED_UNTIL = 300.0, 30.0
+# Seconds to connect to AWS and to wait for its answer, and the number of attempts.
 CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 3, 2
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d+:role/\S+")
 SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:\S+")
 
-_KEYS = {
+# The keys of a secret, by the parameters of libpq that they stand for.
+_SECRET_KEYS = {
     "user": "username",
     "password": "password",
     "host": "host",
     "port": "port",
     "dbname": "dbname",
 }
-# Where the place is said that a secret leaves out.
+# The variables that fill in what a secret leaves out. RDS writes no dbname by itself.
 PLACE_VARIABLES = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE"}
 _THE_SECRET = "The secret of MIGRATION_DATABASE_SECRET_ARN"
 
 
 @dataclass(frozen=True)
 class Account:
-    """Whose rights are used: those of `role`, in exchange for Vercel's OIDC token; else AWS' own chain of credentials.
+    """The AWS account that a login uses: `role` for an OIDC token of Vercel, or boto3's own chain.
 
-    Of the tokens the first is the request's, which anybody may have made up; one that AWS refuses leaves it to the next,
-    and to the credentials from before.
+    The first of the `web_tokens` comes from the request, so anybody may have made it up. If AWS
+    refuses a token, the next one is tried, and then the credentials from before.
     """
 
     region: str
@@ -49,36 +52,36 @@ class Account:
 
     @property
     def _key(self) -> tuple[str, str | None]:
-        """A request without a token has no role, and leaves the credentials of those that have one alone."""
+        # A request without a token must not get the credentials that another one's token earned.
         return self.region, self.role if self.web_tokens else None
 
     def client(self, service: str) -> Any:
-        """A client of a service of AWS', of the credentials that are good for a while yet."""
+        """A boto3 client of the service, with credentials that do not expire soon."""
         began = time.monotonic()
-        with _turn:
+        with _lock:
             access = _accesses.get(self._key)
             if access is None or access.expires_at - time.time() < REFRESH_BEFORE:
-                access = _accesses[self._key] = self._enter(access, began)
+                access = _accesses[self._key] = self._authenticate(access, began)
             return access.client(service)
 
     def forget(self) -> None:
-        """Let what AWS has given go, as it may have been revoked."""
-        with _turn:
+        """Drop the credentials, which may have been revoked."""
+        with _lock:
             _accesses.pop(self._key, None)
 
-    def _enter(self, before: "_Access | None", began: float) -> "_Access":
-        """New credentials; those from before while they last, if AWS gives none."""
+    def _authenticate(self, before: "_Access | None", began: float) -> "_Access":
+        """New credentials; those from `before`, while they last, if AWS gives none."""
         if not (self.role and self.web_tokens):
             return _Access(_session(self.region), float("inf"))
         try:
-            with _asking_once(self._key, began):
-                return self._assume_role_by_one(self.role)
+            with _failing_together(self._key, began):
+                return self._assume_role_with_any_token(self.role)
         except DatabaseUnavailableError:
-            if before is None or before.expires_at - time.time() < LAST_CALL:
+            if before is None or before.expires_at - time.time() < USED_UNTIL:
                 raise
             return before
 
-    def _assume_role_by_one(self, role: str) -> "_Access":
+    def _assume_role_with_any_token(self, role: str) -> "_Access":
         refusals = []
         for web_token in self.web_tokens:
             try:
@@ -92,11 +95,13 @@ class Account:
     def _assume_role(self, role: str, web_token: str) -> "_Access":
         from botocore import UNSIGNED
 
-        with _refusals(
-            "the role of AWS_ROLE_ARN for Vercel's OIDC token",
-            "Its trust policy has to name this team, project and environment; see docs/providers/aws.md.",
+        with _errors_translated(
+            "the role of AWS_ROLE_ARN for the Vercel OIDC token",
+            "Its trust policy has to name this team, project and environment; "
+            "see docs/providers/aws.md.",
         ):
-            # Nothing signs this request: for credentials to do it, a metadata service that isn't there would be waited for.
+            # The token is the proof, so nothing is signed. To find credentials for a signature,
+            # boto3 would wait for a metadata service that a function does not have.
             sts = _Access(_session(self.region), float("inf")).client(
                 "sts", signature_version=UNSIGNED
             )
@@ -114,8 +119,9 @@ class Account:
 
 @dataclass(frozen=True)
 class LoginToken:
-    """A token of RDS' in place of a password: signed here, good for a quarter of an hour and for this host and user alone.
+    """A token that replaces the password at RDS: signed here, for one host and one user.
 
+    It is valid for 15 minutes:
     https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/UsingWithRDS.IAMDBAuth.html
     """
 
@@ -123,14 +129,21 @@ class LoginToken:
     host: str
     port: int
     user: str
+    # Whoever receives the token can log in with it.
     needs_verified_host = True
-    advice = "The user needs `grant rds_iam to` it, and the role of AWS_ROLE_ARN the right rds-db:connect for that user."
+    # Shown when the server has refused the login.
+    advice = (
+        "The user needs `grant rds_iam to` it, and the role of AWS_ROLE_ARN the right "
+        "rds-db:connect for that user."
+    )
 
-    def locate(self, target: ConnectionTarget) -> ConnectionTarget:
-        return target
+    def location(self) -> Mapping[str, str]:
+        """The parameters that say where to connect; none, since the variables name the host."""
+        return {}
 
     def login(self) -> Mapping[str, str]:
-        with _refusals("to sign a login token", "Look at AWS_ROLE_ARN and AWS_REGION."):
+        """The parameters that log in."""
+        with _errors_translated("to sign a login token", "Check AWS_ROLE_ARN and AWS_REGION."):
             token = self.account.client("rds").generate_db_auth_token(
                 DBHostname=self.host,
                 Port=self.port,
@@ -140,66 +153,77 @@ class LoginToken:
         return {"password": token}
 
     def renew(self, _refused: Mapping[str, str], /) -> bool:
+        """True, since another token can be tried after the server has refused this one."""
         self.account.forget()
         return True
 
 
 @dataclass(frozen=True)
 class StoredSecret:
-    """A secret of Secrets Manager's in the JSON that RDS writes. What it lacks of the place is in `defaults`.
+    """A secret in Secrets Manager, in the JSON that RDS writes; `defaults` complete its place.
 
-    It is read once, and again when the server has refused its password, which may have been rotated meanwhile.
+    The secret is read once, and again when the server refuses its password, which may have been
+    rotated:
     https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
     """
 
     account: Account
     arn: str = field(repr=False)
     defaults: Mapping[str, str] = field(default_factory=dict, repr=False)
+    # It holds a password, which the server asks for as it does for any other user.
     needs_verified_host = False
-    advice = "It is the one in the secret of MIGRATION_DATABASE_SECRET_ARN, which was read again."
+    # Shown when the server has refused the login.
+    advice = (
+        "The password is from the secret of MIGRATION_DATABASE_SECRET_ARN, which was read again."
+    )
 
-    def locate(self, target: ConnectionTarget) -> ConnectionTarget:
+    def location(self) -> Mapping[str, str]:
+        """The parameters that say where to connect."""
         values = self._values()
-        return replace(
-            target,
-            parameters={**target.parameters, **{key: values[key] for key in PLACE_VARIABLES}},
-        ).direct
+        return {key: values[key] for key in PLACE_VARIABLES}
 
     def login(self) -> Mapping[str, str]:
+        """The parameters that log in."""
         values = self._values()
         return {"user": values["user"], "password": values["password"]}
 
     def renew(self, refused: Mapping[str, str], /) -> bool:
-        """Read the secret again, unless another request has done so since."""
-        with _turn:
+        """Read the secret again, unless another request has; True if the login has changed."""
+        with _lock:
             if self.login() == refused:
                 del _secrets[self.arn]
             return self.login() != refused
 
     def _values(self) -> Mapping[str, str]:
-        """The secret by libpq's names, of what it has of them."""
+        """The parameters of libpq that the secret and the defaults give."""
         began = time.monotonic()
         if (kept := _secrets.get(self.arn)) is not None:
             return kept
-        with _turn:
+        with _lock:
             if self.arn not in _secrets:
-                with (
-                    _asking_once(self.arn, began),
-                    _refusals(
-                        "the secret of MIGRATION_DATABASE_SECRET_ARN",
-                        "The role needs secretsmanager:GetSecretValue for it, and kms:Decrypt if it has a key of its own.",
-                    ),
-                ):
-                    given = self.account.client("secretsmanager").get_secret_value(
-                        SecretId=self.arn
-                    )
-                _secrets[self.arn] = _read_secret(given.get("SecretString", ""), self.defaults)
+                _secrets[self.arn] = _read_secret(self._fetch(began), self.defaults)
             return _secrets[self.arn]
+
+    def _fetch(self, began: float) -> str:
+        with (
+            _failing_together(self.arn, began),
+            _errors_translated(
+                "the secret of MIGRATION_DATABASE_SECRET_ARN",
+                "The role needs secretsmanager:GetSecretValue for the secret, and kms:Decrypt "
+                "if the secret has a key of its own.",
+            ),
+        ):
+            client = self.account.client("secretsmanager")
+            return str(client.get_secret_value(SecretId=self.arn).get("SecretString", ""))
+
+
+# What may replace a password in a connection target.
+Credential = LoginToken | StoredSecret
 
 
 @dataclass
 class _Access:
-    """A session of boto3's, and its clients, which take long to make. `expires_at` is in seconds since 1970."""
+    """A boto3 session and its clients, which are slow to create. `expires_at` is Unix time."""
 
     session: Any
     expires_at: float
@@ -219,24 +243,27 @@ class _Access:
         return self.clients[service]
 
 
-# What this process has been given so far, by region and role, and by the secret's name; when AWS last didn't answer, and
-# with what error; and whose turn it is to ask.
+# What this process has received: credentials by region and role, secrets by ARN. A failure is kept
+# with its time, by either key. Whoever asks AWS holds the lock.
 _accesses: dict[tuple[str, str | None], _Access] = {}
 _secrets: dict[str, Mapping[str, str]] = {}
-_silences: dict[object, tuple[float, DatabaseUnavailableError]] = {}
-_turn = threading.RLock()
+_recent_failures: dict[object, tuple[float, DatabaseUnavailableError]] = {}
+_lock = threading.RLock()
 
 
 @contextmanager
-def _asking_once(what: object, began: float) -> Iterator[None]:
-    """Ask AWS; but whoever has waited since `began` while it didn't answer somebody else doesn't wait for it once more."""
-    if (silence := _silences.get(what)) and silence[0] > began:
-        raise silence[1]
+def _failing_together(key: object, began: float) -> Iterator[None]:
+    """Share one failure among the requests that waited for it, instead of a timeout for each.
+
+    A request that `began` to wait before another one's attempt failed raises the same error.
+    """
+    if (failure := _recent_failures.get(key)) and failure[0] > began:
+        raise failure[1]
     try:
         yield
     except DatabaseUnavailableError as error:
         if not error.final:
-            _silences[what] = (time.monotonic(), error)
+            _recent_failures[key] = (time.monotonic(), error)
         raise
 
 
@@ -247,47 +274,49 @@ def _session(region: str, **credentials: str) -> Any:
 
 
 def _read_secret(text: str, defaults: Mapping[str, str]) -> Mapping[str, str]:
-    """What it takes to connect, by libpq's names; ConfigurationError names what is missing or wrong, without its value."""
+    """The parameters of libpq; ConfigurationError names what is missing or wrong, not its value."""
     try:
         document = json.loads(text)
     except ValueError:
         document = None
     if not isinstance(document, dict):
         raise ConfigurationError(
-            f"{_THE_SECRET} is no JSON object with username, password, host, port and dbname."
+            f"{_THE_SECRET} is not a JSON object with username, password, host, port and dbname."
         )
     if not str(document.get("engine", "postgres")).startswith(("postgres", "aurora-postgres")):
-        raise ConfigurationError(f"{_THE_SECRET} is one of another engine than PostgreSQL.")
+        raise ConfigurationError(f"{_THE_SECRET} is for another engine than PostgreSQL.")
     given = {
         key: str(document[name])
-        for key, name in _KEYS.items()
+        for key, name in _SECRET_KEYS.items()
         if document.get(name) not in (None, "")
     }
     values = {"port": "5432", **defaults, **given}
-    for key, name in _KEYS.items():
+    _check_secret(values)
+    return values
+
+
+def _check_secret(values: Mapping[str, str]) -> None:
+    for key, name in _SECRET_KEYS.items():
         if key not in values:
             way_out = f", or set {PLACE_VARIABLES[key]}" if key in PLACE_VARIABLES else ""
             raise ConfigurationError(f"{_THE_SECRET} has no {name}: add it{way_out}.")
     port = values["port"]
     if not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise ConfigurationError(f"{_THE_SECRET} has a port that is no number.")
-    try:
-        check_host(_THE_SECRET, values["host"])
-    except ValueError as error:
-        raise ConfigurationError(f"{error}.") from None
-    return values
+        raise ConfigurationError(f"{_THE_SECRET} has a port that is not a number.")
+    if is_dsql(values["host"]):
+        raise ConfigurationError(f"{_THE_SECRET} {DSQL_REFUSED}.")
 
 
 @contextmanager
-def _refusals(what: str, advice: str) -> Iterator[None]:
-    """What goes wrong at AWS as an error of ours, which tells the code and no more of what AWS says."""
+def _errors_translated(what: str, advice: str) -> Iterator[None]:
+    """Raise an error from AWS as one of ours, with its code and none of its text."""
     try:
-        import boto3  # noqa: F401  botocore may be there without it
+        import boto3  # noqa: F401  botocore may be installed without it
         from botocore import exceptions
     except ImportError:
         raise ConfigurationError(
-            "AWS_ROLE_ARN and MIGRATION_DATABASE_SECRET_ARN need boto3, which is not installed: add boto3 to "
-            "requirements.txt."
+            "AWS_ROLE_ARN and MIGRATION_DATABASE_SECRET_ARN need boto3, which is not installed: "
+            "add boto3 to requirements.txt."
         ) from None
     try:
         yield
@@ -297,33 +326,33 @@ def _refusals(what: str, advice: str) -> Iterator[None]:
         exceptions.CredentialRetrievalError,
     ):
         raise ConfigurationError(
-            "There are no AWS credentials, neither an OIDC token of Vercel's with AWS_ROLE_ARN (VERCEL_OIDC_TOKEN in a "
-            "build, a header in a function), nor any that AWS' own tools would find."
+            "No AWS credentials were found: neither a Vercel OIDC token for AWS_ROLE_ARN "
+            "(VERCEL_OIDC_TOKEN in a build, a header in a function), nor any that the AWS tools "
+            "would use."
         ) from None
     except exceptions.ClientError as error:
-        code = error.response.get("Error", {}).get("Code", "unknown")
-        may_pass = (
-            error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500
-            or "Throttl" in code
-        )
-        if may_pass:
-            busy = f"AWS is too busy for {what} ({code}). Try again."
-            raise DatabaseUnavailableError(
-                busy, public=f"AWS is too busy for the login ({code})."
-            ) from None
-        refused = f"AWS refused {what} ({code}). {advice}"
-        raise DatabaseUnavailableError(
-            refused, final=True, public=f"AWS refused the login ({code})."
-        ) from None
+        raise _refusal(error.response, what, advice) from None
     except exceptions.BotoCoreError as error:
         may_pass = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
-        look = (
-            ""
-            if may_pass
-            else " Look at AWS_ROLE_ARN, AWS_REGION and what AWS' own tools are configured by."
-        )
+        check = " Check AWS_ROLE_ARN, AWS_REGION and the configuration of the AWS tools."
         raise DatabaseUnavailableError(
-            f"AWS could not be asked for {what} ({type(error).__name__}).{look}",
+            f"AWS could not be asked for {what} ({type(error).__name__}).{'' if may_pass else check}",
             final=not may_pass,
             public="AWS could not be asked for the login.",
         ) from None
+
+
+def _refusal(response: Mapping[str, Any], what: str, advice: str) -> DatabaseUnavailableError:
+    """The error for an answer of AWS that is not the expected one."""
+    code = response.get("Error", {}).get("Code", "unknown")
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status >= 500 or "Throttl" in code:
+        return DatabaseUnavailableError(
+            f"AWS is too busy for {what} ({code}). Try again.",
+            public=f"AWS is too busy for the login ({code}).",
+        )
+    return DatabaseUnavailableError(
+        f"AWS refused {what} ({code}). {advice}",
+        final=True,
+        public=f"AWS refused the login ({code}).",
+    )

@@ -4,25 +4,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from . import pasted_values as pasted
-from . import providers as provider
+from . import pasted_values, providers
 from .aws import PLACE_VARIABLES, ROLE_ARN, SECRET_ARN, Account, LoginToken, StoredSecret
+from .connection_target import ConnectionTarget, is_local
 from .connection_url import (
     NO_VERIFY,
-    ConnectionTarget,
     PrismaUrlError,
     check_host,
     checked_parameters,
-    is_local,
     read_target,
 )
-from .tls import has_file
+from .tls import is_file
 
 MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
 # The variable that an application uses, and its direct sibling.
 SIBLINGS = {"POSTGRES_URL": "POSTGRES_URL_NON_POOLING", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
 NILE = "NILEDB_POSTGRES_URL"
-_NILES_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
+NILE_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
 # Aurora's, which come without a password.
 _AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
 ROLE = "AWS_ROLE_ARN"
@@ -32,7 +30,7 @@ _PLACE = (*PLACE_VARIABLES.values(), "PGUSER")
 ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE)
 DATABASE_VARIABLES = (
     *ADDRESSES,
-    *_NILES_LOGIN.values(),
+    *NILE_LOGIN.values(),
     "PGHOST",
     "PGPORT",
     "PGUSER",
@@ -49,7 +47,7 @@ LOOKED_UP = (
 )
 PRISMA = "PRISMA_DATABASE_URL"
 # Where Prisma's integrations put a URL of PostgreSQL's own protocol.
-_BESIDE_PRISMAS = (
+PRISMA_FALLBACKS = (
     "DATABASE_URL",
     "POSTGRES_URL",
     "DIRECT_URL",
@@ -129,7 +127,9 @@ class DatabaseChoice:
             return read_target(name, self._environ[name])
         except PrismaUrlError as error:
             beside = (
-                other for other in _BESIDE_PRISMAS if self.get(other).lower().startswith("postgres")
+                other
+                for other in PRISMA_FALLBACKS
+                if self.get(other).lower().startswith("postgres")
             )
             raise PrismaUrlError(
                 f"{error}{''.join(f', which {other} holds' for other in list(beside)[:1])}"
@@ -146,14 +146,14 @@ class DatabaseChoice:
             return None
         login = {
             key: self.get(name)
-            for key, name in _NILES_LOGIN.items()
+            for key, name in NILE_LOGIN.items()
             if not target.parameters.get(key)
         }
         if not all(login.values()):
             raise ValueError(
                 f"{NILE} has no user and password, and NILEDB_USER and NILEDB_PASSWORD are not both set"
             )
-        why = f"with {' and '.join(_NILES_LOGIN[key] for key in login)}" if login else ""
+        why = f"with {' and '.join(NILE_LOGIN[key] for key in login)}" if login else ""
         return replace(target, parameters={**target.parameters, **login}, why=why)
 
     def _of_aurora(self) -> ConnectionTarget | None:
@@ -164,7 +164,7 @@ class DatabaseChoice:
         check_host("PGHOST", host)
         if "," in host:
             raise ValueError("PGHOST names several hosts, and a login token is for one")
-        region = provider.aws_region(host) or self.get("AWS_REGION")
+        region = providers.aws_region(host) or self.get("AWS_REGION")
         missing = [name for name in _AURORA.values() if not self.get(name)] + ["AWS_REGION"] * (
             not region
         )
@@ -255,7 +255,7 @@ class DatabaseChoice:
         if value in ("", "system"):
             return value
         path = self._root / value
-        if not has_file(path):
+        if not is_file(path):
             raise ValueError(
                 "PGSSLROOTCERT names a file that isn't there; a path in it begins at the root of the project"
             )
@@ -275,5 +275,5 @@ def _verifying_by_libpqs_word(target: ConnectionTarget) -> ConnectionTarget:
 
 
 def _refuse_if_pasted(name: str, value: str) -> None:
-    if fault := pasted.fault(value):
+    if fault := pasted_values.fault(value):
         raise ValueError(f"{name} {fault}")

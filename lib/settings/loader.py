@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..deployment import Deployment
 from ..duration import parse_duration
 from ..errors import ConfigurationError
-from .connection_url import ConnectionTarget
+from .connection_target import ConnectionTarget
 from .database_choice import (
     ADDRESSES,
     DATABASE_VARIABLES,
@@ -15,7 +16,6 @@ from .database_choice import (
     DatabaseChoice,
     leading_elsewhere,
 )
-from .deployment import Deployment
 from .tls import relies_on_public_authorities, tls_parameters
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,12 +1,14 @@
-"""What the name of a host tells: whose database it is, which branch of its data, its direct address, its certificates.
+"""What a host name says: the provider, its branch of the data, its direct address, its authorities.
 
-The sources are the providers' own documents; a host of no known provider's is a plain PostgreSQL.
+The patterns follow the documentation of the providers. Any other host is a plain PostgreSQL.
 """
 
 import re
 from dataclasses import dataclass
 
+# "ep-cool-name-123456-pooler.eu-central-1.aws.neon.tech": the endpoint, the pooler, the rest.
 _NEON = re.compile(r"(ep-[a-z0-9-]+?)(-pooler)?(\.(?:[a-z0-9-]+\.)*neon\.(?:tech|build))")
+# "db.PROJECT.supabase.co", or a pooler that all projects of a region share.
 _SUPABASE = re.compile(r"db\.([a-z0-9]+)\.supabase\.(?:co|com|net)")
 _SUPABASE_POOLER = re.compile(r"(?:[a-z0-9-]+\.)+pooler\.supabase\.(?:co|com|net)")
 _SUPABASE_TRANSACTION_PORT, _SUPABASE_SESSION_PORT = "6543", "5432"
@@ -17,10 +19,16 @@ _RDS_PROXY = re.compile(
 )
 _DSQL = re.compile(r"(?:[a-z0-9-]+\.)*dsql(?:-[a-z0-9]+)?\.[a-z0-9-]+\.on\.aws")
 
+# The end of a sentence that begins with the variable.
+DSQL_REFUSED = (
+    "names an Aurora DSQL cluster, which can't be migrated: it allows one DDL statement per "
+    "transaction and has no advisory locks. Aurora PostgreSQL can be"
+)
+
 
 @dataclass(frozen=True)
 class DirectAddress:
-    """Where the same database is met without its transaction pooler; `why` is for people."""
+    """The address of a database without its transaction pooler; `why` is for people."""
 
     host: str
     port: str
@@ -28,34 +36,35 @@ class DirectAddress:
 
 
 def direct_address(host: str, port: str) -> DirectAddress | None:
-    """The direct address that a pooled one of Neon's, Supabase's or Prisma's stands for; None for any other.
+    """The direct address for a pooled one of Neon, Supabase or Prisma; None for any other.
 
-    Supabase's port 5432 is the database itself or, on the shared pooler's host, a session-mode pooler: as good as direct.
+    Port 5432 at Supabase is the database itself or, at the host of the shared pooler, a pooler in
+    session mode, which serves as well.
     """
-    host = _plain(host)
+    host = _normalized(host)
     if (neon := _NEON.fullmatch(host)) and neon[2]:
         return DirectAddress(
-            neon[1] + neon[3], port, "Neon's direct address in place of its pooler's"
+            neon[1] + neon[3], port, "the direct address of Neon in place of the pooler"
         )
     supabase = _SUPABASE.fullmatch(host) or _SUPABASE_POOLER.fullmatch(host)
     if supabase and port == _SUPABASE_TRANSACTION_PORT:
         return DirectAddress(
             host,
             _SUPABASE_SESSION_PORT,
-            "Supabase's port 5432 in place of its transaction pooler's 6543",
+            "port 5432 of Supabase in place of the transaction pooler on 6543",
         )
     if host == _PRISMA_POOLER:
-        return DirectAddress(_PRISMA, port, "Prisma's direct address in place of its pooler's")
+        return DirectAddress(_PRISMA, port, "the direct address of Prisma in place of the pooler")
     return None
 
 
 def is_direct(host: str, port: str) -> bool:
-    """Tell whether it is what `direct_address` makes.
+    """True if the address is one that `direct_address` returns.
 
-    A proxy may answer there too, as Neon's does, in whose name no server process is to be found: but not a pooler of
-    transactions.
+    A proxy may answer there, as at Neon, so that the backend PID is not the server's; but it is no
+    transaction pooler.
     """
-    host = _plain(host)
+    host = _normalized(host)
     if neon := _NEON.fullmatch(host):
         return not neon[2]
     if _SUPABASE.fullmatch(host) or _SUPABASE_POOLER.fullmatch(host):
@@ -64,58 +73,60 @@ def is_direct(host: str, port: str) -> bool:
 
 
 def ipv4_advice(host: str) -> str:
-    """Where the same database is met by those who have no IPv6, for a sentence of its own."""
-    if _SUPABASE.fullmatch(_plain(host)):
+    """A sentence that says where a machine without IPv6 reaches the database."""
+    if _SUPABASE.fullmatch(_normalized(host)):
         return (
-            "Set MIGRATION_DATABASE_URL to the address of Supabase's session pooler, which has IPv4: "
-            "aws-0-REGION.pooler.supabase.com:5432, with the user postgres.PROJECT."
+            "Set MIGRATION_DATABASE_URL to the address of the Supabase session pooler, which has "
+            "IPv4: aws-0-REGION.pooler.supabase.com:5432, with the user postgres.PROJECT."
         )
-    return "Set MIGRATION_DATABASE_URL to an address that has IPv4, as a provider's pooler in session mode has."
+    return (
+        "Set MIGRATION_DATABASE_URL to an address that has IPv4, such as that of the provider's "
+        "session pooler."
+    )
 
 
 def branch(host: str, user: str) -> str:
-    """The provider's own name of this branch of the data, empty where it has none.
-
-    A Neon branch shares its origin's `system_identifier`; the endpoint tells them apart. Supabase's shared pooler is told
-    the project by the user's name.
-    """
-    host = _plain(host)
-    if named := _NEON.fullmatch(host) or _SUPABASE.fullmatch(host):
-        return named[1]
+    """The provider's name for this branch of the data; empty if it has none."""
+    host = _normalized(host)
+    # A Neon branch has the system_identifier of its origin, so only the endpoint tells them apart.
+    if match := _NEON.fullmatch(host) or _SUPABASE.fullmatch(host):
+        return match[1]
+    # The shared pooler finds the project by the user: "postgres.PROJECT".
     if _SUPABASE_POOLER.fullmatch(host):
-        role, _, project = user.rpartition(".")
-        return project.lower() if role else ""
+        name, _, project = user.rpartition(".")
+        return project.lower() if name else ""
     return ""
 
 
 def role(host: str, user: str) -> str:
-    """The database's role that a user of a URL is: Supabase's shared pooler has the project behind its name."""
-    if _SUPABASE_POOLER.fullmatch(_plain(host)):
+    """The role in the database for a user in a URL: without the project of a Supabase pooler."""
+    if _SUPABASE_POOLER.fullmatch(_normalized(host)):
         return user.rpartition(".")[0] or user
     return user
 
 
 def has_public_certificates(host: str) -> bool:
-    """Tell whether a public authority vouches for the host, or all of a list: Neon's, and those of Amazon's RDS Proxy.
+    """True if a public authority certifies the host, or each host of a list.
 
-    Supabase and RDS itself have authorities of their own; of the others it isn't known.
+    Neon and RDS Proxy document that. Supabase and RDS have authorities of their own.
     """
     return all(
-        _NEON.fullmatch(_plain(each)) or _RDS_PROXY.fullmatch(_plain(each))
+        _NEON.fullmatch(_normalized(each)) or _RDS_PROXY.fullmatch(_normalized(each))
         for each in host.split(",")
     )
 
 
 def aws_region(host: str) -> str | None:
-    """The region that a host of RDS or Aurora names, which is the one that its login tokens are signed for."""
-    found = _RDS.fullmatch(_plain(host))
-    return found[1] if found else None
+    """The region in the name of an RDS or Aurora host, which login tokens are signed for."""
+    match = _RDS.fullmatch(_normalized(host))
+    return match[1] if match else None
 
 
 def is_dsql(host: str) -> bool:
-    """Tell whether it is Aurora DSQL, which has one DDL statement a transaction and no advisory locks."""
-    return any(_DSQL.fullmatch(_plain(each)) for each in host.split(","))
+    """True if the host, or any host of a list, is an Aurora DSQL cluster."""
+    return any(_DSQL.fullmatch(_normalized(each)) for each in host.split(","))
 
 
-def _plain(host: str) -> str:
+def _normalized(host: str) -> str:
+    # A name may end in the dot of the DNS root.
     return host.lower().removesuffix(".")

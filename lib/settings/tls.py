@@ -1,52 +1,56 @@
-"""What the TLS of a connection has to prove, where neither the URL nor PGSSLMODE says it."""
+"""What TLS has to prove, where neither the URL nor PGSSLMODE says so.
+
+https://www.postgresql.org/docs/current/libpq-ssl.html
+"""
 
 from pathlib import Path
 
-from psycopg import pq
-
 from ..errors import ConfigurationError
-from . import providers as provider
-from .connection_url import ConnectionTarget
+from . import providers
+from .connection_target import ConnectionTarget, libpq_default
 
 _VERIFYING = ("verify-ca", "verify-full")
-# Where libpq looks by itself: https://www.postgresql.org/docs/current/libpq-ssl.html
-_LIBPQS_ROOTS = Path("~", ".postgresql", "root.crt")
+# Where libpq looks for root certificates by itself.
+_LIBPQ_ROOT_CERT = Path("~", ".postgresql", "root.crt")
 RDS_ROOTS = "https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem"
 
 
 def tls_parameters(target: ConnectionTarget) -> dict[str, str]:
-    """The `sslmode` and, where a public authority vouches for the host, the `sslrootcert` to connect with.
+    """The `sslmode`, and the `sslrootcert` if a public authority certifies the host.
 
-    Raises ConfigurationError where a login token would go to a host that can't be verified. A local host is asked for TLS
-    and may have none; any other has to have it, and to prove its name where that can be told from the name.
+    A local host is asked for TLS and may refuse; any other must use TLS, and prove its name where
+    its provider is known to have public certificates. Raises ConfigurationError if a login token
+    would be sent to a host that can't be verified.
     """
+    # The host and the sslmode are in the service file, which libpq reads.
     if "service" in target.parameters:
-        # Host and sslmode are in libpq's own file.
         return {}
     mode = _mode(target)
     if not relies_on_public_authorities(target):
         return {"sslmode": mode}
-    if _is_a_token_for_an_unknown_host(target):
+    if _is_token_for_unknown_host(target):
         raise ConfigurationError(
-            "A login token is sent to a verified host only, and no public authority vouches for those of RDS and Aurora: "
-            f"download {RDS_ROOTS} into the project, commit it, and set PGSSLROOTCERT to its path."
+            "A login token is sent only to a verified host, and no public authority certifies "
+            f"those of RDS and Aurora: download {RDS_ROOTS} into the project, commit it, and set "
+            "PGSSLROOTCERT to its path."
         )
-    # Anybody can have a certificate of a public authority's: only the name in it tells whose it is.
+    # Anybody can get a certificate from a public authority: only the name in it tells them apart.
     return {"sslmode": "verify-full", "sslrootcert": _public_roots()}
 
 
 def relies_on_public_authorities(target: ConnectionTarget) -> bool:
-    """Tell whether the server is verified by no root certificates of the user's own, in a file or where libpq looks."""
+    """True if the server is verified, but not with root certificates that the user provides."""
     roots = target.parameters.get("sslrootcert")
     if _mode(target) not in _VERIFYING or (roots and roots != "system"):
         return False
-    return bool(roots) or not has_file(_LIBPQS_ROOTS)
+    return bool(roots) or not is_file(_LIBPQ_ROOT_CERT)
 
 
-def has_file(path: Path) -> bool:
-    """Tell whether it is a file. Path raises for a home that there isn't or that is another user's, and for a long name."""
+def is_file(path: Path) -> bool:
+    """True if the path is a file; a path that can't be looked at is not."""
     try:
         return path.expanduser().is_file()
+    # RuntimeError: no home directory. OSError: one of another user, or a name that is too long.
     except (OSError, RuntimeError):
         return False
 
@@ -54,37 +58,32 @@ def has_file(path: Path) -> bool:
 def _mode(target: ConnectionTarget) -> str:
     if target.needs_verified_host:
         return "verify-full"
-    if chosen := target.parameters.get("sslmode") or _libpqs_own_mode():
+    if chosen := target.parameters.get("sslmode"):
         return chosen
-    if target.parameters.get("sslrootcert") == "system" or provider.has_public_certificates(
-        target.host
-    ):
+    # `prefer` is what libpq uses if nobody chose, and it accepts a connection without TLS.
+    if (default := libpq_default("sslmode")) not in ("", "prefer"):
+        return default
+    if target.parameters.get("sslrootcert") == "system" or _is_certified(target):
         return "verify-full"
     return "prefer" if target.is_local else "require"
 
 
-def _libpqs_own_mode() -> str | None:
-    """What a service says that PGSERVICE names, or PGSSLMODE; None for libpq's own default."""
-    value = next(
-        (option.val for option in pq.Conninfo.get_defaults() if option.keyword == b"sslmode"), None
-    )
-    return None if value in (None, b"prefer") else value.decode()
+def _is_certified(target: ConnectionTarget) -> bool:
+    return providers.has_public_certificates(target.host)
 
 
-def _is_a_token_for_an_unknown_host(target: ConnectionTarget) -> bool:
-    chosen = target.parameters.get("sslrootcert") == "system"
-    return target.needs_verified_host and not (
-        chosen or provider.has_public_certificates(target.host)
-    )
+def _is_token_for_unknown_host(target: ConnectionTarget) -> bool:
+    is_chosen = target.parameters.get("sslrootcert") == "system"
+    return target.needs_verified_host and not (is_chosen or _is_certified(target))
 
 
 def _public_roots() -> str:
-    """Certifi's: the path that psycopg's own OpenSSL looks at doesn't exist on most machines."""
+    # The OpenSSL in the binary psycopg looks for its roots at a path that most machines lack.
     try:
         import certifi
     except ImportError:
         raise ConfigurationError(
-            "The server's certificate is to be verified, and certifi, which has the public root certificates, is not "
-            "installed: add certifi to requirements.txt."
+            "The server's certificate is to be verified, and certifi, which has the public root "
+            "certificates, is not installed: add certifi to requirements.txt."
         ) from None
     return certifi.where()

@@ -17,7 +17,7 @@ from ..clean_text import document, message
 from ..database.login import locate
 from ..errors import ConfigurationError
 from ..plan.reports import Document
-from ..settings.connection_url import ConnectionTarget
+from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import ROOT, load_settings
 
 STATUS_PATH = "/api/migration-status"

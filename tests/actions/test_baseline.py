@@ -26,7 +26,7 @@ from lib.errors import (
 from lib.files.folder import parse
 from lib.ledger.run_lock import KEY, RunLock
 from lib.plan.migration_plan import AppliedMigration, make_plan
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 

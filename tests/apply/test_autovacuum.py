@@ -9,7 +9,7 @@ from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import BusyTableError
 from lib.local import embedded_server as embedded
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 # Of one page at a time, with a long pause after each: it would take minutes.

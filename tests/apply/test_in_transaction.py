@@ -16,7 +16,7 @@ from lib.errors import (
     MigrationFailedError,
     MigrationFileError,
 )
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 

@@ -14,7 +14,7 @@ from lib.actions.run_context import RunContext
 from lib.apply import observer
 from lib.errors import BusyTableError, DatabaseUnavailableError
 from lib.plan.reports import Blocker, IndexProgress
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 

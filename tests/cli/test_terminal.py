@@ -11,13 +11,13 @@ from textwrap import dedent
 import pytest
 
 from lib.cli.terminal import Style, plan_text, run_text, status_text
+from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse
 from lib.files.script import prepare_all
 from lib.plan.dry_run import PlannedRun
 from lib.plan.migration_plan import AppliedMigration, make_plan
 from lib.plan.reports import AppliedNow, RunReport, Status
-from lib.settings.deployment import Deployment
 
 PLAIN = Style()
 SIGNS = Style(unicode=True)

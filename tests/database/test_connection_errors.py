@@ -15,7 +15,8 @@ from lib.actions.run_context import RunContext
 from lib.database import login
 from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognise
 from lib.errors import DatabaseUnavailableError
-from lib.settings.connection_url import ConnectionTarget, read_target
+from lib.settings.connection_target import ConnectionTarget
+from lib.settings.connection_url import read_target
 
 MakeContext = Callable[..., RunContext]
 AT = 'connection failed: connection to server at "db.example.com" (10.0.0.1), port 5432 failed: '

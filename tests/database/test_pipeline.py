@@ -16,7 +16,7 @@ from lib.database.connection import Connection, StatementError, defer
 from lib.database.login import connect
 from lib.database.pipeline import AHEAD, carry_out
 from lib.errors import MigrationFailedError
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 GUARD = (

@@ -14,12 +14,12 @@ from lib.actions.status import read_status
 from lib.clean_text import document
 from lib.cli.terminal import Style, status_text
 from lib.database.login import connect
+from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.ledger import survey
 from lib.ledger import writes as ledger
 from lib.ledger.survey import take_survey
-from lib.settings.connection_url import ConnectionTarget
-from lib.settings.deployment import Deployment
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 FIRST, SECOND = Deployment("a" * 40, "main", "dpl_1"), Deployment("b" * 40, "feature/x", "dpl_2")

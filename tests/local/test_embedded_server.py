@@ -17,7 +17,7 @@ from conftest import ROOT, connect, local_environ
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
 from lib.local.embedded_server import Cluster
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 only_as_root = pytest.mark.skipif(
     os.name == "nt" or os.geteuid() != 0, reason="only root needs another user"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from lib.deployment import Deployment
 from lib.errors import (
     BusyTableError,
     ConfigurationError,
@@ -27,7 +28,6 @@ from lib.files.script import prepare_all
 from lib.plan.dry_run import PlannedRun
 from lib.plan.migration_plan import AppliedMigration, make_plan
 from lib.plan.reports import AppliedNow, Run, RunReport, Status, failure, iso_time, validation
-from lib.settings.deployment import Deployment
 
 WHEN = datetime(2024, 1, 31, 12, 30, 5, 123_456, tzinfo=UTC)
 FILES = [

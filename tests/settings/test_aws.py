@@ -442,9 +442,8 @@ class TestCredentials:
     ) -> None:
         error = aurora.failure()
         assert isinstance(error, ConfigurationError)
-        assert (
-            "There are no AWS credentials, neither an OIDC token of Vercel's with AWS_ROLE_ARN"
-            in str(error)
+        assert "No AWS credentials were found: neither a Vercel OIDC token for AWS_ROLE_ARN" in str(
+            error
         )
         response = aurora.post(web_token=None)
         assert (response.status_code, response.get_json()["error"]) == (503, str(error))
@@ -573,7 +572,7 @@ class TestARefusal:
         amazon.refuse(STS, 403, "AccessDenied")
         error = failure_with(aurora, BUILD_TOKEN)
         assert (
-            "AWS refused the role of AWS_ROLE_ARN for Vercel's OIDC token (AccessDenied)."
+            "AWS refused the role of AWS_ROLE_ARN for the Vercel OIDC token (AccessDenied)."
             in str(error)
         )
         assert "Its trust policy has to name this team, project and environment" in str(error)
@@ -604,7 +603,7 @@ class TestARefusal:
         amazon.refuse(STS, 503, "ServiceUnavailable")
         error = failure_with(aurora, BUILD_TOKEN)
         assert (
-            "AWS is too busy for the role of AWS_ROLE_ARN for Vercel's OIDC token (ServiceUnavailable)"
+            "AWS is too busy for the role of AWS_ROLE_ARN for the Vercel OIDC token (ServiceUnavailable)"
             in str(error)
         )
         assert not error.final
@@ -854,7 +853,7 @@ class TestRotation:
         error = stored.failure()
         assert isinstance(error, DatabaseUnavailableError)
         assert (
-            "It is the one in the secret of MIGRATION_DATABASE_SECRET_ARN, which was read again."
+            "The password is from the secret of MIGRATION_DATABASE_SECRET_ARN, which was read again."
             in str(error)
         )
         assert error.final
@@ -898,7 +897,7 @@ class TestASecretThatWontDo:
     @pytest.mark.parametrize(
         ("text", "fault"),
         [
-            (PASSWORD, "is no JSON object with username, password, host, port and dbname"),
+            (PASSWORD, "is not a JSON object with username, password, host, port and dbname"),
             (f'["{PASSWORD}"]', "is no JSON object"),
             (f'"{PASSWORD}"', "is no JSON object"),
             ("{}", "has no username: add it"),
@@ -921,13 +920,13 @@ class TestASecretThatWontDo:
             ({"dbname": None}, r"has no dbname: add it, or set PGDATABASE\."),
             ({"username": None}, r"has no username: add it\."),
             ({"password": ""}, r"has no password: add it\."),
-            ({"engine": "mysql"}, "is one of another engine than PostgreSQL"),
+            ({"engine": "mysql"}, "is for another engine than PostgreSQL"),
             ({"host": "hunter2.dsql.eu-west-1.on.aws"}, "names an Aurora DSQL cluster"),
             (
                 {"port": f"{PASSWORD}"},
-                "The secret of MIGRATION_DATABASE_SECRET_ARN has a port that is no number",
+                "The secret of MIGRATION_DATABASE_SECRET_ARN has a port that is not a number",
             ),
-            ({"port": 65536}, "is no number"),
+            ({"port": 65536}, "is not a number"),
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
@@ -952,7 +951,7 @@ class TestASecretThatWontDo:
         amazon.refuse(READ_SECRET, 400, "AccessDeniedException")
         self.in_vain(
             stored,
-            r"\(AccessDeniedException\)\. The role needs secretsmanager:GetSecretValue for it",
+            r"\(AccessDeniedException\)\. The role needs secretsmanager:GetSecretValue for the secret",
         )
 
     def test_as_its_name_is_none_is_told_before_aws_is_asked(

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.settings.connection_url import ConnectionTarget, read_target
+from lib.settings.connection_target import ConnectionTarget
+from lib.settings.connection_url import read_target
 
 SENTINEL = "hunter2-sentinel"
 
@@ -173,7 +174,7 @@ class TestWhatIsRefused:
         message = refusal(url)
         assert (
             message
-            == "DATABASE_URL is no PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
+            == "DATABASE_URL is not a PostgreSQL URL; write postgresql://USER:PASSWORD@HOST/DATABASE"
         )
 
     @pytest.mark.parametrize("scheme", ["prisma", "prisma+postgres", "PRISMA+POSTGRES"])
@@ -182,7 +183,7 @@ class TestWhatIsRefused:
             f"{scheme}://accelerate.prisma-data.net/?api_key={SENTINEL}", "POSTGRES_URL"
         )
         assert message.startswith(
-            "POSTGRES_URL is an address of Prisma's own protocol, not of a PostgreSQL; set MIGRATION_"
+            "POSTGRES_URL is for the protocol of Prisma, not for PostgreSQL; set MIGRATION_"
         )
 
     @pytest.mark.parametrize("space", [" ", "\n", "\t", "\r\n", "\u00a0"], ids=repr)
@@ -197,7 +198,7 @@ class TestWhatIsRefused:
         "port", ["0", "65536", "x", SENTINEL, "-1", "5432x", "5432,x:y", "٣", "99999999999"]
     )
     def test_a_port_that_is_none_is_refused(self, port: str) -> None:
-        assert "its port is no number" in refusal(f"postgres://u:{SENTINEL}@h:{port}/d")
+        assert "its port is not a number" in refusal(f"postgres://u:{SENTINEL}@h:{port}/d")
 
     @pytest.mark.parametrize(
         "place", ["a,b/d?port=1,2,3", "a:1,b:2,c/d?port=1,2", "/d?host=a,b&hostaddr=10.0.0.1"]

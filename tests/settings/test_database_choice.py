@@ -118,13 +118,13 @@ def refusal(environ: dict[str, str]) -> str:
         ),
         pytest.param(
             without(NEON, "DATABASE_URL_UNPOOLED", "PGHOST_UNPOOLED"),
-            f"{NEON_DIRECT}:5432/shop from DATABASE_URL, Neon's direct address in place of its pooler's",
+            f"{NEON_DIRECT}:5432/shop from DATABASE_URL, the direct address of Neon in place of the pooler",
             f"{NEON_POOLED}:5432/shop from DATABASE_URL",
             id="Neon, pooled alone",
         ),
         pytest.param(
             {**NEON, "MIGRATION_DATABASE_URL": url(NEON_POOLED)},
-            f"{NEON_DIRECT}:5432/shop from MIGRATION_DATABASE_URL, Neon's direct address in place of its pooler's",
+            f"{NEON_DIRECT}:5432/shop from MIGRATION_DATABASE_URL, the direct address of Neon in place of the pooler",
             f"{NEON_POOLED}:5432/shop from DATABASE_URL",
             id="Neon, a pooled one for the migrations",
         ),
@@ -136,7 +136,7 @@ def refusal(environ: dict[str, str]) -> str:
         ),
         pytest.param(
             without(SUPABASES, "POSTGRES_URL_NON_POOLING"),
-            f"{SUPABASE}:5432/postgres from POSTGRES_URL, Supabase's port 5432 in place of its transaction pooler's 6543",
+            f"{SUPABASE}:5432/postgres from POSTGRES_URL, port 5432 of Supabase in place of the transaction pooler on 6543",
             f"{SUPABASE}:6543/postgres from POSTGRES_URL",
             id="Supabase, pooled alone",
         ),
@@ -158,7 +158,7 @@ def refusal(environ: dict[str, str]) -> str:
         ),
         pytest.param(
             {"DATABASE_URL": PRISMAS["DATABASE_URL_POOLED"]},
-            "db.prisma.io:5432/postgres from DATABASE_URL, Prisma's direct address in place of its pooler's",
+            "db.prisma.io:5432/postgres from DATABASE_URL, the direct address of Prisma in place of the pooler",
             "pooled.db.prisma.io:5432/postgres from DATABASE_URL",
             id="Prisma Postgres, pooled alone",
         ),
@@ -265,7 +265,7 @@ class TestPrisma:
     def test_its_own_protocol_is_refused_with_the_variable_to_use_instead(self, name: str) -> None:
         alone = refusal({name: PRISMAS_OWN})
         assert alone == (
-            f"{name} is an address of Prisma's own protocol, not of a PostgreSQL; "
+            f"{name} is for the protocol of Prisma, not for PostgreSQL; "
             "set MIGRATION_DATABASE_URL to the postgres:// URL of the same database"
         )
         assert (
@@ -347,7 +347,7 @@ class TestAurora:
 
     def test_without_the_certificates_of_rds_it_is_refused_with_how_to_get_them(self) -> None:
         told = refusal(AURORAS)
-        assert "A login token is sent to a verified host only" in told
+        assert "A login token is sent only to a verified host" in told
         assert "global-bundle.pem" in told
         assert "PGSSLROOTCERT" in told
 
@@ -372,7 +372,9 @@ class TestAurora:
 
     @pytest.mark.parametrize("port", ["0", "x", "65536"])
     def test_a_port_that_is_none_is_refused(self, port: str) -> None:
-        assert "PGPORT can't be read: its port is no number" in refusal({**AURORAS, "PGPORT": port})
+        assert "PGPORT can't be read: its port is not a number" in refusal(
+            {**AURORAS, "PGPORT": port}
+        )
 
     def test_dsql_is_refused_by_name(self) -> None:
         host = "abc123.dsql.us-east-1.on.aws"

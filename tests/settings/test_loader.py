@@ -276,7 +276,7 @@ class TestFaults:
             "MIGRATION_STRICT_ORDER": "maybe",
         }
         with pytest.raises(
-            ConfigurationError, match="MIGRATION_DATABASE_URL is no PostgreSQL URL"
+            ConfigurationError, match="MIGRATION_DATABASE_URL is not a PostgreSQL URL"
         ) as raised:
             load_settings(environ)
         assert len(raised.value.faults) == len(environ)
@@ -291,7 +291,7 @@ class TestFaults:
 
     def test_an_unreadable_url_is_told_once_and_is_not_missing(self) -> None:
         with pytest.raises(
-            ConfigurationError, match=r"^DATABASE_URL is no PostgreSQL URL"
+            ConfigurationError, match=r"^DATABASE_URL is not a PostgreSQL URL"
         ) as raised:
             load_settings({"CI": "1", "DATABASE_URL": "x"})
         assert len(raised.value.faults) == 1

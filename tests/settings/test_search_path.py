@@ -10,10 +10,11 @@ from pgbouncer import pgbouncer
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError
-from lib.settings.connection_url import ConnectionTarget, read_target
+from lib.settings.connection_target import ConnectionTarget
+from lib.settings.connection_url import read_target
 from lib.settings.database_choice import DatabaseChoice
 from lib.settings.loader import ROOT
-from lib.settings.search_path import first_name, option, read_search_path
+from lib.settings.search_path import first_schema, read_search_path, search_path_option
 
 MakeContext = Callable[..., RunContext]
 
@@ -51,13 +52,13 @@ def test_it_is_read_as_the_client_that_it_is_of_means_it(query: str, search_path
 )
 def test_what_is_no_list_of_names_is_refused(query: str) -> None:
     with pytest.raises(
-        ValueError, match=r"in DATABASE_URL (is no list of names|holds a control character)"
+        ValueError, match=r"in DATABASE_URL (is not a list of names|holds a control character)"
     ):
         read_target("DATABASE_URL", f"postgres://h/d?{query}")
 
 
 def test_two_that_differ_are_refused() -> None:
-    with pytest.raises(ValueError, match="DATABASE_URL says in several ways"):
+    with pytest.raises(ValueError, match="DATABASE_URL names its schemas in several ways"):
         read_target("DATABASE_URL", "postgres://h/d?schema=a&currentSchema=b")
 
 
@@ -95,7 +96,7 @@ NAMES = ("app", "My App", 'a"b', "back\\slash", "it's", "a, b", "$user x", "SchÃ
 def test_the_server_takes_it_as_it_was_meant(db: Database, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
     path = read_search_path("schema", quoted if "," in name else name)
-    with db.connect(options=option(path)) as connection:
+    with db.connect(options=search_path_option(path)) as connection:
         assert connection.execute("show search_path").fetchone() == (path,)
         connection.execute(f"create schema {quoted}")
         connection.execute("create table t (x int)")
@@ -132,7 +133,7 @@ def test_the_files_tables_land_there_and_the_ledger_stays_in_public(
     )
     if schema is None:
         assert done.returncode == 2
-        assert "is no list of names" in done.stderr
+        assert "is not a list of names" in done.stderr
         return
     assert (done.returncode, db.versions()) == (0, ["000-a", "001-b", "002-c", "003-d"]), (
         done.stderr
@@ -178,7 +179,7 @@ def test_a_schema_that_is_not_there_is_told_and_a_file_may_make_it(
     ],
 )
 def test_things_are_made_in_the_first(search_path: str, name: str | None) -> None:
-    assert first_name(search_path) == name
+    assert first_schema(search_path) == name
 
 
 def test_schema_public_is_harmless_through_a_pooler_too(

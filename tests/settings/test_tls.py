@@ -14,7 +14,7 @@ from werkzeug.test import Client
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.tls import relies_on_public_authorities, tls_parameters
 from lib.web.admin_endpoint import create_migrate_app

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from daemon import free_port, give, listens, private_folder, running
 
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 

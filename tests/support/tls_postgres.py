@@ -18,7 +18,7 @@ from ldap_bind import bind_responder
 from psycopg.conninfo import make_conninfo
 from rds_login import IamLogins
 
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 TLS_POSTGRES = max(
     (path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")),

@@ -13,7 +13,7 @@ from psql import PSQL
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 LEDGER = (
     "schema_migrations",

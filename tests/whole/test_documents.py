@@ -31,7 +31,7 @@ from lib.ledger.guard import check_guard
 from lib.ledger.survey import Survey
 from lib.ledger.trust import Tables
 from lib.settings import database_choice as choice
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import VARIABLES, Settings, load_settings
 from lib.web import admin_endpoint, status_endpoint
 from lib.web import shell as service

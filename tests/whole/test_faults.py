@@ -20,7 +20,7 @@ from conftest import ROOT, Database, local_environ, new_database, wait_until
 from fault_proxy import Fault, FaultProxy, Trouble
 
 from lib.local import embedded_server as embedded
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 SEED = os.environ.get("FAULT_SEED", "0")
 # How often each kind of fault strikes.

@@ -11,7 +11,7 @@ from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import MigrationFileError, RunInProgressError
 from lib.ledger.run_lock import RunLock
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 

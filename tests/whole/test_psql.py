@@ -14,7 +14,7 @@ from psql import PSQL, Psql, conninfo
 from sql_fragments import FRAGMENTS, ONE_STATEMENT
 
 from lib.files.check_statements import PSQL_VARIABLES
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 from lib.sql.lexer import LexicalError, split
 
 GOLDEN = ROOT / "tests" / "sql" / "golden"

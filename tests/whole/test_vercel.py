@@ -25,7 +25,7 @@ from vercel_cli import (
     require_machine,
 )
 
-from lib.settings.connection_url import ConnectionTarget
+from lib.settings.connection_target import ConnectionTarget
 
 require_machine()
 

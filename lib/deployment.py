@@ -1,11 +1,11 @@
-"""Which build of a bundle is at work."""
+"""Which build of the bundle is running."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """Which build of a bundle, as Vercel tells it; None where it doesn't."""
+    """The build that is running, as the variables of Vercel name it; None where they are unset."""
 
     commit: str | None = None
     ref: str | None = None
