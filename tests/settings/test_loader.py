@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, local_environ
 
+from lib.deployment import Deployment
 from lib.errors import ConfigurationError
-from lib.settings.deployment import Deployment
 from lib.settings.loader import (
     VARIABLES,
     is_hosted,
