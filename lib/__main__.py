@@ -1,4 +1,4 @@
-"""`python -m lib`: the command line, given the one thing of the web's that it needs."""
+"""The command line. The web server that `serve` needs is imported only for that command."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import sys
 
 
 def _serve(*arguments: object) -> None:
-    """Import the web only when it is asked for."""
+    """Import the web server when a command needs it."""
     from .local.web_server import serve
 
     serve(*arguments)  # type: ignore[arg-type]
@@ -26,7 +26,7 @@ def _run() -> int:
     for each in interrupting_signals():
         signal.signal(each, lambda signum, _: sys.exit(128 + signum))
     try:
-        from .cli.commands import main
+        from .cli.main import main
     except ImportError as fault:
         # Without a name: psycopg is there, and its libpq isn't.
         what = (

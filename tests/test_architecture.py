@@ -129,6 +129,8 @@ def test_the_package_does_not_know_its_own_name() -> None:
             if not node.level
         ]
         assert not [name for name in names if name.partition(".")[0] == "lib"], path
+        # Messages and help use COMMAND, so that they are right under any name.
+        assert not re.search(r"-m lib\b|\blib[./]", path.read_text()), path
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+from .. import COMMAND
 from ..clean_text import HIDDEN, masked
 from ..database import read_only
 from ..database.connection import ServerError, StatementError
@@ -179,7 +180,7 @@ class Failure:
         ):
             return ""
         version = self.script.file.version
-        command = f"python -m lib baseline {version}"
+        command = f"{COMMAND} baseline {version}"
         if not is_new:
             return f"\n  If all that this file does is there already, record it in place of running it: {command}"
         return (

@@ -5,6 +5,11 @@ May import: files, settings, plan, database, actions, local.
 Must not: import the web, or decide anything about migrations.
 
     terminal          reports as text for people
+    console           standard output and standard error
+    progress_log      a run as it goes, line by line
+    options           the commands and their options, as argparse reads them
     package_manifest  the file from which Vercel installs the packages of the functions
-    commands          the commands, their options and exit codes
+    invocation        one command as it was called: its settings, its database, its run context
+    commands          what each command does
+    main              from the words of a command to its exit code, failures included
 """

@@ -65,6 +65,11 @@ def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
     return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
 
 
+def route_text(*, is_direct: bool) -> str:
+    """How a connection reaches the server."""
+    return "direct" if is_direct else "through a pooler or a proxy"
+
+
 def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
     """The whole status, a part after the other, and whatever is odd last.
 
@@ -94,16 +99,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
             *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
         ],
         *_odd_parts(status, style),
-        *(
-            [
-                [
-                    style.paint("yellow", "Warning:"),
-                    *(f"  {one_line(text)}" for text in status.advice),
-                ]
-            ]
-            if status.advice
-            else []
-        ),
+        *_advice_parts(status, style),
     ]
     return blocks(*(table(part, colour=style.colour) for part in parts), between="\n\n")
 

@@ -1,4 +1,4 @@
-"""Both endpoints and the status page on this machine alone, as Vercel would serve them: `python -m lib serve`."""
+"""Both endpoints and the status page on this machine alone, as Vercel would serve them."""
 
 import socketserver
 from collections.abc import Iterable, Mapping

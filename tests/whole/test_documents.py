@@ -13,7 +13,9 @@ import pytest
 from conftest import ROOT
 
 from lib.actions.migrate import _check_sessions
-from lib.cli import commands as cli
+from lib.cli import invocation, options
+from lib.cli.console import Console
+from lib.cli.progress_log import ProgressLog
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
 from lib.duration import parse_duration
@@ -101,7 +103,7 @@ def rows(title: str) -> dict[str, list[str]]:
 def commands() -> dict[str, argparse.ArgumentParser]:
     (subparsers,) = [
         action
-        for action in cli._parser()._actions
+        for action in options.make_parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     ]
     return dict(subparsers.choices)
@@ -134,7 +136,7 @@ def exit_codes(kind: type[MigratorError] = MigratorError) -> set[int]:
 @in_every_document
 def test_every_command_in_a_document_is_one_that_the_parser_takes(document: Path) -> None:
     for words in written_commands(document):
-        cli._parser().parse_args(words)
+        options.make_parser().parse_args(words)
 
 
 def test_every_command_is_in_the_readme() -> None:
@@ -201,7 +203,7 @@ def test_the_example_of_an_env_file_sets_nothing_and_names_what_a_local_user_may
     [
         (
             "MIGRATION_CONNECT_TIMEOUT",
-            (cli.DEFAULT_CONNECT_TIMEOUT, service.STATUS_CONNECT_TIMEOUT),
+            (invocation.DEFAULT_CONNECT_TIMEOUT, service.STATUS_CONNECT_TIMEOUT),
         ),
         ("MIGRATION_LOCK_TIMEOUT", (Settings.lock_timeout,)),
         ("MIGRATION_RUN_WAIT", (Settings.run_wait,)),
@@ -218,7 +220,7 @@ def test_the_readme_gives_the_other_defaults_of_the_code() -> None:
     table = rows("Variables")
     assert table["MIGRATION_LOCK_RETRIES"][0] == f"`{Settings.lock_retries}`"
     assert table["MIGRATION_STRICT_ORDER"][0] == f"`{Settings.strict_order:d}`"
-    assert f"127.0.0.1:{cli.DEFAULT_PORT}" in section("Commands")
+    assert f"127.0.0.1:{options.DEFAULT_PORT}" in section("Commands")
 
 
 def test_the_readme_gives_every_exit_code_and_no_other() -> None:
@@ -318,9 +320,7 @@ def test_a_providers_page_has_the_first_line_that_a_run_prints_there(
 ) -> None:
     target = load_settings({"VERCEL": "1", **environ}).migration_target
     assert target is not None
-    log = cli._Log(
-        cli.Shell({}, ROOT, io.StringIO(), err := io.StringIO(), lambda *_: None), "Migrating"
-    )
+    log = ProgressLog(Console(io.StringIO(), err := io.StringIO(), {}), "Migrating")
     log.connected(target, is_direct=is_direct)
     assert f"```text\n{err.getvalue()}```\n" in (PROVIDERS / f"{page}.md").read_text()
 

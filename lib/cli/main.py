@@ -1,0 +1,72 @@
+"""One command from its words to its exit code: signals, and how a failure is shown."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ..database.connection import defer
+from ..database.connection_errors import cleaned
+from ..errors import Interrupted, MigratorError, interrupting_signals
+from ..plan.reports import failure
+from ..settings.loader import ROOT
+from .commands import COMMANDS
+from .console import Console, printable
+from .invocation import Invocation, Serve
+from .options import read_arguments
+
+
+def main(
+    argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT
+) -> int:
+    """Run one command and return its exit code."""
+    console = Console(printable(sys.stdout), printable(sys.stderr), environ)
+    call = Invocation(read_arguments(argv), environ, root, console, serve)
+    _catch_signals()
+    try:
+        return COMMANDS[call.arguments.command](call)
+    except (MigratorError, Interrupted) as error:
+        return _fail(call, error)
+    except OSError as error:
+        text = f"{error.filename or 'The system'}: {error.strerror or error}."
+        return _fail(call, MigratorError(text))
+    except Exception as error:
+        return _fail(call, _internal_error(error))
+
+
+def _catch_signals() -> None:
+    """Let a signal that ends a run raise Interrupted once; later signals have no effect."""
+    caught = interrupting_signals()
+
+    def interrupt(signum: int, _frame: object) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_IGN)
+        interrupted = Interrupted(signum)
+        if not defer(interrupted):
+            raise interrupted
+
+    for each in caught:
+        signal.signal(each, interrupt)
+
+
+def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:
+    if call.arguments.json:
+        call.console.print_json({**failure(error), "action": call.arguments.command})
+    else:
+        call.console.tell(str(error), sign=call.console.error_style.cross)
+    if call.arguments.debug:
+        trace = "".join(traceback.format_exception(error))
+        call.console.tell(cleaned(trace, secrets=call.secrets))
+    return error.exit_code
+
+
+def _internal_error(error: Exception) -> MigratorError:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    internal = MigratorError(
+        f"An error of the runner itself: {type(error).__name__} at "
+        f"{Path(place.filename).name}:{place.lineno}. "
+        "Run the command again with --debug for the traceback, and please report it."
+    )
+    internal.__cause__ = error
+    return internal

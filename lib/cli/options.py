@@ -1,0 +1,155 @@
+"""The commands and their options, as argparse reads them and as `--help` describes them."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from .. import COMMAND, __version__
+from ..clean_text import one_line, without_credentials
+from ..errors import ConfigurationError
+
+DEFAULT_PORT = 3000
+HIGHEST_PORT = 65535
+
+_EPILOGUE = """\
+exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
+configuration; 3 an applied file was modified, renamed or is missing, or (status --check) a
+migration is pending; 4 another run, or a busy table, held a lock for too long; 129, 130 or 143
+interrupted by a signal. README.md describes the environment variables.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors quote the arguments only after they are escaped and masked."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(without_credentials(message)))
+
+
+def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Read the command and its options; without a command, print the help and exit with 2."""
+    parser = make_parser()
+    if not argv:
+        parser.print_help()
+        parser.exit(ConfigurationError.exit_code)
+    return parser.parse_args(argv)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line; `command` of its result names the command."""
+    parser = _Parser(
+        prog=COMMAND,
+        description="Change a PostgreSQL schema with numbered SQL files.",
+        epilog=_EPILOGUE,
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = _Commands(parser)
+    _add_migrate(commands)
+    _add_status(commands)
+    _add_validate_and_plan(commands)
+    _add_create(commands)
+    _add_baseline(commands)
+    _add_serve_and_stop(commands)
+    return parser
+
+
+class _Commands:
+    """Adds commands to a parser, each with the options that all have."""
+
+    def __init__(self, parser: _Parser) -> None:
+        self._commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(self, name: str, about: str, *, has_json: bool = False) -> argparse.ArgumentParser:
+        """Add a command that `about` describes; with `has_json`, one that can print JSON."""
+        command = self._commands.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=_EPILOGUE
+        )
+        command.add_argument(
+            "--debug", action="store_true", help="print a traceback if the command fails"
+        )
+        command.set_defaults(json=False)
+        if has_json:
+            command.add_argument(
+                "--json", action="store_true", help="print one JSON document and nothing else"
+            )
+        return command
+
+
+def _add_migrate(commands: _Commands) -> None:
+    migrate = commands.add(
+        "migrate", "validate all files, then apply those that are pending", has_json=True
+    )
+    migrate.add_argument(
+        "--source",
+        choices=("build", "cli"),
+        default="cli",
+        help="what started the run, for the journal of runs (build.sh passes build)",
+    )
+
+
+def _add_status(commands: _Commands) -> None:
+    status = commands.add(
+        "status",
+        "show which migrations are applied and which are pending, and anything unusual",
+        has_json=True,
+    )
+    status.add_argument(
+        "--check",
+        action="store_true",
+        help="exit with 3 unless the database is at the state of this bundle or ahead of it",
+    )
+
+
+def _add_validate_and_plan(commands: _Commands) -> None:
+    commands.add(
+        "validate",
+        "check that applied files are unchanged and present, and that all files are well-formed",
+        has_json=True,
+    )
+    commands.add(
+        "plan", "show what migrate would do, without writing or locking anything", has_json=True
+    )
+
+
+def _add_create(commands: _Commands) -> None:
+    create = commands.add(
+        "create", "write the next numbered file with its header, and print its path"
+    )
+    create.add_argument("description", help='what the migration does, as in "add invoices table"')
+
+
+def _add_baseline(commands: _Commands) -> None:
+    baseline = commands.add(
+        "baseline",
+        "record the files up to and including VERSION as applied without running them, for a "
+        "database that already has their changes",
+        has_json=True,
+    )
+    which = baseline.add_mutually_exclusive_group(required=True)
+    which.add_argument(
+        "version",
+        nargs="?",
+        metavar="VERSION",
+        help="a version, as in 004-add-invoices, or its number, or its file",
+    )
+    which.add_argument(
+        "--forget",
+        nargs="+",
+        metavar="VERSION",
+        help="instead, delete the records of these versions, whose files were removed, for "
+        "example because they were combined into one",
+    )
+
+
+def _add_serve_and_stop(commands: _Commands) -> None:
+    serve = commands.add("serve", "serve both endpoints and the status page on 127.0.0.1")
+    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
+    commands.add("stop", "stop the embedded PostgreSQL if it is running")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) <= HIGHEST_PORT):
+        raise argparse.ArgumentTypeError(
+            f"a port is a number from 0 (any free port) to {HIGHEST_PORT}"
+        )
+    return int(text)

@@ -1,0 +1,67 @@
+"""What a run reports as it goes, line by line: results on standard output, all else on standard error."""
+
+from ..errors import RunInProgressError
+from ..files.folder import MigrationFile
+from ..plan.progress import Progress
+from ..plan.reports import AppliedNow, Blocker, IndexProgress, named
+from ..settings.connection_target import ConnectionTarget
+from .console import Console
+from .terminal import progress_bar, route_text
+
+
+class ProgressLog(Progress):
+    """Prints each event of a run when it happens. `doing` is what is done, as in "Migrating"."""
+
+    def __init__(self, console: Console, doing: str) -> None:
+        self.console = console
+        self.doing = doing
+
+    def retrying_connection(self, reason: str) -> None:
+        self.console.tell(f"{reason} Trying again.")
+
+    def connected(self, target: ConnectionTarget, *, is_direct: bool | None) -> None:
+        route = "" if is_direct is None else f"; {route_text(is_direct=is_direct)}"
+        dropped = (f"left out of its URL: {', '.join(target.dropped)}",) if target.dropped else ()
+        path = (f"search_path {target.search_path}",) if target.search_path else ()
+        more = "".join(f"; {each}" for each in (*path, *target.remarks, *dropped))
+        self.console.tell(f"{self.doing} {target.place} ({target.choice}{route}{more}).")
+
+    def warning(self, text: str) -> None:
+        self.console.tell(f"Warning: {text}")
+
+    def recovering(self, text: str) -> None:
+        self.console.tell(text)
+
+    def waiting(self, holder: RunInProgressError) -> None:
+        who = f" ({holder.holder})" if holder.holder else ""
+        since = f", since {holder.since}" if holder.since else ""
+        self.console.tell(f"Waiting for another migration run{who}{since}.")
+
+    def applied(self, migration: AppliedNow) -> None:
+        tick = self.console.style.tick
+        self.console.say(f"{migration.version}  {migration.execution_time_ms} ms", sign=tick)
+
+    def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
+        self.console.tell(
+            f"{file.path}: {reason}. It was rolled back; "
+            f"trying again in {pause:.1f} s at the earliest."
+        )
+
+    def still_running(
+        self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float
+    ) -> None:
+        held_up = f", held up by {named(blockers)}" if blockers else ""
+        self.console.tell(f"{file.path}: still running after {seconds:.0f} s{held_up}.")
+
+    def building(self, file: MigrationFile, index: IndexProgress, seconds: float) -> None:
+        # In a log, a line that overwrites itself would be a line of many thousand characters.
+        if self.console.err.isatty():
+            bar = progress_bar(index, self.console.style)
+            self.console.show_bar(f"{bar} {file.version}: {index.phase}")
+        else:
+            share = f" {index.percent}%" if index.total else ""
+            self.console.tell(f"{file.path}: {index.phase}{share}, {seconds:.0f} s.")
+
+    def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
+        if file is not None:
+            self.console.tell(f"{file.path}: {severity}: {message}")
