@@ -98,7 +98,7 @@ class Adopter:
 
     def ask(self) -> list[str]:
         """The names that the project has already, by the first commands of the page."""
-        add, look = blocks("Add it", "sh")[0].strip().split("\n")
+        add, look = blocks("Add it", "sh")[0].strip().split("\n", 1)
         run(re.sub(r"\bURL\b", str(self.bundle), add), self.root)
         return run(look, self.root).splitlines()
 
@@ -152,6 +152,12 @@ def status_of(built: Built, db: Database, to: Path, **variables: str) -> Any:
     environ = built.environ("api/migration-status", DATABASE_URL=db.url, VERCEL="1", **variables)
     with Function(built.unpack("api/migration-status", to), built.python, environ) as function:
         return function.get("/api/migration-status").document
+
+
+def test_every_command_that_takes_the_folders_of_the_bundle_names_all_of_them() -> None:
+    wings = {path.parent.name for path in (ROOT / "lib").glob("*/__init__.py")}
+    named = re.findall(r"lib/'\{([a-z,]+)\}'/\*\.py'", PAGE.read_text())
+    assert [set(names.split(",")) for names in named] == [wings] * 3
 
 
 @pytest.mark.parametrize("kind", RECIPES)
@@ -244,20 +250,29 @@ def test_what_the_bundle_would_overwrite_is_listed_beforehand(
         "build.sh": "",
         "lib/own.py": "",
         "lib/deeper/own.py": "",
+        "lib/sql/own.py": "",
+        "lib/sql/deeper/own.py": "",
+        "lib/sql/own.ts": "",
         "lib/greeting.ts": "",
         "api/hello.py": "",
         "migrations/0000_init.sql": "",
     }
     project = make_adopter(tmp_path, bundle_repository, own)
     project.write("api/migrate.py", "not even committed")
-    assert project.ask() == ["api/migrate.py", "build.sh", "lib/own.py", "migrations/0000_init.sql"]
+    assert project.ask() == [
+        "api/migrate.py",
+        "build.sh",
+        "lib/own.py",
+        "lib/sql/own.py",
+        "migrations/0000_init.sql",
+    ]
 
 
 def test_a_folder_of_a_monorepo_gets_the_bundle(tmp_path: Path, bundle_repository: Path) -> None:
-    own = {".gitignore": GITIGNORE, "apps/web/lib/greeting.ts": ""}
+    own = {".gitignore": GITIGNORE, "apps/web/lib/greeting.ts": "", "apps/web/lib/sql/own.ts": ""}
     project = make_adopter(tmp_path, bundle_repository, own)
     project.ask()
-    [archive] = blocks("A folder of a monorepo", "sh")
+    archive, remove = blocks("A folder of a monorepo", "sh")
     run(archive, project.root)
     run("git commit -q -m added", project.root)
     there = {
@@ -269,7 +284,13 @@ def test_a_folder_of_a_monorepo_gets_the_bundle(tmp_path: Path, bundle_repositor
         modules | {"api/migrate.py", "api/migration-status.py", "build.sh", "requirements.txt"}
         <= there
     )
-    assert "lib/greeting.ts" in there
+    assert {name.removeprefix("apps/web/") for name in own if "lib/" in name} <= there
+
+    stale = "apps/web/lib/sql/stale.py"
+    project.write(stale, "")
+    run(f"git add -f {stale} && git commit -q -m 'an older one'", project.root)
+    run(remove + archive, project.root)
+    assert run("git diff --cached --name-status", project.root) == f"D\t{stale}\n"
 
 
 def test_line_ends_of_windows_are_not_committed(tmp_path: Path, bundle_repository: Path) -> None:
@@ -316,13 +337,19 @@ def test_an_update_brings_the_files_of_the_bundle_and_leaves_those_of_the_projec
     newest = run("git rev-parse HEAD", bundle_repository).strip()
     older = {
         "lib/stale.py": "",
+        "lib/sql/stale.py": "",
         "lib/errors.py": (ROOT / "lib" / "errors.py").read_text() + "\n# as it was\n",
         "build.sh": "# as it was\n",
     }
     for name, text in older.items():
         (bundle_repository / name).write_text(text)
     commit(bundle_repository, "an older one")
-    own = {"lib/greeting.ts": "", "lib/deeper/own.py": "", "README.md": "The shop\n"}
+    own = {
+        "lib/greeting.ts": "",
+        "lib/sql/own.ts": "",
+        "lib/deeper/own.py": "",
+        "README.md": "The shop\n",
+    }
     project = make_adopter(tmp_path, bundle_repository, own)
     assert project.ask() == []
     project.add(recipe("none"))
@@ -336,18 +363,19 @@ def test_an_update_brings_the_files_of_the_bundle_and_leaves_those_of_the_projec
         capture_output=True,
     )
     ledger = db.query("select xmin, * from schema_migrations")
-    assert (project.root / "lib" / "stale.py").exists()
+    stale = [name for name in older if name.endswith("/stale.py")]
+    assert all((project.root / name).exists() for name in stale)
 
     run(
-        f"git checkout -q {newest} -- . && git rm -q lib/stale.py && git commit -q -m newest",
+        f"git checkout -q {newest} -- . && git rm -q {' '.join(stale)} && git commit -q -m newest",
         bundle_repository,
     )
     update, commit_it = blocks("Update it", "sh")
     shown = run(update, project.root)
-    assert "D  lib/stale.py" in shown
+    assert all(f"D  {name}" in shown for name in stale)
     run(commit_it, project.root)
     assert set(run("git diff --name-only HEAD~1", project.root).split()) == set(older)
-    assert not (project.root / "lib" / "stale.py").exists()
+    assert not any((project.root / name).exists() for name in stale)
     for name in ("lib/errors.py", "build.sh"):
         assert (project.root / name).read_bytes() == (ROOT / name).read_bytes()
     assert all((project.root / name).exists() for name in own)
