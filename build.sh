@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Vercel's build command, and the one command on a fresh machine: migrate the database, then build the frontend.
-# Any step that fails fails the build with its own exit code, and nothing after it runs.
+# Migrate the database, then build the frontend: the build command on Vercel, and the only command
+# that a fresh machine needs. A step that fails ends the build with its own exit code.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "$*"; }
 
-# Whether a variable marks this machine: it is set to anything but a word for no, as lib/settings/loader.py has it.
+# True if a variable is set to anything but a word for no. lib/settings/loader.py has the same rule.
 is_marked() {
   local value=${1#"${1%%[![:space:]]*}"}
   case "${value%"${value##*[![:space:]]}"}" in
@@ -15,8 +15,9 @@ is_marked() {
   esac
 }
 
-# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer. It is tried from
-# / too, since a version manager's python3 fails beside a .python-version that it hasn't got; the real binary is printed.
+# Print the path of a Python that can run the bundle: PYTHON if it is set, else the first of these
+# that is 3.11 or newer. Each is tried from / too: the python3 of a version manager fails beside a
+# .python-version that names a version which is not installed.
 find_python() {
   local folder candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
   local code='import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)'
@@ -27,21 +28,24 @@ find_python() {
     done
   done
   if [ -n "${PYTHON:-}" ]; then
-    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which isn't one, or doesn't run." >&2
+    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which is older or does not run." >&2
   else
     printf '%s\n' "${0##*/}: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
   fi
   return 1
 }
 
-# Whether a Python runs, and is new enough: an environment that somebody else has made may be neither.
+# True if a Python runs and is new enough. A .venv that another tool made may be neither.
 runs_here() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
-# Install a file of requirements into .venv. The stamp says what is in it, so that a second build takes no time for this.
+# Install a requirements file into .venv. The stamp records what is installed, so that the next
+# build skips this step.
 fill_venv() {
   local base stamp
-  # A .venv whose making was interrupted, or that uv made, has no pip yet, and one whose Python has gone doesn't run.
-  if ! runs_here .venv/bin/python || ! { .venv/bin/python -c 'import pip' || .venv/bin/python -m ensurepip; } >/dev/null 2>&1; then
+  # A .venv has no pip if uv made it or its creation was interrupted, and does not run if its Python
+  # was removed.
+  if ! runs_here .venv/bin/python ||
+    ! { .venv/bin/python -c 'import pip' || .venv/bin/python -m ensurepip; } >/dev/null 2>&1; then
     base=$(find_python)
     rm -rf .venv
     say "Making .venv"
@@ -55,7 +59,7 @@ fill_venv() {
   fi
 }
 
-# The same with uv, which Vercel's build machine has: a second instead of ten.
+# Do the same with uv, which the build machine of Vercel has: one second instead of ten.
 fill_venv_with_uv() {
   local base
   if ! runs_here .venv/bin/python; then
@@ -68,11 +72,12 @@ fill_venv_with_uv() {
   uv pip install --quiet --python .venv/bin/python -r "$1"
 }
 
-# Older ones lack what takes a signal while a statement runs.
+# psycopg has Connection.cancel_safe, which stops a statement when a signal arrives, from 3.2 on.
 recent='import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split(".")[:2])) < (3, 2))'
 
-# 1. The runner's dependencies. Vercel has just installed them and put them on the path; but with the preset of a framework
-# that brings its own builder, or an install command of the project's own, it hasn't. Then, and elsewhere, they go into .venv.
+# 1. Install the dependencies of the runner. Vercel has installed them already, unless the project
+# uses a framework preset with a builder of its own, or an install command. In these cases, and on
+# any other machine, they go into .venv.
 if ! is_marked "${VERCEL:-}"; then
   wanted=requirements-local.txt
   if is_marked "${CI:-}" || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
@@ -81,19 +86,23 @@ if ! is_marked "${VERCEL:-}"; then
 else
   python=$(find_python)
   if ! "$python" -c "import flask; $recent" 2>/dev/null; then
-    if uv --version >/dev/null 2>&1; then fill_venv_with_uv requirements.txt; else fill_venv requirements.txt; fi
+    if uv --version >/dev/null 2>&1; then
+      fill_venv_with_uv requirements.txt
+    else
+      fill_venv requirements.txt
+    fi
     python=.venv/bin/python
   fi
 fi
 if [ "$python" = .venv/bin/python ] && ! "$python" -c "$recent" 2>/dev/null; then
-  say "build.sh: psycopg 3.2 or newer is not installed; see that requirements.txt names psycopg[binary] and flask." >&2
+  say "build.sh: psycopg 3.2 or newer is not installed; add psycopg[binary] and flask to requirements.txt." >&2
   exit 1
 fi
 
-# 2. The database.
+# 2. Migrate the database.
 "$python" -m lib migrate --source build
 
-# 3. The frontend.
+# 3. Build the frontend.
 build_frontend() {
   if [ -n "${FRONTEND_BUILD_COMMAND//[[:space:]]/}" ]; then
     say "Building the frontend: FRONTEND_BUILD_COMMAND"
@@ -103,10 +112,13 @@ build_frontend() {
     bash frontend/build.sh
   elif [ -f frontend/package.json ]; then
     say "Building the frontend: npm run build in frontend/"
-    if [ -f frontend/package-lock.json ]; then npm --prefix frontend ci; else npm --prefix frontend install; fi &&
-      npm --prefix frontend run build
+    if [ -f frontend/package-lock.json ]; then
+      npm --prefix frontend ci
+    else
+      npm --prefix frontend install
+    fi && npm --prefix frontend run build
   else
-    say "No frontend to build: neither FRONTEND_BUILD_COMMAND nor frontend/ is there."
+    say "No frontend to build: FRONTEND_BUILD_COMMAND is not set, and there is no frontend/."
     # Vercel refuses an output directory that is empty.
     if is_marked "${VERCEL:-}" && [ -z "$(ls -A public)" ]; then : >public/.keep; fi
   fi
@@ -116,7 +128,7 @@ FRONTEND_BUILD_COMMAND=${FRONTEND_BUILD_COMMAND:-}
 if ! [ -e public ] && ! [ -L public ]; then mkdir public; fi
 build_frontend || {
   code=$?
-  say "✗ The frontend's build failed with exit code $code. The migrations stay applied; the next build finds them so." >&2
+  say "✗ The build of the frontend failed with exit code $code. The migrations stay applied." >&2
   exit "$code"
 }
 

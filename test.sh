@@ -1,13 +1,25 @@
 #!/usr/bin/env bash
-# The one command that passes the tests on a fresh machine: linters, types, and the tests on a real PostgreSQL.
-# Arguments go to pytest, and the linters are then left out:  ./test.sh tests/plan -k late
-# ./test.sh --faults strikes at the runner with every fault of tests/whole/test_faults.py, where the ordinary tests have a share.
+# Run the linters, the type checker, and the tests against a real PostgreSQL.
+#
+#   ./test.sh                        everything
+#   ./test.sh --fix                  only correct what ruff can correct, and format
+#   ./test.sh --lint                 only the linters and the type checker
+#   ./test.sh --faults               only the faults, all of them; the ordinary tests have a share
+#   ./test.sh tests/plan -k late     arguments go to pytest, and the linters are left out
+#
+# PYTHON=python3.13 ./test.sh takes another Python.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-# A Python that can run the bundle: PYTHON if it is set, else the first of these that is 3.11 or newer. It is tried from
-# / too, since a version manager's python3 fails beside a .python-version that it hasn't got; the real binary is printed.
+if [ "${1:-}" = --help ]; then
+  sed -n '2,/^set /s/^# \{0,1\}//p' test.sh
+  exit
+fi
+
+# Print the path of a Python that can run the bundle: PYTHON if it is set, else the first of these
+# that is 3.11 or newer. Each is tried from / too: the python3 of a version manager fails beside a
+# .python-version that names a version which is not installed.
 find_python() {
   local folder candidate candidates=(python3 python3.14 python3.13 python3.12 python3.11 python)
   local code='import sys; sys.version_info < (3, 11) and sys.exit(1); print(sys.executable)'
@@ -18,14 +30,14 @@ find_python() {
     done
   done
   if [ -n "${PYTHON:-}" ]; then
-    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which isn't one, or doesn't run." >&2
+    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which is older or does not run." >&2
   else
     printf '%s\n' "${0##*/}: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
   fi
   return 1
 }
 
-# An environment for each version, so that several can be tested side by side.
+# One environment for each version of Python, so that several can be tested side by side.
 base=$(find_python)
 version=$("$base" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 venv=.local/venv-$version
@@ -40,11 +52,24 @@ if [ ! -f "$venv/installed" ] || [ "$(cat "$venv/installed")" != "$stamp" ]; the
   printf '%s' "$stamp" >"$venv/installed"
 fi
 
-if [ $# -eq 0 ]; then
+lint() {
   "$venv/bin/ruff" check .
   "$venv/bin/ruff" format --check .
   "$venv/bin/mypy"
   "$venv/bin/shellcheck" ./*.sh frontend/*.sh .ci/run
-fi
-if [ "${1:-}" = --faults ]; then set -- tests/whole/test_faults.py "$@"; fi
+}
+
+case "${1:-}" in
+  '') lint ;;
+  --lint)
+    lint
+    exit
+    ;;
+  --fix)
+    "$venv/bin/ruff" check --fix-only --quiet .
+    "$venv/bin/ruff" format .
+    exec "$venv/bin/ruff" check .
+    ;;
+  --faults) set -- tests/whole/test_faults.py "$@" ;;
+esac
 exec "$venv/bin/python" -m pytest -n auto "$@"

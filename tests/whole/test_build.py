@@ -118,7 +118,7 @@ def test_a_broken_file_fails_the_build_and_mended_it_goes_through(
         (
             {"FRONTEND_BUILD_COMMAND": "exit 7"},
             7,
-            "✗ The frontend's build failed with exit code 7. The migrations stay applied",
+            "✗ The build of the frontend failed with exit code 7. The migrations stay applied",
         ),
     ],
     ids=["no URL", "dead database", "failing frontend"],
@@ -181,7 +181,7 @@ def test_no_python_at_all_is_told(checkout: Path, tools: Path) -> None:
 
 def test_both_scripts_look_for_python_in_the_same_way() -> None:
     found = [
-        re.search(r"^# A Python .*?^}$", (ROOT / name).read_text(), re.M | re.S)
+        re.search(r"^# Print the path of a Python .*?^}$", (ROOT / name).read_text(), re.M | re.S)
         for name in ("build.sh", "test.sh")
     ]
     assert found[0] is not None
@@ -290,7 +290,7 @@ def test_requirements_that_no_longer_name_the_packages_are_told(
     )
     assert done.returncode == 1
     assert (
-        "psycopg 3.2 or newer is not installed; see that requirements.txt names psycopg[binary] and flask"
+        "psycopg 3.2 or newer is not installed; add psycopg[binary] and flask to requirements.txt"
         in done.stderr
     )
 
@@ -323,7 +323,7 @@ def test_a_public_that_leads_nowhere_yet_is_left_to_the_frontend(
 def test_any_step_of_the_frontends_command_may_fail_the_build(build: Build, command: str) -> None:
     done = build(FRONTEND_BUILD_COMMAND=command)
     assert done.returncode == 1
-    assert "✗ The frontend's build failed with exit code 1." in done.stdout
+    assert "✗ The build of the frontend failed with exit code 1." in done.stdout
 
 
 def test_a_command_that_is_blank_counts_as_unset(build: Build) -> None:

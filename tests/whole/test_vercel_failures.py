@@ -67,7 +67,7 @@ class TestFailure:
             ),
             (
                 {"FRONTEND_BUILD_COMMAND": "exit 7"},
-                "✗ The frontend's build failed with exit code 7.",
+                "✗ The build of the frontend failed with exit code 7.",
             ),
             ({"FRONTEND_BUILD_COMMAND": "rmdir public"}, "STATIC_BUILD_NO_OUT_DIR"),
         ],
