@@ -293,6 +293,25 @@ def test_a_folder_of_a_monorepo_gets_the_bundle(tmp_path: Path, bundle_repositor
     assert run("git diff --cached --name-status", project.root) == f"D\t{stale}\n"
 
 
+def test_nothing_is_added_but_the_bundle(tmp_path: Path, bundle_repository: Path) -> None:
+    project = make_adopter(tmp_path, bundle_repository, {"README.md": "The shop\n"})
+    project.ask()
+    project.add(recipe("none"))
+    added = run("git diff --name-only --diff-filter=A HEAD~1", project.root).splitlines()
+    top = {name.partition("/")[0] for name in added}
+    assert top == {
+        ".gitignore",
+        ".python-version",
+        "api",
+        "build.sh",
+        "lib",
+        "migrations",
+        "requirements-local.txt",
+        "requirements.txt",
+        "vercel.json",
+    }
+
+
 def test_line_ends_of_windows_are_not_committed(tmp_path: Path, bundle_repository: Path) -> None:
     project = make_adopter(tmp_path, bundle_repository, {"README.md": "The shop\n"})
     run("git config core.autocrlf true", project.root)
