@@ -35,7 +35,7 @@ import each other. `tests/test_architecture.py` holds the imports to these maps.
 """
 
 # The newest one in CHANGELOG.md.
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 # How the command line is called, wherever the package is installed and under whichever name.
 COMMAND = f"python -m {__name__}"

@@ -46,6 +46,7 @@ DOCUMENTS = (
     README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "SECURITY.md",
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 NAMED = (*DOCUMENTS, ROOT / ".env.example")
