@@ -110,4 +110,4 @@ def test_every_option_of_the_test_script_is_in_its_usage() -> None:
 def test_a_document_names_only_options_that_the_test_script_has(name: str) -> None:
     named = set(re.findall(r"\./test\.sh (--[a-z]+)", (ROOT / name).read_text()))
     script = (ROOT / "test.sh").read_text()
-    assert [option for option in sorted(named) if f"{option})" not in script] == []
+    assert [option for option in sorted(named) if f" {option}" not in script] == []
