@@ -215,7 +215,7 @@ STATUS_ROOMS = listed("""
     web: shell status_endpoint
 """)
 MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
-    sql: concurrent error_position lexer statement
+    sql: concurrent effects error_position lexer statement transaction_control
     files: check_characters check_comments check_own_tables check_statements script
     plan: dry_run
     database: pipeline

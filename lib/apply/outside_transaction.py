@@ -20,8 +20,16 @@ from ..files.checkpoint import Checkpoint, Interruption
 from ..files.script import Script
 from ..ledger import writes as ledger
 from ..ledger.trust import distrust
-from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
+from ..sql.concurrent import (
+    ConcurrentOperation,
+    OperationKind,
+    is_concurrent,
+    parse_concurrent,
+    waits_without_lock_timeout,
+)
+from ..sql.effects import resets_session
 from ..sql.statement import Statement
+from ..sql.transaction_control import begins_block, ends_block, may_commit_inside
 from . import catalog
 from .failure_text import Sent
 from .resume import DUPLICATE_TABLE, Recovery
@@ -107,7 +115,7 @@ class StatementRun:
             self._block_began = None
             self._note(index)
             self._set_up(index)
-            self._block_began = index if statement.begins_block else None
+            self._block_began = index if begins_block(statement) else None
         is_in_block = self._block_began is not None
         leftovers: _Leftovers | None = None
         # Inside a transaction of the file's own only the whole of it could be tried again; a procedure may have
@@ -151,7 +159,7 @@ class StatementRun:
             try:
                 return self.connection.run(statement.sent, copy_data=statement.copy_chunks())
             except StatementError as error:
-                self._doubt(in_doubt=statement.may_commit and self._block_began is None)
+                self._doubt(in_doubt=may_commit_inside(statement) and self._block_began is None)
                 self.connection.settle()
                 if leftovers and error.server_error.sqlstate != DUPLICATE_TABLE:
                     leftovers.clear_away()
@@ -169,12 +177,13 @@ class StatementRun:
         if self.connection.is_closed or settled_as is Settled.UNKNOWN:
             return
         is_in_block = self._block_began is not None
-        if settled_as is Settled.FINISHED and (statement.ends_block or not is_in_block):
+        if settled_as is Settled.FINISHED and (ends_block(statement) or not is_in_block):
             self._mark_run(index)
         else:
             # What stood in a block was rolled back with it. Of an index the catalog is asked.
             self._doubt(
-                in_doubt=not is_in_block and (statement.may_commit or statement.is_concurrent)
+                in_doubt=not is_in_block
+                and (may_commit_inside(statement) or is_concurrent(statement))
             )
 
     def _note(self, index: int) -> None:
@@ -239,7 +248,7 @@ class StatementRun:
         if self.session.pooled:
             return
         statement = self.script.statements[index]
-        if index and self.script.statements[index - 1].forgets_settings:
+        if index and resets_session(self.script.statements[index - 1]):
             self._settings = {}
         settings = [
             *self.session.timeouts(self.script, statement, scope=""),
@@ -248,7 +257,7 @@ class StatementRun:
         ]
         if self.session.notices_departure:
             # A build of an index that has lost its client is worth more when it is finished.
-            check = 0 if statement.waits_without_lock_timeout else DEPARTURE_CHECK
+            check = 0 if waits_without_lock_timeout(statement) else DEPARTURE_CHECK
             settings.append(f"set client_connection_check_interval = {check};")
         for earlier in self.script.statements[self._read : index]:
             self._set_by_file |= {name.lower() for name in _SETS.findall(earlier.text)}
@@ -321,7 +330,7 @@ class StatementRun:
 
 
 def _leftovers_of(connection: Connection, statement: Statement) -> "_Leftovers | None":
-    operation = parse_concurrent(statement.text) if statement.is_concurrent else None
+    operation = parse_concurrent(statement.text) if is_concurrent(statement) else None
     return (
         _Leftovers(connection, operation)
         if operation and operation.kind in (OperationKind.CREATE, OperationKind.REINDEX)

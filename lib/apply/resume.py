@@ -13,6 +13,7 @@ from ..errors import LockError, MigrationFailedError
 from ..files.checkpoint import Interruption
 from ..files.script import Script
 from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
+from ..sql.effects import is_repeatable, leaves_session_state, sets_session
 from . import catalog
 
 # The index was there already: it is none that this file left.
@@ -56,7 +57,7 @@ class Recovery:
                 index, lambda: catalog.who_carries_out(self.connection, [s.sent for s in unit])
             )
         for earlier in script.statements[:index]:
-            if earlier.sets_session:
+            if sets_session(earlier):
                 self.connection.run(earlier.sent)
         if index < len(script.statements) and self._has_taken_effect(index):
             index = script.block_end(index)
@@ -76,7 +77,7 @@ class Recovery:
         ):
             raise changed_since(self.script, self.interruption)
         for place, earlier in enumerate(self.script.statements[:index]):
-            if earlier.leaves_session_state and index < len(self.script.statements):
+            if leaves_session_state(earlier) and index < len(self.script.statements):
                 raise _session_gone(self.script, self.interruption, place)
         if at.in_doubt and index < len(self.script.statements) and not self._is_the_same(index):
             raise in_doubt(self.script, self.interruption, index, "it was another one then")
@@ -115,7 +116,7 @@ class Recovery:
         operation = parse_concurrent(statement.text)
         if operation is not None:
             return self._has_operation_taken_effect(operation, index)
-        if is_in_doubt and not statement.is_repeatable:
+        if is_in_doubt and not is_repeatable(statement):
             raise in_doubt(self.script, self.interruption, index, "the catalog can't tell")
         return False
 

@@ -25,6 +25,7 @@ from ..ledger.writes import RunRecord
 from ..plan.migration_plan import AppliedMigration
 from ..plan.progress import Progress
 from ..plan.reports import Blocker, named
+from ..sql.concurrent import waits_without_lock_timeout
 from ..sql.statement import Statement
 from .failure_text import Failure, Sent
 from .observer import Observer, Sight
@@ -85,7 +86,9 @@ class Session:
         """What a file waits for a lock at most, or a statement of it, in seconds; 0 is no limit."""
         limit = script.file.header.lock_timeout
         if limit is None:
-            limit = 0.0 if statement and statement.waits_without_lock_timeout else self.lock_timeout
+            limit = (
+                0.0 if statement and waits_without_lock_timeout(statement) else self.lock_timeout
+            )
         return max(limit, self.least.seconds) if limit else 0.0
 
     def timeouts(

@@ -6,6 +6,14 @@ from collections.abc import Sequence
 from ..errors import MigrationFileError
 from ..sql.lexer import LexicalError, Piece, backslashes, escaped_quotes, variables
 from ..sql.statement import Statement, is_on
+from ..sql.transaction_control import (
+    begin_options,
+    begins_block,
+    chains,
+    ends_block,
+    makes_read_only,
+    refuses_transaction,
+)
 from .folder import MigrationFile
 
 # The variables that psql has at its start (psql's page of the manual, "Variables").
@@ -109,7 +117,7 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
 
 def check_chain(file: MigrationFile, statement: Statement) -> None:
     """What a chain of transactions has committed could not be told from what its last one has not."""
-    if statement.chains:
+    if chains(statement):
         fault = f'"{statement.head}" chains transactions; write COMMIT and BEGIN, or use a file for each'
         raise refused(file, statement.offset, fault)
 
@@ -118,9 +126,9 @@ def check_blocks(file: MigrationFile, statements: Sequence[Statement]) -> None:
     """Refuse a block of the file's own that begins and never ends: nothing of it would be kept."""
     begun: Statement | None = None
     for statement in statements:
-        if statement.begins_block:
+        if begins_block(statement):
             begun = begun or statement
-        elif statement.ends_block and "PREPARED" not in statement.opening[1:2]:
+        elif ends_block(statement) and "PREPARED" not in statement.opening[1:2]:
             begun = None
     if begun:
         fault = f'"{begun.head}" begins a transaction and never ends it; write COMMIT where it is to end, or take it out'
@@ -129,27 +137,27 @@ def check_blocks(file: MigrationFile, statements: Sequence[Statement]) -> None:
 
 def check_in_transaction(file: MigrationFile, statement: Statement) -> None:
     """Refuse what would end the one transaction that the file is, can't run in it, or keeps it from being recorded."""
-    if statement.begins_block or statement.ends_block:
+    if begins_block(statement) or ends_block(statement):
         raise refused(
             file,
             statement.offset,
             f'"{statement.head}" would end or begin a transaction, but the whole file is one; take it out, '
             "or split the file, or put `-- Transaction: none` in its header",
         )
-    if statement.refuses_transaction:
+    if refuses_transaction(statement):
         raise refused(
             file,
             statement.offset,
             f'"{statement.head}" can\'t run inside a transaction; move it to a file of its own, '
             "or put `-- Transaction: none` in the header",
         )
-    if statement.makes_read_only:
+    if makes_read_only(statement):
         raise _read_only(file, statement)
 
 
 def check_begin(file: MigrationFile, statement: Statement) -> None:
     """Refuse the options of a file's own BEGIN under which it could not be recorded."""
-    if "READ ONLY" in statement.begin_options:
+    if "READ ONLY" in begin_options(statement):
         raise _read_only(file, statement)
 
 

@@ -12,8 +12,22 @@ from functools import cached_property
 from itertools import takewhile
 
 from ..errors import MigrationFileError
+from ..sql.concurrent import waits_without_lock_timeout
+from ..sql.effects import (
+    changes_defaults,
+    may_change_session,
+    sets_session,
+    writes_large_object,
+)
 from ..sql.lexer import LexicalError, Piece, backslashes, end_of_blank, split
 from ..sql.statement import Statement
+from ..sql.transaction_control import (
+    begin_options,
+    begins_block,
+    commits,
+    ends_block,
+    refuses_transaction,
+)
 from .check_characters import check_letters
 from .check_comments import check_comments
 from .check_own_tables import check_own_tables
@@ -91,7 +105,9 @@ class Script:
     @cached_property
     def _first_change(self) -> int:
         changes = (
-            index for index, statement in enumerate(self.statements) if not statement.sets_nothing
+            index
+            for index, statement in enumerate(self.statements)
+            if may_change_session(statement)
         )
         return next(changes, len(self.statements))
 
@@ -113,14 +129,19 @@ class Script:
     @cached_property
     def changes_defaults(self) -> bool:
         """Tell whether it changes what a new session begins with. In doubt it does."""
-        return any(statement.changes_defaults for statement in self.statements)
+        return any(changes_defaults(statement) for statement in self.statements)
+
+    @property
+    def waits_without_lock_timeout(self) -> bool:
+        """True if its only statement runs alone, and a lock timeout would do harm."""
+        return self.mode is Mode.ALONE and waits_without_lock_timeout(self.statements[0])
 
     def block_end(self, index: int) -> int:
         """The index of the statement after this one, or after the block of the file's own that it begins."""
-        if not self.statements[index].begins_block:
+        if not begins_block(self.statements[index]):
             return index + 1
         ends = (
-            at + 1 for at in range(index, len(self.statements)) if self.statements[at].ends_block
+            at + 1 for at in range(index, len(self.statements)) if ends_block(self.statements[at])
         )
         return next(ends, len(self.statements))
 
@@ -144,7 +165,7 @@ def prepare(file: MigrationFile) -> Script:
             check_chain(file, statement)
         check_blocks(file, statements)
         return Script(file, Mode.STATEMENTS, statements)
-    if len(statements) == 1 and statements[0].refuses_transaction:
+    if len(statements) == 1 and refuses_transaction(statements[0]):
         return Script(file, Mode.ALONE, statements)
     return _in_a_transaction(file, statements)
 
@@ -226,11 +247,11 @@ def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) ->
     options = ""
     # What sets the session for the block may stand before it.
     first = next(
-        (index for index, statement in enumerate(statements) if not statement.sets_session), 0
+        (index for index, statement in enumerate(statements) if not sets_session(statement)), 0
     )
-    if len(statements) >= first + 2 and statements[first].begins_block and statements[-1].commits:
+    if len(statements) >= first + 2 and begins_block(statements[first]) and commits(statements[-1]):
         check_begin(file, statements[first])
-        options = statements[first].begin_options
+        options = begin_options(statements[first])
         statements = (*statements[:first], *statements[first + 1 : -1])
     for statement in statements:
         check_in_transaction(file, statement)
@@ -239,18 +260,18 @@ def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) ->
 
 def _without_blocks_of_large_objects(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
     """A dump has a transaction around the data of each large object, which is none where the whole file is one."""
-    if not any(statement.is_of_large_objects for statement in statements):
+    if not any(writes_large_object(statement) for statement in statements):
         return statements
     kept: list[Statement] = []
     begun: int | None = None
     for statement in statements:
-        if statement.begins_block and not statement.begin_options:
+        if begins_block(statement) and not begin_options(statement):
             begun = len(kept)
-        elif begun is not None and statement.commits:
+        elif begun is not None and commits(statement):
             del kept[begun]
             begun = None
             continue
-        elif not statement.is_of_large_objects:
+        elif not writes_large_object(statement):
             begun = None
         kept.append(statement)
     return tuple(kept)

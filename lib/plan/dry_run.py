@@ -7,7 +7,7 @@ from ..clean_text import message
 from ..duration import in_words
 from ..errors import MigratorError
 from ..files.checkpoint import Interruption
-from ..files.script import Mode, Script
+from ..files.script import Script
 from .reports import Document, Status, failure
 
 
@@ -65,8 +65,7 @@ class PlannedRun:
 
     def _lock_timeout(self, script: Script) -> float | None:
         """The runner sets none for a statement that runs alone, unless the header does."""
-        alone = script.mode is Mode.ALONE and script.statements[0].waits_without_lock_timeout
-        default = None if alone else self.lock_timeout
+        default = None if script.waits_without_lock_timeout else self.lock_timeout
         return (
             default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
         )

@@ -4,8 +4,10 @@ Pure: no driver, no files, no environment.
 May import: nothing but the floor.
 Must not: judge a statement, or know what a migration is.
 
-    lexer           a script cut into tokens and statements, as psql cuts it
-    statement       one statement: what its words say about how it has to run
-    concurrent      the operation of a statement with CONCURRENTLY, and its relation
-    error_position  where in a file an error belongs, and how that line is shown
+    lexer                a script cut into tokens and statements, as psql cuts it
+    statement            one statement: its place, its words, and what is sent for it
+    concurrent           the operation of a statement with CONCURRENTLY, and its relation
+    transaction_control  whether a statement begins or ends a transaction, or refuses one
+    effects              what a statement leaves behind in its session
+    error_position       where in a file an error belongs, and how that line is shown
 """

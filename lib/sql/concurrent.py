@@ -1,14 +1,18 @@
 """Operations with CONCURRENTLY: what a statement does, and to which index, table or partition."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 
 from .lexer import tokens
+from .statement import Statement
 
 # The last name that matters stands among the first 30 tokens.
 _TOKENS_READ = 30
+_REINDEX_OPTION = re.compile(r"reindex\s*\([^)]*\bconcurrently\b", re.IGNORECASE)
+_VACUUM_FULL = re.compile(r"vacuum\s*\([^)]*\bfull\b", re.IGNORECASE)
 
 
 class OperationKind(StrEnum):
@@ -43,6 +47,34 @@ class ConcurrentOperation:
 def _folded(name: str) -> str:
     """Fold to lower case as the server does: in a UTF-8 database only A to Z change."""
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
+
+
+def is_concurrent(statement: Statement) -> bool:
+    """True for CREATE INDEX, DROP INDEX, REINDEX and DETACH PARTITION with CONCURRENTLY."""
+    command = statement.command
+    if command not in ("CREATE", "DROP", "REINDEX", "ALTER"):
+        return False
+    # Nearly every statement ends here, before its words are cut.
+    if "concurrently" not in statement.text.lower():
+        return False
+    if command == "REINDEX" and _REINDEX_OPTION.match(statement.text):
+        return True
+    if "CONCURRENTLY" not in statement.words:
+        return False
+    if command == "ALTER":
+        return statement.opening[1:2] == ("TABLE",) and "DETACH" in statement.words
+    return command == "REINDEX" or "INDEX" in statement.opening[:3]
+
+
+def waits_without_lock_timeout(statement: Statement) -> bool:
+    """True if a lock timeout would do harm, and the statement blocks no other session.
+
+    CONCURRENTLY waits for old transactions by locks, and a timeout leaves an invalid index. VACUUM
+    blocks nobody, but VACUUM FULL locks its table as ALTER TABLE does.
+    """
+    if statement.command != "VACUUM":
+        return is_concurrent(statement)
+    return "FULL" not in statement.words and not _VACUUM_FULL.match(statement.text)
 
 
 def parse_concurrent(text: str) -> ConcurrentOperation | None:

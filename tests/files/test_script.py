@@ -7,6 +7,7 @@ import pytest
 from lib.errors import MigrationFileError
 from lib.files.folder import parse
 from lib.files.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
+from lib.sql.concurrent import waits_without_lock_timeout
 
 # SHA-256 of "create table a (x int);".
 DIGEST = "85e277de3a896cedccd741062229d9e853c30b98aa7da7e5b08a19221fd7f81c"
@@ -161,7 +162,7 @@ class TestModes:
     def test_a_lock_timeout_is_kept_from_what_waits_for_old_snapshots(
         self, sql: str, waits: bool
     ) -> None:
-        assert script_of(sql).statements[0].waits_without_lock_timeout is waits
+        assert waits_without_lock_timeout(script_of(sql).statements[0]) is waits
 
 
 class TestRefusals:

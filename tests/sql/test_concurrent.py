@@ -2,7 +2,13 @@
 
 import pytest
 
-from lib.sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
+from lib.sql.concurrent import (
+    ConcurrentOperation,
+    OperationKind,
+    parse_concurrent,
+    waits_without_lock_timeout,
+)
+from lib.sql.statement import Statement
 
 
 @pytest.mark.parametrize(
@@ -79,3 +85,10 @@ def test_any_other_statement_has_no_concurrent_operation(sql: str) -> None:
 )
 def test_the_relation_name_is_spelled_as_in_the_catalog(written: str, name: str) -> None:
     assert ConcurrentOperation(OperationKind.CREATE, written, "t").relation_name == name
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"), [("vacuum t", True), ("vacuum full t", False), ("vacuum (full) t", False)]
+)
+def test_what_waits_without_a_lock_timeout(sql: str, expected: bool) -> None:
+    assert waits_without_lock_timeout(Statement(sql, 0, len(sql), terminated=False)) is expected
