@@ -314,7 +314,7 @@ class Witness(Progress):
     def __getattribute__(self, name: str) -> Any:
         if name in ("heard", "of") or name.startswith("_"):
             return object.__getattribute__(self, name)
-        return lambda *words: self.heard.append((name, words))
+        return lambda *words, **_: self.heard.append((name, words))
 
     def of(self, name: str) -> list[Any]:
         return [words for heard, words in self.heard if heard == name]

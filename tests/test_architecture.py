@@ -210,7 +210,7 @@ STATUS_ROOMS = listed("""
       search_path tls
     plan: migration_plan progress reports
     database: connection connection_errors login read_only
-    ledger: fingerprint guard ledger_errors survey trust
+    ledger: earlier_progress fingerprint guard ledger_errors schema survey trust
     actions: run_context status
     web: shell status_endpoint
 """)

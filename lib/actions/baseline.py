@@ -16,6 +16,7 @@ from ..ledger import writes as ledger
 from ..ledger.guard import check_guard, check_writable, must_claim
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
+from ..ledger.schema import prepare_tables
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
 from ..plan.migration_plan import AppliedMigration, Plan, number_of
 from ..plan.reports import BaselineReport, ForgetReport
@@ -171,7 +172,12 @@ def _forget(
 ) -> None:
     try:
         with connection.limit_to(ANSWER_PATIENCE, "The database stopped answering."):
-            ledger.create_tables(connection, survey, reader=context.reader)
+            prepare_tables(
+                connection,
+                survey.tables,
+                reader=context.reader,
+                lock_timeout=context.settings.lock_timeout,
+            )
             ledger.forget(
                 connection,
                 context.trusted,
@@ -269,7 +275,12 @@ def _record(context: RunContext, connection: Connection, decision: _Decision) ->
     ]
     try:
         with connection.limit_to(ANSWER_PATIENCE, "The database stopped answering."):
-            ledger.create_tables(connection, decision.survey, reader=context.reader)
+            prepare_tables(
+                connection,
+                decision.survey.tables,
+                reader=context.reader,
+                lock_timeout=context.settings.lock_timeout,
+            )
             ledger.record_baseline(
                 connection, context.trusted, runner.run_start(context, decision.survey), rows
             )

@@ -32,6 +32,7 @@ from ..ledger import writes as ledger
 from ..ledger.guard import check_guard, check_writable, must_claim
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
+from ..ledger.schema import prepare_tables
 from ..ledger.survey import Survey
 from ..plan.dry_run import held_warnings
 from ..plan.migration_plan import Plan
@@ -221,7 +222,12 @@ class _Run:
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
         with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
-            ledger.create_tables(self.connection, survey, reader=self.context.reader)
+            prepare_tables(
+                self.connection,
+                survey.tables,
+                reader=self.context.reader,
+                lock_timeout=self.settings.lock_timeout,
+            )
             outcome: Outcome = "running" if scripts else "succeeded"
             start = run_start(self.context, survey)
             self.run = ledger.start_run(

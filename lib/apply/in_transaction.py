@@ -50,7 +50,7 @@ class Execution:
         if interruption and script.mode is Mode.TRANSACTION:
             script = _as_it_began(script, interruption)
         if script.mode is Mode.TRANSACTION:
-            return self._apply_in_transaction(script)
+            return self._apply_in_transaction(script, has_notes=interruption is not None)
         return self._apply_outside(script, interruption)
 
     def _apply_outside(
@@ -62,16 +62,20 @@ class Execution:
         self._outside = None
         return elapsed
 
-    def _apply_in_transaction(self, script: Script, *, again: bool = False) -> int | None:
+    def _apply_in_transaction(
+        self, script: Script, *, has_notes: bool, again: bool = False
+    ) -> int | None:
         """The whole file and its ledger row in one flight, or in more where a COPY is among it: both commit, or neither."""
         session, connection = self.session, self.session.connection
         connection.cleanup_sql = ";".join(session.reset_statements(script))
         steps: tuple[_Step, ...] = ()
 
         def attempt() -> Rows:
-            nonlocal steps
+            nonlocal steps, has_notes
             # What seemed to be gone is looked for row by row the second time: a session's counts may be of other times too.
-            steps = self._steps(script, is_counted=not again)
+            steps = self._steps(script, is_counted=not again, has_notes=has_notes)
+            # Before the next try, the table that is waited for is noted.
+            has_notes = True
             return self._carry_out(script, steps)
 
         try:
@@ -90,7 +94,7 @@ class Execution:
                 return self._apply_alone(script, error.server_error.sqlstate)
             sent = _sent(steps, error)
             if sent.statement is None and not again and self._are_other_tables(error):
-                return self._apply_in_transaction(script, again=True)
+                return self._apply_in_transaction(script, has_notes=True, again=True)
             raise session.failed(script, error, sent) from None
         return whole(rows[-1][0]) or 0
 
@@ -109,7 +113,7 @@ class Execution:
         self.session = replace(self.session, run=replace(self.session.run, tables=tables))
         return True
 
-    def _steps(self, script: Script, *, is_counted: bool) -> "tuple[_Step, ...]":
+    def _steps(self, script: Script, *, is_counted: bool, has_notes: bool) -> "tuple[_Step, ...]":
         """All that travels: what the transaction begins with, the file, and what records it."""
         session = self.session
         begin = [
@@ -125,7 +129,9 @@ class Execution:
             "track_counts" in each.text.lower() for each in script.statements
         )
         end += [
-            *ledger.record_statements(session.run, session.recorded(script), is_counted=is_counted),
+            *ledger.record_statements(
+                session.run, session.recorded(script), is_counted=is_counted, has_notes=has_notes
+            ),
             _AT_END[1],
         ]
         return (

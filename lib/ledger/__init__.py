@@ -4,11 +4,13 @@ All SQL on schema_migrations and schema_migration_runs is here.
 May import: files, settings, plan, database.
 Must not: run a statement of a file, or decide what is applied.
 
-    fingerprint  which database this is, and whether production has claimed it
-    trust        whose the tables are, and whether anything in them runs code
-    survey       everything that one look at the database tells
-    guard        whether a run may write here: production's claim, and read-only databases
-    ledger_errors  why a statement of the runner failed, and what to do
-    writes       rows of the ledger and of the journal, written
-    run_lock     one run at a time
+    fingerprint       which database this is, and whether production has claimed it
+    trust             whose the tables are, and whether anything in them runs code
+    schema            how the two tables are created, and upgraded
+    earlier_progress  where files stopped, as runs of earlier versions recorded it
+    survey            everything that one look at the database tells
+    guard             whether a run may write here: production's claim, and read-only databases
+    ledger_errors     why a statement of the runner failed, and what to do
+    writes            rows of the ledger and of the journal, written
+    run_lock          one run at a time
 """

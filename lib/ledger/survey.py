@@ -21,7 +21,9 @@ from ..files.checkpoint import Checkpoint, Interruption, StatementDigest
 from ..plan.migration_plan import AppliedMigration
 from ..plan.reports import Blocker, Outcome, Run, Source
 from ..settings.connection_target import ConnectionTarget
+from .earlier_progress import LONGEST_MARKS, read_marks
 from .fingerprint import UNKNOWN, Fingerprint
+from .schema import ADDED_COLUMNS
 from .trust import (
     LEDGER,
     LOCK_TO_READ,
@@ -38,10 +40,6 @@ from .trust import (
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 # How a server refuses to tell its system_identifier: by rights, or, as Aurora refuses what concerns its WAL, by these.
 _UNTOLD = (INSUFFICIENT_PRIVILEGE, "0A000", "55000")
-# What a run's `error` ends with while a file outside a transaction is under way: the digest of what of it has run.
-MARK = "Statements before it: "
-MARK_WITH_IT = "; with it: "
-_DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _BIGINT = 1 << 63
@@ -59,21 +57,46 @@ _READ_LEDGER = """
 select version, name, extract(epoch from applied_at), execution_time_ms, checksum
   from public.schema_migrations order by id
 """
-_READ_RUNS = """
-select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at), git_commit,
-       environment, in_progress_version, in_progress_statement, failed_version, sqlstate,
-       pg_catalog.substring(error, {before}), pg_catalog.substring(error, {with_it})
-  from public.schema_migration_runs
- where id = (select max(id) from public.schema_migration_runs) or outcome = 'running' or in_progress_version is not null
+# The journal, also of an earlier version: an unqualified name that the table does not have refers to
+# the query around it (PostgreSQL manual, "LATERAL Subqueries"), where each added column is null.
+_JOURNAL = f"""
+(select {", ".join(f"null::{kind} as {name}" for name, kind in ADDED_COLUMNS.items())}) as absent
+cross join lateral (
+    select id, outcome, source, started_at, finished_at, git_commit, git_ref, deployment,
+           environment, applied, in_progress_version, in_progress_statement, failed_version, error,
+           sqlstate, {", ".join(ADDED_COLUMNS)}
+      from public.schema_migration_runs) as r
+"""
+_READ_RUNS = f"""
+select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at),
+       git_commit, environment, in_progress_version, in_progress_statement, failed_version,
+       sqlstate, r.in_progress_in_doubt,
+       r.in_progress_completed, r.in_progress_completed_sha256,
+       r.in_progress_including_next, r.in_progress_including_next_sha256,
+       case when r.in_progress_completed_sha256 is null then "right"(error, {LONGEST_MARKS}) end
+  from {_JOURNAL}
+ where id = (select max(id) from public.schema_migration_runs) or outcome = 'running'
+    or in_progress_version is not null
  order by id
 """
 _READ_CLAIMS = """
 select database_fingerprint from public.schema_migration_runs where environment = 'production'
  group by database_fingerprint order by max(id)
 """
-_READ_ORIGINS = """
-select file.version, git_commit, git_ref, deployment
-  from public.schema_migration_runs, pg_catalog.unnest(applied) as file (version)
+# `applied` is written at a run's end. Until then, and where an earlier version has ended the run, its
+# files are the ledger's rows between two runs; a later run that names a file overrides that.
+_READ_ORIGINS = f"""
+select version, git_commit, git_ref, deployment from (
+    select id, version, git_commit, git_ref, deployment
+      from public.schema_migration_runs, unnest(applied) as file (version)
+    union all
+    select r.id, m.version, git_commit, git_ref, deployment
+      from (select r.*, min(r.ledger_id_before) over later as ledger_id_after from {_JOURNAL}
+            window later as (order by id rows between 1 following and unbounded following)) as r
+      join public.schema_migrations m on m.id > r.ledger_id_before
+       and (r.ledger_id_after is null or m.id <= r.ledger_id_after)
+     where outcome in ('running', 'interrupted') and applied = '{{}}'
+) as origin
  order by id
 """
 # Who holds the tables against being read, or waits to, and whom such a one waits for.
@@ -196,11 +219,8 @@ class _Look:
 
     @property
     def journal(self) -> list[sql.Composable]:
-        read_runs = filled(
-            _READ_RUNS, before=f"{MARK}{_DIGEST}", with_it=f"{MARK_WITH_IT}{_DIGEST}"
-        )
         others = (_READ_CLAIMS, _READ_ORIGINS) if self.origins else (_READ_CLAIMS,)
-        return [read_runs, *map(sql.SQL, others)]
+        return [sql.SQL(query) for query in (_READ_RUNS, *others)]
 
     @property
     def queries(self) -> list[sql.Composable]:
@@ -225,19 +245,19 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
         raise distrust(error) or error from None
     found = tables_of(tables, look.trusted, at_a_glance=False).found
 
-    def read(table: str, query: sql.Composable) -> Rows:
-        lock = f"lock table public.{table} in access share mode"
-        return (
-            _read(connection, found[table], joined(lock, look.tables, query))
-            if table in found
-            else []
-        )
+    def read(query: sql.Composable, *names: str) -> Rows:
+        if not all(name in found for name in names):
+            return []
+        lock = f"lock table {', '.join(f'public.{name}' for name in names)} in access share mode"
+        return _read(connection, found[names[-1]], joined(lock, look.tables, query))
 
+    runs, claims, *origins = look.journal
     return [
         server,
         tables,
-        read(LEDGER, look.ledger),
-        *(read(RUNS, query) for query in look.journal),
+        read(look.ledger, LEDGER),
+        *(read(query, RUNS) for query in (runs, claims)),
+        *(read(query, LEDGER, RUNS) for query in origins),
     ]
 
 
@@ -292,17 +312,27 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
     """The newest word on each file that some run left half-way."""
     found: dict[str, Interruption] = {}
     for row in runs:
-        version, statement, failed_version, sqlstate, completed, including_next = row[7:]
-        if version is not None and version not in applied:
-            checkpoint = Checkpoint(
-                version,
-                whole(statement) or 1,
-                StatementDigest.parse(completed),
-                StatementDigest.parse(including_next),
-                in_doubt=failed_version is None,
-            )
-            found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
+        version, statement, failed_version, sqlstate, in_doubt, *digests, marks = row[7:]
+        if version is None or version in applied:
+            continue
+        completed, including_next = _digest(*digests[:2]), _digest(*digests[2:])
+        if completed is None:
+            completed, including_next = read_marks(marks)
+        checkpoint = Checkpoint(
+            version,
+            whole(statement) or 1,
+            completed,
+            including_next,
+            # A verdict by hand, as an earlier version asks for it, fills `failed_version`.
+            in_doubt=failed_version is None and in_doubt != "f",
+        )
+        found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
     return found
+
+
+def _digest(count: str | None, sha256: str | None) -> StatementDigest | None:
+    number = whole(count)
+    return None if number is None or sha256 is None else StatementDigest(number, sha256)
 
 
 def _run(row: Row) -> Run:

@@ -16,13 +16,13 @@ from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint
 from ..plan.migration_plan import AppliedMigration
 from ..plan.reports import Outcome, Source
-from .survey import MARK, MARK_WITH_IT, Survey, whole
+from .earlier_progress import without_marks
+from .schema import missing_columns
+from .survey import whole
 from .trust import (
     CATCH_UP,
-    LEDGER,
     LOCK,
     LOCK_TO_READ,
-    RUNS,
     UNRECORDED,
     Tables,
     check,
@@ -32,111 +32,96 @@ from .trust import (
 )
 
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
-_CREATE_LEDGER = """
-create table public.schema_migrations (
-    id serial primary key,
-    version varchar(255) unique not null,
-    name varchar(255) not null,
-    applied_at timestamp default now(),
-    execution_time_ms integer,
-    checksum varchar(64)
-);
-create index idx_schema_migrations_version on public.schema_migrations (version)
+# The rows of the ledger that a run wrote: those above the highest id when it began, up to the next
+# run's. A later run of an earlier version has no such id, and names its files in `applied`.
+_WROTE = """
+m.id > r.ledger_id_before and not exists (
+    select from public.schema_migration_runs later
+     where later.id > r.id and (later.ledger_id_before < m.id or m.version = any (later.applied)))
 """
-_CREATE_RUNS = """
-create table public.schema_migration_runs (
-    id bigint generated always as identity primary key,
-    started_at timestamptz not null default pg_catalog.clock_timestamp(),
-    finished_at timestamptz,
-    source text not null check (source in ('build', 'admin', 'cli')),
-    environment text not null,
-    git_commit text,
-    git_ref text,
-    deployment text,
-    database_fingerprint text not null,
-    outcome text not null default 'running' check (outcome in ('running', 'succeeded', 'failed', 'interrupted')),
-    applied text[] not null default '{}',
-    in_progress_version text,
-    in_progress_statement integer,
-    failed_version text,
-    error text,
-    sqlstate text
-)
+_WRITTEN = f"""
+(select array_agg(m.version::text order by m.id) from public.schema_migrations m where {_WROTE})
 """
-_INTERRUPT_STALE_RUNS = """
-update public.schema_migration_runs
+_INTERRUPT = """
+update public.schema_migration_runs r
    set outcome = 'interrupted', finished_at = pg_catalog.clock_timestamp(),
-       error = pg_catalog.concat_ws(E'\n', 'The runner is gone; the next run found this one unfinished.', error)
+       error = pg_catalog.concat_ws(
+           E'\n', 'The runner is gone; the next run found this one unfinished.', error)
+"""
+# `applied` is written once, by whoever ends the run: a rewrite for each file would be quadratic.
+_INTERRUPT_STALE_RUNS = f"""
+{_INTERRUPT}, applied = coalesce({_WRITTEN}, applied)
  where outcome = 'running'
 """
+# On a journal of an earlier version, whose runs have named each file already.
+_INTERRUPT_EARLIER_STALE_RUNS = f"{_INTERRUPT} where outcome = 'running'"
 _START_RUN = """
 insert into public.schema_migration_runs
-       (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome, finished_at, applied)
+       (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome,
+        finished_at, applied, ledger_id_before)
 values ({source}, {environment}, {commit}, {ref}, {deployment}, {fingerprint}, {outcome},
-        case when {outcome} = 'running' then null else pg_catalog.clock_timestamp() end, {applied}::text[])
+        case when {outcome} = 'running' then null else pg_catalog.clock_timestamp() end,
+        {applied}::text[], (select coalesce(max(id), 0) from public.schema_migrations))
 returning id
 """
-_FINISH_RUN = """
-update public.schema_migration_runs
-   set outcome = {outcome}, finished_at = pg_catalog.clock_timestamp(),
-       failed_version = case when {version}::text = any(applied) then null else {version}::text end,
-       error = {error}, sqlstate = {sqlstate},
-       in_progress_statement = case when in_progress_version is null then null
-                                    else coalesce({statement}::integer, in_progress_statement) end
- where id = {run}
+_FINISH_RUN = f"""
+update public.schema_migration_runs r
+   set outcome = {{outcome}}, finished_at = pg_catalog.clock_timestamp(),
+       applied = coalesce({_WRITTEN}, applied),
+       failed_version = case when exists (
+               select from public.schema_migrations m where m.version = {{version}} and {_WROTE})
+           then null else {{version}}::text end,
+       error = {{error}}, sqlstate = {{sqlstate}}
+ where id = {{run}} returning id
 """
 _NOTE_PROGRESS = """
 update public.schema_migration_runs
-   set in_progress_version = {version}, in_progress_statement = {statement}, error = {note}
- where id = {run} and outcome = 'running' returning id
+   set in_progress_version = {version}, in_progress_statement = {statement},
+       in_progress_in_doubt = {in_doubt},
+       in_progress_completed = {completed}, in_progress_completed_sha256 = {completed_sha256},
+       in_progress_including_next = {including_next},
+       in_progress_including_next_sha256 = {including_next_sha256}
 """
-_NOTE_OBSTACLE = "update public.schema_migration_runs set error = {note} where id = {run} and in_progress_version is null"
-# Default privileges (PostgreSQL manual, ALTER DEFAULT PRIVILEGES) may have opened what has just been made to others.
-_CLOSE = """
-do $do$
-declare
-    made record;
-begin
-    for made in
-        select format('%s public.%I', case c.relkind when 'S' then 'sequence' else 'table' end, c.relname) as object,
-               coalesce(quote_ident(r.rolname), 'public') as grantee
-          from pg_class c cross join lateral aclexplode(c.relacl) x left join pg_roles r on r.oid = x.grantee
-         where c.relnamespace = 'public'::regnamespace and x.grantee <> c.relowner
-           and c.relname = any (array[{made}]::name[])
-    loop
-        execute format('revoke all on %s from %s cascade', made.object, made.grantee);
-    end loop;
-    for made in select quote_ident(rolname) as role from pg_roles where rolname = {reader} and rolname <> current_user
-    loop
-        execute format('grant select on {tables} to %s', made.role);
-    end loop;
-end
-$do$
+_NOTE_NEXT = f"""
+{_NOTE_PROGRESS}, error = {{note}} where id = {{run}} and outcome = 'running' returning id
 """
-_RECORD = (
-    """
+_NOTE_STOP = f"{_NOTE_PROGRESS} where id = {{run}} and in_progress_version = {{version}}"
+# Without a word on where a file has come to, its next statement has not begun.
+_NOTE_NO_DOUBT = """
+update public.schema_migration_runs set in_progress_in_doubt = false
+ where id = {run} and in_progress_version is not null
+"""
+_NOTE_OBSTACLE = """
+update public.schema_migration_runs set error = {note}
+ where id = {run} and in_progress_version is null
+"""
+_NO_PROGRESS = """
+in_progress_version = null, in_progress_statement = null, in_progress_in_doubt = null,
+in_progress_completed = null, in_progress_completed_sha256 = null,
+in_progress_including_next = null, in_progress_including_next_sha256 = null
+"""
+_RECORD = """
 insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
 values ({version}, {name}, clock_timestamp() at time zone 'utc', {elapsed}, {checksum})
-""",
-    """
+"""
+# What was noted while the file waited for a table, or ran outside a transaction.
+_CLEAR_NOTES = f"""
 update public.schema_migration_runs
-   set applied = case when id = {run} then applied || {version}::text else applied end,
-       error = case when id = {run} then null else error end,
-       in_progress_version = null, in_progress_statement = null
- where id = {run} or in_progress_version = {version}
-""",
-    # The proof: a rule or a trigger may have done something else instead.
-    """
+   set error = case when id = {{run}} then null else error end, {_NO_PROGRESS}
+ where id = {{run}} or in_progress_version = {{version}}
+"""
+# The proof: a rule or a trigger may have done something else instead.
+_PROOF = """
 select coalesce(
-    (select m.execution_time_ms from public.schema_migrations m join public.schema_migration_runs r on r.id = {run}
-      where m.version = {version} and m.name = {name} and m.checksum = {checksum} and {version} = any (r.applied)
-        and r.environment = {environment} and r.database_fingerprint = {fingerprint}),
-    (jsonb_build_object('fault', case when exists (
-        select from public.schema_migration_runs
+    (select m.execution_time_ms from public.schema_migrations m
+      where m.version = {version} and m.name = {name} and m.checksum = {checksum} and {run_is_there}),
+    (jsonb_build_object('fault', case when {run_is_there} then 'unrecorded' else 'emptied' end)
+     ::text)::integer)
+"""
+_RUN_IS_THERE = """
+exists (select from public.schema_migration_runs
          where id = {run} and environment = {environment} and database_fingerprint = {fingerprint})
-                                 then 'unrecorded' else 'emptied' end)::text)::integer)
-""",
-)
+"""
 _HELD = """
 select case when {word} = {expected} then null else (jsonb_build_object('fault', 'emptied')::text)::integer end
 """
@@ -167,16 +152,17 @@ select version, name, pg_catalog.clock_timestamp() at time zone 'utc', checksum
   from rows from (pg_catalog.unnest({versions}::text[]), pg_catalog.unnest({names}::text[]),
                   pg_catalog.unnest({checksums}::text[])) with ordinality as file (version, name, checksum, place)
  order by place;
-update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null
+update public.schema_migration_runs set {no_progress}
  where in_progress_version = any({versions}::text[])
 """
 _FORGET = "delete from public.schema_migrations where version = any({versions}::text[])"
 _ELAPSED_IN_TRANSACTION = (
     "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 )
-_FIND = """
-select execution_time_ms, exists (select from public.schema_migration_runs where id = {run} and {version} = any(applied))
-  from public.schema_migrations where version = {version}
+_FIND = f"""
+select m.execution_time_ms,
+       exists (select from public.schema_migration_runs r where r.id = {{run}} and {_WROTE})
+  from public.schema_migrations m where m.version = {{version}}
 """
 _RESET_SESSION = (
     "reset session authorization",
@@ -234,24 +220,6 @@ class RunRecord:
     start: RunStart
     tables: Tables
     contents: Contents
-
-
-def create_tables(connection: Connection, survey: Survey, *, reader: str | None = None) -> None:
-    """Create what is missing of the two tables, closed to all but the owner, and readable for `reader`."""
-    missing = {LEDGER: _CREATE_LEDGER, RUNS: _CREATE_RUNS}
-    missing = {
-        table: create for table, create in missing.items() if table not in survey.tables.found
-    }
-    if missing:
-        made = [name for table in missing for name in (table, f"{table}_id_seq")]
-        tables = sql.SQL(", ").join(sql.Identifier("public", table) for table in missing)
-        close = filled(
-            _CLOSE,
-            made=sql.SQL(",").join(map(sql.Literal, made)),
-            reader=reader or "",
-            tables=tables,
-        )
-        connection.query(joined(*missing.values(), close))
 
 
 def start_run(
@@ -339,6 +307,7 @@ def record_baseline(
         versions=versions,
         names=[file.name for file in files],
         checksums=[file.checksum for file in files],
+        no_progress=sql.SQL(_NO_PROGRESS),
     )
     run = _new_run(start, "succeeded", applied=versions)
     proof = filled(_ON_RECORD, versions=versions, count=len(versions))
@@ -374,8 +343,9 @@ def _new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) 
 
 
 def interrupt_stale_runs(connection: Connection, tables: Tables) -> None:
-    """Mark runs whose runner is gone; the lock must be held."""
-    _ask(connection, tables, _INTERRUPT_STALE_RUNS)
+    """Mark runs whose runner is gone; the lock must be held. Also on a journal of an earlier version."""
+    is_earlier = bool(missing_columns(tables))
+    _ask(connection, tables, _INTERRUPT_EARLIER_STALE_RUNS if is_earlier else _INTERRUPT_STALE_RUNS)
 
 
 def finish_run(
@@ -388,51 +358,60 @@ def finish_run(
     sqlstate: str | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Write how a run ended, and where it left the file that it was carrying out outside a transaction.
+    """Write how a run ended, which files it applied, and where it left one outside a transaction.
 
-    `failed_version` stays empty while it is in doubt whether the statement at the checkpoint has taken effect.
+    An earlier version takes an empty `failed_version` for a doubt: it stays empty while it is not
+    known whether the statement at the checkpoint has taken effect.
     """
-    if checkpoint:
-        error = f"{_shown(error or '')}\n{_mark(checkpoint)}"
     end = filled(
         _FINISH_RUN,
         run=run.id,
         outcome=outcome,
         version=None if checkpoint and checkpoint.in_doubt else version,
-        error=error if checkpoint else error and _shown(error),
+        error=error and _shown(error),
         sqlstate=sqlstate,
-        statement=checkpoint and checkpoint.statement,
     )
-    _ask(connection, run.tables, end)
+    stop = (
+        filled(_NOTE_STOP, run=run.id, **_progress(checkpoint))
+        if checkpoint
+        else filled(_NOTE_NO_DOUBT, run=run.id)
+    )
+    *_, finished = _ask(connection, run.tables, stop, end)
+    if not finished:
+        raise LedgerError(UNRECORDED)
 
 
 def note_progress(
     connection: Connection, run: RunRecord, checkpoint: Checkpoint, what: str
 ) -> Contents:
-    """Note, before it starts, which statement of a file outside a transaction comes next; `what` is for people.
+    """Note, before it starts, which statement of a file outside a transaction comes next.
 
+    `what` is for people. Unless the run notes something else, the statement is in doubt from now on.
     Returns what the tables hold of what they held.
     """
-    note = filled(
-        _NOTE_PROGRESS,
-        run=run.id,
-        version=checkpoint.version,
-        statement=checkpoint.statement,
-        note=f"{_shown(what)}\n{_mark(checkpoint)}",
-    )
+    progress = _progress(replace(checkpoint, in_doubt=True))
+    note = filled(_NOTE_NEXT, run=run.id, note=_shown(what), **progress)
     *_, noted, held = _ask(connection, run.tables, note, _contents(run))
     return Contents(run.contents.upto, held[0][1], is_under_way=bool(noted))
 
 
+def _progress(checkpoint: Checkpoint) -> dict[str, object]:
+    """A checkpoint as the journal's columns have it."""
+    completed, including_next = checkpoint.completed, checkpoint.including_next
+    return {
+        "version": checkpoint.version,
+        "statement": checkpoint.statement,
+        "in_doubt": checkpoint.in_doubt,
+        "completed": completed and completed.count,
+        "completed_sha256": completed and completed.sha256,
+        "including_next": including_next and including_next.count,
+        "including_next_sha256": including_next and including_next.sha256,
+    }
+
+
 def _shown(text: str) -> str:
-    """A text for people, as it leaves for a log too; it can't be taken for the mark."""
-    return str(message(text.replace(MARK, f"{MARK.rstrip()}_").replace(MARK_WITH_IT, ";")))
-
-
-def _mark(checkpoint: Checkpoint) -> str:
-    next_one = checkpoint.including_next
-    with_it = f"{MARK_WITH_IT}{next_one}" if next_one else ""
-    return f"{MARK}{checkpoint.completed}{with_it}"
+    """A text for people, as it leaves for a log too. An earlier version finds no progress in it."""
+    return str(message(without_marks(text)))
 
 
 def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None:
@@ -453,14 +432,16 @@ def find(connection: Connection, run: RunRecord, version: str) -> tuple[int, boo
 
 
 def record_statements(
-    run: RunRecord, migration: AppliedMigration, *, is_counted: bool
+    run: RunRecord, migration: AppliedMigration, *, is_counted: bool, has_notes: bool
 ) -> tuple[str, ...]:
     """The SQL that records a migration in the transaction of its file, after what has undone what that has set.
 
     The last statement returns its milliseconds, measured from the transaction's start. It fails unless the tables are what
-    they were, hold what they held, and now this file. `is_counted` unless the file may have kept the server from counting.
+    they were, hold what they held, and now this file. `is_counted` unless the file may have kept the server from counting;
+    `has_notes` when the journal may have something noted on the file, which is cleared.
     """
-    write, proof = _record(run, migration, sql.SQL(_ELAPSED_IN_TRANSACTION))
+    elapsed = sql.SQL(_ELAPSED_IN_TRANSACTION)
+    write, proof = _record(run, migration, elapsed, has_notes=has_notes)
     intact = run.tables.check_intact(run.id, _word(run), run.contents.word, is_counted=is_counted)
     # What the rows have put off to the end has to have happened before it is looked at.
     fire = sql.SQL("set constraints all immediate").format()
@@ -471,7 +452,8 @@ def record_statements(
 def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigration) -> RunRecord:
     """Record a migration that has run outside a transaction. Returns the run with the tables as they are now."""
     look = check(run.tables.trusted)
-    write, proof = _record(run, migration, sql.Literal(migration.execution_time_ms))
+    elapsed = sql.Literal(migration.execution_time_ms)
+    write, proof = _record(run, migration, elapsed, has_notes=True)
     held = sql.SQL(_HELD).format(word=_word(run), expected=sql.Literal(run.contents.word))
     answers = connection.query(joined(LOCK, look, *write, held, proof))
     tables = tables_of(answers[0], run.tables.trusted, at_a_glance=run.tables.at_a_glance)
@@ -498,20 +480,24 @@ def _again() -> sql.Composed:
 
 
 def _record(
-    run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable
+    run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable, *, has_notes: bool
 ) -> tuple[list[sql.Composed], sql.Composed]:
-    """What writes the file's row and the run's, and the proof that they are there."""
-    values = {
-        "run": run.id,
+    """The statements that write the file's row, and clear what was noted on it, and the proof."""
+    file = {
         "version": migration.version,
         "name": migration.name,
         "checksum": migration.checksum,
-        "elapsed": elapsed,
-        "environment": run.start.environment,
-        "fingerprint": run.start.fingerprint,
     }
-    insert, update, proof = (filled(statement, **values) for statement in _RECORD)
-    return [insert, _again(), update, _again()], proof
+    run_is_there = filled(
+        _RUN_IS_THERE,
+        run=run.id,
+        environment=run.start.environment,
+        fingerprint=run.start.fingerprint,
+    )
+    write = [filled(_RECORD, elapsed=elapsed, **file), _again()]
+    if has_notes:
+        write += [filled(_CLEAR_NOTES, run=run.id, version=migration.version), _again()]
+    return write, filled(_PROOF, run_is_there=run_is_there, **file)
 
 
 def reset_statements(*, direct: bool = False, prepared: bool = False) -> tuple[str, ...]:

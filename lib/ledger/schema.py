@@ -1,0 +1,150 @@
+"""The two tables of the runner: created, and brought to the columns of this version.
+
+The journal only ever gains nullable columns, so a bundle of an earlier version keeps working on an
+upgraded one. The look that every run makes lists the columns; a run that is about to write adds
+those that are missing.
+"""
+
+from psycopg import sql
+
+from ..database.connection import Connection, StatementError, filled, joined
+from ..duration import milliseconds
+from ..errors import LedgerError, LockError
+from .trust import LEDGER, RUNS, Tables
+
+_CREATE_LEDGER = """
+create table public.schema_migrations (
+    id serial primary key,
+    version varchar(255) unique not null,
+    name varchar(255) not null,
+    applied_at timestamp default now(),
+    execution_time_ms integer,
+    checksum varchar(64)
+);
+create index idx_schema_migrations_version on public.schema_migrations (version)
+"""
+# What journals lack that an earlier version created. Without a default and a constraint, adding
+# them rewrites nothing, and the trust check has no expression to weigh.
+ADDED_COLUMNS = {
+    # The highest id in the ledger when the run began: its files are the rows above that.
+    "ledger_id_before": "bigint",
+    # Whether the statement at in_progress_statement may have taken effect.
+    "in_progress_in_doubt": "boolean",
+    # The statements before it: how many, and the SHA-256 of their text.
+    "in_progress_completed": "integer",
+    "in_progress_completed_sha256": "text",
+    # The same through the statement, or the transaction block, under way.
+    "in_progress_including_next": "integer",
+    "in_progress_including_next_sha256": "text",
+}
+_CREATE_RUNS = f"""
+create table public.schema_migration_runs (
+    id bigint generated always as identity primary key,
+    started_at timestamptz not null default pg_catalog.clock_timestamp(),
+    finished_at timestamptz,
+    source text not null check (source in ('build', 'admin', 'cli')),
+    environment text not null,
+    git_commit text,
+    git_ref text,
+    deployment text,
+    database_fingerprint text not null,
+    outcome text not null default 'running'
+        check (outcome in ('running', 'succeeded', 'failed', 'interrupted')),
+    applied text[] not null default '{{}}',
+    in_progress_version text,
+    in_progress_statement integer,
+    failed_version text,
+    error text,
+    sqlstate text,
+    {", ".join(f"{name} {kind}" for name, kind in ADDED_COLUMNS.items())}
+)
+"""
+# Default privileges may have opened the new tables to other roles (PostgreSQL manual, ALTER DEFAULT
+# PRIVILEGES).
+_CLOSE = """
+do $do$
+declare
+    made record;
+begin
+    for made in
+        select format('%s public.%I', case c.relkind when 'S' then 'sequence' else 'table' end,
+                      c.relname) as object,
+               coalesce(quote_ident(r.rolname), 'public') as grantee
+          from pg_class c cross join lateral aclexplode(c.relacl) x
+          left join pg_roles r on r.oid = x.grantee
+         where c.relnamespace = 'public'::regnamespace and x.grantee <> c.relowner
+           and c.relname = any (array[{made}]::name[])
+    loop
+        execute format('revoke all on %s from %s cascade', made.object, made.grantee);
+    end loop;
+    for made in
+        select quote_ident(rolname) as role from pg_roles
+         where rolname = {reader} and rolname <> current_user
+    loop
+        execute format('grant select on {tables} to %s', made.role);
+    end loop;
+end
+$do$
+"""
+_LOCK_JOURNAL = f"lock table public.{RUNS} in access exclusive mode"
+INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
+
+
+def prepare_tables(
+    connection: Connection, tables: Tables, *, reader: str | None = None, lock_timeout: float
+) -> None:
+    """Create what is missing of the two tables, and add the journal's missing columns.
+
+    The run lock must be held. New tables are closed to all but the owner, and readable for
+    `reader`. `lock_timeout` (seconds) limits the wait for the journal, which ALTER TABLE locks
+    against reads. Raises LedgerError with the statement to run if the role may not alter the
+    journal, LockError if the journal stays busy.
+    """
+    _create(connection, tables, reader or "")
+    _upgrade(connection, tables, lock_timeout)
+
+
+def missing_columns(tables: Tables) -> tuple[str, ...]:
+    """The columns of this version that the journal, created by an earlier one, lacks."""
+    journal = tables.found.get(RUNS)
+    return tuple(name for name in ADDED_COLUMNS if journal and name not in journal.columns)
+
+
+def _create(connection: Connection, tables: Tables, reader: str) -> None:
+    statements = {LEDGER: _CREATE_LEDGER, RUNS: _CREATE_RUNS}
+    missing = [name for name in statements if name not in tables.found]
+    if not missing:
+        return
+    made = [name for table in missing for name in (table, f"{table}_id_seq")]
+    close = filled(
+        _CLOSE,
+        made=sql.SQL(",").join(map(sql.Literal, made)),
+        reader=reader,
+        tables=sql.SQL(", ").join(sql.Identifier("public", table) for table in missing),
+    )
+    connection.query(joined(*(statements[name] for name in missing), close))
+
+
+def _upgrade(connection: Connection, tables: Tables, lock_timeout: float) -> None:
+    missing = missing_columns(tables)
+    if not missing:
+        return
+    added = ", ".join(f"add column if not exists {name} {ADDED_COLUMNS[name]}" for name in missing)
+    alter = f"alter table public.{RUNS} {added}"
+    patience = f"set local lock_timeout = {milliseconds(lock_timeout)}"
+    try:
+        # Under the lock the tables are looked at once more: they are still those that were trusted.
+        connection.query(joined(patience, _LOCK_JOURNAL, tables.check, alter))
+    except StatementError as error:
+        if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            raise LedgerError(
+                f"public.{RUNS} was created by an earlier version, and the role may not add the "
+                f"columns that this one needs: nothing was applied. As the table's owner: {alter};"
+            ) from None
+        if error.server_error.sqlstate == LOCK_NOT_AVAILABLE:
+            raise LockError(
+                f"public.{RUNS} lacks columns of this version, and other sessions kept it locked "
+                f"for {lock_timeout:g} s, so they could not be added: nothing was applied. "
+                "Run it again later."
+            ) from None
+        raise
