@@ -6,6 +6,9 @@ The floor, without I/O:
     duration    500ms, 2s, 10min
     deployment  the build that is running
     clean_text  text for people: escaped, behind a prefix, without secrets
+    deadline    one notion of time: handed down, clipped, extended for clean-up
+    limits      every limit on time, with its unit and its reason
+    signals     the signals that end a process in order
 
 The wings, and the arrows between them: a wing imports only from those named behind it.
 

@@ -1,7 +1,6 @@
 """The command line. The web server that `serve` needs is imported only for that command."""
 
 import os
-import signal
 import sys
 
 
@@ -20,11 +19,10 @@ def _run() -> int:
         )
         return 2
     from .clean_text import message
-    from .errors import interrupting_signals
+    from .signals import exit_on_signals
 
     # From the first moment on, while the imports take theirs.
-    for each in interrupting_signals():
-        signal.signal(each, lambda signum, _: sys.exit(128 + signum))
+    exit_on_signals()
     try:
         from .cli.main import main
     except ImportError as fault:

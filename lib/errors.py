@@ -231,14 +231,6 @@ class OutOfTimeError(MigratorError):
     """The deadline passed. What was under way was rolled back; what had committed stays."""
 
 
-def interrupting_signals() -> tuple[signal.Signals, ...]:
-    """Those that end a run in order: SIGHUP too, unless the caller has it ignored, as nohup does."""
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return (signal.SIGINT, signal.SIGTERM)
-    return (signal.SIGINT, signal.SIGTERM, hangup)
-
-
 class Interrupted(KeyboardInterrupt):
     """A signal arrived that ends the run. `exit_code` is the shell's: 128 plus the signal's number."""
 

@@ -340,7 +340,7 @@ def make_context(db: Database, bundle: Bundle) -> Callable[..., RunContext]:
             }
         )
         return RunContext(
-            **{"settings": settings, "target": db.target, "connect_patience": 5.0, **of_context}
+            **{"settings": settings, "target": db.target, "connect_timeout": 5.0, **of_context}
         )
 
     return make

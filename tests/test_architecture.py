@@ -18,6 +18,8 @@ PURE = (
     "deployment",
     "duration",
     "clean_text",
+    "deadline",
+    "limits",
     "sql",
     "files",
     "plan",
@@ -204,12 +206,13 @@ def listed(text: str) -> set[str]:
 # The modules of the package that importing an entrypoint loads, exactly; of other packages, at
 # most these.
 STATUS_ROOMS = listed("""
-    floor: clean_text deployment duration errors
+    floor: clean_text deadline deployment duration errors limits signals
     files: checkpoint folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls
     plan: migration_plan progress reports
-    database: connection connection_errors login read_only
+    database: composing connection connection_errors login notices read_only server_error settling
+      transport
     ledger: earlier_progress fingerprint guard ledger_errors schema survey trust
     actions: run_context status
     web: shell status_endpoint

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from ..apply import catalog
-from ..database.connection import Connection, StatementError
+from ..database.connection import Connection
+from ..database.server_error import StatementError
 from ..errors import ConfigurationError, DatabaseUnavailableError, LedgerError, MigrationFileError
 from ..files.folder import MigrationFile, discover
 from ..ledger import writes as ledger
@@ -18,14 +19,13 @@ from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
 from ..ledger.schema import prepare_tables
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
+from ..limits import ANSWER
 from ..plan.migration_plan import AppliedMigration, Plan, number_of
 from ..plan.reports import BaselineReport, ForgetReport
 from . import migrate as runner
 from .run_context import RunContext
 from .status import plan_from_survey, survey_database
 
-# What is asked of the database is answered within this, in seconds, or it counts as away.
-ANSWER_PATIENCE = 30.0
 _NO_ANSWER = (
     "The database stopped answering. If the run lock was held already, a pooler may have one server connection alone, and "
     "two are needed: set MIGRATION_DATABASE_URL to a direct connection. Then run it again."
@@ -93,7 +93,7 @@ def forget(context: RunContext, wanted: Sequence[str]) -> ForgetReport:
             _forgettable(context, survey, files, wanted)
         with (
             RunLock(
-                context.connect, patience=context.run_wait, on_wait=context.progress.waiting
+                context.connect, timeout=context.run_wait, on_wait=context.progress.waiting
             ) as lock,
             context.connect() as connection,
         ):
@@ -171,7 +171,7 @@ def _forget(
     context: RunContext, connection: Connection, survey: Survey, rows: Sequence[AppliedMigration]
 ) -> None:
     try:
-        with connection.limit_to(ANSWER_PATIENCE, "The database stopped answering."):
+        with connection.limit_to(ANSWER, "The database stopped answering."):
             prepare_tables(
                 connection,
                 survey.tables,
@@ -218,7 +218,7 @@ def _what_there_is(files: Sequence[MigrationFile], version: str) -> str:
 
 
 def _look(context: RunContext, connection: Connection) -> Survey:
-    return survey_database(connection, context, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER)
+    return survey_database(connection, context, timeout=ANSWER, otherwise=_NO_ANSWER)
 
 
 def _decide(
@@ -236,7 +236,7 @@ def _decide(
     # Once recorded, a file can't be mended any more, and another database would refuse it.
     if faults := [fault for file in recorded for fault in file.faults]:
         raise MigrationFileError.together(faults)
-    with connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
+    with connection.limit_to(ANSWER, _NO_ANSWER):
         looks_empty = bool(recorded) and not catalog.has_tables(connection)
     warnings = (
         *survey.tables.open,
@@ -255,7 +255,7 @@ def _decide_and_record(
     """Decide again, now that nobody else may write the ledger, and carry it out."""
     with (
         RunLock(
-            context.connect, patience=context.run_wait, on_wait=context.progress.waiting
+            context.connect, timeout=context.run_wait, on_wait=context.progress.waiting
         ) as lock,
         context.connect() as connection,
     ):
@@ -274,7 +274,7 @@ def _record(context: RunContext, connection: Connection, decision: _Decision) ->
         for file in decision.recorded
     ]
     try:
-        with connection.limit_to(ANSWER_PATIENCE, "The database stopped answering."):
+        with connection.limit_to(ANSWER, "The database stopped answering."):
             prepare_tables(
                 connection,
                 decision.survey.tables,

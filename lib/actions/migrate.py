@@ -1,6 +1,5 @@
 """The way through: files and ledger to a plan, the plan under the lock, each file once, the outcome as a value."""
 
-import time
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 
@@ -9,9 +8,10 @@ from ..apply.observer import Observer
 from ..apply.resume import moved
 from ..apply.session import Session
 from ..clean_text import masked
-from ..database.connection import Connection, StatementError
+from ..database.connection import Connection
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
+from ..database.server_error import StatementError
 from ..errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -34,20 +34,15 @@ from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
 from ..ledger.schema import prepare_tables
 from ..ledger.survey import Survey
+from ..limits import ANSWER, RECORD, SECOND_CONNECTION, STALE_RUN
 from ..plan.dry_run import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome, RunReport
 from ..settings.search_path import first_schema
 from .preview import has_work, held_back
-from .run_context import RECORD_PATIENCE, RunContext
+from .run_context import RunContext
 from .status import plan_from_survey, survey_database
 
-# How long a pooler may take to find a second server connection, in seconds.
-SECOND_CONNECTION_PATIENCE = 15.0
-# What the runner itself asks of the database is answered within this, in seconds, or the database counts as away.
-ANSWER_PATIENCE = 30.0
-# A run that left its row unfinished may have ended just now: its lock is waited for this long, in seconds.
-STALE_PATIENCE = 2.0
 # The file that makes the ledger, and nothing else.
 LEDGERS_OWN_FILE = "000-create-migration-table"
 _CONNECTION_LIMITS = """
@@ -106,7 +101,10 @@ class _Run:
                 check_writable(survey, self.context.target.source)
                 waiting = self.context.progress.waiting
                 with RunLock(
-                    self._connect_another, patience=self.context.run_wait, on_wait=waiting
+                    self._connect_another,
+                    timeout=self.context.run_wait,
+                    on_wait=waiting,
+                    limits=self.context.limits,
                 ) as lock:
                     self._migrate_locked(files, scripts, lock)
             else:
@@ -116,24 +114,25 @@ class _Run:
 
     def _connect(self) -> None:
         self.connection = self._connections.enter_context(
-            self.context.connect(on_notice=self._notice, for_files=True)
+            self.context.connect(
+                on_notice=self._notice, for_files=True, cleanup_sql=ledger.reset_script()
+            )
         )
         self.backends = set()
         _check_strings(self.connection)
         self._check_search_path()
-        self.connection.cleanup_sql = ledger.reset_script()
 
     def _connect_another(self) -> Connection:
-        """The run lock's. Where one alone is allowed, no patience gets it."""
+        """The run lock's. Where only one connection is allowed, no wait helps."""
         try:
-            return self.context.connect(patience=0.0)
+            return self.context.connect(timeout=0.0)
         except DatabaseUnavailableError as error:
             if error.sqlstate == TOO_MANY_CONNECTIONS:
                 self._check_connection_limits()
         return self.context.connect()
 
     def _check_connection_limits(self) -> None:
-        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER, _NO_ANSWER):
             [[limits]] = self.connection.query(_CONNECTION_LIMITS, read_only=True)
         for limit, owner in zip(limits, ("role", "database"), strict=True):
             if limit == "1":
@@ -149,7 +148,7 @@ class _Run:
         target = self.context.target
         if not target.search_path:
             return
-        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER, _NO_ANSWER):
             # As the files will have it; it has no name that a search_path could lead elsewhere.
             [[found, schema]] = self.connection.run(_SEARCH_PATH)
         if found != target.search_path:
@@ -167,12 +166,12 @@ class _Run:
 
         It is bookkeeping: a run with nothing to apply doesn't fail for it.
         """
-        patience = min(self.context.run_wait, STALE_PATIENCE)
-        lock = RunLock(self._connect_another, patience=patience)
+        timeout = min(self.context.run_wait, STALE_RUN)
+        lock = RunLock(self._connect_another, timeout=timeout, limits=self.context.limits)
         with (
             suppress(MigratorError, StatementError),
             lock,
-            self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER),
+            self.connection.limit_to(ANSWER, _NO_ANSWER),
         ):
             ledger.interrupt_stale_runs(self.connection, survey.tables)
 
@@ -186,7 +185,7 @@ class _Run:
 
     def _look(self, files: tuple[MigrationFile, ...]) -> tuple[Plan, Survey]:
         survey = self.survey = survey_database(
-            self.connection, self.context, patience=ANSWER_PATIENCE, otherwise=_NO_ANSWER
+            self.connection, self.context, timeout=ANSWER, otherwise=_NO_ANSWER
         )
         self.backends.add(survey.backend)
         plan = plan_from_survey(self.context, files, survey)
@@ -221,7 +220,7 @@ class _Run:
         check_writable(survey, self.context.target.source)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
-        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER, _NO_ANSWER):
             prepare_tables(
                 self.connection,
                 survey.tables,
@@ -260,7 +259,7 @@ class _Run:
             "The database stopped answering once the run lock was held. A run needs two server connections at a time, "
             "and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct connection."
         )
-        with self.connection.limit_to(SECOND_CONNECTION_PATIENCE, otherwise):
+        with self.connection.limit_to(SECOND_CONNECTION, otherwise):
             return self._look(files)
 
     def _is_pooled(self, scripts: tuple[Script, ...], lock: RunLock) -> bool:
@@ -308,11 +307,12 @@ class _Run:
     def _session(self, survey: Survey, lock: RunLock, *, pooled: bool) -> Session:
         assert self.run is not None  # it is begun before any file
         observer = Observer(
-            lambda patience: self.context.connect(patience=patience),
+            self.context.connect_for_cleanup,
             backend=None if pooled else survey.backend,
             application_name=self.context.application_name,
             lock_backend=lock.backend,
             is_lock_silent=lambda: lock.is_silent,
+            limits=self.context.limits,
         )
 
         def check() -> None:
@@ -330,6 +330,7 @@ class _Run:
             run_wait=self.context.run_wait,
             progress=self.context.progress,
             check=check,
+            limits=self.context.limits,
             is_new=all(row.version == LEDGERS_OWN_FILE for row in survey.ledger or ()),
         )
 
@@ -338,7 +339,7 @@ class _Run:
         self.execution.session.observer.close()
         self.connection.close()
         self._connect()
-        with self.connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
+        with self.connection.limit_to(ANSWER, _NO_ANSWER):
             survey = replace(survey, backend=ledger.backend(self.connection))
         self.execution = Execution(self._session(survey, lock, pooled=False))
 
@@ -354,7 +355,7 @@ class _Run:
             self.context.progress.applied(self.applied[-1])
 
     def _check_deadline(self) -> None:
-        if self.context.deadline is not None and time.monotonic() >= self.context.deadline:
+        if self.context.deadline.has_passed():
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
     def _record_end(
@@ -368,7 +369,7 @@ class _Run:
         def write(connection: Connection) -> None:
             assert self.run is not None  # it is begun before any file
             connection.settle()
-            with connection.extend_deadline(RECORD_PATIENCE):
+            with connection.extend_deadline(RECORD):
                 ledger.finish_run(
                     connection,
                     self.run,
@@ -389,7 +390,7 @@ class _Run:
                 return
         with suppress(StatementError, MigratorError):
             if self.context.may_still_connect:
-                with self.context.connect(patience=RECORD_PATIENCE) as connection:
+                with self.context.connect_for_cleanup(RECORD) as connection:
                     write(connection)
                 return
         self.context.progress.warning(

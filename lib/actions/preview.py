@@ -6,20 +6,21 @@ from ..files.script import Script, prepare_all, without_statements_at_the_end
 from ..ledger.guard import check_guard, must_claim, read_only_error
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.survey import Survey
+from ..limits import SURVEY
 from ..plan.dry_run import PlannedRun
 from ..plan.migration_plan import Plan
 from .run_context import RunContext
-from .status import LOOK_PATIENCE, status_from_survey, survey_database
+from .status import status_from_survey, survey_database
 
 
-def preview(context: RunContext, *, patience: float = LOOK_PATIENCE) -> PlannedRun:
+def preview(context: RunContext, *, timeout: float = SURVEY) -> PlannedRun:
     """Return what `migrate` would do now. Writes nothing, locks nothing.
 
-    The ledger is read within `patience` seconds.
+    The ledger is read within `timeout` seconds.
     """
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        survey = survey_database(connection, context, patience=patience)
+        survey = survey_database(connection, context, timeout=timeout)
     status = status_from_survey(context, files, survey)
     scripts = prepare_all(status.plan.pending)
     pending = {file.version for file in status.plan.pending}

@@ -1,94 +1,95 @@
-"""What a surface hands to the runner: settings, a database, the time allowed, and somebody who hears of it."""
+"""What a surface hands to the runner: settings, a database, the time allowed, and a listener."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..database import login
 from ..database.connection import Connection
+from ..database.notices import Listener
+from ..deadline import Deadline
+from ..limits import CONNECT, SHORTEST_CONNECT, RunLimits
 from ..plan.progress import Progress
 from ..plan.reports import Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings
 
-# A connection made with no more patience than this, in seconds, is made past the deadline too: it records a run's end.
-RECORD_PATIENCE = 3.0
-
 
 @dataclass(frozen=True)
 class RunContext:
-    """Who asks for what. `deadline` is in monotonic seconds, `run_wait` and `connect_patience` in seconds.
-
-    `ending` is how many seconds there are after the deadline to cancel, to roll back and to record; None is no limit.
-    """
+    """Who asks for what, and how much time there is. `run_wait` and `connect_timeout` in seconds."""
 
     settings: Settings
     target: ConnectionTarget
     source: Source = "cli"
     run_wait: float = 0.0
-    connect_patience: float = 30.0
-    deadline: float | None = None
-    ending: float | None = None
+    connect_timeout: float = CONNECT
+    deadline: Deadline = field(default_factory=Deadline.none)
+    limits: RunLimits = field(default_factory=RunLimits)
     progress: Progress = field(default_factory=Progress)
 
     @property
     def trusted(self) -> tuple[str, ...]:
-        """The roles whose tables are trusted besides the usual: the one that migrates, and the one that is named."""
+        """The roles whose tables are trusted besides the usual: the one that migrates, the one named."""
         migrating = self.settings.migration_target or self.target
         return tuple(filter(None, (migrating.role, self.settings.ledger_owner)))
 
     @property
     def reader(self) -> str | None:
-        """The role that reads the status, where its name is known."""
+        """The role that reads the status, if its name is known."""
         return self.settings.status_target.role if self.settings.status_target else None
 
     @property
     def is_from_laptop(self) -> bool:
-        """Tell whether somebody may still be writing the files: what Vercel or a CI has is what was committed."""
+        """True if somebody may still be writing the files; Vercel and CI have what was committed."""
         return self.source != "admin" and not self.settings.is_hosted
 
     @property
     def application_name(self) -> str:
-        """What pg_stat_activity says of a run's sessions: who they are, and of which commit."""
+        """The name of a run's sessions in pg_stat_activity: the surface and the commit."""
         commit = self.settings.deployment.commit
         return f"migrations {self.source} {commit[:12] if commit else 'local'}"
 
     def connect(
         self,
         *,
-        patience: float | None = None,
-        on_notice: Callable[[str, str], None] | None = None,
+        timeout: float | None = None,
+        on_notice: Listener | None = None,
         for_files: bool = False,
+        cleanup_sql: str = "",
     ) -> Connection:
-        """Connect, within the deadline. `patience` stands in for that of the context, in seconds."""
-        connection = login.connect(
-            self.target.for_files if for_files else self.target,
-            application_name=self.application_name,
-            patience=self._patience(self.connect_patience if patience is None else patience),
+        """Connect within the deadline. `timeout` stands in for that of the context, in seconds."""
+        seconds = self.connect_timeout if timeout is None else timeout
+        return self._connect(
+            self.deadline.clip(seconds),
             on_notice=on_notice,
-            on_retry=self.progress.retrying_connection if patience is None else None,
+            for_files=for_files,
+            cleanup_sql=cleanup_sql,
+            is_reported=timeout is None,
         )
-        connection.deadline = self.deadline
-        if self.deadline is not None and self.ending is not None:
-            connection.end_by = self.deadline + self.ending
-        return connection
+
+    def connect_for_cleanup(self, timeout: float) -> Connection:
+        """Connect within `timeout` seconds, past the deadline too: this one may record the end."""
+        return self._connect(self.deadline.for_cleanup(timeout))
 
     @property
     def may_still_connect(self) -> bool:
-        """Tell whether a connection that isn't answered would still end in time."""
-        if self.deadline is None or self.ending is None:
-            return True
-        return self.deadline + self.ending - time.monotonic() >= login.SHORTEST_PATIENCE
+        """True if a connection that is not answered would still end in time."""
+        return self.deadline.remaining_for_cleanup() >= SHORTEST_CONNECT
 
-    def _patience(self, seconds: float) -> float:
-        if self.deadline is None:
-            return seconds
-        # A connection made with little patience may be the one that records the end.
-        extra = (
-            0.0
-            if seconds > RECORD_PATIENCE
-            else RECORD_PATIENCE
-            if self.ending is None
-            else self.ending
+    def _connect(
+        self,
+        connect_by: Deadline,
+        *,
+        on_notice: Listener | None = None,
+        for_files: bool = False,
+        cleanup_sql: str = "",
+        is_reported: bool = False,
+    ) -> Connection:
+        return login.connect(
+            self.target.for_files if for_files else self.target,
+            application_name=self.application_name,
+            timeout=connect_by.remaining(),
+            deadline=self.deadline,
+            on_notice=on_notice,
+            on_retry=self.progress.retrying_connection if is_reported else None,
+            cleanup_sql=cleanup_sql,
         )
-        return max(0.0, min(seconds, self.deadline + extra - time.monotonic()))

@@ -2,27 +2,24 @@
 
 from contextlib import suppress
 
-from ..database.connection import Connection, StatementError
+from ..database.connection import Connection
+from ..database.server_error import StatementError
 from ..errors import DatabaseUnavailableError, LedgerError, MigratorError
 from ..files.folder import MigrationFile, discover
 from ..ledger.guard import PRODUCTION, belongs_to_production
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.survey import Survey, read_lockers, take_survey
+from ..limits import LOCKERS, SURVEY
 from ..plan.migration_plan import Plan, make_plan
 from ..plan.reports import Blocker, Status, named
 from .run_context import RunContext
 
-# One look ends within this, in seconds: with the 30 that connecting may take, a command that only reads ends within 45.
-LOOK_PATIENCE = 10.0
-# Asking who locks the tables takes no longer, in seconds.
-LOCKERS_PATIENCE = 2.0
 
-
-def read_status(context: RunContext, *, patience: float = LOOK_PATIENCE) -> Status:
-    """Read the folder and the ledger, over a connection of its own; `patience` as of `survey_database`."""
+def read_status(context: RunContext, *, timeout: float = SURVEY) -> Status:
+    """Read the folder and the ledger, over a connection of its own; `timeout` as of `survey_database`."""
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        return read_status_over(connection, context, files, patience=patience)
+        return read_status_over(connection, context, files, timeout=timeout)
 
 
 def read_status_over(
@@ -30,12 +27,12 @@ def read_status_over(
     context: RunContext,
     files: tuple[MigrationFile, ...],
     *,
-    patience: float = LOOK_PATIENCE,
+    timeout: float = SURVEY,
 ) -> Status:
     """`read_status` over a connection that is already there; MigrationFileError for the header of a pending file."""
     with ledger_errors_translated():
         found = status_from_survey(
-            context, files, survey_database(connection, context, origins=True, patience=patience)
+            context, files, survey_database(connection, context, origins=True, timeout=timeout)
         )
     found.plan.verify_headers()
     return found
@@ -46,7 +43,7 @@ def survey_database(
     context: RunContext,
     *,
     origins: bool = False,
-    patience: float = LOOK_PATIENCE,
+    timeout: float = SURVEY,
     otherwise: str = "The database stopped answering while the ledger was read.",
 ) -> Survey:
     """Take a survey within so many seconds; LedgerError says who locks the tables, if somebody does.
@@ -54,22 +51,22 @@ def survey_database(
     DatabaseUnavailableError says `otherwise` where no answer of any kind came.
     """
     try:
-        with connection.limit_to(patience, otherwise):
+        with connection.limit_to(timeout, otherwise):
             return take_survey(connection, context.target, context.trusted, origins=origins)
     except DatabaseUnavailableError:
         if connection.is_closed:
             raise
-        raise LedgerError(_not_read(connection, patience)) from None
+        raise LedgerError(_not_read(connection, timeout)) from None
 
 
-def _not_read(connection: Connection, patience: float) -> str:
+def _not_read(connection: Connection, timeout: float) -> str:
     lockers: tuple[Blocker, ...] = ()
-    with suppress(StatementError, MigratorError), connection.limit_to(LOCKERS_PATIENCE, ""):
+    with suppress(StatementError, MigratorError), connection.limit_to(LOCKERS, ""):
         lockers = read_lockers(connection)
     if not lockers:
-        return f"The ledger wasn't read within {patience:g} s, and nobody is seen to lock it. Run it again."
+        return f"The ledger wasn't read within {timeout:g} s, and nobody is seen to lock it. Run it again."
     return (
-        f"The ledger wasn't read within {patience:g} s: public.schema_migrations or public.schema_migration_runs is locked "
+        f"The ledger wasn't read within {timeout:g} s: public.schema_migrations or public.schema_migration_runs is locked "
         f"by {named(lockers)}. Wait until that transaction has ended, or end its session: pg_terminate_backend."
     )
 

@@ -5,21 +5,22 @@ from dataclasses import replace
 from ..files.folder import discover
 from ..files.script import faults_of, prepare_all
 from ..ledger.ledger_errors import ledger_errors_translated
+from ..limits import SURVEY
 from ..plan.reports import Status
 from .run_context import RunContext
-from .status import LOOK_PATIENCE, status_from_survey, survey_database
+from .status import status_from_survey, survey_database
 
 
-def validate(context: RunContext, *, patience: float = LOOK_PATIENCE) -> Status:
+def validate(context: RunContext, *, timeout: float = SURVEY) -> Status:
     """Check that every applied file is present and unchanged, and every other file well-formed.
 
     Raises the first kind of fault. A fault in an applied file is a warning: the file cannot be
     changed any more, and another tool or `baseline` may have recorded it. The ledger is read
-    within `patience` seconds.
+    within `timeout` seconds.
     """
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        survey = survey_database(connection, context, origins=True, patience=patience)
+        survey = survey_database(connection, context, origins=True, timeout=timeout)
     status = status_from_survey(context, files, survey)
     # A modified file is applied, too: `verify_complete` refuses it for what it is.
     applied = {

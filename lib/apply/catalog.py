@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from ..database.connection import Connection, filled
+from ..database.composing import filled
+from ..database.connection import Connection
 from ..sql.concurrent import ConcurrentOperation
 
 # Named by its table, since that is whose schema it is in.

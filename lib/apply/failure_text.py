@@ -8,7 +8,7 @@ from functools import cached_property
 from .. import COMMAND
 from ..clean_text import HIDDEN, masked
 from ..database import read_only
-from ..database.connection import ServerError, StatementError
+from ..database.server_error import ServerError, StatementError
 from ..files.script import Mode, Script
 from ..sql.error_position import line_around, line_shown, place_inside
 from ..sql.lexer import end_of_last_token, strings, without_strings

@@ -1,11 +1,13 @@
 """One file, once: its SQL and its ledger row in one transaction, or each statement by itself."""
 
-import time
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from ..database.connection import OWN_SETTINGS, Connection, Rows, StatementError, keepalives
+from ..database.composing import OWN_SETTINGS, keepalives
+from ..database.connection import Connection
 from ..database.pipeline import carry_out
+from ..database.server_error import StatementError
+from ..database.transport import Rows
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, OutOfTimeError
 from ..files.checkpoint import Checkpoint, Interruption
@@ -13,9 +15,10 @@ from ..files.script import Mode, Script
 from ..ledger import writes as ledger
 from ..ledger.survey import whole
 from ..ledger.trust import LOCK, distrust, told_by
+from ..limits import CONNECTION_CHECK_MS, GRACE
 from ..sql.statement import Statement
 from .failure_text import Sent
-from .outside_transaction import DEPARTURE_CHECK, StatementRun
+from .outside_transaction import StatementRun
 from .resume import changed_since, in_doubt
 from .session import Session
 
@@ -24,8 +27,6 @@ from .session import Session
 REFUSES_TRANSACTION = ("25001", "2D000")
 # What of a file the server may put off to its end.
 _AT_END = ("set constraints all immediate", "commit")
-# How much longer than the client the server keeps to a deadline, in seconds: it is there for a client that is frozen.
-GRACE = 5.0
 
 
 class Execution:
@@ -50,7 +51,9 @@ class Execution:
         if interruption and script.mode is Mode.TRANSACTION:
             script = _as_it_began(script, interruption)
         if script.mode is Mode.TRANSACTION:
-            return self._apply_in_transaction(script, has_notes=interruption is not None)
+            cleanup_sql = ";".join(self.session.reset_statements(script))
+            with self.session.connection.cleaning_up_with(cleanup_sql):
+                return self._apply_in_transaction(script, has_notes=interruption is not None)
         return self._apply_outside(script, interruption)
 
     def _apply_outside(
@@ -67,7 +70,6 @@ class Execution:
     ) -> int | None:
         """The whole file and its ledger row in one flight, or in more where a COPY is among it: both commit, or neither."""
         session, connection = self.session, self.session.connection
-        connection.cleanup_sql = ";".join(session.reset_statements(script))
         steps: tuple[_Step, ...] = ()
 
         def attempt() -> Rows:
@@ -166,11 +168,11 @@ class Execution:
         """What lets the server notice by itself that this client is gone, or frozen past its deadline."""
         settings = keepalives("local ")
         if self.session.notices_departure:
-            settings.append(f"set local client_connection_check_interval = {DEPARTURE_CHECK};")
+            settings.append(f"set local client_connection_check_interval = {CONNECTION_CHECK_MS};")
         connection = self.session.connection
-        if connection.deadline is not None and connection.server_version >= 170000:
-            left = max(0.0, connection.deadline - time.monotonic()) + GRACE
-            settings.append(f"set local transaction_timeout = {milliseconds(left)};")
+        if connection.deadline.is_limited and connection.server_version >= 170000:
+            longest = milliseconds(connection.deadline.remaining() + GRACE)
+            settings.append(f"set local transaction_timeout = {longest};")
         return settings
 
     def _apply_alone(self, script: Script, sqlstate: str) -> int | None:

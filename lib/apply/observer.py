@@ -15,22 +15,17 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ..clean_text import masked
-from ..database.connection import SLICE, WHAT_BECAME_OF_IT, Connection, Row, StatementError
+from ..database.connection import Connection
+from ..database.server_error import AFTER_A_LOST_CONNECTION, StatementError
+from ..database.transport import Row
+from ..deadline import Deadline
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
+from ..limits import RunLimits
 from ..plan.reports import Blocker, IndexProgress
 from ..sql.lexer import without_strings
 
-# The longest pause between two looks at a statement, and how long a look may take, in seconds.
-INTERVAL = 5.0
-LOOK_PATIENCE = 2.0
 # How much of another session's query is shown, in characters.
 QUERY_SHOWN = 80
-# A lock timeout of a millisecond must not keep this process busy, in seconds.
-SHORTEST_SLICE = 0.02
-# A look that failed is made again after so many seconds.
-AFTER_FAILURE = 10.0
-# A server that has been waiting for us so long, while we wait for it, will never answer: the stream is stuck, in seconds.
-STUCK = 60.0
 
 # A role that may see little is told no backend_type: of what has no user, an autovacuum worker alone has a database.
 _LOOK = """
@@ -83,6 +78,7 @@ class Observer:
         application_name: str,
         lock_backend: str | None,
         is_lock_silent: Callable[[], bool],
+        limits: RunLimits,
     ) -> None:
         if backend is None:
             ours = sql.SQL(_BY_NAME).format(
@@ -94,6 +90,7 @@ class Observer:
         self._knows_pid = backend is not None
         self._connect = connect
         self._is_lock_silent = is_lock_silent
+        self._limits = limits
         self._connection: Connection | None = None
         self._silent_since: float | None = None
         self._idle_since: float | None = None
@@ -103,10 +100,13 @@ class Observer:
         if self._connection is not None:
             self._connection.close()
 
-    def session(self, *, patience: float = LOOK_PATIENCE) -> Connection:
-        """The connection, made anew if it is gone. Raises DatabaseUnavailableError."""
+    def session(self, *, timeout: float | None = None) -> Connection:
+        """Return the connection, a new one if it is gone. Raises DatabaseUnavailableError.
+
+        `timeout` is for connecting, in seconds; a look's own if it is not given.
+        """
         if self._connection is None or not self._connection.is_alive():
-            self._connection = self._connect(patience)
+            self._connection = self._connect(self._limits.look if timeout is None else timeout)
         return self._connection
 
     def still_hold(self) -> bool:
@@ -123,7 +123,7 @@ class Observer:
         look = sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held))
         with suppress(MigratorError, StatementError):
             session = self.session()
-            with session.extend_deadline(LOOK_PATIENCE):
+            with session.extend_deadline(self._limits.look):
                 return bool(session.query(look, read_only=True)[0])
         return False
 
@@ -131,7 +131,7 @@ class Observer:
         """After how many seconds of waiting the server looks for deadlocks, and ends an autovacuum; None if not known."""
         with suppress(MigratorError, StatementError):
             session = self.session()
-            with session.extend_deadline(LOOK_PATIENCE):
+            with session.extend_deadline(self._limits.look):
                 return int(session.query(_DEADLOCK_TIMEOUT)[0][0][0] or 0) / 1000
         return None
 
@@ -146,34 +146,29 @@ class Observer:
         """
         self.blockers = ()
         self._idle_since = None
-        began = time.monotonic()
-        next_look = began + first
+        limits, began, next_look = self._limits, time.monotonic(), Deadline.after(first)
 
         def look() -> None:
             nonlocal next_look
-            now = time.monotonic()
-            if now < next_look:
+            if not next_look.has_passed():
                 return
+            now = time.monotonic()
             sight = self._look()
             self._give_up_if_stuck(watched, sight)
             if sight is not None:
                 self.blockers = sight.blockers or self.blockers
                 tell(sight, now - began)
-            next_look = time.monotonic() + (
-                AFTER_FAILURE if sight is None else min(INTERVAL, max(first, now - began))
-            )
+            pause = min(limits.look_every, max(first, now - began))
+            next_look = Deadline.after(limits.look_again if sight is None else pause)
 
-        watched.while_waiting, watched.slice = look, max(SHORTEST_SLICE, min(SLICE, first))
-        try:
+        with watched.waking(look, every=max(limits.shortest_slice, first)):
             yield
-        finally:
-            watched.while_waiting, watched.slice = None, SLICE
 
     def _look(self) -> Sight | None:
         """One look; None if there was no answer, or no connection to be had."""
         try:
             session = self.session()
-            with session.extend_deadline(LOOK_PATIENCE):
+            with session.extend_deadline(self._limits.look):
                 sight = _sight(*session.query(self._look_query, read_only=True))
         except OutOfTimeError:
             self._silent_since = self._silent_since or time.monotonic()
@@ -193,16 +188,18 @@ class Observer:
         if sight is not None:
             self._idle_since = (self._idle_since or now) if self._is_idle(sight) else None
         idle_since = None if self._idle_since is None else max(self._idle_since, watched.heard_at)
-        stuck = sight is not None and idle_since is not None and now - idle_since >= STUCK
+        stuck = (
+            sight is not None and idle_since is not None and now - idle_since >= self._limits.stuck
+        )
         silent = (
             self._silent_since is not None
-            and now - self._silent_since >= STUCK
+            and now - self._silent_since >= self._limits.stuck
             and self._is_lock_silent()
         )
         if stuck or silent:
             watched.close()
             raise DatabaseUnavailableError(
-                f"The server's answer did not come: the connection to the database is stuck. {WHAT_BECAME_OF_IT}"
+                f"The server's answer did not come: the connection to the database is stuck. {AFTER_A_LOST_CONNECTION}"
             )
 
     def _is_idle(self, sight: Sight) -> bool:

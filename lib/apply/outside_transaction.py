@@ -7,19 +7,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from ..database.connection import (
-    CANCEL_PATIENCE,
-    Connection,
-    Rows,
-    Settled,
-    StatementError,
-    keepalives,
-)
+from ..database.composing import keepalives
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..database.settling import Settled
+from ..database.transport import Rows
 from ..errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
 from ..files.checkpoint import Checkpoint, Interruption
 from ..files.script import Script
 from ..ledger import writes as ledger
 from ..ledger.trust import distrust
+from ..limits import CANCEL, CONNECTION_CHECK_MS, DROP_INDEX, IDLE_IN_FILE, NOTE_STATEMENT
 from ..sql.concurrent import (
     ConcurrentOperation,
     OperationKind,
@@ -37,14 +35,6 @@ from .session import GONE, Session
 
 T = TypeVar("T")
 
-# The server looks so often, in milliseconds, whether the client of a statement is still there.
-DEPARTURE_CHECK = 1000
-# Between two messages of a file's own transaction no more than this passes in a client that is alive, in seconds.
-IDLE_LIMIT = 60
-# How long an index that was left invalid may take to drop right after the failure, in seconds.
-DROP_PATIENCE = 10.0
-# How long noting a statement may take, in seconds.
-NOTE_PATIENCE = 15.0
 # The parameters that a statement names where it may set them.
 _SETS = re.compile(r"\bset(?:_config\s*\(\s*'|\s+(?:session\s+|local\s+)?)\"?(\w+)", re.IGNORECASE)
 
@@ -64,7 +54,6 @@ class StatementRun:
         self._block_began: int | None = None
         self._may_observe = True
         self._reset = ";".join(session.reset_statements(script))
-        session.connection.cleanup_sql = self._reset
         self.run = session.run
         self._has_begun = False
 
@@ -73,16 +62,20 @@ class StatementRun:
 
         What a statement sets in the session is undone at the end, also when it fails.
         """
-        began = time.monotonic()
         try:
-            first = self._recover(interruption) if interruption else 0
-            for index in range(first, len(self.script.statements)):
-                self._run(index)
-            self._check_ended()
-            return self._record(round((time.monotonic() - began) * 1000))
+            with self.connection.cleaning_up_with(self._reset):
+                return self._run_all(interruption)
         except BaseException:
             self._reset_session()
             raise
+
+    def _run_all(self, interruption: Interruption | None) -> int | None:
+        began = time.monotonic()
+        first = self._recover(interruption) if interruption else 0
+        for index in range(first, len(self.script.statements)):
+            self._run(index)
+        self._check_ended()
+        return self._record(round((time.monotonic() - began) * 1000))
 
     def _recover(self, interruption: Interruption) -> int:
         """The index of the statement to go on with, after what an earlier run left half-way has been put in order."""
@@ -90,7 +83,7 @@ class StatementRun:
             script=self.script,
             interruption=interruption,
             connection=self.connection,
-            patience=self.session.run_wait,
+            timeout=self.session.run_wait,
             check=self.session.check,
             carry_out=self._put_in_order,
             tell=self.session.progress.recovering,
@@ -192,7 +185,7 @@ class StatementRun:
         what = f"Statement {index + 1} of {len(self.script.statements)} is next, or under way."
         session = self._noting_session(index)
         with session.limit_to(
-            NOTE_PATIENCE, "The database stopped answering between two statements."
+            NOTE_STATEMENT, "The database stopped answering between two statements."
         ):
             contents = self._of_tables(
                 index, lambda: ledger.note_progress(session, self.run, checkpoint, what)
@@ -238,7 +231,7 @@ class StatementRun:
         """The file's own session, until it may have been changed; then another, if one is to be had."""
         if self._may_observe and self.script.may_have_changed_session(index):
             try:
-                return self.session.observer.session(patience=CANCEL_PATIENCE)
+                return self.session.observer.session(timeout=CANCEL)
             except DatabaseUnavailableError:
                 self._may_observe = False
         return self.connection
@@ -253,11 +246,11 @@ class StatementRun:
         settings = [
             *self.session.timeouts(self.script, statement, scope=""),
             *keepalives(""),
-            f"set idle_in_transaction_session_timeout = '{IDLE_LIMIT}s';",
+            f"set idle_in_transaction_session_timeout = '{IDLE_IN_FILE:g}s';",
         ]
         if self.session.notices_departure:
             # A build of an index that has lost its client is worth more when it is finished.
-            check = 0 if waits_without_lock_timeout(statement) else DEPARTURE_CHECK
+            check = 0 if waits_without_lock_timeout(statement) else CONNECTION_CHECK_MS
             settings.append(f"set client_connection_check_interval = {check};")
         for earlier in self.script.statements[self._read : index]:
             self._set_by_file |= {name.lower() for name in _SETS.findall(earlier.text)}
@@ -294,7 +287,7 @@ class StatementRun:
 
     def _record(self, elapsed: int) -> int | None:
         """Write the ledger row, in place of which another run's may have appeared by now."""
-        with self.connection.extend_deadline(CANCEL_PATIENCE):
+        with self.connection.extend_deadline(CANCEL):
             if not self.session.pooled:
                 # A message of its own: a session that was made read-only is so to the end of its transaction.
                 self.connection.run(self._reset)
@@ -323,7 +316,7 @@ class StatementRun:
         if self.session.pooled or self.connection.is_closed:
             return
         try:
-            with self.connection.extend_deadline(CANCEL_PATIENCE):
+            with self.connection.extend_deadline(CANCEL):
                 self.connection.run(self._reset)
         except (StatementError, MigratorError):
             self.connection.close()
@@ -351,7 +344,7 @@ class _Leftovers:
         """Drop what a build that failed has left; an index that can't be dropped right now is the next run's to drop."""
         with (
             suppress(StatementError, MigratorError),
-            self._connection.extend_deadline(DROP_PATIENCE),
+            self._connection.extend_deadline(DROP_INDEX),
         ):
             self._names = self._invalid() - self._before
             self.drop()

@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..database.connection import Connection
+from ..deadline import Deadline
 from ..errors import LockError, MigrationFailedError
 from ..files.checkpoint import Interruption
 from ..files.script import Script
+from ..limits import ANSWER, EARLIER_RUN_POLL
 from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
 from ..sql.effects import is_repeatable, leaves_session_state, sets_session
 from . import catalog
 
 # The index was there already: it is none that this file left.
 DUPLICATE_TABLE = "42P07"
-# How often it is looked whether the server has ended what an earlier run began, in seconds.
-POLL = 0.5
-# A look into the catalog is answered within this, in seconds.
-LOOK_PATIENCE = 30.0
 
 Who = tuple[str, str]
 
@@ -37,7 +35,7 @@ class Recovery:
     script: Script
     interruption: Interruption
     connection: Connection
-    patience: float
+    timeout: float
     check: Callable[[], None]
     carry_out: Callable[[str], None]
     tell: Callable[[str], None]
@@ -89,24 +87,24 @@ class Recovery:
 
     def _wait_while(self, index: int, who: Callable[[], Who | None]) -> None:
         """Wait while a session of an earlier run, whose client is gone, is still at it."""
-        until = time.monotonic() + self.patience
+        deadline = Deadline.after(self.timeout)
         told = False
         while at_work := self._look(who):
             pid, since = at_work
             what = f"{self.script.file.path}: the server still carries out statement {index + 1} for an earlier run"
-            if time.monotonic() >= until:
+            if deadline.has_passed():
                 raise LockError(
                     f"{what} (pid {pid}, since {since}). Run it again when that has ended."
                 )
             if not told:
                 self.tell(f"{what} (pid {pid}, since {since}); waiting for it.")
                 told = True
-            time.sleep(POLL)
+            time.sleep(EARLIER_RUN_POLL)
             self.check()
 
     def _look(self, who: Callable[[], Who | None]) -> Who | None:
         with self.connection.limit_to(
-            LOOK_PATIENCE, "The database stopped answering, outside of any migration."
+            ANSWER, "The database stopped answering, outside of any migration."
         ):
             return who()
 

@@ -1,6 +1,5 @@
 """The session that files run in: how long it waits for a table, who looks on, and how its failures are told."""
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +7,10 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
 from ..clean_text import masked
-from ..database.connection import CANCEL_PATIENCE, Connection, Rows, ServerError, StatementError
+from ..database.connection import Connection
+from ..database.server_error import ServerError, StatementError
+from ..database.transport import Rows
+from ..deadline import Deadline
 from ..duration import in_words, milliseconds
 from ..errors import (
     BusyTableError,
@@ -22,6 +24,17 @@ from ..ledger import writes as ledger
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE
 from ..ledger.trust import GRANTS, code_on_tables, distrust, told_by
 from ..ledger.writes import RunRecord
+from ..limits import (
+    ANSWER,
+    CANCEL,
+    LONGEST_DEADLOCK_TIMEOUT,
+    NOTE_OBSTACLE,
+    OUTLAST_DEADLOCK_TIMEOUT,
+    SPEAK_EVERY,
+    STILL_HELD_POLL,
+    TABLE_PAUSE,
+    RunLimits,
+)
 from ..plan.migration_plan import AppliedMigration
 from ..plan.progress import Progress
 from ..plan.reports import Blocker, named
@@ -34,24 +47,6 @@ from .observer import Observer, Sight
 GONE = ("42P01", "42703", "3F000")
 # lock_not_available and deadlock_detected: the server rolled the file back, and it may go through the next time.
 LOCK_CONFLICTS = ("55P03", "40P01")
-# A pause between two tries, in lock timeouts: long, so that the application's queries have most of the wait.
-PAUSE = (4.0, 6.0)
-# Past the pause it is looked so often, in seconds, for as long again, whether the same transaction holds the table still.
-STILL_HELD_POLL = 0.5
-# In a pause the session says something so often, in seconds, and is answered within so many.
-SPEAKS_EVERY = 1.0
-SILENCE = 30.0
-# How long noting a blocker may take, in seconds: it is there for whoever looks, and nothing depends on it.
-NOTE_PATIENCE = 2.0
-# A statement is looked at for the first time after so many seconds, or so much of its lock timeout.
-FIRST_LOOK = 0.5
-FIRST_LOOK_SHARE = 0.4
-# One try against an autovacuum is so much longer than deadlock_timeout, in seconds, unless that is longer than this: the
-# application waits behind it.
-OUTLASTING = 1.0
-LONGEST_DEADLOCK_TIMEOUT = 10.0
-# What takes long is told after so many seconds, and again after as many.
-TOLD_EVERY = 15.0
 
 
 class Patience:
@@ -62,7 +57,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Session:
-    """Where files run: on which connection, for which run, with which patience (seconds) towards busy tables.
+    """Where files run: on which connection, for which run, with which timeout (seconds) towards busy tables.
 
     `pooled` when a transaction pooler is in between, where nothing may be set for a session; `notices_departure` as the
     survey says it. `check` raises when the run may not go on. `is_new` where no file was on record before the run, but
@@ -79,6 +74,7 @@ class Session:
     run_wait: float
     progress: Progress
     check: Callable[[], None]
+    limits: RunLimits = field(default_factory=RunLimits)
     is_new: bool = False
     least: Patience = field(default_factory=Patience)
 
@@ -109,15 +105,18 @@ class Session:
 
     def watched(self, script: Script, lock_timeout: float, attempt: Callable[[], Rows]) -> Rows:
         """Carry it out while the observer looks on, and tell of what it sees."""
-        first = min(FIRST_LOOK, lock_timeout * FIRST_LOOK_SHARE) if lock_timeout else FIRST_LOOK
-        next_word = TOLD_EVERY
+        limits = self.limits
+        first = limits.first_look
+        if lock_timeout:
+            first = min(first, lock_timeout * limits.first_look_share)
+        next_report = limits.report_every
 
         def tell(sight: Sight, seconds: float) -> None:
-            nonlocal next_word
+            nonlocal next_report
             if sight.index and not sight.blockers:
                 self.progress.building(script.file, sight.index, seconds)
-            elif seconds >= next_word:
-                next_word = seconds + TOLD_EVERY
+            elif seconds >= next_report:
+                next_report = seconds + limits.report_every
                 self.progress.still_running(script.file, sight.blockers, seconds)
 
         with self.observer.watching(self.connection, first=first, tell=tell):
@@ -131,36 +130,36 @@ class Session:
         One of the tries is longer, where it is an autovacuum that holds the table.
         """
         lock_timeout = longest = self.lock_timeout_of(script, statement)
-        patience = lock_timeout
+        timeout = lock_timeout
         for _ in range(self.lock_retries):
             try:
-                return self._try(script, attempt, patience, lock_timeout)
+                return self._try(script, attempt, timeout, lock_timeout)
             except StatementError as error:
                 if error.server_error.sqlstate not in LOCK_CONFLICTS:
                     raise
                 self.connection.settle()
-                patience = self._enough_for_autovacuum(script, longest) or lock_timeout
-                longest = max(longest, patience)
+                timeout = self._enough_for_autovacuum(script, longest) or lock_timeout
+                longest = max(longest, timeout)
                 self._wait_for_the_table(
-                    script, error.server_error, patience if patience > lock_timeout else None
+                    script, error.server_error, timeout if timeout > lock_timeout else None
                 )
                 self.check()
-        return self._try(script, attempt, patience, lock_timeout)
+        return self._try(script, attempt, timeout, lock_timeout)
 
     def _try(
-        self, script: Script, attempt: Callable[[], Rows], patience: float, lock_timeout: float
+        self, script: Script, attempt: Callable[[], Rows], timeout: float, lock_timeout: float
     ) -> Rows:
-        """Carry it out, waiting for each lock for up to `patience` seconds, which may be more than the lock timeout."""
-        if patience == lock_timeout:
+        """Carry it out, waiting for each lock for up to `timeout` seconds, which may be more than the lock timeout."""
+        if timeout == lock_timeout:
             return self.watched(script, lock_timeout, attempt)
-        self.least.seconds = patience
+        self.least.seconds = timeout
         try:
             with (
                 nullcontext()
                 if script.mode is Mode.TRANSACTION
-                else self._lock_timeout_set(patience)
+                else self._lock_timeout_set(timeout)
             ):
-                return self.watched(script, patience, attempt)
+                return self.watched(script, timeout, attempt)
         finally:
             self.least.seconds = 0.0
 
@@ -191,13 +190,13 @@ class Session:
         deadlock_timeout = self.observer.deadlock_timeout()
         if deadlock_timeout is None or deadlock_timeout > LONGEST_DEADLOCK_TIMEOUT:
             return None
-        enough = deadlock_timeout + OUTLASTING
+        enough = deadlock_timeout + OUTLAST_DEADLOCK_TIMEOUT
         return enough if enough > waited else None
 
     def _wait_for_the_table(
         self, script: Script, server_error: ServerError, longer: float | None
     ) -> None:
-        pause = random.uniform(*PAUSE) * max(self.lock_timeout_of(script), 0.1)
+        pause = random.uniform(*TABLE_PAUSE) * max(self.lock_timeout_of(script), 0.1)
         held_up = f"; held up by {named(self.observer.blockers)}" if self.observer.blockers else ""
         unquoted = tuple(replace(blocker, query=None) for blocker in self.observer.blockers)
         recorded = f"; held up by {named(unquoted)}" if unquoted else ""
@@ -216,10 +215,9 @@ class Session:
         self.progress.retrying(script.file, reason, pause)
         with suppress(StatementError, MigratorError):
             observing = self.observer.session()
-            with observing.extend_deadline(NOTE_PATIENCE):
+            with observing.extend_deadline(NOTE_OBSTACLE):
                 ledger.note_obstacle(observing, self.run, f"{script.file.path}: {what}{recorded}")
-        deadline = self.connection.deadline
-        if deadline is not None and time.monotonic() + pause >= deadline:
+        if self.connection.deadline.remaining() <= pause:
             raise OutOfTimeError(
                 f"The time allowed ran out while a migration waited for a table: {reason}."
             )
@@ -227,17 +225,17 @@ class Session:
         if longer:
             return
         # While the same transaction holds the table, another try would only hold up the application once more.
-        until = min(time.monotonic() + pause, deadline or math.inf)
-        while time.monotonic() < until and self.observer.still_hold():
+        deadline = self.connection.deadline.clip(pause)
+        while not deadline.has_passed() and self.observer.still_hold():
             self._sleep(STILL_HELD_POLL)
 
     def _sleep(self, seconds: float) -> None:
         """Sleep, and speak now and then: a session that is idle for long is ended where `idle_session_timeout` is set."""
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            time.sleep(min(left, SPEAKS_EVERY))
+        pause = Deadline.after(seconds)
+        while (left := pause.remaining()) > 0:
+            time.sleep(min(left, SPEAK_EVERY))
             with self.connection.limit_to(
-                SILENCE, "The database stopped answering while a table was waited for."
+                ANSWER, "The database stopped answering while a table was waited for."
             ):
                 self.connection.query("select 1")
 
@@ -272,7 +270,7 @@ class Session:
         # What goes wrong here must not hide why it is asked.
         with (
             suppress(StatementError, MigratorError),
-            self.connection.extend_deadline(CANCEL_PATIENCE),
+            self.connection.extend_deadline(CANCEL),
         ):
             if not self.connection.is_closed:
                 return ledger.find(self.connection, self.run, script.file.version), True

@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import COMMAND
 from ..actions.run_context import RunContext
 from ..database.login import locate
+from ..limits import CONNECT
 from ..local import embedded_server as embedded
 from ..plan.progress import Progress
 from ..plan.reports import Source
@@ -15,8 +16,6 @@ from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings, load_settings, with_env_files
 from .console import Console
 from .progress_log import ProgressLog
-
-DEFAULT_CONNECT_TIMEOUT = 30.0
 
 # Serves until a signal ends the process: the environment, the bundle, the database to use where
 # the environment names none, the port.
@@ -58,7 +57,7 @@ class Invocation:
             target=self.target(settings, reading=reading),
             source=source,
             run_wait=settings.run_wait,
-            connect_patience=settings.connect_patience(DEFAULT_CONNECT_TIMEOUT),
+            connect_timeout=settings.connect_patience(CONNECT),
             # Beside --json, nothing else is printed.
             progress=Progress() if self.arguments.json else ProgressLog(self.console, doing),
         )
@@ -70,7 +69,7 @@ class Invocation:
             return self._embedded_target()
         return locate(
             target,
-            patience=settings.connect_patience(DEFAULT_CONNECT_TIMEOUT),
+            timeout=settings.connect_patience(CONNECT),
             on_retry=lambda reason: self.console.tell(f"{reason} Trying again."),
         )
 

@@ -1,16 +1,15 @@
 """One command from its words to its exit code: signals, and how a failure is shown."""
 
-import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..database.connection import defer
 from ..database.connection_errors import cleaned
-from ..errors import Interrupted, MigratorError, interrupting_signals
+from ..errors import Interrupted, MigratorError
 from ..plan.reports import failure
 from ..settings.loader import ROOT
+from ..signals import interrupt_on_signals
 from .commands import COMMANDS
 from .console import Console, printable
 from .invocation import Invocation, Serve
@@ -23,7 +22,7 @@ def main(
     """Run one command and return its exit code."""
     console = Console(printable(sys.stdout), printable(sys.stderr), environ)
     call = Invocation(read_arguments(argv), environ, root, console, serve)
-    _catch_signals()
+    interrupt_on_signals()
     try:
         return COMMANDS[call.arguments.command](call)
     except (MigratorError, Interrupted) as error:
@@ -33,21 +32,6 @@ def main(
         return _fail(call, MigratorError(text))
     except Exception as error:
         return _fail(call, _internal_error(error))
-
-
-def _catch_signals() -> None:
-    """Let a signal that ends a run raise Interrupted once; later signals have no effect."""
-    caught = interrupting_signals()
-
-    def interrupt(signum: int, _frame: object) -> None:
-        for each in caught:
-            signal.signal(each, signal.SIG_IGN)
-        interrupted = Interrupted(signum)
-        if not defer(interrupted):
-            raise interrupted
-
-    for each in caught:
-        signal.signal(each, interrupt)
 
 
 def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:

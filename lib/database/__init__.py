@@ -1,10 +1,15 @@
-"""One connection to PostgreSQL: how it comes about, how SQL gets to the server, what the server answers.
+"""One connection to PostgreSQL: how it comes about, how SQL gets to the server, and the answers.
 
 Knows nothing of migrations.
 May import: settings.
 Must not: hold SQL about the ledger.
 
-    connection         the two ways in which SQL is sent, within a deadline
+    composing          SQL put together
+    server_error       what the server says when it refuses a statement
+    notices            the server's notices, passed on
+    transport          what travels over one connection, until a deadline
+    settling           a connection put in order after a message was cut off
+    connection         the two ways in which SQL is sent
     pipeline           many statements in one round trip
     connection_errors  why a connection failed, recognised and quoted
     login              a connection that is retried, and checked

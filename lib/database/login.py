@@ -1,4 +1,4 @@
-"""Getting connected: with patience where a failure may pass, and in words that hold no secret where it doesn't."""
+"""Getting connected: with timeout where a failure may pass, and in words that hold no secret where it doesn't."""
 
 import os
 import re
@@ -12,7 +12,9 @@ import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
+from ..deadline import Deadline
 from ..errors import ConfigurationError, DatabaseUnavailableError, MigratorError
+from ..limits import CONNECT_ATTEMPT, RECONNECT_PAUSE, SHORTEST_CONNECT
 from ..settings import providers as provider
 from ..settings.connection_target import ConnectionTarget
 from ..settings.search_path import search_path_option
@@ -31,11 +33,10 @@ from .connection_errors import (
     recognise,
     recognise_code,
 )
+from .notices import Listener
 
 T = TypeVar("T")
 
-# libpq waits for an answer for so long at least, in seconds.
-SHORTEST_PATIENCE = 2.0
 _CODE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
 
 
@@ -52,11 +53,13 @@ def connect(
     target: ConnectionTarget,
     *,
     application_name: str,
-    patience: float,
-    on_notice: Callable[[str, str], None] | None = None,
+    timeout: float,
+    deadline: Deadline | None = None,
+    on_notice: Listener | None = None,
     on_retry: Callable[[str], None] | None = None,
+    cleanup_sql: str = "",
 ) -> Connection:
-    """Connect, trying again for `patience` seconds while the failure may pass, as when a database wakes up.
+    """Connect, trying again for `timeout` seconds while the failure may pass, as when a database wakes up.
 
     Raises DatabaseUnavailableError, which names the variable and the place but no user and no password.
     """
@@ -65,36 +68,35 @@ def connect(
         try:
             return _log_in(target, application_name, seconds)
         except _NotConnectedError as error:
-            raise _unavailable(target, error, patience) from None
+            raise _unavailable(target, error, timeout) from None
 
-    connection = Connection(_patiently(attempt, patience, on_retry))
-    connection.on_notice = on_notice
-    return connection
+    raw = _with_retries(attempt, timeout, on_retry)
+    return Connection(raw, deadline=deadline, on_notice=on_notice, cleanup_sql=cleanup_sql)
 
 
 def locate(
-    target: ConnectionTarget, *, patience: float, on_retry: Callable[[str], None] | None = None
+    target: ConnectionTarget, *, timeout: float, on_retry: Callable[[str], None] | None = None
 ) -> ConnectionTarget:
     """Fill in the target's place, as patiently, where somebody has to be asked for it. Raises MigratorError."""
-    return _patiently(lambda _: target.located(), patience, on_retry)
+    return _with_retries(lambda _: target.located(), timeout, on_retry)
 
 
-def _patiently(
-    attempt: Callable[[float], T], patience: float, on_retry: Callable[[str], None] | None
+def _with_retries(
+    attempt: Callable[[float], T], timeout: float, on_retry: Callable[[str], None] | None
 ) -> T:
     """Try, with the seconds that are left, until it succeeds, or fails for good, or the time is over."""
-    until = time.monotonic() + patience
-    pause = 0.1
+    deadline = Deadline.after(timeout)
+    pause, longest_pause = RECONNECT_PAUSE
     while True:
         try:
-            return attempt(until - time.monotonic())
+            return attempt(deadline.remaining())
         except DatabaseUnavailableError as error:
-            if error.final or time.monotonic() + pause >= until:
+            if error.final or deadline.remaining() <= pause:
                 raise
             if on_retry:
                 on_retry(error.public)
         time.sleep(pause)
-        pause = min(pause * 2, 2.0)
+        pause = min(pause * 2, longest_pause)
 
 
 def _log_in(
@@ -113,7 +115,7 @@ def _log_in(
 
 
 def _connect_once(
-    target: ConnectionTarget, login: Mapping[str, str], application_name: str, patience: float
+    target: ConnectionTarget, login: Mapping[str, str], application_name: str, timeout: float
 ) -> psycopg.Connection[tuple[Any, ...]]:
     defaults = {
         "gssencmode": "disable",
@@ -129,7 +131,7 @@ def _connect_once(
         **login,
         "application_name": application_name,
         "client_encoding": "utf8",
-        "connect_timeout": str(max(int(SHORTEST_PATIENCE), min(10, int(patience)))),
+        "connect_timeout": str(int(max(SHORTEST_CONNECT, min(CONNECT_ATTEMPT, timeout)))),
     }
     try:
         return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
@@ -156,7 +158,7 @@ def _sqlstate(parameters: Mapping[str, str]) -> str | None:
     """
     if not hasattr(os, "memfd_create"):
         return None
-    until = time.monotonic() + float(parameters["connect_timeout"])
+    deadline = Deadline.after(float(parameters["connect_timeout"]))
     with (
         os.fdopen(os.memfd_create("trace"), "rb") as trace,
         suppress(psycopg.Error, OSError, ValueError),
@@ -164,7 +166,7 @@ def _sqlstate(parameters: Mapping[str, str]) -> str | None:
         pgconn = pq.PGconn.connect_start(make_conninfo(**parameters).encode())
         try:
             pgconn.trace(trace.fileno())
-            _follow(pgconn, until)
+            _follow(pgconn, deadline)
             pgconn.untrace()
         finally:
             pgconn.finish()
@@ -174,15 +176,15 @@ def _sqlstate(parameters: Mapping[str, str]) -> str | None:
     return None
 
 
-def _follow(pgconn: pq.abc.PGconn, until: float) -> None:
+def _follow(pgconn: pq.abc.PGconn, deadline: Deadline) -> None:
     """Let it connect, or fail."""
     status = pq.PollingStatus.WRITING
     while (
-        status in (pq.PollingStatus.READING, pq.PollingStatus.WRITING) and time.monotonic() < until
+        status in (pq.PollingStatus.READING, pq.PollingStatus.WRITING) and not deadline.has_passed()
     ):
         reading = [pgconn.socket] if status == pq.PollingStatus.READING else []
         writing = [pgconn.socket] if status == pq.PollingStatus.WRITING else []
-        select.select(reading, writing, [], max(0.0, until - time.monotonic()))
+        select.select(reading, writing, [], deadline.remaining())
         status = pq.PollingStatus(pgconn.connect_poll())
 
 
@@ -200,7 +202,7 @@ def no_search_path(target: ConnectionTarget) -> str:
 
 
 def _unavailable(
-    target: ConnectionTarget, error: _NotConnectedError, patience: float
+    target: ConnectionTarget, error: _NotConnectedError, timeout: float
 ) -> MigratorError:
     reason, said = error.reason, f" ({error.said})" if error.said else ""
     asked = target.search_path and search_path_option(target.search_path)
@@ -211,7 +213,11 @@ def _unavailable(
         advice = f" {target.credential.advice}"
     elif reason is NO_IPV6:
         advice = f" {provider.ipv4_advice(target.host)}"
-    tried = "" if reason.final else f" It was tried for {patience:g} s (MIGRATION_CONNECT_TIMEOUT)."
+    tried = (
+        ""
+        if reason.final
+        else f" It was tried for {round(timeout, 1):g} s (MIGRATION_CONNECT_TIMEOUT)."
+    )
     return DatabaseUnavailableError(
         f"The database at {target.place} (from {target.source}) can't be reached: {reason.text}{said}.{advice}{tried}",
         final=reason.final,

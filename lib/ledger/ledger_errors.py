@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..database import read_only
-from ..database.connection import ServerError, StatementError
+from ..database.server_error import ServerError, StatementError
 from ..errors import LedgerError
 from .survey import INSUFFICIENT_PRIVILEGE
 from .trust import GRANTS, UNRECORDED, distrust, told_by

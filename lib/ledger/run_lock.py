@@ -18,23 +18,19 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from ..database.connection import Connection, StatementError, keepalives
+from ..database.composing import keepalives
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..deadline import Deadline
+from ..duration import milliseconds
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, RunInProgressError
+from ..limits import ANSWER, LOCK_POLL, RELEASE, RunLimits
 
 # Any constant does, as long as every runner has the same one.
 KEY = int.from_bytes(b"vercmig")
-# The lock's connection speaks so often, is answered within so long, and is let go by the server after so long; in seconds.
-HEARTBEAT = 15.0
-BEAT_PATIENCE = 15.0
-IDLE_LIMIT = 60
-# How long a poll for the lock may go without an answer, in seconds, where another run isn't waited for even longer.
-ANSWER_PATIENCE = 30.0
-# How long the lock's own end may take, in seconds; the server ends it anyway when the connection is gone.
-RELEASE_PATIENCE = 1.0
 
 _NO_ANSWER = "The database stopped answering while the run lock was asked for."
-_BEAT = f"set local idle_in_transaction_session_timeout = '{IDLE_LIMIT}s'"
-_SETTINGS = f"{''.join(keepalives('local '))} {_BEAT}"
+_KEEPALIVES = "".join(keepalives("local "))
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
@@ -49,7 +45,7 @@ select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"
 class RunLock:
     """The run lock as a context manager. Enter it to wait for the lock, leave it to let the lock go.
 
-    `connect` opens the connection that holds it; `patience` is how long another run is waited for, in seconds, and
+    `connect` opens the connection that holds it; `timeout` is how long another run is waited for, in seconds, and
     RunInProgressError follows. `on_wait` hears of the holder now and then. `backend` is the pid of the server process that
     holds it; `is_silent` tells that a heartbeat went without an answer.
     """
@@ -58,12 +54,18 @@ class RunLock:
         self,
         connect: Callable[[], Connection],
         *,
-        patience: float,
+        timeout: float,
         on_wait: Callable[[RunInProgressError], None] = lambda _: None,
+        limits: RunLimits | None = None,
     ) -> None:
         self._connect = connect
-        self._patience = patience
+        self._timeout = timeout
         self._on_wait = on_wait
+        self._limits = limits or RunLimits()
+        self._beat_sql = (
+            "set local idle_in_transaction_session_timeout = "
+            f"{milliseconds(self._limits.lock_idle)}"
+        )
         self.backend: str | None = None
         self.is_silent = False
         self._lost = threading.Event()
@@ -99,11 +101,10 @@ class RunLock:
 
     def _release(self) -> None:
         """Roll back, which spares a pooler the loss of its server connection, if that is done at once."""
-        if self._turn.acquire(timeout=RELEASE_PATIENCE):
-            self._connection.end_by = time.monotonic() + RELEASE_PATIENCE
+        if self._turn.acquire(timeout=RELEASE):
             with (
                 suppress(MigratorError, StatementError),
-                self._connection.extend_deadline(RELEASE_PATIENCE),
+                self._connection.extend_deadline(RELEASE, is_last=True),
             ):
                 self._connection.release()
             self._turn.release()
@@ -112,7 +113,7 @@ class RunLock:
         """Raise DatabaseUnavailableError if the lock's connection is gone: another run may have begun."""
         with self._turn:
             # After a freeze of this process the heart may not have come to beat yet.
-            if time.monotonic() - self._beaten_at > 2 * HEARTBEAT:
+            if time.monotonic() - self._beaten_at > 2 * self._limits.heartbeat:
                 self._beat()
             alive = not self._lost.is_set() and self._connection.is_alive()
         if not alive:
@@ -122,33 +123,33 @@ class RunLock:
             )
 
     def _acquire(self) -> None:
-        until = time.monotonic() + self._patience
-        next_word = time.monotonic()
-        while not self._try(max(ANSWER_PATIENCE, until - time.monotonic())):
-            now = time.monotonic()
-            if now >= until:
+        deadline, next_report = Deadline.after(self._timeout), Deadline.after(0)
+        while not self._try(max(ANSWER, deadline.remaining())):
+            if deadline.has_passed():
                 raise self._in_progress()
-            if now >= next_word:
+            if next_report.has_passed():
                 self._on_wait(self._in_progress())
-                next_word = now + 15
-            time.sleep(min(random.uniform(0.1, 0.5), until - now))
+                next_report = Deadline.after(self._limits.report_every)
+            time.sleep(min(random.uniform(*LOCK_POLL), deadline.remaining()))
 
     def _try(self, seconds: float) -> bool:
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
         with self._connection.limit_to(seconds, _NO_ANSWER):
-            held, self.backend = self._connection.hold(_SETTINGS + timeout + _TRY)[0][0]
+            held, self.backend = self._connection.hold(
+                f"{_KEEPALIVES} {self._beat_sql}{timeout}{_TRY}"
+            )[0][0]
             if held != "t":
                 self._connection.release()
         self._beaten_at = time.monotonic()
         return held == "t"
 
     def _in_progress(self) -> RunInProgressError:
-        with self._connection.limit_to(ANSWER_PATIENCE, _NO_ANSWER):
+        with self._connection.limit_to(ANSWER, _NO_ANSWER):
             rows = self._connection.query(_HOLDER, read_only=True)[0]
         return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
 
     def _keep_beating(self) -> None:
-        while not self._lost.is_set() and not self._released.wait(HEARTBEAT):
+        while not self._lost.is_set() and not self._released.wait(self._limits.heartbeat):
             with self._turn:
                 if not self._released.is_set():
                     self._beat()
@@ -156,8 +157,8 @@ class RunLock:
     def _beat(self) -> None:
         """Keep the transaction from idling out. A missed beat means that the server has let the lock go, or will."""
         try:
-            with self._connection.extend_deadline(BEAT_PATIENCE):
-                self._connection.query(_BEAT)
+            with self._connection.extend_deadline(self._limits.heartbeat_answer):
+                self._connection.query(self._beat_sql)
             self._beaten_at = time.monotonic()
         except (StatementError, MigratorError) as error:
             self.is_silent = isinstance(error, OutOfTimeError)

@@ -7,7 +7,9 @@ those that are missing.
 
 from psycopg import sql
 
-from ..database.connection import Connection, StatementError, filled, joined
+from ..database.composing import filled, joined
+from ..database.connection import Connection
+from ..database.server_error import StatementError
 from ..duration import milliseconds
 from ..errors import LedgerError, LockError
 from .trust import LEDGER, RUNS, Tables

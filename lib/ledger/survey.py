@@ -13,8 +13,11 @@ from typing import cast
 
 from psycopg import sql
 
-from ..database.connection import Connection, Row, Rows, StatementError, filled, joined
+from ..database.composing import filled, joined
+from ..database.connection import Connection
 from ..database.read_only import STANDBY
+from ..database.server_error import StatementError
+from ..database.transport import Row, Rows
 from ..deployment import Deployment
 from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint, Interruption, StatementDigest

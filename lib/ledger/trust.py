@@ -18,7 +18,10 @@ from typing import Any
 
 from psycopg import sql
 
-from ..database.connection import Connection, Rows, StatementError, filled
+from ..database.composing import filled
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..database.transport import Rows
 from ..errors import LedgerError
 
 LEDGER, RUNS = "schema_migrations", "schema_migration_runs"

@@ -11,7 +11,10 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from ..clean_text import message, one_line
-from ..database.connection import OWN_SETTINGS, Connection, Rows, StatementError, filled, joined
+from ..database.composing import OWN_SETTINGS, filled, joined
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..database.transport import Rows
 from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint
 from ..plan.migration_plan import AppliedMigration

@@ -6,7 +6,6 @@ Settings are read at the first request, so that a missing variable is an answer 
 import json
 import logging
 import os
-import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,16 @@ from pathlib import Path
 from ..actions.run_context import RunContext
 from ..clean_text import document, message
 from ..database.login import locate
+from ..deadline import Deadline
 from ..errors import ConfigurationError
+from ..limits import (
+    CLEANUP_SHARE,
+    CONNECT,
+    DEFAULT_MAX_DURATION,
+    MARGIN,
+    STATUS,
+    STATUS_CONNECT,
+)
 from ..plan.reports import Document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import ROOT, load_settings
@@ -25,15 +33,7 @@ MIGRATE_PATH = "/api/migrate"
 WEB_TOKEN_HEADER = "X-Vercel-Oidc-Token"
 
 NO_CACHE = "no-store"
-STATUS_CONNECT_TIMEOUT = 3.0
-# A look at the database that takes longer, connecting included, counts as the database being away, in seconds.
-STATUS_TIME_LIMIT = 8.0
-ADMIN_CONNECT_TIMEOUT = 30.0
-# Vercel's default; a function stops its work this long before it would be ended, in seconds.
-DEFAULT_MAX_DURATION = 300
-MARGIN = 15.0
-# So much of that margin may go to rolling back and recording; the rest is the answer's.
-ENDING_SHARE = 0.8
+STATUS_TIME_LIMIT = STATUS
 
 _log = logging.getLogger("migrations")
 
@@ -48,25 +48,27 @@ class Service:
 
     def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
         """What a request asks for. `web_token` is Vercel's OIDC token of the request, which a function has nowhere else."""
-        began = time.monotonic()
+        deadline = self._deadline(admin=admin)
         settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
         target = (settings.migration_target if admin else settings.status_target) or self.fallback
         if target is None:
             raise ConfigurationError(
                 "No database URL is set; the README lists the variables that are looked up."
             )
-        patience = settings.connect_patience(
-            ADMIN_CONNECT_TIMEOUT if admin else STATUS_CONNECT_TIMEOUT
-        )
-        limit, ending = time_limit(self.root) if admin else (STATUS_TIME_LIMIT, None)
+        timeout = settings.connect_patience(CONNECT if admin else STATUS_CONNECT)
         return RunContext(
             settings=settings,
-            target=locate(target, patience=patience),
+            target=locate(target, timeout=timeout),
             source="admin",
-            connect_patience=patience,
-            deadline=began + limit,
-            ending=ending,
+            connect_timeout=timeout,
+            deadline=deadline,
         )
+
+    def _deadline(self, *, admin: bool) -> Deadline:
+        if not admin:
+            return Deadline.after(STATUS_TIME_LIMIT)
+        seconds, cleanup = time_limit(self.root)
+        return Deadline.after(seconds, cleanup=cleanup)
 
 
 def time_limit(root: Path) -> tuple[float, float]:
@@ -82,7 +84,7 @@ def time_limit(root: Path) -> tuple[float, float]:
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         longest = DEFAULT_MAX_DURATION
     margin = min(MARGIN, longest / 4)
-    return longest - margin, margin * ENDING_SHARE
+    return longest - margin, margin * CLEANUP_SHARE
 
 
 def encode_body(content: Document) -> bytes:

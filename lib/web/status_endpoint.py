@@ -25,6 +25,7 @@ from ..errors import (
     WebTokenRefusedError,
 )
 from ..files.folder import MigrationFile, discover
+from ..limits import KEPT_CONNECTION
 from ..plan.reports import Document, Status
 from .shell import (
     NO_CACHE,
@@ -42,8 +43,6 @@ STATUS_CACHE = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
 REMEMBERED = 2.0
 # An answer holds so many of the migrations; all of them are behind the token.
 NEWEST = 1000
-# A connection kept since the last look answers within this, or a new one is made, in seconds.
-KEPT_CONNECTION_PATIENCE = 2.0
 
 _PATHS = tuple(f"{STATUS_PATH}{ending}" for ending in ("", "/", ".py", ".py/"))
 _METHODS = ("GET", "HEAD")
@@ -168,7 +167,7 @@ class StatusReader:
     def _status(self, context: RunContext, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.is_closed:
             try:
-                with self._connection.extend_deadline(KEPT_CONNECTION_PATIENCE):
+                with self._connection.extend_deadline(KEPT_CONNECTION):
                     return read_status_over(self._connection, context, files)
             except (DatabaseUnavailableError, OutOfTimeError):
                 self._connection.close()

@@ -252,7 +252,7 @@ class TestNothingToRecord:
     ) -> None:
         witness, found = Witness(), []
         context = make_context(run_wait=30.0, progress=witness)
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0):
             second = threading.Thread(target=lambda: found.append(recorded(context, "1")))
             second.start()
             wait_until(lambda: witness.of("waiting"), "a word of the other run")
@@ -321,7 +321,7 @@ class TestWhatForbidsIt:
         self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
         with (
-            RunLock(make_context().connect, patience=0),
+            RunLock(make_context().connect, timeout=0),
             pytest.raises(RunInProgressError, match="under way") as raised,
         ):
             baseline(make_context(), "1")
@@ -648,7 +648,7 @@ class TestForgetting:
         self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         with (
-            RunLock(make_context().connect, patience=0),
+            RunLock(make_context().connect, timeout=0),
             pytest.raises(RunInProgressError, match="under way"),
         ):
             forget(make_context(), ["1"])
@@ -666,7 +666,7 @@ class TestForgetting:
                 forget(make_context(run_wait=30.0, progress=witness), ["1"])
             told.append(caught.value)
 
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0):
             thread = threading.Thread(target=second)
             thread.start()
             wait_until(lambda: witness.of("waiting"), "a word of the other run")

@@ -40,11 +40,11 @@ class TestALedgerThatIsLocked:
             with pytest.raises(
                 LedgerError, match=rf"wasn't read within 0\.5 s: .* is {who}transaction\)\. Wait"
             ) as caught:
-                read(make_context(), patience=0.5)
+                read(make_context(), timeout=0.5)
             assert time.monotonic() - began < 5
             assert caught.value.exit_code == 1
             holder.execute("rollback")
-        read(make_context(), patience=5)
+        read(make_context(), timeout=5)
 
     def test_one_who_waits_to_lock_it_is_told_with_whom_that_one_waits_for(
         self, make_context: MakeContext, db: Database
@@ -65,7 +65,7 @@ class TestALedgerThatIsLocked:
                 LedgerError,
                 match=r"by pid \d+ \(application reader.* and pid \d+ \(application some",
             ):
-                read_status(make_context(), patience=0.5)
+                read_status(make_context(), timeout=0.5)
             reader.execute("rollback")
             thread.join()
 
@@ -78,7 +78,7 @@ class TestALedgerThatIsLocked:
             )
             holder.execute("begin; lock table schema_migrations in access exclusive mode")
             with pytest.raises(LedgerError, match=f"is locked by pid {holder.info.backend_pid}"):
-                read_status(make_context(target=theirs.target), patience=0.5)
+                read_status(make_context(target=theirs.target), timeout=0.5)
             holder.execute("rollback")
 
     def test_the_command_line_ends_with_1_also_in_json(self, cli: Cli, db: Database) -> None:
@@ -98,4 +98,4 @@ def test_a_look_that_nobody_holds_up_and_that_takes_too_long_says_so(
         LedgerError,
         match=r"wasn't read within 0 s, and nobody is seen to lock it\. Run it again\.$",
     ):
-        read_status(make_context(), patience=0)
+        read_status(make_context(), timeout=0)

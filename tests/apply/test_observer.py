@@ -12,7 +12,9 @@ from fault_proxy import FaultProxy
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.apply import observer
+from lib.deadline import Deadline
 from lib.errors import BusyTableError, DatabaseUnavailableError
+from lib.limits import RunLimits
 from lib.plan.reports import Blocker, IndexProgress
 from lib.settings.connection_target import ConnectionTarget
 
@@ -120,9 +122,7 @@ class TestWhatIsSeen:
         make_context: MakeContext,
         bundle: Bundle,
         db: Database,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr("lib.apply.session.FIRST_LOOK", 0.05)
         db.query(
             "create table t as select g as x from generate_series(1, 100) g;"
             "create function slow(int) returns int language plpgsql immutable as "
@@ -130,17 +130,16 @@ class TestWhatIsSeen:
         )
         bundle.write("000-a.sql", "create index concurrently t_x on t (slow(x))")
         witness = Witness()
-        assert migrate(make_context(progress=witness)).error is None
+        context = make_context(progress=witness, limits=RunLimits(first_look=0.05))
+        assert migrate(context).error is None
         seen = [index for _, index, _ in witness.of("building")]
         assert "building index: scanning table" in {index.phase for index in seen}
 
-    def test_what_takes_long_is_told(
-        self, make_context: MakeContext, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("lib.apply.session.TOLD_EVERY", 0.5)
+    def test_what_takes_long_is_told(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "select pg_sleep(1.5)")
         witness = Witness()
-        assert migrate(make_context(progress=witness)).error is None
+        context = make_context(progress=witness, limits=RunLimits(report_every=0.5))
+        assert migrate(context).error is None
         file, blockers, seconds = witness.of("still_running")[0]
         assert (file.version, blockers) == ("000-a", ())
         assert 0.5 <= seconds < 1.5
@@ -161,14 +160,14 @@ class TestAStreamThatIsStuck:
         make_context: MakeContext,
         bundle: Bundle,
         db: Database,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """The server has answered long ago, and its answer is held back on the way."""
-        monkeypatch.setattr(observer, "STUCK", 1.0)
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
         with FaultProxy(db.target.port) as proxy:
             context = make_context(
-                target=db.through(proxy.port).target, deadline=time.monotonic() + 60
+                target=db.through(proxy.port).target,
+                deadline=Deadline.after(60),
+                limits=RunLimits(stuck=1.0),
             )
             threading.Timer(0.7, proxy.freeze_first).start()
             began = time.monotonic()
@@ -185,23 +184,22 @@ class TestAStreamThatIsStuck:
         make_context: MakeContext,
         bundle: Bundle,
         pooled: ConnectionTarget,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Behind a pooler that tells another name, or after a file that sets its own."""
-        monkeypatch.setattr(observer, "STUCK", 0.5)
-        monkeypatch.setattr(observer, "INTERVAL", 0.5)
+        limits = RunLimits(stuck=0.5, look_every=0.5)
         bundle.write("000-a.sql", "set local application_name = 'x';\nselect pg_sleep(3);")
-        assert migrate(make_context(target=pooled)).error is None
+        assert migrate(make_context(target=pooled, limits=limits)).error is None
 
     def test_another_transaction_of_the_same_session_is_another_one(
         self, make_context: MakeContext, db: Database
     ) -> None:
         watcher = observer.Observer(
-            lambda patience: make_context().connect(patience=patience),
+            make_context().connect_for_cleanup,
             backend="1",
             application_name="x",
             lock_backend="1",
             is_lock_silent=lambda: False,
+            limits=RunLimits(),
         )
         with closing(watcher), db.connect() as holder:
             holder.execute("begin")

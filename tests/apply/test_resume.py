@@ -40,7 +40,7 @@ def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
     [(run,)] = db.query("select max(id) from schema_migration_runs")
     vanished = "outcome = 'running', finished_at = null, failed_version = null, sqlstate = null"
     db.query(f"update schema_migration_runs set {vanished} where id = {run}")
-    with connect(db.target, application_name="test", patience=5) as connection:
+    with connect(db.target, application_name="test", timeout=5) as connection:
         start = ledger.RunStart("cli", "development", None, None, None, "")
         record = ledger.RunRecord(
             run, start, take_survey(connection, db.target).tables, ledger.Contents(0, None)

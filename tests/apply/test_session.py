@@ -12,6 +12,7 @@ from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
+from lib.deadline import Deadline
 
 MakeContext = Callable[..., RunContext]
 # How long the query holds the table, and the lock timeout, in seconds; --faults takes what the README's default is.
@@ -187,6 +188,6 @@ def test_a_function_that_freezes_holds_nothing_past_its_deadline(
     bundle.write(
         "000-a.sql", "create table a as select current_setting('transaction_timeout') as v"
     )
-    assert migrate(make_context(deadline=time.monotonic() + 20)).error is None
+    assert migrate(make_context(deadline=Deadline.after(20))).error is None
     [(limit,)] = db.query("select v from a")
     assert 20_000 < int(limit.removesuffix("ms")) <= 25_000

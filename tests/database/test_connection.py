@@ -10,12 +10,12 @@ from fault_proxy import FaultProxy, Trouble
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
-from lib.apply import observer
+from lib.deadline import Deadline
 from lib.errors import (
     DatabaseUnavailableError,
     OutOfTimeError,
 )
-from lib.ledger import run_lock as lock
+from lib.limits import RunLimits
 
 MakeContext = Callable[..., RunContext]
 
@@ -30,7 +30,7 @@ class TestDeadlinesAndLosses:
             holder.execute("lock table a")
             began = time.monotonic()
             report = migrate(
-                make_context(deadline=began + 1.5, lock_timeout=0.05, lock_retries=1000)
+                make_context(deadline=Deadline.after(1.5), lock_timeout=0.05, lock_retries=1000)
             )
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 6
@@ -46,7 +46,7 @@ class TestDeadlinesAndLosses:
         rows = "".join(f"{number}\n" for number in range(5000))
         bundle.write("000-a.sql", f"copy a from stdin;\n{rows}\\.\n")
         began = time.monotonic()
-        report = migrate(make_context(deadline=began + 1))
+        report = migrate(make_context(deadline=Deadline.after(1)))
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 10
         assert db.query("select count(*) from a") == [(0,)]
@@ -58,7 +58,7 @@ class TestDeadlinesAndLosses:
         for number, seconds in enumerate((0.7, 0.8, 0.85, 0.9, 0.95)):
             work = f"begin insert into marks values ('{number:03d}-a'); perform pg_sleep({seconds}); end"
             bundle.write(f"{number:03d}-a.sql", f"-- Transaction: none\ndo $$ {work} $$;")
-            migrate(make_context(deadline=time.monotonic() + 1))
+            migrate(make_context(deadline=Deadline.after(1)))
             # Whether or not it was in time: what took effect is recorded, and the other way round.
             assert db.query("select version from marks order by 1") == db.query(
                 "select version from schema_migrations order by 1"
@@ -71,7 +71,7 @@ class TestDeadlinesAndLosses:
         bundle.write("000-a.sql", "create table a (x int)")
         bundle.write("001-b.sql", "create table b (x int);\nselect pg_sleep(60);")
         began = time.monotonic()
-        report = migrate(make_context(deadline=time.monotonic() + 1.5))
+        report = migrate(make_context(deadline=Deadline.after(1.5)))
         assert isinstance(report.error, OutOfTimeError)
         assert time.monotonic() - began < 10
         assert [migration.version for migration in report.applied] == ["000-a"]
@@ -111,7 +111,7 @@ class TestDeadlinesAndLosses:
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table schema_migrations")
             began = time.monotonic()
-            report = migrate(make_context(deadline=time.monotonic() + 1))
+            report = migrate(make_context(deadline=Deadline.after(1)))
             assert isinstance(report.error, OutOfTimeError)
             assert time.monotonic() - began < 10
 
@@ -142,7 +142,7 @@ class TestDeadlinesAndLosses:
         with FaultProxy(db.target.port, Trouble("silence", at)) as proxy:
             began = time.monotonic()
             context = make_context(
-                target=db.through(proxy.port).target, deadline=began + 1.5, ending=3.0
+                target=db.through(proxy.port).target, deadline=Deadline.after(1.5, cleanup=3.0)
             )
             report = migrate(context)
             took = time.monotonic() - began
@@ -160,7 +160,7 @@ class TestDeadlinesAndLosses:
             threading.Timer(1, proxy.fall_silent).start()
             report = migrate(
                 make_context(
-                    target=db.through(proxy.port).target, deadline=time.monotonic() + 2, ending=2.0
+                    target=db.through(proxy.port).target, deadline=Deadline.after(2, cleanup=2.0)
                 )
             )
         assert (
@@ -172,7 +172,7 @@ class TestDeadlinesAndLosses:
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
-        report = migrate(make_context(deadline=time.monotonic() + 1, ending=4.0))
+        report = migrate(make_context(deadline=Deadline.after(1, cleanup=4.0)))
         assert str(report.error) == "The time allowed ran out. 000-a was rolled back."
 
     def test_a_build_does_not_hang_on_a_database_that_falls_silent(
@@ -180,15 +180,12 @@ class TestDeadlinesAndLosses:
         make_context: MakeContext,
         bundle: Bundle,
         db: Database,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(observer, "STUCK", 1.0)
-        monkeypatch.setattr(lock, "HEARTBEAT", 0.5)
-        monkeypatch.setattr(lock, "BEAT_PATIENCE", 0.5)
-        monkeypatch.setattr(observer, "AFTER_FAILURE", 0.5)
+        limits = RunLimits(stuck=1.0, heartbeat=0.5, heartbeat_answer=0.5, look_again=0.5)
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
         with FaultProxy(db.target.port) as proxy:
             threading.Timer(1, proxy.fall_silent).start()
-            report = migrate(make_context(target=db.through(proxy.port).target))
+            context = make_context(target=db.through(proxy.port).target, limits=limits)
+            report = migrate(context)
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "stuck" in str(report.error)

@@ -30,10 +30,10 @@ only_with_a_trace = pytest.mark.skipif(
 )
 
 
-def failure(target: ConnectionTarget, patience: float = 8.0) -> DatabaseUnavailableError:
+def failure(target: ConnectionTarget, timeout: float = 8.0) -> DatabaseUnavailableError:
     """Why there is no connection; what HTTP tells holds nothing of the place, the user, or what was said."""
     with pytest.raises(DatabaseUnavailableError, match="can't be reached: ") as raised:
-        login.connect(target, application_name="test", patience=patience)
+        login.connect(target, application_name="test", timeout=timeout)
     error = raised.value
     parameters = target.parameters
     for value in (parameters.get("user"), parameters.get("password"), target.host, "FATAL"):
@@ -122,7 +122,7 @@ class TestARealServer:
         self, db: Database, parameters: dict[str, str], told: str, said: str
     ) -> None:
         began = time.monotonic()
-        error = failure(db.but(**parameters).target, patience=60)
+        error = failure(db.but(**parameters).target, timeout=60)
         assert time.monotonic() - began < 20
         assert error.final
         assert told in error.public
@@ -164,7 +164,7 @@ class TestARealServer:
         assert "hunter" not in str(error)
 
     def test_nothing_there_is_tried_again_and_then_said(self, db: Database) -> None:
-        error = failure(db.through(1).target, patience=0.5)
+        error = failure(db.through(1).target, timeout=0.5)
         assert not error.final
         assert "nothing listens there (Connection refused). It was tried for 0.5 s" in str(error)
 
@@ -206,7 +206,7 @@ class TestInAnyLanguage:
             target = read_target(
                 "DATABASE_URL", f"postgres://hunter:hunter2@127.0.0.1:{port}/shop?sslmode=prefer"
             )
-            error = failure(target, patience=0.5)
+            error = failure(target, timeout=0.5)
         assert error.final is final
         assert told in str(error)
         assert f"(FATAL: {message.replace('hunter', '***')})" in str(error)
@@ -215,7 +215,7 @@ class TestInAnyLanguage:
         with refusing_server("XX000", "\x1b[2Jhunter2\n::error::hunter\r\u202egone") as port:
             error = failure(
                 read_target("DATABASE_URL", f"postgres://hunter:hunter2@127.0.0.1:{port}/shop"),
-                patience=0.5,
+                timeout=0.5,
             )
         assert all(letter.isprintable() for letter in str(error))
 
@@ -312,7 +312,7 @@ class TestALimitOfOneConnection:
             if owner == "database":
                 db.query(f"alter database {db.target.database} connection limit 1")
             began = time.monotonic()
-            report = migrate(make_context(target=role.target, connect_patience=60.0))
+            report = migrate(make_context(target=role.target, connect_timeout=60.0))
             assert time.monotonic() - began < 20
         assert isinstance(report.error, DatabaseUnavailableError)
         assert (
@@ -334,7 +334,7 @@ class TestALimitOfOneConnection:
 
     def test_one_that_is_used_up_says_it_too(self, db: Database) -> None:
         with db.another_role("connection limit 1") as role, role.connect():
-            error = failure(role.target, patience=0.5)
+            error = failure(role.target, timeout=0.5)
         assert (
             "by its own limit, and a run needs two at a time (FATAL: too many connections for role"
             in str(error)

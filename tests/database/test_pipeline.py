@@ -12,11 +12,13 @@ from fault_proxy import FaultProxy
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
-from lib.database.connection import Connection, StatementError, defer
+from lib.database.connection import Connection
 from lib.database.login import connect
 from lib.database.pipeline import AHEAD, carry_out
+from lib.database.server_error import StatementError
 from lib.errors import MigrationFailedError
 from lib.settings.connection_target import ConnectionTarget
+from lib.signals import defer
 
 MakeContext = Callable[..., RunContext]
 GUARD = (
@@ -105,7 +107,7 @@ class TestWhatAStatementSees:
 
 @pytest.fixture
 def connection(db: Database) -> Iterator[Connection]:
-    with connect(db.target, application_name="test", patience=5) as connection:
+    with connect(db.target, application_name="test", timeout=5) as connection:
         yield connection
 
 
@@ -161,7 +163,7 @@ class TestAFlight:
     def test_it_takes_one_flight(self, db: Database) -> None:
         with FaultProxy(db.target.port) as proxy:
             target = db.through(proxy.port).target
-            with connect(target, application_name="test", patience=5) as connection:
+            with connect(target, application_name="test", timeout=5) as connection:
                 before = proxy.turns
                 carry_out(connection, ["begin", *["select 1"] * 50, "commit"])
                 assert proxy.turns == before + 1

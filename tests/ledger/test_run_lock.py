@@ -10,10 +10,11 @@ from conftest import Bundle, Database, Witness, wait_until
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
+from lib.deadline import Deadline
 from lib.errors import BusyTableError, DatabaseUnavailableError, RunInProgressError
 from lib.files.folder import MigrationFile
-from lib.ledger import run_lock as lock
 from lib.ledger.run_lock import RunLock
+from lib.limits import RunLimits
 from lib.plan.progress import Progress
 from lib.plan.reports import AppliedNow
 
@@ -25,7 +26,7 @@ class TestLocks:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
-        with RunLock(make_context(source="build").connect, patience=0):
+        with RunLock(make_context(source="build").connect, timeout=0):
             report = migrate(make_context())
         assert isinstance(report.error, RunInProgressError)
         assert report.error.holder == "migrations build local"
@@ -52,7 +53,7 @@ class TestLocks:
     def test_nothing_pending_takes_no_lock(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         migrate(make_context())
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0):
             assert migrate(make_context()).error is None
 
     def test_nothing_pending_beside_a_run_that_is_just_ending_is_no_failure(
@@ -61,7 +62,7 @@ class TestLocks:
         bundle.write("000-a.sql", "create table a (x int)")
         migrate(make_context())
         db.query("update schema_migration_runs set outcome = 'running'")
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0):
             assert migrate(make_context()).error is None
         assert db.runs()[0]["outcome"] == "running"
 
@@ -122,7 +123,7 @@ def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_n
     idle = (
         "state = 'idle' and application_name like 'migrations %' and datname = current_database()"
     )
-    with RunLock(make_context().connect, patience=0) as held:
+    with RunLock(make_context().connect, timeout=0) as held:
 
         class Meanwhile(Progress):
             def waiting(self, holder: RunInProgressError) -> None:
@@ -139,7 +140,7 @@ def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_n
 class TestTheRunLock:
     def test_its_holder_keeps_no_snapshot(self, make_context: MakeContext, db: Database) -> None:
         """A snapshot here would make every CREATE INDEX CONCURRENTLY of the run wait for ever."""
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0):
             [(xmin, state)] = db.query(
                 "select backend_xmin, state from pg_stat_activity join pg_locks using (pid)"
                 " where locktype = 'advisory' and datname = current_database()"
@@ -150,17 +151,14 @@ class TestTheRunLock:
     def test_it_leaves_no_advisory_lock_behind(
         self, make_context: MakeContext, db: Database
     ) -> None:
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0):
             pass
         assert db.advisory_locks() == 0
 
-    def test_its_heartbeat_takes_no_snapshot(
-        self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_its_heartbeat_takes_no_snapshot(self, make_context: MakeContext, db: Database) -> None:
         """Nor does it read anything: else the level of the transaction's isolation could not be set any more."""
-        monkeypatch.setattr(lock, "HEARTBEAT", 0.05)
         last = "select query from pg_stat_activity join pg_locks using (pid) where locktype = 'advisory' and datname ="
-        with RunLock(make_context().connect, patience=0):
+        with RunLock(make_context().connect, timeout=0, limits=RunLimits(heartbeat=0.05)):
             time.sleep(0.5)
             [(beat,)] = db.query(f"{last} current_database()")
         assert "pg_try_advisory_xact_lock" not in beat
@@ -177,10 +175,10 @@ class TestTheRunLock:
                     connection.execute("set transaction isolation level serializable")
 
     def test_a_holder_that_is_frozen_is_let_go(
-        self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
+        self, make_context: MakeContext, db: Database
     ) -> None:
-        monkeypatch.setattr(lock, "_SETTINGS", lock._SETTINGS.replace("'60s'", "'500ms'"))
-        with RunLock(make_context().connect, patience=0) as held:
+        limits = RunLimits(lock_idle=0.5)
+        with RunLock(make_context().connect, timeout=0, limits=limits) as held:
             wait_until(lambda: db.advisory_locks() == 0, "the server has let it go", 10)
             with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):
                 held.check()
@@ -188,7 +186,7 @@ class TestTheRunLock:
     def test_its_session_asks_the_server_to_notice_a_vanished_machine(
         self, make_context: MakeContext
     ) -> None:
-        with RunLock(make_context().connect, patience=0) as held:
+        with RunLock(make_context().connect, timeout=0) as held:
             assert held._connection.query("show tcp_keepalives_idle")[0] == [("5",)]
             assert held._connection.query("show idle_in_transaction_session_timeout")[0] == [
                 ("1min",)
@@ -199,19 +197,22 @@ class TestTheRunLock:
         make_context: MakeContext,
         bundle: Bundle,
         db: Database,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(lock, "HEARTBEAT", 0.005)
         db.query("create table t as select g as x from generate_series(1, 20000) g")
         for number in range(10):
             bundle.write(f"{number:03d}-i.sql", f"create index concurrently i{number} on t (x)")
-        assert migrate(make_context(deadline=time.monotonic() + 60)).error is None
+        assert (
+            migrate(
+                make_context(deadline=Deadline.after(60), limits=RunLimits(heartbeat=0.005))
+            ).error
+            is None
+        )
         assert len(db.versions()) == 10
 
     def test_a_process_that_was_frozen_looks_before_it_goes_on(
         self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with RunLock(make_context().connect, patience=0) as held:
+        with RunLock(make_context().connect, timeout=0) as held:
             held.check()
             # The heart has not beaten since; through a pooler nobody tells that the server has let go.
             monkeypatch.setattr(held, "_beaten_at", time.monotonic() - 61)
@@ -223,9 +224,9 @@ class TestTheRunLock:
     def test_it_is_free_the_moment_its_holder_is_gone(
         self, make_context: MakeContext, db: Database
     ) -> None:
-        held = RunLock(make_context().connect, patience=0).__enter__()
+        held = RunLock(make_context().connect, timeout=0).__enter__()
         held._connection.close()
-        with RunLock(make_context().connect, patience=5):
+        with RunLock(make_context().connect, timeout=5):
             assert db.advisory_locks() == 1
 
 

@@ -196,6 +196,6 @@ def test_times_are_right_whatever_the_database_makes_of_floats(
     assert migrate(make_context()).error is None
     [(expected,)] = db.query("select applied_at from schema_migrations")
     db.query(f"alter database {db.target.database} set extra_float_digits = -10")
-    with connect(db.target, application_name="test", patience=5) as connection:
+    with connect(db.target, application_name="test", timeout=5) as connection:
         [row] = take_survey(connection, db.target).ledger or ()
     assert row.applied_at == expected.replace(tzinfo=UTC)

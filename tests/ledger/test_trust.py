@@ -131,7 +131,7 @@ class TestTraps:
         )
         migrate(context)
         bundle.write("003-d.sql", "create table public.d (x pg_catalog.int4)")
-        with RunLock(make_context().connect, patience=5):
+        with RunLock(make_context().connect, timeout=5):
             assert isinstance(
                 migrate(make_context(run_wait=0.3, target=through)).error, RunInProgressError
             )

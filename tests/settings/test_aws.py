@@ -149,7 +149,7 @@ class Function:
         assert settings.migration_target
         target, patience = settings.migration_target.located(), settings.connect_patience(30)
         return migrate(
-            RunContext(settings=settings, target=target, source="build", connect_patience=patience)
+            RunContext(settings=settings, target=target, source="build", connect_timeout=patience)
         )
 
     def failure(self) -> DatabaseUnavailableError | ConfigurationError:

@@ -193,16 +193,19 @@ class Connection:
         settings = load_settings(self.environ(host, query, **variables), root=self._bundle.root)
         assert settings.migration_target
         with RunContext(
-            settings, settings.migration_target, connect_patience=5
+            settings, settings.migration_target, connect_timeout=5
         ).connect() as connection:
-            return bool(connection.raw.pgconn.ssl_in_use)
+            [[[is_encrypted]]] = connection.query(
+                "select ssl from pg_stat_ssl where pid = pg_backend_pid()"
+            )
+            return is_encrypted == "t"
 
     def failure(self, host: str, query: str = "", **variables: str) -> str:
         """Why a run comes to nothing; what the functions answer has no detail of it."""
         environ = self.environ(host, query, **variables)
         settings = load_settings(environ, root=self._bundle.root)
         assert settings.migration_target
-        error = migrate(RunContext(settings, settings.migration_target, connect_patience=5)).error
+        error = migrate(RunContext(settings, settings.migration_target, connect_timeout=5)).error
         assert isinstance(error, DatabaseUnavailableError)
         assert error.final
         self._tells_nothing(str(error))

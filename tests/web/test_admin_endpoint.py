@@ -202,7 +202,7 @@ def test_another_run_is_409_at_once_and_says_who_since_when(
     admin: Post, make_context: MakeContext, bundle: Bundle
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
-    with RunLock(make_context(source="build").connect, patience=0):
+    with RunLock(make_context(source="build").connect, timeout=0):
         began = time.monotonic()
         response = admin()
     document = response.get_json()

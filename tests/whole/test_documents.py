@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from lib import limits
 from lib.actions.migrate import _check_sessions
-from lib.cli import invocation, options
+from lib.cli import options
 from lib.cli.console import Console
 from lib.cli.progress_log import ProgressLog
 from lib.database import connection_errors as unreachable
@@ -36,7 +37,6 @@ from lib.settings import database_choice as choice
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import VARIABLES, Settings, load_settings
 from lib.web import admin_endpoint, status_endpoint
-from lib.web import shell as service
 
 README = ROOT / "README.md"
 OWN = Fingerprint("1", "5")
@@ -204,7 +204,7 @@ def test_the_example_of_an_env_file_sets_nothing_and_names_what_a_local_user_may
     [
         (
             "MIGRATION_CONNECT_TIMEOUT",
-            (invocation.DEFAULT_CONNECT_TIMEOUT, service.STATUS_CONNECT_TIMEOUT),
+            (limits.CONNECT, limits.STATUS_CONNECT),
         ),
         ("MIGRATION_LOCK_TIMEOUT", (Settings.lock_timeout,)),
         ("MIGRATION_RUN_WAIT", (Settings.run_wait,)),

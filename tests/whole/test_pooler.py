@@ -108,7 +108,7 @@ def test_the_lock_excludes_through_a_pooler_and_directly(
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     for holder, contender in ((pooled, db.target), (db.target, pooled), (pooled, pooled)):
-        with RunLock(make_context(target=holder).connect, patience=0):
+        with RunLock(make_context(target=holder).connect, timeout=0):
             assert isinstance(migrate(make_context(target=contender)).error, RunInProgressError)
     assert db.advisory_locks() == 0
     assert migrate(make_context(target=pooled)).error is None

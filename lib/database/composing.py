@@ -1,0 +1,32 @@
+"""SQL put together: values as literals, statements as one message, settings that many need."""
+
+from psycopg import sql
+
+# Before every statement of the runner's own. Only pg_catalog is searched; pg_temp is named, since it
+# would be searched first otherwise. A row that a policy would hide is an error (PostgreSQL manual,
+# "row_security").
+OWN_SETTINGS = ("set local search_path = pg_catalog, pg_temp", "set local row_security = off")
+# The server lets go of a client whose machine has vanished within 20 seconds, in place of 2 hours.
+_KEEPALIVES = ("idle = 5", "interval = 5", "count = 3")
+
+
+def filled(template: str, /, **values: object) -> sql.Composed:
+    """Fill a template: values become literals, as the simple protocol needs; SQL stays as it is."""
+    literals = {
+        name: v if isinstance(v, sql.Composable) else sql.Literal(v) for name, v in values.items()
+    }
+    return sql.SQL(template).format(**literals)
+
+
+def joined(*statements: str | sql.Composable) -> sql.Composed:
+    """Join statements to one message."""
+    return sql.SQL(";").join([sql.SQL(s) if isinstance(s, str) else s for s in statements])
+
+
+def text_of(message: str | sql.Composable) -> str:
+    return message if isinstance(message, str) else message.as_string(None)
+
+
+def keepalives(scope: str) -> list[str]:
+    """The SQL that lets the server notice a vanished client; `scope` is `local ` or nothing."""
+    return [f"set {scope}tcp_keepalives_{setting};" for setting in _KEEPALIVES]

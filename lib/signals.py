@@ -1,0 +1,73 @@
+"""The signals that end a process in order: which they are, what they do, and when they may raise."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from .errors import Interrupted
+
+T = TypeVar("T")
+
+
+def interrupting_signals() -> tuple[signal.Signals, ...]:
+    """Return those that end a run; SIGHUP too, unless the caller ignores it, as nohup does."""
+    hangup = getattr(signal, "SIGHUP", None)
+    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
+        return (signal.SIGINT, signal.SIGTERM)
+    return (signal.SIGINT, signal.SIGTERM, hangup)
+
+
+def exit_on_signals() -> None:
+    """Let each of them end the process at once: there is nothing to clean up yet."""
+    for each in interrupting_signals():
+        signal.signal(each, lambda signum, _: sys.exit(128 + signum))
+
+
+def interrupt_on_signals() -> None:
+    """Let the first of them raise Interrupted; while that is handled, more of them do nothing."""
+    caught = interrupting_signals()
+
+    def interrupt(signum: int, _frame: object) -> None:
+        for each in caught:
+            signal.signal(each, signal.SIG_IGN)
+        interrupted = Interrupted(signum)
+        if not defer(interrupted):
+            raise interrupted
+
+    for each in caught:
+        signal.signal(each, interrupt)
+
+
+class _Pending(threading.local):
+    """Whether this thread is inside a call that no signal may cut, and the error that waits."""
+
+    is_inside = False
+    error: BaseException | None = None
+
+
+_pending = _Pending()
+
+
+def defer(error: BaseException) -> bool:
+    """Keep an error for the end of `uninterrupted`; False if it may be raised at once."""
+    if _pending.is_inside:
+        _pending.error = error
+    return _pending.is_inside
+
+
+def uninterrupted(call: Callable[[], T]) -> T:
+    """Call libpq, and raise afterwards what a signal's handler wanted to raise meanwhile.
+
+    The server's notices call back from libpq into Python, where what a handler raises is swallowed.
+    """
+    _pending.is_inside = True
+    try:
+        result = call()
+    finally:
+        _pending.is_inside = False
+    if _pending.error is not None:
+        error, _pending.error = _pending.error, None
+        raise error
+    return result
