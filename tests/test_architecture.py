@@ -209,7 +209,7 @@ STATUS_ROOMS = listed("""
     floor: clean_text deadline deployment duration errors limits signals
     files: checkpoint folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
-      search_path tls
+      search_path tls variables
     plan: migration_plan progress reports
     database: composing connection connection_errors login notices read_only server_error settling
       transport

@@ -4,6 +4,7 @@ Opens no connection to PostgreSQL; `aws` asks STS for credentials when a login n
 May import: nothing but the floor.
 Must not: read os.environ (a mapping is an argument), or print a value.
 
+    variables          every environment variable: its parser, default, help and readers
     providers          what a host name says: the provider, its direct address, its authorities
     pasted_values      the marks of a value that was pasted wrong
     search_path        the schemas that a URL names

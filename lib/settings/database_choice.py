@@ -1,7 +1,7 @@
-"""Which of the variables names the database, for migrating and for reading the status, and why it is that one."""
+"""Which variable names the database, for migrating and for reading the status, and why that one."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import pasted_values, providers
@@ -15,38 +15,27 @@ from .connection_url import (
     read_target,
 )
 from .tls import is_file
+from .variables import text
 
 MIGRATION_URL, SECRET = "MIGRATION_DATABASE_URL", "MIGRATION_DATABASE_SECRET_ARN"
-# The variable that an application uses, and its direct sibling.
+# The variable that an application uses, and the one with the direct connection.
 SIBLINGS = {"POSTGRES_URL": "POSTGRES_URL_NON_POOLING", "DATABASE_URL": "DATABASE_URL_UNPOOLED"}
 NILE = "NILEDB_POSTGRES_URL"
 NILE_LOGIN = {"user": "NILEDB_USER", "password": "NILEDB_PASSWORD"}
-# Aurora's, which come without a password.
-_AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
 ROLE = "AWS_ROLE_ARN"
-_PLACE = (*PLACE_VARIABLES.values(), "PGUSER")
+# What the AWS integration of Vercel sets for Aurora PostgreSQL, which needs no password.
+AURORA = {"host": "PGHOST", "user": "PGUSER", "dbname": "PGDATABASE"}
 
-# Each of the first leads to a database by itself; the others say more of the way there, or, without any, where it is.
+# Each of these names a database by itself. The place completes one, or names Aurora with the role.
 ADDRESSES = (MIGRATION_URL, SECRET, *(name for pair in SIBLINGS.items() for name in pair), NILE)
-DATABASE_VARIABLES = (
-    *ADDRESSES,
-    *NILE_LOGIN.values(),
-    "PGHOST",
-    "PGPORT",
-    "PGUSER",
-    "PGDATABASE",
-    "PGSSLMODE",
-    "PGSSLROOTCERT",
-    "AWS_REGION",
-    ROLE,
-    "VERCEL_OIDC_TOKEN",
-)
+PLACE = (*PLACE_VARIABLES.values(), "PGUSER")
 LOOKED_UP = (
-    f"{MIGRATION_URL}, {SECRET}, POSTGRES_URL_NON_POOLING (with POSTGRES_URL), DATABASE_URL_UNPOOLED (with DATABASE_URL), "
-    f"POSTGRES_URL, DATABASE_URL, {NILE}, PGHOST (with {ROLE})"
+    f"{MIGRATION_URL}, {SECRET}, POSTGRES_URL_NON_POOLING (with POSTGRES_URL), "
+    "DATABASE_URL_UNPOOLED (with DATABASE_URL), POSTGRES_URL, DATABASE_URL, "
+    f"{NILE}, PGHOST (with {ROLE})"
 )
 PRISMA = "PRISMA_DATABASE_URL"
-# Where Prisma's integrations put a URL of PostgreSQL's own protocol.
+# Where the integrations of Prisma put a URL for PostgreSQL.
 PRISMA_FALLBACKS = (
     "DATABASE_URL",
     "POSTGRES_URL",
@@ -57,91 +46,82 @@ PRISMA_FALLBACKS = (
 
 
 def names_database(environ: Mapping[str, str]) -> bool:
-    """Tell whether one of the variables leads to a database by itself, or all of Aurora's do together."""
-    is_set = {
-        name for name in (*ADDRESSES, *_AURORA.values(), ROLE) if environ.get(name, "").strip()
-    }
-    return bool(is_set & set(ADDRESSES)) or {*_AURORA.values(), ROLE} <= is_set
+    """True if a variable names a database by itself, or all those of Aurora are set."""
+    names = (*ADDRESSES, *AURORA.values(), ROLE)
+    is_set = {name for name in names if environ.get(name, "").strip()}
+    return bool(is_set & set(ADDRESSES)) or {*AURORA.values(), ROLE} <= is_set
 
 
 def leading_elsewhere(environ: Mapping[str, str], files: Mapping[str, str]) -> frozenset[str]:
-    """The variables of files that could lead to another database than the one that is chosen.
-
-    One that is chosen in `environ` itself is meant. And a URL of the files' own is not completed by what stands beside it,
-    which libpq never saw; a secret is.
-    """
+    """The variables in the .env files that could lead to another database than the chosen one."""
+    # A database that `environ` names was chosen on purpose.
     if names_database(environ):
-        return frozenset((*ADDRESSES, *_PLACE))
+        return frozenset((*ADDRESSES, *PLACE))
+    # libpq never sees the files, so their PGHOST does not complete their URL; a secret is completed
+    # here.
     has_url = any(name in files for name in ADDRESSES if name != SECRET)
-    return frozenset(_PLACE if has_url and SECRET not in files else ())
+    return frozenset(PLACE if has_url and SECRET not in files else ())
 
 
+@dataclass(frozen=True)
 class DatabaseChoice:
-    """Chooses among the variables of `environ`; a path in one begins at `root`, and `web_token` is a request's own.
+    """The choice among the variables of `environ`.
 
-    ValueError says what is wrong with the variable that was chosen, in words that are safe to print.
+    A path in one is relative to `root`. `web_token` is that of a request. Both methods raise
+    ValueError for a fault in the chosen variable, with a message that is safe to print.
     """
 
-    def __init__(self, environ: Mapping[str, str], root: Path, web_token: str = "") -> None:
-        self._environ = environ
-        self._root = root
-        self._web_token = web_token.strip()
+    environ: Mapping[str, str] = field(repr=False)
+    root: Path
+    web_token: str = field(default="", repr=False)
 
     def migration_target(self) -> ConnectionTarget | None:
-        """A direct connection, where there is one or the provider's names tell of one; None if nothing is set."""
+        """A direct connection if there is one, or if the provider names one; None if none is set."""
         target = (
-            self._of_url(MIGRATION_URL)
-            or self._of_secret()
-            or self._of_sibling("POSTGRES_URL")
-            or self._of_sibling("DATABASE_URL")
-            or self._of_url("POSTGRES_URL")
-            or self._of_url("DATABASE_URL")
-            or self._of_nile()
-            or self._of_aurora()
+            self._from_url(MIGRATION_URL)
+            or self._from_secret()
+            or self._from_sibling("POSTGRES_URL")
+            or self._from_sibling("DATABASE_URL")
+            or self._from_url("POSTGRES_URL")
+            or self._from_url("DATABASE_URL")
+            or self._from_nile()
+            or self._from_aurora()
         )
-        return target and self._completed(target).direct
+        return target and _completed(target, self.environ, self.root).direct
 
     def status_target(self) -> ConnectionTarget | None:
-        """What the application uses, pooled or not; else what migrates."""
+        """What the application uses, pooled or not; otherwise the migration target."""
         try:
-            target = self._of_url("POSTGRES_URL") or self._of_url("DATABASE_URL")
+            target = self._from_url("POSTGRES_URL") or self._from_url("DATABASE_URL")
         except PrismaUrlError:
-            # What is to be used instead is what migrates, if that has been set.
+            # An application may use Prisma while MIGRATION_DATABASE_URL names the same database.
             target = None
-        target = self._completed(target) if target else self.migration_target()
+        target = _completed(target, self.environ, self.root) if target else self.migration_target()
         return target and replace(target, search_path="")
 
     def get(self, name: str) -> str:
-        """The variable's value, empty where it is unset or blank; bytes that are no UTF-8 are replaced."""
-        return (
-            self._environ.get(name, "")
-            .strip()
-            .encode("utf-8", "surrogateescape")
-            .decode("utf-8", "replace")
-        )
+        """The value of the variable; empty if it is unset or blank."""
+        return _get(self.environ, name)
 
-    def _of_url(self, name: str) -> ConnectionTarget | None:
+    def _from_url(self, name: str) -> ConnectionTarget | None:
         if not self.get(name):
             return None
         try:
-            return read_target(name, self._environ[name])
+            return read_target(name, self.environ[name])
         except PrismaUrlError as error:
-            beside = (
-                other
-                for other in PRISMA_FALLBACKS
-                if self.get(other).lower().startswith("postgres")
-            )
-            raise PrismaUrlError(
-                f"{error}{''.join(f', which {other} holds' for other in list(beside)[:1])}"
-            ) from None
+            for other in PRISMA_FALLBACKS:
+                if self.get(other).lower().startswith("postgres"):
+                    raise PrismaUrlError(f"{error}, which {other} holds") from None
+            raise
 
-    def _of_sibling(self, name: str) -> ConnectionTarget | None:
-        target = self._of_url(SIBLINGS[name]) if self.get(name) else None
+    def _from_sibling(self, name: str) -> ConnectionTarget | None:
+        # Without the variable of the application, its sibling may be a leftover.
+        target = self._from_url(SIBLINGS[name]) if self.get(name) else None
         return target and replace(target, why=f"the direct sibling of {name}")
 
-    def _of_nile(self) -> ConnectionTarget | None:
-        """Nile's URL comes without a user and a password, which have variables of their own."""
-        target = self._of_url(NILE)
+    def _from_nile(self) -> ConnectionTarget | None:
+        """The URL of Nile, whose user and password have variables of their own."""
+        target = self._from_url(NILE)
         if target is None:
             return None
         login = {
@@ -151,32 +131,24 @@ class DatabaseChoice:
         }
         if not all(login.values()):
             raise ValueError(
-                f"{NILE} has no user and password, and NILEDB_USER and NILEDB_PASSWORD are not both set"
+                f"{NILE} has no user and password, "
+                "and NILEDB_USER and NILEDB_PASSWORD are not both set"
             )
         why = f"with {' and '.join(NILE_LOGIN[key] for key in login)}" if login else ""
-        return replace(target, parameters={**target.parameters, **login}, why=why)
+        return replace(target.with_parameters(**login), why=why)
 
-    def _of_aurora(self) -> ConnectionTarget | None:
-        """What the AWS integration sets for Aurora PostgreSQL. The region in the host's name is the database's."""
-        host, role = self.get("PGHOST"), self.get(ROLE)
-        if not (host and role) or is_local(host):
+    def _from_aurora(self) -> ConnectionTarget | None:
+        host = self.get("PGHOST")
+        if not (host and self.get(ROLE)) or is_local(host):
             return None
         check_host("PGHOST", host)
         if "," in host:
             raise ValueError("PGHOST names several hosts, and a login token is for one")
+        # The token is signed for the region of the database, which AWS_REGION need not be.
         region = providers.aws_region(host) or self.get("AWS_REGION")
-        missing = [name for name in _AURORA.values() if not self.get(name)] + ["AWS_REGION"] * (
-            not region
-        )
-        if missing:
-            raise ValueError(
-                f"a login token for PGHOST with {ROLE} can't be made without {' and '.join(missing)}"
-            )
-        given = {
-            **{key: self.get(name) for key, name in _AURORA.items()},
-            "port": self.get("PGPORT") or "5432",
-        }
-        parameters = checked_parameters("PGPORT", given)
+        self._check_complete(region)
+        given = {key: self.get(name) for key, name in AURORA.items()}
+        parameters = checked_parameters("PGPORT", {**given, "port": self.get("PGPORT") or "5432"})
         if "," in parameters["port"]:
             raise ValueError("PGPORT names several ports, and a login token is for one")
         token = LoginToken(self._account(region), host, int(parameters["port"]), parameters["user"])
@@ -184,94 +156,106 @@ class DatabaseChoice:
             "PGHOST", parameters, why=f"with a login token for {ROLE}", credential=token
         )
 
-    def _of_secret(self) -> ConnectionTarget | None:
+    def _check_complete(self, region: str) -> None:
+        missing = [name for name in AURORA.values() if not self.get(name)]
+        missing += [] if region else ["AWS_REGION"]
+        if missing:
+            raise ValueError(
+                f"a login token for PGHOST with {ROLE} can't be made without "
+                f"{' and '.join(missing)}"
+            )
+
+    def _from_secret(self) -> ConnectionTarget | None:
         arn = self.get(SECRET)
         if not arn:
             return None
-        found = SECRET_ARN.fullmatch(arn)
-        if found is None:
+        match = SECRET_ARN.fullmatch(arn)
+        if match is None:
             _refuse_if_pasted(SECRET, arn)
             raise ValueError(
-                f"{SECRET} is no ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"
+                f"{SECRET} is not the ARN of a secret; "
+                "write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"
             )
-        defaults = {
-            key: value for key, name in PLACE_VARIABLES.items() if (value := self.get(name))
-        }
-        return ConnectionTarget(
-            SECRET, {}, credential=StoredSecret(self._account(found[1]), arn, defaults)
-        )
+        values = {key: self.get(name) for key, name in PLACE_VARIABLES.items()}
+        defaults = {key: value for key, value in values.items() if value}
+        credential = StoredSecret(self._account(match[1]), arn, defaults)
+        return ConnectionTarget(SECRET, {}, credential=credential)
 
     def _account(self, region: str) -> Account:
         role = self.get(ROLE)
         if role and not ROLE_ARN.fullmatch(role):
             _refuse_if_pasted(ROLE, role)
-            raise ValueError(f"{ROLE} is no ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME")
-        tokens = dict.fromkeys(filter(None, (self._web_token, self.get("VERCEL_OIDC_TOKEN"))))
-        return Account(region, role or None, tuple(tokens))
-
-    def _completed(self, target: ConnectionTarget) -> ConnectionTarget:
-        """With what libpq would take from the environment where a URL leaves it out, to be told and judged likewise."""
-        if target.credential is None and "service" not in target.parameters:
-            target = self._with(target, port="PGPORT", dbname="PGDATABASE")
-            if "hostaddr" not in target.parameters:
-                target = self._with(target, host="PGHOST")
-        target = _verifying_by_libpqs_word(self._with(target, sslmode="PGSSLMODE"))
-        if "sslrootcert" in target.parameters or self._verifies_nothing(target):
-            return target
-        roots = self._root_certificates()
-        return (
-            replace(target, parameters={**target.parameters, "sslrootcert": roots})
-            if roots
-            else target
-        )
-
-    def _verifies_nothing(self, target: ConnectionTarget) -> bool:
-        mode = target.parameters.get("sslmode")
-        is_plain = mode in ("disable", "allow") or (
-            target.is_local and mode not in ("verify-ca", "verify-full")
-        )
-        return is_plain and target.credential is None
-
-    def _with(self, target: ConnectionTarget, **names: str) -> ConnectionTarget:
-        """With the parameters that aren't given, by the variables that have them."""
-        missing = {
-            key: name
-            for key, name in names.items()
-            if key not in target.parameters and self.get(name)
-        }
-        for key, name in missing.items():
-            checked_parameters(name, {key: self.get(name)})
-            check_host(name, self.get(name) if key == "host" else "")
-        return replace(
-            target,
-            parameters={
-                **target.parameters,
-                **{key: self.get(name) for key, name in missing.items()},
-            },
-        )
-
-    def _root_certificates(self) -> str:
-        value = self.get("PGSSLROOTCERT")
-        if value in ("", "system"):
-            return value
-        path = self._root / value
-        if not is_file(path):
             raise ValueError(
-                "PGSSLROOTCERT names a file that isn't there; a path in it begins at the root of the project"
+                f"{ROLE} is not the ARN of a role; write arn:aws:iam::ACCOUNT:role/NAME"
             )
-        return str(path)
+        # That of the request is fresher than that of the build, unless somebody made it up.
+        tokens = filter(None, (self.web_token.strip(), self.get("VERCEL_OIDC_TOKEN")))
+        return Account(region, role or None, tuple(dict.fromkeys(tokens)))
 
 
-def _verifying_by_libpqs_word(target: ConnectionTarget) -> ConnectionTarget:
-    """PGSSLMODE may hold node-postgres' own word too."""
+def _get(environ: Mapping[str, str], name: str) -> str:
+    return text(environ.get(name, ""))
+
+
+def _completed(
+    target: ConnectionTarget, environ: Mapping[str, str], root: Path
+) -> ConnectionTarget:
+    """Add what libpq would take from the environment, so that it is shown and checked as well."""
+    if target.credential is None and "service" not in target.parameters:
+        target = _with_defaults(target, environ, port="PGPORT", dbname="PGDATABASE")
+        # With an address in hostaddr, PGHOST would only rename the host.
+        if "hostaddr" not in target.parameters:
+            target = _with_defaults(target, environ, host="PGHOST")
+    target = _with_known_sslmode(_with_defaults(target, environ, sslmode="PGSSLMODE"))
+    if "sslrootcert" in target.parameters or _verifies_nothing(target):
+        return target
+    roots = _root_certificates(environ, root)
+    return target.with_parameters(sslrootcert=roots) if roots else target
+
+
+def _with_defaults(
+    target: ConnectionTarget, environ: Mapping[str, str], **names: str
+) -> ConnectionTarget:
+    """Add the parameters that the target lacks, from the variables that hold them."""
+    values = {key: _get(environ, name) for key, name in names.items()}
+    missing = {
+        key: value for key, value in values.items() if value and key not in target.parameters
+    }
+    for key, value in missing.items():
+        checked_parameters(names[key], {key: value})
+        if key == "host":
+            check_host(names[key], value)
+    return target.with_parameters(**missing)
+
+
+def _with_known_sslmode(target: ConnectionTarget) -> ConnectionTarget:
+    # In a URL read_target has replaced it; this one comes from PGSSLMODE.
     if target.parameters.get("sslmode") != NO_VERIFY:
         return target
-    parameters = {**target.parameters, "sslmode": "require"}
-    return replace(
-        target,
-        parameters=parameters,
-        remarks=(*target.remarks, f"PGSSLMODE={NO_VERIFY} read as require"),
+    remarks = (*target.remarks, f"PGSSLMODE={NO_VERIFY} read as require")
+    return replace(target.with_parameters(sslmode="require"), remarks=remarks)
+
+
+def _verifies_nothing(target: ConnectionTarget) -> bool:
+    """True if libpq would not use root certificates, so that a missing file is no fault."""
+    mode = target.parameters.get("sslmode")
+    is_plain = mode in ("disable", "allow") or (
+        target.is_local and mode not in ("verify-ca", "verify-full")
     )
+    return is_plain and target.credential is None
+
+
+def _root_certificates(environ: Mapping[str, str], root: Path) -> str:
+    value = _get(environ, "PGSSLROOTCERT")
+    if value in ("", "system"):
+        return value
+    path = root / value
+    if not is_file(path):
+        raise ValueError(
+            "PGSSLROOTCERT names a file that does not exist; "
+            "a path in it is relative to the root of the project"
+        )
+    return str(path)
 
 
 def _refuse_if_pasted(name: str, value: str) -> None:

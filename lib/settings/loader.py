@@ -3,50 +3,25 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from ..deployment import Deployment
-from ..duration import parse_duration
 from ..errors import ConfigurationError
+from . import variables
 from .connection_target import ConnectionTarget
 from .database_choice import (
     ADDRESSES,
-    DATABASE_VARIABLES,
     LOOKED_UP,
     PRISMA,
     DatabaseChoice,
     leading_elsewhere,
 )
 from .tls import relies_on_public_authorities, tls_parameters
+from .variables import Variable
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORTEST_SECRET = 16
-# What may stand around a token; other spaces are a part of it. `echo … | vercel env add` leaves a line end.
-ASCII_SPACE = " \t\n\r\v\f"
-
-# Every variable that is read, in the order of the documents; a test holds the README to it.
-VARIABLES = (
-    *DATABASE_VARIABLES,
-    "MIGRATION_ENVIRONMENT",
-    "MIGRATION_SECRET",
-    "MIGRATION_SECRET_PREVIOUS",
-    "MIGRATION_CONNECT_TIMEOUT",
-    "MIGRATION_LOCK_TIMEOUT",
-    "MIGRATION_LOCK_RETRIES",
-    "MIGRATION_RUN_WAIT",
-    "MIGRATION_STRICT_ORDER",
-    "MIGRATION_LEDGER_OWNER",
-    "MIGRATIONS_DIR",
-    "VERCEL",
-    "CI",
-    "VERCEL_ENV",
-    "VERCEL_TARGET_ENV",
-    "VERCEL_GIT_COMMIT_SHA",
-    "VERCEL_GIT_COMMIT_REF",
-    "VERCEL_DEPLOYMENT_ID",
-)
-
-_TRUE = ("1", "true", "yes", "on")
-_FALSE = ("0", "false", "no", "off")
 
 
 @dataclass(frozen=True)
@@ -54,7 +29,7 @@ class Settings:
     """What the environment asks for. Durations are in seconds.
 
     The targets are None where no URL is set on a machine that may use the embedded PostgreSQL,
-    and never in production. `is_hosted` on Vercel and in a CI.
+    and never in production. `is_hosted` is True on Vercel and in a CI system.
     """
 
     environment: str
@@ -63,43 +38,48 @@ class Settings:
     migrations_dir: Path
     deployment: Deployment = field(default_factory=Deployment)
     admin_secrets: tuple[str, ...] = field(default=(), repr=False)
-    connect_timeout: float | None = None
-    lock_timeout: float = 2.0
-    lock_retries: int = 10
-    run_wait: float = 600.0
-    strict_order: bool = False
+    connect_timeout: float | None = variables.CONNECT_TIMEOUT.read({})
+    lock_timeout: float = variables.LOCK_TIMEOUT.read({})
+    lock_retries: int = variables.LOCK_RETRIES.read({})
+    run_wait: float = variables.RUN_WAIT.read({})
+    strict_order: bool = variables.STRICT_ORDER.read({})
     ledger_owner: str | None = None
     is_hosted: bool = False
 
     def connect_patience(self, default: float) -> float:
-        """How long connecting is tried; the default differs from surface to surface."""
+        """The seconds for which connecting is retried; the default differs between surfaces."""
         return default if self.connect_timeout is None else self.connect_timeout
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What these databases need of packages beyond what the bundle always needs."""
-        targets = [
-            target for target in (self.migration_target, self.status_target) if target is not None
-        ]
-        wanted = {"boto3": any(target.credential for target in targets)}
-        wanted["certifi"] = any(
-            not target.is_located or relies_on_public_authorities(target) for target in targets
-        )
+        """The packages that these databases need, beyond those that the bundle always needs."""
+        wanted = {
+            "boto3": any(target.credential for target in self._targets),
+            "certifi": any(
+                # Before a secret is read nobody knows the host.
+                not target.is_located or relies_on_public_authorities(target)
+                for target in self._targets
+            ),
+        }
         return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must never be printed."""
-        targets = (
-            target for target in (self.migration_target, self.status_target) if target is not None
+        return (
+            *self.admin_secrets,
+            *(secret for target in self._targets for secret in target.secrets),
         )
-        return (*self.admin_secrets, *(secret for target in targets for secret in target.secrets))
+
+    @property
+    def _targets(self) -> tuple[ConnectionTarget, ...]:
+        return tuple(filter(None, (self.migration_target, self.status_target)))
 
 
 def load_settings(
     environ: Mapping[str, str], *, root: Path = ROOT, web_token: str = ""
 ) -> Settings:
-    """Read the settings from `environ`, which `with_env_files` may have filled up. `web_token` is that of a request.
+    """Read the settings. `environ` may come from `with_env_files`, `web_token` from a request.
 
     Raises ConfigurationError with every fault at once.
     """
@@ -107,11 +87,10 @@ def load_settings(
 
 
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
-    """Add what `.env` and `.env.local` set, for local work; on Vercel and in CI `environ` is all there is.
+    """Add what `.env` and `.env.local` set, for local work; on Vercel and in CI nothing is added.
 
-    A variable already set wins, then `.env.local`; a database URL that is already set wins over every URL of the files.
-    `VERCEL*` and `CI` in the files are ignored: `vercel env pull` writes them, and they would make a laptop look like a
-    build.
+    A variable that is already set takes precedence, then `.env.local`. A database URL that is
+    already set takes precedence over every URL of the files.
     """
     if is_hosted(environ):
         return environ
@@ -124,36 +103,26 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
 
 
 def is_hosted(environ: Mapping[str, str]) -> bool:
-    """Tell whether this is Vercel or a CI, where a missing database is an error."""
-    return is_on_vercel(environ) or _is_marked(environ, "CI")
+    """True on Vercel and in a CI system, where a missing database is an error."""
+    return is_on_vercel(environ) or variables.CI.parse(environ.get("CI", ""))
 
 
 def is_on_vercel(environ: Mapping[str, str]) -> bool:
-    """Tell whether this is Vercel."""
-    return _is_marked(environ, "VERCEL")
-
-
-def _is_marked(environ: Mapping[str, str], name: str) -> bool:
-    """Tell whether the variable is set to anything but a word for no; build.sh asks likewise."""
-    value = environ.get(name, "").strip(ASCII_SPACE).lower()
-    return value != "" and value not in _FALSE
+    return variables.VERCEL.parse(environ.get("VERCEL", ""))
 
 
 def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
-    return root / (environ.get("MIGRATIONS_DIR", "").strip() or "migrations")
+    return root / variables.MIGRATIONS_DIR.read(environ)
 
 
 def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The tokens that open the admin endpoint; none where `MIGRATION_SECRET` is unset or too short to be one."""
-    names = ("MIGRATION_SECRET", "MIGRATION_SECRET_PREVIOUS")
-    current, previous = (environ.get(name, "").strip(ASCII_SPACE) for name in names)
-    if len(current) < SHORTEST_SECRET:
-        return ()
-    return (current, previous) if len(previous) >= SHORTEST_SECRET else (current,)
+    """The tokens that the admin endpoint accepts; none without a usable `MIGRATION_SECRET`."""
+    current, previous = variables.SECRET.read(environ), variables.SECRET_PREVIOUS.read(environ)
+    return tuple(filter(None, (current, previous))) if current else ()
 
 
 def secret_bytes(secret: str) -> bytes:
-    """The bytes that the variable holds, whatever the locale has made of them."""
+    """The bytes of the variable, however the locale has decoded them."""
     return secret.encode("utf-8", "surrogateescape")
 
 
@@ -164,14 +133,17 @@ def _read_env_file(path: Path) -> dict[str, str]:
         from dotenv import dotenv_values
     except ImportError:
         raise ConfigurationError(
-            f"{path.name} is there, but python-dotenv, which reads it, is not: pip install -r requirements-local.txt"
+            f"{path.name} is there, but python-dotenv, which reads it, is not installed: "
+            "pip install -r requirements-local.txt"
         ) from None
     try:
+        # Without interpolation, since a password may hold a $.
         values = dotenv_values(path, interpolate=False, encoding="utf-8-sig")
     except (OSError, UnicodeError):
         raise ConfigurationError(
             f"{path.name} can't be read; it has to be a UTF-8 text file of NAME=value lines"
         ) from None
+    # `vercel env pull` writes VERCEL* and CI, which would make a laptop look like a build.
     return {
         key: value
         for key, value in values.items()
@@ -180,58 +152,59 @@ def _read_env_file(path: Path) -> dict[str, str]:
 
 
 class _Reader:
-    """Reads one variable after the other and gathers what is wrong with them."""
+    """Reads one variable after the other, and collects the faults."""
 
     def __init__(self, environ: Mapping[str, str], root: Path, web_token: str) -> None:
         self.environ = environ
         self.root = root
-        self.chooser = DatabaseChoice(environ, root, web_token)
+        self.choice = DatabaseChoice(environ, root, web_token)
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
-        migrating, reading = (
-            self.target(self.chooser.migration_target),
-            self.target(self.chooser.status_target),
-        )
-        if (
-            migrating is None
-            and not self.faults
-            and (is_hosted(self.environ) or self.environment() == "production")
-        ):
+        migration_target = self.target(self.choice.migration_target)
+        status_target = self.target(self.choice.status_target)
+        if migration_target is None and not self.faults and self.needs_database():
             self.faults.append(self.nothing_is_set())
         settings = Settings(
             environment=self.environment(),
-            migration_target=migrating,
-            status_target=reading,
+            migration_target=migration_target,
+            status_target=status_target,
             migrations_dir=migrations_dir(self.environ, root=self.root),
-            deployment=Deployment(
-                self.get("VERCEL_GIT_COMMIT_SHA"),
-                self.get("VERCEL_GIT_COMMIT_REF"),
-                self.get("VERCEL_DEPLOYMENT_ID"),
-            ),
+            deployment=self.deployment(),
             admin_secrets=read_admin_secrets(self.environ),
-            connect_timeout=self.duration("MIGRATION_CONNECT_TIMEOUT"),
-            lock_timeout=self.duration("MIGRATION_LOCK_TIMEOUT", 2.0) or 0.0,
-            lock_retries=self.count("MIGRATION_LOCK_RETRIES", 10),
-            run_wait=self.duration("MIGRATION_RUN_WAIT", 600.0) or 0.0,
-            strict_order=self.flag("MIGRATION_STRICT_ORDER"),
-            ledger_owner=self.get("MIGRATION_LEDGER_OWNER"),
+            connect_timeout=self.value(variables.CONNECT_TIMEOUT),
+            lock_timeout=self.value(variables.LOCK_TIMEOUT),
+            lock_retries=self.value(variables.LOCK_RETRIES),
+            run_wait=self.value(variables.RUN_WAIT),
+            strict_order=self.value(variables.STRICT_ORDER),
+            ledger_owner=self.value(variables.LEDGER_OWNER) or None,
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:
             raise ConfigurationError(*dict.fromkeys(self.faults))
         return settings
 
-    def environment(self) -> str:
-        name = self.get("MIGRATION_ENVIRONMENT", "VERCEL_TARGET_ENV", "VERCEL_ENV") or "development"
-        return name.lower()
+    def value(self, variable: Variable[T]) -> T:
+        """The value; that of the default if there is a fault, which is collected."""
+        try:
+            return variable.read(self.environ)
+        except ValueError as error:
+            self.faults.append(f"{variable.name}: {error}")
+            return variable.read({})
 
-    def get(self, *names: str) -> str | None:
-        """The first of the variables that is set and not blank."""
-        return next((value for name in names if (value := self.chooser.get(name))), None)
+    def environment(self) -> str:
+        names = (variables.ENVIRONMENT, variables.VERCEL_TARGET_ENV, variables.VERCEL_ENV)
+        return next(filter(None, map(self.value, names)), "development").lower()
+
+    def deployment(self) -> Deployment:
+        return Deployment(
+            self.value(variables.COMMIT_SHA) or None,
+            self.value(variables.COMMIT_REF) or None,
+            self.value(variables.DEPLOYMENT_ID) or None,
+        )
 
     def target(self, choose: Callable[[], ConnectionTarget | None]) -> ConnectionTarget | None:
-        """What is chosen, if it can be connected to at all as far as can be said before it is tried."""
+        """The chosen target, unless a fault shows before any connection is tried."""
         try:
             target = choose()
             if target and target.needs_verified_host:
@@ -244,43 +217,22 @@ class _Reader:
             return target
         return None
 
+    def needs_database(self) -> bool:
+        """True where the embedded PostgreSQL must not be used."""
+        return is_hosted(self.environ) or self.environment() == "production"
+
     def nothing_is_set(self) -> str:
-        prismas = (
-            f" {PRISMA} is of Prisma's own protocol, and no way to a PostgreSQL."
-            if self.get(PRISMA)
-            else ""
-        )
-        blank = [name for name in ADDRESSES if name in self.environ and not self.get(name)]
-        empty = f" Set, but empty: {', '.join(blank)}." if blank else ""
+        is_set = {name for name in (*ADDRESSES, PRISMA) if self.choice.get(name)}
+        prisma = f" {PRISMA} is for the protocol of Prisma, not for PostgreSQL."
+        blank = [name for name in ADDRESSES if name in self.environ and name not in is_set]
+        empty = f" Set, but empty: {', '.join(blank)}."
         way_out = (
             "Connect a database to the Vercel project, or set one of them for this environment."
             if is_hosted(self.environ)
             else "The environment is production, which never means the embedded PostgreSQL: "
             "set one of them to its database."
         )
-        return f"No database URL is set. Looked up: {LOOKED_UP}.{empty}{prismas} {way_out}"
-
-    def duration(self, name: str, default: float | None = None) -> float | None:
-        value = self.get(name)
-        if value is None:
-            return default
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.faults.append(f"{name}: {error}")
-            return default
-
-    def count(self, name: str, default: int) -> int:
-        value = self.get(name)
-        if value is None:
-            return default
-        if not (value.isascii() and value.isdigit() and len(value) < 7):
-            self.faults.append(f"{name}: no whole number of tries, such as 10")
-            return default
-        return int(value)
-
-    def flag(self, name: str) -> bool:
-        value = (self.get(name) or "0").lower()
-        if value not in _TRUE + _FALSE:
-            self.faults.append(f"{name}: neither 1 nor 0")
-        return value in _TRUE
+        return (
+            f"No database URL is set. Looked up: {LOOKED_UP}.{empty if blank else ''}"
+            f"{prisma if PRISMA in is_set else ''} {way_out}"
+        )

@@ -960,7 +960,8 @@ class TestASecretThatWontDo:
         stored.environ["MIGRATION_DATABASE_SECRET_ARN"] = "hunter2"
         amazon.requests.clear()
         self.in_vain(
-            stored, "is no ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"
+            stored,
+            "is not the ARN of a secret; write arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
         )
         assert amazon.requests == []
 

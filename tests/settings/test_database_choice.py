@@ -289,7 +289,7 @@ class TestPrisma:
     def test_its_own_variable_alone_is_told_apart_from_none(self) -> None:
         told = refusal({"PRISMA_DATABASE_URL": PRISMAS_OWN})
         assert told.startswith("No database URL is set.")
-        assert "PRISMA_DATABASE_URL is of Prisma's own protocol" in told
+        assert "PRISMA_DATABASE_URL is for the protocol of Prisma" in told
 
 
 class TestNile:
@@ -353,7 +353,7 @@ class TestAurora:
 
     def test_a_role_that_is_no_arn_is_refused(self) -> None:
         assert refusal({**AURORAS, "AWS_ROLE_ARN": SENTINEL}).startswith(
-            "AWS_ROLE_ARN is no ARN of a role; write arn:aws:iam"
+            "AWS_ROLE_ARN is not the ARN of a role; write arn:aws:iam"
         )
 
     @pytest.mark.parametrize("gone", ["PGHOST", "AWS_ROLE_ARN"])
@@ -410,7 +410,7 @@ class TestTheSecret:
     )
     def test_what_is_no_arn_of_a_secret_is_refused(self, value: str) -> None:
         assert refusal({"MIGRATION_DATABASE_SECRET_ARN": value}).startswith(
-            "MIGRATION_DATABASE_SECRET_ARN is no ARN of a secret; write arn:aws:secretsmanager:REGION:"
+            "MIGRATION_DATABASE_SECRET_ARN is not the ARN of a secret; write arn:aws:secretsmanager:REGION:"
         )
 
 
@@ -473,7 +473,7 @@ class TestTls:
 
     def test_a_file_that_is_not_there_is_told_by_the_variable(self) -> None:
         assert refusal({**PLAIN, "PGSSLROOTCERT": SENTINEL}).startswith(
-            "PGSSLROOTCERT names a file that isn't there"
+            "PGSSLROOTCERT names a file that does not exist"
         )
 
 

@@ -11,13 +11,14 @@ from conftest import ROOT, local_environ
 from lib.deployment import Deployment
 from lib.errors import ConfigurationError
 from lib.settings.loader import (
-    VARIABLES,
     is_hosted,
     load_settings,
     read_admin_secrets,
     with_env_files,
 )
+from lib.settings.variables import VARIABLES
 
+NAMES = [variable.name for variable in VARIABLES]
 SENTINEL = "hunter2-sentinel"
 MIGRATION, POSTGRES, DIRECT = "MIGRATION_DATABASE_URL", "POSTGRES_URL", "POSTGRES_URL_NON_POOLING"
 DATABASE, UNPOOLED = "DATABASE_URL", "DATABASE_URL_UNPOOLED"
@@ -65,7 +66,7 @@ class TestWhichVariable:
 
     @pytest.mark.parametrize("empty", ["", " ", "\t\n"], ids=["empty", "a space", "blank"])
     def test_an_empty_variable_counts_as_unset(self, empty: str) -> None:
-        environ = {**dict.fromkeys(VARIABLES, empty), DATABASE: url()}
+        environ = {**dict.fromkeys(NAMES, empty), DATABASE: url()}
         settings = load_settings(environ)
         assert settings == load_settings(urls(DATABASE))
         assert settings.migration_target
@@ -228,11 +229,11 @@ class TestOtherVariables:
             ("MIGRATION_CONNECT_TIMEOUT", "soon", "no duration; write 500ms, 2s, 10min"),
             ("MIGRATION_LOCK_TIMEOUT", "-1s", "no duration"),
             ("MIGRATION_RUN_WAIT", "10000h", "longer than PostgreSQL allows"),
-            ("MIGRATION_LOCK_RETRIES", "many", "no whole number of tries"),
-            ("MIGRATION_LOCK_RETRIES", "-1", "no whole number of tries"),
-            ("MIGRATION_LOCK_RETRIES", "1.5", "no whole number of tries"),
-            ("MIGRATION_LOCK_RETRIES", "٣", "no whole number of tries"),
-            ("MIGRATION_LOCK_RETRIES", "9" * 5000, "no whole number of tries"),
+            ("MIGRATION_LOCK_RETRIES", "many", "not a whole number"),
+            ("MIGRATION_LOCK_RETRIES", "-1", "not a whole number"),
+            ("MIGRATION_LOCK_RETRIES", "1.5", "not a whole number"),
+            ("MIGRATION_LOCK_RETRIES", "٣", "not a whole number"),
+            ("MIGRATION_LOCK_RETRIES", "9" * 5000, "not a whole number"),
             ("MIGRATION_STRICT_ORDER", "maybe", "neither 1 nor 0"),
         ],
     )
@@ -300,14 +301,12 @@ class TestFaults:
         "template",
         ["%s", "postgresql://a:%s@@h/d", "postgresql://a:b@h:%s/d", "postgresql://%s%%zz"],
     )
-    @pytest.mark.parametrize("name", [*VARIABLES, "every one"])
+    @pytest.mark.parametrize("name", [*NAMES, "every one"])
     def test_no_value_of_a_variable_is_ever_told(self, name: str, template: str) -> None:
         value = template % SENTINEL
-        environ = (
-            dict.fromkeys(VARIABLES, value) if name == "every one" else {"CI": "1", name: value}
-        )
+        environ = dict.fromkeys(NAMES, value) if name == "every one" else {"CI": "1", name: value}
         with pytest.raises(
-            ConfigurationError, match="MIGRATION_LOCK_RETRIES: no whole number"
+            ConfigurationError, match="MIGRATION_LOCK_RETRIES: not a whole number"
         ) as raised:
             load_settings({"MIGRATION_LOCK_RETRIES": SENTINEL, **environ})
         assert SENTINEL not in "".join(traceback.format_exception(raised.value))

@@ -166,7 +166,7 @@ class TestWhatIsAskedFor:
         self, bundle: Bundle, path: str
     ) -> None:
         with pytest.raises(
-            ConfigurationError, match="PGSSLROOTCERT names a file that isn't there"
+            ConfigurationError, match="PGSSLROOTCERT names a file that does not exist"
         ) as raised:
             target_of(bundle.root, PLAIN, PGSSLROOTCERT=path)
         assert path not in str(raised.value).removeprefix("PGSSLROOTCERT")

@@ -33,9 +33,9 @@ from lib.ledger.fingerprint import Fingerprint
 from lib.ledger.guard import check_guard
 from lib.ledger.survey import Survey
 from lib.ledger.trust import Tables
-from lib.settings import database_choice as choice
 from lib.settings.connection_target import ConnectionTarget
-from lib.settings.loader import VARIABLES, Settings, load_settings
+from lib.settings.loader import load_settings
+from lib.settings.variables import DATABASE, VARIABLES
 from lib.web import admin_endpoint, status_endpoint
 
 README = ROOT / "README.md"
@@ -50,7 +50,7 @@ DOCUMENTS = (
     *sorted((ROOT / "docs").rglob("*.md")),
 )
 NAMED = (*DOCUMENTS, ROOT / ".env.example")
-BUILD_SCRIPT_VARIABLES = ("FRONTEND_BUILD_COMMAND", "PYTHON", "NO_COLOR")
+NAMES = {variable.name for variable in VARIABLES}
 
 _VARIABLE = re.compile(
     r"\b(?:(?:MIGRATIONS?|POSTGRES|DATABASE|DIRECT|VERCEL|NILEDB|PRISMA|AWS)_[A-Z_]*[A-Z]|PG[A-Z]{4,}(?:_[A-Z]+)*)\b"
@@ -162,65 +162,32 @@ def test_every_option_in_the_readme_is_one_of_the_commands_named_beside_it() -> 
             assert option in long_options(parsers[name])
 
 
-def test_every_variable_is_in_the_readme_and_no_other() -> None:
-    assert set(rows("Variables")) - {"variable", "---|---|---"} == {
-        *VARIABLES,
-        *BUILD_SCRIPT_VARIABLES,
-    }
-
-
 @pytest.mark.parametrize("document", NAMED, ids=lambda path: path.name)
 def test_every_variable_in_a_document_is_one_that_is_read(document: Path) -> None:
     others = PROVIDERS_VARIABLES if document.parent == PROVIDERS else set()
-    assert set(_VARIABLE.findall(document.read_text())) <= {*VARIABLES, *VERCELS_VARIABLES, *others}
+    assert set(_VARIABLE.findall(document.read_text())) <= {*NAMES, *VERCELS_VARIABLES, *others}
 
 
 def test_the_variables_of_providers_are_named_in_their_pages_and_not_read() -> None:
     named = set().union(*(_VARIABLE.findall(path.read_text()) for path in PROVIDERS.glob("*.md")))
     assert named >= PROVIDERS_VARIABLES
-    assert not PROVIDERS_VARIABLES & set(VARIABLES)
+    assert not PROVIDERS_VARIABLES & NAMES
 
 
 def test_every_variable_that_names_a_database_is_in_a_providers_page() -> None:
     named = set().union(*(_VARIABLE.findall(path.read_text()) for path in PROVIDERS.glob("*.md")))
-    assert set(choice.DATABASE_VARIABLES) <= named
+    assert {variable.name for variable in DATABASE} <= named
 
 
-def test_the_variables_of_the_build_script_are_read_somewhere() -> None:
-    sources = [ROOT / "build.sh", *(ROOT / "lib").rglob("*.py")]
-    text = "\n".join(path.read_text() for path in sources)
-    assert [name for name in BUILD_SCRIPT_VARIABLES if name not in text] == []
+def test_the_readme_gives_the_default_connect_timeouts_of_the_code() -> None:
+    written = re.findall(r"`([^`]+)`", rows("Variables")["MIGRATION_CONNECT_TIMEOUT"][0])
+    assert tuple(map(parse_duration, written)) == (
+        limits.CONNECT,
+        limits.STATUS_CONNECT,
+    )
 
 
-def test_the_example_of_an_env_file_sets_nothing_and_names_what_a_local_user_may_set() -> None:
-    lines = (ROOT / ".env.example").read_text().splitlines()
-    assert [line for line in lines if line and not line.startswith("#")] == []
-    named = {match[1] for line in lines if (match := re.match(r"#([A-Z_]+)=", line))}
-    assert named == {name for name in VARIABLES if name != "CI" and not name.startswith("VERCEL")}
-
-
-@pytest.mark.parametrize(
-    ("variable", "seconds"),
-    [
-        (
-            "MIGRATION_CONNECT_TIMEOUT",
-            (limits.CONNECT, limits.STATUS_CONNECT),
-        ),
-        ("MIGRATION_LOCK_TIMEOUT", (Settings.lock_timeout,)),
-        ("MIGRATION_RUN_WAIT", (Settings.run_wait,)),
-    ],
-)
-def test_the_readme_gives_the_default_durations_of_the_code(
-    variable: str, seconds: tuple[float, ...]
-) -> None:
-    written = re.findall(r"`([^`]+)`", rows("Variables")[variable][0])
-    assert tuple(map(parse_duration, written)) == seconds
-
-
-def test_the_readme_gives_the_other_defaults_of_the_code() -> None:
-    table = rows("Variables")
-    assert table["MIGRATION_LOCK_RETRIES"][0] == f"`{Settings.lock_retries}`"
-    assert table["MIGRATION_STRICT_ORDER"][0] == f"`{Settings.strict_order:d}`"
+def test_the_readme_gives_the_default_port_of_the_code() -> None:
     assert f"127.0.0.1:{options.DEFAULT_PORT}" in section("Commands")
 
 
