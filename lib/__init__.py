@@ -2,13 +2,15 @@
 
 The floor, without I/O:
 
-    errors      everything that can go wrong, each error with its data
-    duration    500ms, 2s, 10min
-    deployment  the build that is running
-    clean_text  text for people: escaped, behind a prefix, without secrets
-    deadline    one notion of time: handed down, clipped, extended for clean-up
-    limits      every limit on time, with its unit and its reason
-    signals     the signals that end a process in order
+    errors           everything that can go wrong, each error with its data
+    duration         500ms, 2s, 10min
+    deployment       the build that is running
+    secret_patterns  what is recognized as a secret
+    masking          secrets in a text, shown as …
+    clean_text       text for people: escaped, behind a prefix, without secrets
+    deadline         one notion of time: handed down, clipped, extended for clean-up
+    limits           every limit on time, with its unit and its reason
+    signals          the signals that end a process in order
 
 The wings, and the arrows between them: a wing imports only from those named behind it.
 

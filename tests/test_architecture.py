@@ -17,6 +17,8 @@ PURE = (
     "errors",
     "deployment",
     "duration",
+    "secret_patterns",
+    "masking",
     "clean_text",
     "deadline",
     "limits",
@@ -206,7 +208,7 @@ def listed(text: str) -> set[str]:
 # The modules of the package that importing an entrypoint loads, exactly; of other packages, at
 # most these.
 STATUS_ROOMS = listed("""
-    floor: clean_text deadline deployment duration errors limits signals
+    floor: clean_text deadline deployment duration errors limits masking secret_patterns signals
     files: checkpoint folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables

@@ -7,7 +7,6 @@ from ..apply.in_transaction import Execution
 from ..apply.observer import Observer
 from ..apply.resume import moved
 from ..apply.session import Session
-from ..clean_text import masked
 from ..database.connection import Connection
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
@@ -35,6 +34,7 @@ from ..ledger.run_lock import RunLock
 from ..ledger.schema import prepare_tables
 from ..ledger.survey import Survey
 from ..limits import ANSWER, RECORD, SECOND_CONNECTION, STALE_RUN
+from ..masking import masked
 from ..plan.dry_run import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome, RunReport

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import COMMAND
-from ..clean_text import HIDDEN, masked
 from ..database import read_only
 from ..database.server_error import ServerError, StatementError
 from ..files.script import Mode, Script
+from ..masking import masked
+from ..secret_patterns import HIDDEN
 from ..sql.error_position import line_around, line_shown, place_inside
 from ..sql.lexer import end_of_last_token, strings, without_strings
 from ..sql.statement import Statement

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from ..clean_text import masked
 from ..database.connection import Connection
 from ..database.server_error import AFTER_A_LOST_CONNECTION, StatementError
 from ..database.transport import Row
 from ..deadline import Deadline
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
 from ..limits import RunLimits
+from ..masking import masked
 from ..plan.reports import Blocker, IndexProgress
 from ..sql.lexer import without_strings
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from ..clean_text import masked
 from ..database.connection import Connection
 from ..database.server_error import ServerError, StatementError
 from ..database.transport import Rows
@@ -35,6 +34,7 @@ from ..limits import (
     TABLE_PAUSE,
     RunLimits,
 )
+from ..masking import masked
 from ..plan.migration_plan import AppliedMigration
 from ..plan.progress import Progress
 from ..plan.reports import Blocker, named

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import COMMAND, __version__
-from ..clean_text import one_line, without_credentials
+from ..clean_text import one_line
 from ..errors import ConfigurationError
+from ..masking import without_credentials
 
 DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 
-from ..clean_text import is_secretive, masked
+from ..masking import is_secretive, masked
 from .lexer import tokens, without_strings, words_of
 
 # COPY data is sent in chunks of this many characters.
