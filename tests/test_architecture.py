@@ -220,12 +220,13 @@ STATUS_ROOMS = listed("""
     web: shell status_endpoint
 """)
 MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
-    sql: concurrent effects error_position lexer statement transaction_control
+    sql: concurrent effects error_position lexer redaction statement transaction_control
     files: check_characters check_comments check_own_tables check_statements script
     plan: dry_run
     database: pipeline
     ledger: run_lock writes
-    apply: catalog failure_text in_transaction observer outside_transaction resume session
+    apply: catalog in_transaction observer outside_transaction recording_errors resume session
+      statement_errors table_waits
     actions: migrate preview validate
     web: admin_endpoint
 """)

@@ -29,9 +29,11 @@ from ..sql.effects import resets_session
 from ..sql.statement import Statement
 from ..sql.transaction_control import begins_block, ends_block, may_commit_inside
 from . import catalog
-from .failure_text import Sent
+from .recording_errors import FailedStep
 from .resume import DUPLICATE_TABLE, Recovery
 from .session import GONE, Session
+from .statement_errors import statement_error
+from .table_waits import TableWait
 
 T = TypeVar("T")
 
@@ -92,13 +94,15 @@ class StatementRun:
             return recovery.first_statement()
         except StatementError as error:
             self.connection.settle()
-            raise self.session.failed(self.script, error) from None
+            raise statement_error(self.session, self.script, error) from None
 
     def _put_in_order(self, text: str) -> None:
         """Carry out a statement of ours as one of the file's: `… concurrently` without a lock timeout."""
         statement = Statement(text, 0, len(text), terminated=False)
-        self._set(self.session.timeouts(self.script, statement, scope=""))
-        self.session.with_retries(self.script, lambda: self.connection.run(text), statement)
+        lock_timeout = self.session.lock_timeout_of(self.script, statement)
+        self._set(self.session.timeouts(self.script, lock_timeout))
+        wait = TableWait(self.session, self.script, statement)
+        wait.with_retries(lambda _: self.connection.run(text))
 
     def _run(self, index: int) -> None:
         statement = self.script.statements[index]
@@ -120,8 +124,8 @@ class StatementRun:
         except StatementError as error:
             stays = index if self._block_began is None else self._block_began
             more = leftovers.text if leftovers else ""
-            sent = Sent(statement, index + 1)
-            raise self.session.failed(self.script, error, sent, stays=stays, more=more) from None
+            step = FailedStep(statement, index + 1, stays=stays, more=more)
+            raise statement_error(self.session, self.script, error, step) from None
         except OutOfTimeError as error:
             where = f"statement {index + 1} of the {len(self.script.statements)} in {self.script.file.path}"
             raise OutOfTimeError(f"{error} It was at {where}.") from None
@@ -135,12 +139,11 @@ class StatementRun:
             self._mark_run(index)
 
     def _carry_out(self, statement: Statement, attempt: Callable[[], Rows], *, once: bool) -> None:
+        wait = TableWait(self.session, self.script, statement)
         if once:
-            self.session.watched(
-                self.script, self.session.lock_timeout_of(self.script, statement), attempt
-            )
+            wait.once(attempt)
         else:
-            self.session.with_retries(self.script, attempt, statement)
+            wait.with_retries(lambda _: attempt())
 
     def _attempt(self, index: int, leftovers: "_Leftovers | None") -> Callable[[], Rows]:
         statement = self.script.statements[index]
@@ -241,10 +244,11 @@ class StatementRun:
         if self.session.pooled:
             return
         statement = self.script.statements[index]
+        lock_timeout = self.session.lock_timeout_of(self.script, statement)
         if index and resets_session(self.script.statements[index - 1]):
             self._settings = {}
         settings = [
-            *self.session.timeouts(self.script, statement, scope=""),
+            *self.session.timeouts(self.script, lock_timeout),
             *keepalives(""),
             f"set idle_in_transaction_session_timeout = '{IDLE_IN_FILE:g}s';",
         ]
@@ -296,11 +300,12 @@ class StatementRun:
                 last, self._of_tables(last, lambda: ledger.contents(self.connection, self.run))
             )
             try:
-                row = self.session.recorded(self.script, elapsed)
+                row = self.session.row_of(self.script, elapsed)
                 self.run = ledger.record_alone(self.connection, self.run, row)
             except StatementError as error:
                 if self.session.find_recorded(self.script)[0] is None:
-                    raise self.session.failed(self.script, error, Sent(None, last)) from None
+                    step = FailedStep(None, last)
+                    raise statement_error(self.session, self.script, error, step) from None
                 return None
             except OutOfTimeError:
                 path = self.script.file.path

@@ -10,4 +10,5 @@ Must not: judge a statement, or know what a migration is.
     transaction_control  whether a statement begins or ends a transaction, or refuses one
     effects              what a statement leaves behind in its session
     error_position       where in a file an error belongs, and how that line is shown
+    redaction            what of a server's message may be shown: no secret, no data of rows
 """
