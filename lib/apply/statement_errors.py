@@ -10,8 +10,8 @@ from ..database import read_only
 from ..database.server_error import ServerError, StatementError
 from ..errors import BusyTableError, MigrationFailedError, MigratorError
 from ..files.script import Mode, Script
-from ..masking import HIDDEN
 from ..plan.reports import Blocker, named
+from ..secret_patterns import HIDDEN
 from ..sql.error_position import place_inside
 from ..sql.lexer import end_of_last_token
 from ..sql.redaction import ALREADY_EXISTS, Redactor, covers, redacted_line

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from ..masking import HIDDEN, masked
+from ..masking import masked
+from ..secret_patterns import HIDDEN
 from .error_position import line_around, line_shown
 from .lexer import strings, without_strings
 from .statement import Statement

@@ -102,8 +102,9 @@ def test_where_no_try_may_be_longer_the_way_out_is_told(
     report = migrate(make_context(target=busy.target, lock_timeout=0.3, lock_retries=retries))
     assert isinstance(report.error, BusyTableError)
     assert "(autovacuum worker, " in str(report.error)
-    assert "An autovacuum gives way to who waits for longer than deadlock_timeout" in str(
-        report.error
+    assert (
+        "An autovacuum gives way to a session that waits for longer than deadlock_timeout"
+        in str(report.error)
     )
 
 
