@@ -24,7 +24,7 @@ from lib.plan.progress import Progress
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
 from lib.settings.loader import Settings
-from lib.web.shell import Service
+from lib.web.service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"

@@ -2,7 +2,6 @@
 
 import socketserver
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from ..clean_text import message, one_line
 from ..errors import ConfigurationError
 from ..settings.connection_target import ConnectionTarget
 from ..web.admin_endpoint import create_migrate_app
-from ..web.shell import MIGRATE_PATH, STATUS_PATH, Service, answer_headers, encode_body
+from ..web.service import MIGRATE_PATH, STATUS_PATH, Service
+from ..web.shell import Answer
 from ..web.status_endpoint import create_status_app
 
 HOST = "127.0.0.1"
@@ -93,13 +93,9 @@ def _is_asked_by_its_name(environ: Mapping[str, Any]) -> bool:
     return environ.get("HTTP_HOST", "").lower() in own
 
 
-def _misdirected() -> Response:
+def _misdirected() -> Answer:
     names = " and ".join(_NAMES)
-    document = {
-        "success": False,
-        "error": f"This server answers by its own names alone: {names}, with its port.",
-    }
-    return Response(encode_body(document), HTTPStatus.MISDIRECTED_REQUEST, answer_headers())
+    return Answer.error(421, f"This server answers only to its own names, {names}, with its port.")
 
 
 def _say(text: str) -> None:

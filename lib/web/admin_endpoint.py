@@ -1,13 +1,10 @@
-"""`POST /api/migrate`: what the command line does, for whoever has the token. A Flask application."""
+"""`POST /api/migrate`: what the command line does, for callers who have the token."""
 
 import hashlib
 import hmac
 import json
-from collections.abc import Callable
-from typing import Any
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException
+from flask import Flask
 
 from ..actions.migrate import migrate
 from ..actions.preview import preview
@@ -28,14 +25,8 @@ from ..errors import (
 )
 from ..plan.reports import Document, public_failure, validation
 from ..settings.loader import read_admin_secrets, secret_bytes
-from .shell import (
-    MIGRATE_PATH,
-    WEB_TOKEN_HEADER,
-    Service,
-    answer_headers,
-    encode_body,
-    internal_error,
-)
+from .service import MIGRATE_PATH, WEB_TOKEN_HEADER, Service
+from .shell import Answer, BadRequestError, Endpoint, Request
 
 LONGEST_BODY = 16 * 1024
 ACTIONS = ("migrate", "status", "validate", "plan")
@@ -57,85 +48,56 @@ class DuplicateKeyError(ValueError):
     """An object of the body has a key twice."""
 
 
+class AdminEndpoint(Endpoint):
+    """The actions that a token allows."""
+
+    path = MIGRATE_PATH
+    methods = ("POST",)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def respond(self, request: Request) -> Answer:
+        """Check in the order of the contract: what needs no database comes first."""
+        try:
+            secrets = read_admin_secrets(self._service.environ)
+            if not secrets:
+                return Answer.error(
+                    503,
+                    "MIGRATION_SECRET is not set, or is shorter than 16 characters; "
+                    "set it and deploy again.",
+                )
+            if not is_authorized(request.header("Authorization") or "", secrets):
+                return Answer.error(
+                    401,
+                    "A valid token is needed: Authorization: Bearer MIGRATION_SECRET.",
+                    WWW_Authenticate="Bearer",
+                )
+            action = read_action(request.body(longest=LONGEST_BODY))
+            web_token = request.header(WEB_TOKEN_HEADER)
+            return _act(self._service.context(admin=True, web_token=web_token), action)
+        except MigratorError as error:
+            return Answer.of(_code_of(error), public_failure(error))
+
+
 def create_migrate_app(service: Service | None = None) -> Flask:
     """Make the application, for the environment of this process unless a service is given."""
+    endpoint = AdminEndpoint(service or Service())
     app = Flask("migrate", static_folder=None)
-    app.url_map.merge_slashes = False  # whose redirect would be HTML
-    app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, lambda error: _answer(internal_error(error), 500))
-    service = service or Service()
-
-    def migrate() -> Response:
-        try:
-            return _admin_answer(service)
-        except MigratorError as error:
-            return _answer(public_failure(error), _code_of(error))
-
-    for path in (MIGRATE_PATH, f"{MIGRATE_PATH}.py"):
-        app.add_url_rule(
-            path,
-            view_func=migrate,
-            methods=["POST"],
-            provide_automatic_options=False,
-            strict_slashes=False,
-        )
+    # Flask takes a WSGI application for an answer. Before routing, so that the endpoint also
+    # answers what matches no route, and Flask neither redirects nor refuses by itself.
+    app.before_request(lambda: endpoint)
     return app
 
 
-def _http_error(error: HTTPException) -> Response:
-    """What Flask answers by itself, in our shape; of its headers only `Allow` is kept."""
-    response = _answer(
-        {"success": False, "error": error.description or error.name}, error.code or 500
-    )
-    for key, value in error.get_headers():
-        if key.lower() == "allow":
-            response.headers[key] = value
-    return response
+def is_authorized(header: str, secrets: tuple[str, ...]) -> bool:
+    """True if the Authorization header holds one of the secrets.
 
-
-def _without_upgrade(wsgi_app: Callable[..., Any]) -> Callable[..., Any]:
-    """Take a request to upgrade to a WebSocket as the plain request it also is, so that it is answered in our order."""
-
-    def plain(environ: dict[str, Any], start_response: Any) -> Any:
-        environ.pop("HTTP_UPGRADE", None)
-        return wsgi_app(environ, start_response)
-
-    return plain
-
-
-def _admin_answer(service: Service) -> Response:
-    """The cases in the order of the contract: what costs no database work comes first."""
-    secrets = read_admin_secrets(service.environ)
-    if not secrets:
-        return _refuse(
-            503,
-            "MIGRATION_SECRET is not set, or is shorter than 16 characters; set it and deploy again.",
-        )
-    if not _is_authorized(secrets):
-        response = _refuse(401, "A valid token is needed: Authorization: Bearer MIGRATION_SECRET.")
-        response.headers["WWW-Authenticate"] = "Bearer"
-        return response
-    announced = request.headers.get("Content-Length", "0")
-    if not (announced.isascii() and announced.isdigit()):
-        return _refuse(400, "The Content-Length is no number.")
-    body = b"" if int(announced) > LONGEST_BODY else request.stream.read(LONGEST_BODY + 1)
-    if max(int(announced), len(body)) > LONGEST_BODY:
-        return _refuse(413, "The body is longer than 16 KiB.")
-    try:
-        action = _read_action(body)
-    except ValueError as error:
-        return _refuse(400, str(error))
-    code, document = _act(
-        service.context(admin=True, web_token=request.headers.get(WEB_TOKEN_HEADER)), action
-    )
-    return _answer(document, code)
-
-
-def _is_authorized(secrets: tuple[str, ...]) -> bool:
-    """Compare digests, in constant time, with every secret, so that neither length nor order tells anything."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    # WSGI hands the header's bytes over as latin-1, in which parts of other letters look like spaces.
+    Digests are compared, in constant time and with every secret, so that the time of the answer
+    tells neither length nor content.
+    """
+    scheme, _, token = header.partition(" ")
+    # WSGI has the bytes of the header as latin-1, in which parts of other letters look like spaces.
     offered = _digest(token.encode("latin-1", "replace").strip())
     matches = [hmac.compare_digest(offered, _digest(secret_bytes(secret))) for secret in secrets]
     return scheme.lower() == "bearer" and any(matches)
@@ -145,59 +107,55 @@ def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def _read_action(body: bytes) -> str:
-    """The action of the body, `migrate` where there is none; ValueError says what is wrong with it."""
+def read_action(body: bytes) -> str:
+    """Return the action that a body asks for, `migrate` for an empty one; or BadRequestError."""
     if not body.strip():
         return "migrate"
     try:
         document = json.loads(body, object_pairs_hook=_distinct)
     except DuplicateKeyError:
-        raise ValueError("The body has a key twice.") from None
+        raise BadRequestError("The body has a key twice.") from None
     except (ValueError, RecursionError):
-        raise ValueError("The body is not JSON.") from None
+        raise BadRequestError("The body is not JSON.") from None
     if not isinstance(document, dict):
-        raise ValueError('The body is not a JSON object, as in {"action": "plan"}.')
+        raise BadRequestError('The body is not a JSON object, as in {"action": "plan"}.')
     # A misspelt key must not turn a wish to look into a migration.
-    unknown = sorted(set(document) - {"action"})
-    if unknown:
-        raise ValueError('The body has a key that is not known; "action" is the only one.')
+    if set(document) - {"action"}:
+        raise BadRequestError('The body has an unknown key; "action" is the only one.')
     action = document.get("action", "migrate")
     if action not in ACTIONS:
-        raise ValueError(f"The action is not known; it is one of {', '.join(ACTIONS)}.")
+        raise BadRequestError(f"The action is unknown; it is one of {', '.join(ACTIONS)}.")
     return str(action)
 
 
 def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of the body. Which of two equal keys is meant, readers of JSON don't agree on."""
+    """Make an object of the body. Readers of JSON disagree on which of two equal keys counts."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise DuplicateKeyError
     return found
 
 
-def _act(context: RunContext, action: str) -> tuple[int, Document]:
+def _act(context: RunContext, action: str) -> Answer:
     if action == "migrate":
-        report = migrate(context)
-        if isinstance(report.error, MigratorError):
-            return _code_of(report.error), {**report.to_dict(), **public_failure(report.error)}
-        return 200, report.to_dict()
+        return _migrate(context)
     if action == "plan":
         planned = preview(context)
-        return _code_of(planned.obstacle), planned.to_dict()
+        return Answer.of(_code_of(planned.obstacle), planned.to_dict())
     if action == "validate":
-        return 200, validation(validate(context))
-    return 200, {**read_status(context).to_dict(), "action": "status"}
+        return Answer.of(200, validation(validate(context)))
+    return Answer.of(200, {**read_status(context).to_dict(), "action": "status"})
+
+
+def _migrate(context: RunContext) -> Answer:
+    report = migrate(context)
+    content: Document = report.to_dict()
+    if isinstance(report.error, MigratorError):
+        return Answer.of(_code_of(report.error), {**content, **public_failure(report.error)})
+    return Answer.of(200, content)
 
 
 def _code_of(error: MigratorError | None) -> int:
     if error is None:
         return 200
     return next((code for kind, code in _STATUS_CODES if isinstance(error, kind)), 500)
-
-
-def _refuse(code: int, message: str) -> Response:
-    return _answer({"success": False, "error": message}, code)
-
-
-def _answer(document: Document, code: int = 200) -> Response:
-    return Response(encode_body(document), code, answer_headers())

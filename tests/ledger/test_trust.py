@@ -30,7 +30,7 @@ from lib.ledger.run_lock import RunLock
 from lib.plan.progress import Progress
 from lib.settings.connection_target import ConnectionTarget
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.shell import Service
+from lib.web.service import Service
 from lib.web.status_endpoint import create_status_app
 
 MakeContext = Callable[..., RunContext]

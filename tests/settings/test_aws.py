@@ -41,7 +41,7 @@ from lib.plan.reports import RunReport
 from lib.settings import aws
 from lib.settings.loader import Settings, load_settings
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 REGION = "eu-west-1"

@@ -18,7 +18,7 @@ from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.tls import relies_on_public_authorities, tls_parameters
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 PLAIN_HOST = "db.example.com"

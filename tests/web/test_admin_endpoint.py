@@ -14,7 +14,7 @@ from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.ledger.run_lock import RunLock
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.shell import MIGRATE_PATH, Service
+from lib.web.service import MIGRATE_PATH, Service
 
 PREVIOUS = "previous horse battery staple"
 
@@ -278,8 +278,8 @@ def test_out_of_time_is_504_rolled_back_with_what_was_applied(
     assert not db.has("b")
 
 
-@pytest.mark.parametrize("length", ["abc", "-5"])
-def test_a_length_that_is_no_number_migrates_nothing(
+@pytest.mark.parametrize("length", ["abc", "-5", "40"])
+def test_a_length_that_is_malformed_or_too_long_is_400_and_nothing_runs(
     admin: Post, bundle: Bundle, db: Database, length: str
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
@@ -287,14 +287,28 @@ def test_a_length_that_is_no_number_migrates_nothing(
     assert not db.has("a")
 
 
-def test_an_error_of_ours_is_500_in_json_and_tells_nothing(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(_: object) -> None:
+@pytest.mark.parametrize(
+    "path", ["/", "/api/migrate/nothing", "/api//migrate", "/api/migration-status"]
+)
+def test_another_path_is_404_in_json(service: Service, path: str) -> None:
+    response = create_migrate_app(service).test_client().post(path)
+    assert response.status_code == 404
+    assert response.get_json() == {"success": False, "error": "Only /api/migrate is served here."}
+    assert response.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", [MIGRATE_PATH, f"{MIGRATE_PATH}/", f"{MIGRATE_PATH}.py"])
+def test_the_path_may_end_as_vercel_lets_it_end(service: Service, path: str) -> None:
+    assert create_migrate_app(service).test_client().post(path).status_code == 401
+
+
+class BrokenService(Service):
+    def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
         raise RuntimeError("hunter2")
 
-    monkeypatch.setattr("lib.web.admin_endpoint.migrate", broken)
-    client = create_migrate_app(service).test_client()
+
+def test_an_internal_error_is_500_and_shows_nothing_of_itself(service: Service) -> None:
+    client = create_migrate_app(BrokenService(service.environ, service.root)).test_client()
     response = client.post(MIGRATE_PATH, headers={"Authorization": f"Bearer {SECRET}"})
     assert response.status_code == 500
     assert response.get_json() == {"success": False, "error": "Internal error."}

@@ -18,7 +18,7 @@ from lib.actions.run_context import RunContext
 from lib.database.connection import Connection
 from lib.ledger.run_lock import KEY
 from lib.web.admin_endpoint import ACTIONS, LONGEST_BODY, create_migrate_app
-from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 DESCRIPTION: dict[str, Any] = json.loads(

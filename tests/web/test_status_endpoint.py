@@ -4,29 +4,34 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from conftest import COMMIT, SECRET, Bundle, Database
-from werkzeug.test import Client
+from werkzeug.test import Client, create_environ
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
-from lib.web import shell, status_endpoint
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.shell import MIGRATE_PATH, STATUS_PATH, Service, encode_body
-from lib.web.status_endpoint import StatusReader, create_status_app
+from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.status_endpoint import create_status_app
 
 CDN = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
+
+
+class BrokenService(Service):
+    def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
+        raise RuntimeError("hunter2")
+
 
 MakeContext = Callable[..., RunContext]
 
 
 @pytest.fixture
-def status(service: Service, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """The status endpoint, which remembers nothing unless a test wants it to."""
-    monkeypatch.setattr(status_endpoint, "REMEMBERED", 0.0)
-    app = create_status_app(service)
+def status(service: Service) -> Iterator[Client]:
+    """The status endpoint, which looks at the database for every request."""
+    app = create_status_app(service, remembered=0.0)
     yield Client(app)
     app.close()
 
@@ -193,21 +198,18 @@ def test_a_connection_that_died_meanwhile_is_replaced_unnoticed(
 
 
 def test_a_ledger_that_is_locked_is_503_in_time(
-    status: Client,
-    make_context: MakeContext,
-    db: Database,
-    bundle: Bundle,
-    monkeypatch: pytest.MonkeyPatch,
+    service: Service, make_context: MakeContext, db: Database, bundle: Bundle
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     migrate(make_context())
-    monkeypatch.setattr(shell, "STATUS_TIME_LIMIT", 1.0)
-    with db.connect() as holder, holder.transaction():
-        holder.execute("lock table schema_migrations")
-        began = time.monotonic()
-        assert status.get(STATUS_PATH).status_code == 503
-        assert time.monotonic() - began < 5
-    assert status.get(STATUS_PATH).status_code == 200
+    app = create_status_app(replace(service, status_limit=2.0), remembered=0.0)
+    with closing(app):
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table schema_migrations")
+            began = time.monotonic()
+            assert Client(app).get(STATUS_PATH).status_code == 503
+            assert time.monotonic() - began < 6
+        assert Client(app).get(STATUS_PATH).status_code == 200
 
 
 def test_a_flood_costs_the_database_one_query(service: Service, db: Database) -> None:
@@ -256,22 +258,18 @@ def test_it_has_the_newest_thousand_and_the_action_has_all(
     assert (len(everything["migrations"]), everything["migrationsTotal"]) == (1202, 1202)
 
 
-def test_an_answer_is_encoded_once_a_look(
-    service: Service, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_answer_is_encoded_once_per_look(service: Service, bundle: Bundle) -> None:
     bundle.write("000-a.sql", "select 1")
-    encoded = []
-
-    def encode(document: dict[str, Any]) -> bytes:
-        encoded.append(document)
-        return encode_body(document)
-
-    monkeypatch.setattr(status_endpoint, "encode_body", encode)
     app = create_status_app(service)
-    answers = [Client(app).get(path) for path in [STATUS_PATH, f"{STATUS_PATH}?check=1"] * 5]
-    app.close()
-    assert [answer.status_code for answer in answers] == [200, 503] * 5
-    assert len({answer.data for answer in answers}) == len(encoded) == 1
+    queries = ["", "check=1"] * 5
+    with closing(app):
+        sent = [
+            app(create_environ(STATUS_PATH, query_string=query), lambda *_: None)
+            for query in queries
+        ]
+    bodies = [b"".join(pieces) for pieces in sent]
+    assert len({id(pieces) for body in sent for pieces in body}) == 1
+    assert len(set(bodies)) == 1
 
 
 def test_a_failure_is_kept_too(environ: dict[str, str], bundle: Bundle) -> None:
@@ -295,16 +293,9 @@ def test_a_failure_is_kept_too(environ: dict[str, str], bundle: Bundle) -> None:
     assert connections == 1
 
 
-def test_an_error_of_ours_is_500_in_json_and_tells_nothing(
-    service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("hunter2")
-
-    for attribute, replacement in (("_look", broken), ("_status", broken), ("read", broken)):
-        with monkeypatch.context() as patch:
-            patch.setattr(StatusReader, attribute, replacement)
-            response = Client(create_status_app(service)).get(STATUS_PATH)
-        assert response.status_code == 500
-        assert response.get_json() == {"success": False, "error": "Internal error."}
-        assert response.headers["Cache-Control"] == "no-store"
+def test_an_internal_error_is_500_and_shows_nothing_of_itself(service: Service) -> None:
+    broken = BrokenService(service.environ, service.root)
+    response = Client(create_status_app(broken)).get(STATUS_PATH)
+    assert response.status_code == 500
+    assert response.get_json() == {"success": False, "error": "Internal error."}
+    assert response.headers["Cache-Control"] == "no-store"

@@ -36,7 +36,7 @@ from lib.ledger.trust import Tables
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.variables import DATABASE, VARIABLES
-from lib.web import admin_endpoint, status_endpoint
+from lib.web import admin_endpoint, shell, status_endpoint
 
 README = ROOT / "README.md"
 OWN = Fingerprint("1", "5")
@@ -198,7 +198,9 @@ def test_the_readme_gives_every_exit_code_and_no_other() -> None:
 
 
 def test_the_readme_gives_every_http_status_and_no_other() -> None:
-    source = "".join(inspect.getsource(module) for module in (admin_endpoint, status_endpoint))
+    source = "".join(
+        inspect.getsource(module) for module in (admin_endpoint, shell, status_endpoint)
+    )
     # 404 is for paths that Vercel sends elsewhere.
     given = {200} | {int(code) for code in re.findall(r"\b[45]\d\d\b", source)} - {404}
     assert {int(code) for code in rows("Endpoints") if code.isdigit()} == given
