@@ -34,6 +34,18 @@ RECONNECT_PAUSE = (0.1, 2.0)
 # For a pooler to find a second server connection: where it has one alone, there is none to find.
 SECOND_CONNECTION = 15.0
 
+# --- Asking AWS for a login ---
+
+# Two attempts, each of at most a connect and an answer, leave a request time for its work.
+AWS_ATTEMPTS = 2
+AWS_CONNECT = 2.0
+AWS_ANSWER = 3.0
+# Credentials are refreshed this long before they expire: a login token that they sign is valid no
+# longer than they are.
+AWS_REFRESH = 300.0
+# If AWS does not answer, they are used until this long before they expire.
+AWS_LAST_USE = 30.0
+
 # --- Waiting for an answer ---
 
 # A wait for the server is cut into slices, between which a deadline or a signal is noticed.

@@ -14,14 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import limits
 from ..errors import ConfigurationError, DatabaseUnavailableError, WebTokenRefusedError
 from .providers import DSQL_REFUSED, is_dsql
 
-# Seconds before their expiry at which credentials are refreshed, and until which they are used if
-# AWS does not answer.
-REFRESH_BEFORE, USED_UNTIL = 300.0, 30.0
-# Seconds to connect to AWS and to wait for its answer, and the number of attempts.
-CONNECT_TIMEOUT, READ_TIMEOUT, ATTEMPTS = 2, 3, 2
 ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::\d+:role/\S+")
 SECRET_ARN = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:\S+")
 
@@ -60,7 +56,7 @@ class Account:
         began = time.monotonic()
         with _lock:
             access = _accesses.get(self._key)
-            if access is None or access.expires_at - time.time() < REFRESH_BEFORE:
+            if access is None or access.expires_at - time.time() < limits.AWS_REFRESH:
                 access = _accesses[self._key] = self._authenticate(access, began)
             return access.client(service)
 
@@ -77,7 +73,7 @@ class Account:
             with _failing_together(self._key, began):
                 return self._assume_role_with_any_token(self.role)
         except DatabaseUnavailableError:
-            if before is None or before.expires_at - time.time() < USED_UNTIL:
+            if before is None or before.expires_at - time.time() < limits.AWS_LAST_USE:
                 raise
             return before
 
@@ -234,9 +230,9 @@ class _Access:
 
         if service not in self.clients:
             config = Config(
-                connect_timeout=CONNECT_TIMEOUT,
-                read_timeout=READ_TIMEOUT,
-                retries={"total_max_attempts": ATTEMPTS},
+                connect_timeout=limits.AWS_CONNECT,
+                read_timeout=limits.AWS_ANSWER,
+                retries={"total_max_attempts": limits.AWS_ATTEMPTS},
                 **options,
             )
             self.clients[service] = self.session.client(service, config=config)

@@ -33,6 +33,7 @@ from tls_postgres import TlsServer
 from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
+from lib import limits
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
@@ -404,7 +405,7 @@ class TestCredentials:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(post, range(4))) == [503] * 4
-        assert len(amazon.asked(STS)) < 4 * aws.ATTEMPTS
+        assert len(amazon.asked(STS)) < 4 * limits.AWS_ATTEMPTS
 
     def test_those_that_were_revoked_are_had_anew_once(
         self, aurora: Function, amazon: Amazon, tls_server: TlsServer
@@ -595,9 +596,9 @@ class TestARefusal:
         self, aurora: Function, amazon: Amazon, code: str, status: int
     ) -> None:
         aurora.environ["MIGRATION_CONNECT_TIMEOUT"] = "20s"
-        amazon.refuse(STS, status, code, times=aws.ATTEMPTS + 1)
+        amazon.refuse(STS, status, code, times=limits.AWS_ATTEMPTS + 1)
         assert aurora.post("status").status_code == 200
-        assert len(amazon.asked(STS)) == aws.ATTEMPTS + 2
+        assert len(amazon.asked(STS)) == limits.AWS_ATTEMPTS + 2
 
     def test_that_does_not_pass_in_time_is_told(self, aurora: Function, amazon: Amazon) -> None:
         amazon.refuse(STS, 503, "ServiceUnavailable")
@@ -898,8 +899,8 @@ class TestASecretThatWontDo:
         ("text", "fault"),
         [
             (PASSWORD, "is not a JSON object with username, password, host, port and dbname"),
-            (f'["{PASSWORD}"]', "is no JSON object"),
-            (f'"{PASSWORD}"', "is no JSON object"),
+            (f'["{PASSWORD}"]', "is not a JSON object"),
+            (f'"{PASSWORD}"', "is not a JSON object"),
             ("{}", "has no username: add it"),
         ],
         ids=["text", "a list", "a string", "empty"],
