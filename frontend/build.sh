@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The status page needs no compiler: its files are copied as they are.
+# Copy the status page to public/. Its files need no compiler.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 mkdir -p ../public

@@ -1,13 +1,23 @@
-// Asks for the status once, and again at the button; what the answer says becomes text and never markup.
+// Fetch the status once, and again on each click of the button. Text from the answer is inserted as
+// text, never as markup.
 
 const at = (id) => document.getElementById(id);
 
 const STATES = {
   "up-to-date": ["good", () => "Up to date: every migration of this deployment is applied."],
-  pending: ["wait", (n) => `Pending: ${n} ${n === 1 ? "migration waits" : "migrations wait"} to be applied.`],
-  ahead: ["good", () => "Ahead: the database has migrations that this deployment does not."],
-  modified: ["bad", () => "Modified: a migration was changed or renamed after it had been applied."],
-  uninitialised: ["wait", () => "Not initialised: nothing is applied, and there is nothing to apply."],
+  pending: [
+    "wait",
+    (n) => `Pending: ${n} ${n === 1 ? "migration waits" : "migrations wait"} to be applied.`,
+  ],
+  ahead: ["good", () => "Ahead: the database has migrations that this deployment does not have."],
+  modified: [
+    "bad",
+    () => "Modified: a migration was changed or renamed after it had been applied.",
+  ],
+  uninitialised: [
+    "wait",
+    () => "Not initialised: nothing is applied, and there is nothing to apply.",
+  ],
 };
 const TONES = { applied: "good", pending: "wait", modified: "bad", missing: "wait" };
 
@@ -29,7 +39,8 @@ const moment = (iso) => iso?.replace("T", " ").replace(/\.\d+Z$/, "");
 const inUtc = (iso) => iso && `${moment(iso)} UTC`;
 
 function list(id, pairs) {
-  at(id).replaceChildren(...pairs.flatMap(([term, text]) => [element("dt", term), element("dd", text)]));
+  const entries = pairs.flatMap(([term, text]) => [element("dt", term), element("dd", text)]);
+  at(id).replaceChildren(...entries);
 }
 
 function row(migration) {
@@ -37,14 +48,21 @@ function row(migration) {
   version.scope = "row";
   const { commit, ref } = migration.appliedBy ?? {};
   const by = [commit?.slice(0, 7), ref && `(${ref})`].filter(Boolean).join(" ") || null;
-  const cells = [migration.name, migration.state, moment(migration.appliedAt), migration.executionTimeMs, by];
   const made = document.createElement("tr");
-  made.append(version, ...cells.map((text, i) => element("td", text, i === 1 && TONES[migration.state])));
+  made.append(
+    version,
+    element("td", migration.name),
+    element("td", migration.state, TONES[migration.state]),
+    element("td", moment(migration.appliedAt)),
+    element("td", migration.executionTimeMs),
+    element("td", by),
+  );
   return made;
 }
 
 function show(status) {
-  const { migrations, migrationsTotal: total = migrations.length, lastRun: run, deployment } = status;
+  const { migrations, lastRun: run, deployment } = status;
+  const total = status.migrationsTotal ?? migrations.length;
   const [tone, words] = STATES[status.state] ?? ["wait", () => status.state];
   list("facts", [
     ["Environment", status.environment],
@@ -79,13 +97,15 @@ function fail(text) {
 async function ask() {
   let answer;
   try {
-    answer = await fetch("/api/migration-status", { cache: "no-cache", signal: AbortSignal.timeout(30000) });
+    const signal = AbortSignal.timeout(30000);
+    answer = await fetch("/api/migration-status", { cache: "no-cache", signal });
   } catch {
     return fail("No answer: the endpoint could not be reached. Check the network and refresh.");
   }
   const status = await answer.json().catch(() => null);
   if (status?.success) return show(status);
-  fail(`Not available (HTTP ${answer.status}): ${status?.error ?? "the answer is not the expected JSON."}`);
+  const reason = status?.error ?? "the answer is not the expected JSON.";
+  fail(`Not available (HTTP ${answer.status}): ${reason}`);
 }
 
 let asking = false;
