@@ -221,7 +221,7 @@ STATUS_ROOMS = listed("""
 """)
 MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     sql: concurrent effects error_position lexer redaction statement transaction_control
-    files: check_characters check_comments check_own_tables check_statements script
+    files: script
     plan: dry_run
     database: pipeline
     ledger: run_lock writes

@@ -21,12 +21,7 @@ from ..errors import (
 )
 from ..files.checkpoint import Checkpoint, Interruption
 from ..files.folder import MigrationFile, discover
-from ..files.script import (
-    Mode,
-    Script,
-    prepare,
-    prepare_all,
-)
+from ..files.script import Mode, Script
 from ..ledger import writes as ledger
 from ..ledger.guard import check_guard, check_writable, must_claim
 from ..ledger.ledger_errors import ledger_errors_translated
@@ -39,7 +34,7 @@ from ..plan.dry_run import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome, RunReport
 from ..settings.search_path import first_schema
-from .preview import has_work, held_back
+from .preview import has_work, held_back, prepare_pending
 from .run_context import RunContext
 from .status import plan_from_survey, survey_database
 
@@ -96,7 +91,7 @@ class _Run:
         with self._connections:
             self._connect()
             plan, survey = self._first_look(files)
-            scripts = prepare_all(plan.pending)
+            scripts = prepare_pending(plan.pending)
             if has_work(self.context, survey, scripts):
                 check_writable(survey, self.context.target.source)
                 waiting = self.context.progress.waiting
@@ -205,7 +200,10 @@ class _Run:
         """Plan again from what the ledger says now that nobody else may write it, and carry the plan out."""
         plan, survey = self._look_again(files)
         prepared = {script.file.version: script for script in scripts}
-        scripts = tuple(prepared.get(file.version) or prepare(file) for file in plan.pending)
+        # Another run may have changed what is pending, after the first look.
+        missing = [file for file in plan.pending if file.version not in prepared]
+        prepared |= {script.file.version: script for script in prepare_pending(missing)}
+        scripts = tuple(prepared[file.version] for file in plan.pending)
         held = held_back(self.context, scripts)
         self._warn(plan, survey, held)
         scripts = scripts[: len(scripts) - len(held)]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from ..files.folder import discover
-from ..files.script import faults_of, prepare_all
+from ..files.preparation import faults_of, prepare_all
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..limits import SURVEY
 from ..plan.reports import Status

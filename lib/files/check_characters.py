@@ -6,7 +6,6 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
 from ..sql.lexer import LexicalError, Piece, scan, words_of
-from .check_statements import refused
 from .folder import MigrationFile
 
 # Controls, what only has a width, what has none, and what turns the direction of others.
@@ -19,7 +18,7 @@ _JOINERS = "\u200c\u200d"
 _VARIANTS = re.compile("[\u034f\u180b-\u180d\ufe00-\ufe0f\U000e0020-\U000e01ef]")
 
 
-def check_letters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
+def check_characters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
     """Refuse them outside of strings, comments and quoted names."""
     if not _UNSEEN.search(file.text):
         return
@@ -33,8 +32,7 @@ def check_letters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
     way_out = "write an ordinary space" if is_space else "take it out, or put it in quotes"
     more = f" (and {len(unseen) - 1} more such letters)" if len(unseen) > 1 else ""
     place = f"{file.line_at(first)}:{file.column_at(first)}"
-    raise refused(
-        file,
+    raise file.error_at(
         first,
         f"{name} at {place} is not seen, and PostgreSQL doesn't skip it; {way_out}{more}",
     )

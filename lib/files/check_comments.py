@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..sql.lexer import Piece, comments, tokens
-from .check_statements import refused
 from .folder import MigrationFile
 from .header import is_directive, leading_comments
 
@@ -61,7 +60,7 @@ def check_comments(file: MigrationFile, pieces: Sequence[Piece]) -> None:
         if comment.between and comment.offset not in header:
             key = is_directive(comment.text)
             fault = f"the header's {key} is not read here; move the line to the file's top, above the first statement"
-            raise refused(file, comment.offset, fault)
+            raise file.error_at(comment.offset, fault)
 
 
 def _check_way_back(file: MigrationFile, pieces: Sequence[Piece]) -> None:
@@ -77,8 +76,7 @@ def _check_way_back(file: MigrationFile, pieces: Sequence[Piece]) -> None:
         up = next(filter(_is_way_up, markers[at:]), None)
         as_far = f", as far as line {file.line_at(up.offset)}" if up else ""
         out = f"take out this line and what stands below it{as_far}"
-        raise refused(
-            file,
+        raise file.error_at(
             comment.offset,
             f'"{comment.text}" begins the way back, and a file is run as a whole; {out}',
         )

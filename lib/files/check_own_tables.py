@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import MigrationFileError
 from ..sql.statement import Statement, unquoted
-from .check_statements import refused
 from .folder import MigrationFile
 
 _LEDGER = ("schema_migrations", "schema_migration_runs")
@@ -42,7 +41,7 @@ def _refused(
         _is_own(name, file.text, each.offset) for each in statements for name in _filled(each)
     )
     fault = f'"{statement.head}" would {what}; take it out{", and what fills it" if fills else ""}'
-    return refused(file, statement.offset, fault)
+    return file.error_at(statement.offset, fault)
 
 
 def _done_to_them(statement: Statement, text: str) -> str | None:

@@ -35,25 +35,18 @@ _META_NAME = re.compile(r"\\\S*")
 _ENCODINGS = ("UTF8", "UTF-8", "UNICODE", "SQL_ASCII", "DEFAULT")
 
 
-def refused(file: MigrationFile, offset: int, fault: str) -> MigrationFileError:
-    """The error for what stands at `offset` of the file's text."""
-    return MigrationFileError(
-        fault, file=file.path, line=file.line_at(offset), version=file.version
-    )
-
-
-def unreadable(file: MigrationFile, error: LexicalError) -> MigrationFileError:
+def lexical_fault(file: MigrationFile, error: LexicalError) -> MigrationFileError:
     """The error for a text that can't be cut: at the quote with a backslash before it, if that is where it went wrong."""
     quotes = tuple(escaped_quotes(file.text, error.offset + 1))
     sure = next((offset for offset, is_sure in quotes if is_sure), None)
     if sure is not None:
-        return refused(file, sure, _NO_ESCAPE)
+        return file.error_at(sure, _NO_ESCAPE)
     if quotes and "unterminated quoted" in str(error):
         place = f"{file.line_at(quotes[0][0])}:{file.column_at(quotes[0][0])}"
-        return refused(
-            file, error.offset, f"{error}; it may be for the backslash at {place}: {_NO_ESCAPE}"
+        return file.error_at(
+            error.offset, f"{error}; it may be for the backslash at {place}: {_NO_ESCAPE}"
         )
-    return refused(file, error.offset, str(error))
+    return file.error_at(error.offset, str(error))
 
 
 def check_meta_command(file: MigrationFile, piece: Piece, *, is_inside: bool) -> None:
@@ -69,9 +62,8 @@ def check_meta_command(file: MigrationFile, piece: Piece, *, is_inside: bool) ->
     # Behind a string that ended too soon, what was meant for text is read as SQL.
     for offset, is_sure in escaped_quotes(file.text, piece.start):
         if is_sure:
-            raise refused(file, offset, _NO_ESCAPE)
-    raise refused(
-        file,
+            raise file.error_at(offset, _NO_ESCAPE)
+    raise file.error_at(
         piece.start,
         f"{name.group()} is a command of psql, not SQL; write it in SQL or take it out",
     )
@@ -84,8 +76,7 @@ def check_variables(file: MigrationFile, statements: Sequence[Statement]) -> Non
             continue
         for name, offset in variables(statement.text):
             if name in PSQL_VARIABLES or statement.text.startswith(":{", offset):
-                raise refused(
-                    file,
+                raise file.error_at(
                     statement.offset + offset,
                     f"psql would put the value of its variable {name} here; write the value itself, or put a space after "
                     "the colon if it is no variable",
@@ -103,12 +94,11 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
             and not file.text.isascii()
         ):
             fault = f"the file is UTF-8 and not only ASCII, and this says {value}; take it out"
-            raise refused(file, statement.offset, fault)
+            raise file.error_at(statement.offset, fault)
         if name == "standard_conforming_strings":
             standard = is_on(value) or value.lower() == "default"
         elif not standard and (offset := next(backslashes(statement.text), None)) is not None:
-            raise refused(
-                file,
+            raise file.error_at(
                 statement.offset + offset,
                 "with standard_conforming_strings off a backslash in this string would be an escape; write it as E'…' and "
                 "take that setting out",
@@ -119,7 +109,7 @@ def check_chain(file: MigrationFile, statement: Statement) -> None:
     """What a chain of transactions has committed could not be told from what its last one has not."""
     if chains(statement):
         fault = f'"{statement.head}" chains transactions; write COMMIT and BEGIN, or use a file for each'
-        raise refused(file, statement.offset, fault)
+        raise file.error_at(statement.offset, fault)
 
 
 def check_blocks(file: MigrationFile, statements: Sequence[Statement]) -> None:
@@ -132,21 +122,19 @@ def check_blocks(file: MigrationFile, statements: Sequence[Statement]) -> None:
             begun = None
     if begun:
         fault = f'"{begun.head}" begins a transaction and never ends it; write COMMIT where it is to end, or take it out'
-        raise refused(file, begun.offset, fault)
+        raise file.error_at(begun.offset, fault)
 
 
 def check_in_transaction(file: MigrationFile, statement: Statement) -> None:
     """Refuse what would end the one transaction that the file is, can't run in it, or keeps it from being recorded."""
     if begins_block(statement) or ends_block(statement):
-        raise refused(
-            file,
+        raise file.error_at(
             statement.offset,
             f'"{statement.head}" would end or begin a transaction, but the whole file is one; take it out, '
             "or split the file, or put `-- Transaction: none` in its header",
         )
     if refuses_transaction(statement):
-        raise refused(
-            file,
+        raise file.error_at(
             statement.offset,
             f'"{statement.head}" can\'t run inside a transaction; move it to a file of its own, '
             "or put `-- Transaction: none` in the header",
@@ -162,8 +150,7 @@ def check_begin(file: MigrationFile, statement: Statement) -> None:
 
 
 def _read_only(file: MigrationFile, statement: Statement) -> MigrationFileError:
-    return refused(
-        file,
+    return file.error_at(
         statement.offset,
         "in a READ ONLY transaction it could not be recorded; take READ ONLY out",
     )

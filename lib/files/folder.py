@@ -92,6 +92,12 @@ class MigrationFile:
         """File, line and column, as in `migrations/001-a.sql:3:7`."""
         return f"{self.path}:{self.line_at(offset)}:{self.column_at(offset)}"
 
+    def error_at(self, offset: int, fault: str) -> MigrationFileError:
+        """Return the error for a fault at `offset` of `text`."""
+        return MigrationFileError(
+            fault, file=self.path, line=self.line_at(offset), version=self.version
+        )
+
 
 def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
     """Read one file; MigrationFileError if its name or encoding is wrong. What is wrong in its header, it carries."""

@@ -16,7 +16,7 @@ from lib.actions.run_context import RunContext
 from lib.database.login import connect
 from lib.errors import LockError, MigrationFailedError, MigrationFileError
 from lib.files.folder import parse
-from lib.files.script import prepare
+from lib.files.preparation import prepare
 from lib.ledger import writes as ledger
 from lib.ledger.survey import take_survey
 

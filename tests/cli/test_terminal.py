@@ -14,7 +14,7 @@ from lib.cli.terminal import Style, plan_text, run_text, status_text
 from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse
-from lib.files.script import prepare_all
+from lib.files.preparation import prepare_all
 from lib.plan.dry_run import PlannedRun
 from lib.plan.migration_plan import AppliedMigration, make_plan
 from lib.plan.reports import AppliedNow, RunReport, Status

@@ -4,7 +4,8 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.files.folder import parse
-from lib.files.script import Mode, Script, prepare
+from lib.files.preparation import prepare
+from lib.files.script import Mode, Script
 
 UP = "create table a (x int);\n"
 

@@ -6,7 +6,8 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.files.folder import parse
-from lib.files.script import Mode, Script, prepare, prepare_all, without_statements_at_the_end
+from lib.files.preparation import prepare, prepare_all
+from lib.files.script import Mode, Script, without_statements_at_the_end
 from lib.sql.concurrent import waits_without_lock_timeout
 
 # SHA-256 of "create table a (x int);".

@@ -14,7 +14,7 @@ from lib.actions.status import read_status
 from lib.deployment import Deployment
 from lib.errors import LedgerError, LockError, MigrationFailedError
 from lib.files.folder import parse
-from lib.files.script import prepare
+from lib.files.preparation import prepare
 from lib.ledger.schema import ADDED_COLUMNS
 
 MakeContext = Callable[..., RunContext]

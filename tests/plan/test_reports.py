@@ -24,7 +24,7 @@ from lib.errors import (
     RunInProgressError,
 )
 from lib.files.folder import parse
-from lib.files.script import prepare_all
+from lib.files.preparation import prepare_all
 from lib.plan.dry_run import PlannedRun
 from lib.plan.migration_plan import AppliedMigration, make_plan
 from lib.plan.reports import AppliedNow, Run, RunReport, Status, failure, iso_time, validation

@@ -3,7 +3,7 @@
 import pytest
 
 from lib.files.folder import parse
-from lib.files.script import prepare
+from lib.files.preparation import prepare
 from lib.sql.error_position import WIDTH, excerpt, place_inside
 from lib.sql.statement import Statement
 

@@ -28,7 +28,7 @@ from lib.errors import (
     MigratorError,
 )
 from lib.files.folder import parse
-from lib.files.script import prepare
+from lib.files.preparation import prepare
 from lib.ledger.fingerprint import Fingerprint
 from lib.ledger.guard import check_guard
 from lib.ledger.survey import Survey
