@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from ..files.folder import discover
-from ..files.preparation import faults_of, prepare_all
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..limits import SURVEY
 from ..plan.reports import Status
@@ -18,6 +17,9 @@ def validate(context: RunContext, *, timeout: float = SURVEY) -> Status:
     changed any more, and another tool or `baseline` may have recorded it. The ledger is read
     within `timeout` seconds.
     """
+    # Not at the top: the endpoint that migrates loads this room, and mostly has nothing to prepare.
+    from ..files.preparation import faults_of, prepare_all
+
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context, origins=True, timeout=timeout)
