@@ -1,4 +1,4 @@
-"""Which connection comes out, for each provider with the very variables that it injects; and what is said of it."""
+"""Which connection is used, for each provider with the very variables that it injects; and what is said of it."""
 
 import traceback
 from pathlib import Path

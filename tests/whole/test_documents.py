@@ -221,7 +221,7 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
 def test_a_provider_has_a_page_of_the_common_shape_and_the_readme_links_to_it(name: str) -> None:
     page = PROVIDERS / f"{name}.md"
     assert {"what-to-set", "what-it-injects"} & anchors(page)
-    assert {"which-connection-comes-out", "tls", "previews"} <= anchors(page)
+    assert {"which-connection-is-used", "tls", "previews"} <= anchors(page)
     assert str(page.relative_to(ROOT)) in _LINK.findall(section("Add it to a project"))
 
 
