@@ -21,7 +21,7 @@ from ..ledger.schema import prepare_tables
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
 from ..limits import ANSWER
 from ..plan.migration_plan import AppliedMigration, Plan, number_of
-from ..plan.reports import BaselineReport, ForgetReport
+from ..plan.reports import BaselineReport
 from . import migrate as runner
 from .run_context import RunContext
 from .status import plan_from_survey, survey_database
@@ -80,7 +80,7 @@ def baseline(context: RunContext, wanted: str) -> BaselineReport:
     )
 
 
-def forget(context: RunContext, wanted: Sequence[str]) -> ForgetReport:
+def forget(context: RunContext, wanted: Sequence[str]) -> BaselineReport:
     """Take the rows of versions whose files are gone off the ledger: all that are wanted, or none.
 
     ConfigurationError names those that are on record nowhere, or whose file is in the bundle.
@@ -101,7 +101,7 @@ def forget(context: RunContext, wanted: Sequence[str]) -> ForgetReport:
             rows, plan = _forgettable(context, survey, files, wanted)
             lock.check()
             _forget(context, connection, survey, rows)
-    return ForgetReport(
+    return BaselineReport(
         environment=context.settings.environment,
         database=survey.database,
         server_version=survey.server_version,

@@ -9,13 +9,13 @@ from ..ledger.guard import check_guard, must_claim, read_only_error
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.survey import Survey
 from ..limits import SURVEY
-from ..plan.dry_run import PlannedRun
+from ..plan.dry_run import DryRun
 from ..plan.migration_plan import Plan
 from .run_context import RunContext
 from .status import status_from_survey, survey_database
 
 
-def preview(context: RunContext, *, timeout: float = SURVEY) -> PlannedRun:
+def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
     """Return what `migrate` would do now. Writes nothing, locks nothing.
 
     The ledger is read within `timeout` seconds.
@@ -30,7 +30,7 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> PlannedRun:
     obstacle = _obstacle(context, survey, status.plan)
     if has_work(context, survey, scripts):
         obstacle = obstacle or read_only_error(survey, context.target.source)
-    return PlannedRun(
+    return DryRun(
         status,
         scripts,
         context.settings.lock_timeout,

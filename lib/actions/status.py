@@ -10,8 +10,9 @@ from ..ledger.guard import PRODUCTION, belongs_to_production
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.survey import Survey, read_lockers, take_survey
 from ..limits import LOCKERS, SURVEY
+from ..plan.activity import Blocker, describe_blockers
 from ..plan.migration_plan import Plan, make_plan
-from ..plan.reports import Blocker, Status, named
+from ..plan.reports import Status
 from .run_context import RunContext
 
 
@@ -67,7 +68,7 @@ def _not_read(connection: Connection, timeout: float) -> str:
         return f"The ledger wasn't read within {timeout:g} s, and nobody is seen to lock it. Run it again."
     return (
         f"The ledger wasn't read within {timeout:g} s: public.schema_migrations or public.schema_migration_runs is locked "
-        f"by {named(lockers)}. Wait until that transaction has ended, or end its session: pg_terminate_backend."
+        f"by {describe_blockers(lockers)}. Wait until that transaction has ended, or end its session: pg_terminate_backend."
     )
 
 

@@ -21,7 +21,7 @@ from ..deadline import Deadline
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError
 from ..limits import RunLimits
 from ..masking import masked
-from ..plan.reports import Blocker, IndexProgress
+from ..plan.activity import Blocker, IndexProgress
 from ..sql.lexer import without_strings
 
 # How much of another session's query is shown, in characters.

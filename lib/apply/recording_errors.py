@@ -13,7 +13,7 @@ from ..ledger import writes as ledger
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE
 from ..ledger.trust import GRANTS, Tables, code_on_tables, distrust, told_by
 from ..masking import masked
-from ..plan.reports import named
+from ..plan.activity import describe_blockers
 from ..sql.statement import Statement
 from .session import GONE, LOCK_CONFLICTS, Session
 
@@ -128,7 +128,7 @@ def _unrecorded(session: Session, script: Script) -> MigrationFailedError:
 
 def _locked(session: Session, script: Script, server_error: ServerError) -> BusyTableError:
     blockers = session.observer.blockers
-    held_up = f" by {named(blockers)}" if blockers else ""
+    held_up = f" by {describe_blockers(blockers)}" if blockers else ""
     return BusyTableError(
         f"{script.file.version} could not be recorded, and was not applied: the runner's own "
         "tables, public.schema_migrations and public.schema_migration_runs, stayed locked"

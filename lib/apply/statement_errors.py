@@ -10,7 +10,7 @@ from ..database import read_only
 from ..database.server_error import ServerError, StatementError
 from ..errors import BusyTableError, MigrationFailedError, MigratorError
 from ..files.script import Mode, Script
-from ..plan.reports import Blocker, named
+from ..plan.activity import Blocker, describe_blockers
 from ..secret_patterns import HIDDEN
 from ..sql.error_position import place_inside
 from ..sql.lexer import end_of_last_token
@@ -82,7 +82,7 @@ def _busy_table_error(failure: "_Failure", blockers: tuple[Blocker, ...]) -> Bus
 
 
 def _busy_text(failure: "_Failure", blockers: tuple[Blocker, ...]) -> str:
-    held_up = f"\n  It was held up by {named(blockers)}." if blockers else ""
+    held_up = f"\n  It was held up by {describe_blockers(blockers)}." if blockers else ""
     after = _what_stays(failure) or " Nothing of it was applied; run it again later."
     return (
         f"{held_up}{_about_autovacuum(blockers)}\n"

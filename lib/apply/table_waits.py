@@ -27,7 +27,7 @@ from ..limits import (
     TABLE_PAUSE,
 )
 from ..masking import masked
-from ..plan.reports import named
+from ..plan.activity import describe_blockers
 from ..sql.statement import Statement
 from .observer import Sight
 from .session import LOCK_CONFLICTS, Session
@@ -154,7 +154,7 @@ class TableWait:
 
     def _reason(self, server_error: ServerError, longer: float | None) -> str:
         blockers = self._observer.blockers
-        held_up = f"; held up by {named(blockers)}" if blockers else ""
+        held_up = f"; held up by {describe_blockers(blockers)}" if blockers else ""
         then = (
             f"; autovacuum gives way to the next try, which waits {in_words(longer)}"
             if longer
@@ -165,7 +165,7 @@ class TableWait:
     def _note_obstacle(self, server_error: ServerError) -> None:
         """Note in the journal what the run waits for; a failure to do so changes nothing."""
         blockers = tuple(replace(blocker, query=None) for blocker in self._observer.blockers)
-        held_up = f"; held up by {named(blockers)}" if blockers else ""
+        held_up = f"; held up by {describe_blockers(blockers)}" if blockers else ""
         # A message that a function raised may quote a row.
         message = masked(server_error.message)
         what = f"SQLSTATE {server_error.sqlstate}" if server_error.context else message

@@ -14,12 +14,12 @@ from ..clean_text import message
 from ..errors import ConfigurationError, IntegrityError
 from ..files.folder import discover, next_number
 from ..local import embedded_server as embedded
-from ..plan.reports import Document, validation
+from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
 from .invocation import Invocation
 from .package_manifest import check_manifest
-from .terminal import baseline_text, forget_text, plan_text, route_text, run_text, status_text
+from .terminal import baseline_text, plan_text, route_text, run_text, status_text
 
 LONGEST_SLUG = 200
 
@@ -79,7 +79,7 @@ def _other_route(context: RunContext) -> str | None:
 def _validate(call: Invocation) -> int:
     found = validate(call.context(reading=True))
     if call.arguments.json:
-        call.console.print_json(validation(found))
+        call.console.print_json(validation_document(found))
         return 0
     _warn(call, found.warnings)
     call.console.say(
@@ -125,22 +125,16 @@ def _create(call: Invocation) -> int:
 
 
 def _baseline(call: Invocation) -> int:
-    if call.arguments.forget:
-        return _forget(call)
-    report = baseline(call.context(reading=False, doing="Recording in"), call.arguments.version)
+    forgotten = call.arguments.forget
+    if forgotten:
+        report = forget(call.context(reading=False, doing="Forgetting in"), forgotten)
+    else:
+        context = call.context(reading=False, doing="Recording in")
+        report = baseline(context, call.arguments.version)
     if call.arguments.json:
         call.console.print_json(report.to_dict())
     else:
         call.console.show(baseline_text(report, call.console.style))
-    return 0
-
-
-def _forget(call: Invocation) -> int:
-    report = forget(call.context(reading=False, doing="Forgetting in"), call.arguments.forget)
-    if call.arguments.json:
-        call.console.print_json(report.to_dict())
-    else:
-        call.console.show(forget_text(report, call.console.style))
     return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..database.connection_errors import cleaned
 from ..errors import Interrupted, MigratorError
-from ..plan.reports import failure
+from ..plan.reports import error_document
 from ..settings.loader import ROOT
 from ..signals import interrupt_on_signals
 from .commands import COMMANDS
@@ -36,7 +36,7 @@ def main(
 
 def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:
     if call.arguments.json:
-        call.console.print_json({**failure(error), "action": call.arguments.command})
+        call.console.print_json({**error_document(error), "action": call.arguments.command})
     else:
         call.console.tell(str(error), sign=call.console.error_style.cross)
     if call.arguments.debug:

@@ -2,8 +2,9 @@
 
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
+from ..plan.activity import Blocker, IndexProgress, describe_blockers
 from ..plan.progress import Progress
-from ..plan.reports import AppliedNow, Blocker, IndexProgress, named
+from ..plan.reports import AppliedNow
 from ..settings.connection_target import ConnectionTarget
 from .console import Console
 from .terminal import progress_bar, route_text
@@ -50,7 +51,7 @@ class ProgressLog(Progress):
     def still_running(
         self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float
     ) -> None:
-        held_up = f", held up by {named(blockers)}" if blockers else ""
+        held_up = f", held up by {describe_blockers(blockers)}" if blockers else ""
         self.console.tell(f"{file.path}: still running after {seconds:.0f} s{held_up}.")
 
     def building(self, file: MigrationFile, index: IndexProgress, seconds: float) -> None:

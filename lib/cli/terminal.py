@@ -10,9 +10,10 @@ from ..deployment import Deployment
 from ..duration import in_words
 from ..files.folder import MigrationFile
 from ..files.script import Mode
-from ..plan.dry_run import PlannedRun
+from ..plan.activity import IndexProgress
+from ..plan.dry_run import DryRun
 from ..plan.migration_plan import AppliedMigration, Entry
-from ..plan.reports import BaselineReport, ForgetReport, IndexProgress, RunReport, Status
+from ..plan.reports import BaselineReport, RunReport, Status
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 _STATES = {
@@ -167,7 +168,7 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
     ]
 
 
-def plan_text(planned: PlannedRun, style: Style) -> Clean:
+def plan_text(planned: DryRun, style: Style) -> Clean:
     """Per file its mode, timeouts and statements, and what would stop the run."""
     lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
     for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
@@ -198,47 +199,54 @@ def run_text(report: RunReport, style: Style) -> Clean:
     """The last line of a run that went well."""
     where = one_line(f"{report.database} ({report.environment})")
     if not report.applied:
-        held = f" but for {_files(report.pending)} without a statement" if report.pending else ""
+        held = (
+            f" but for {_counted(report.pending, 'file')} without a statement"
+            if report.pending
+            else ""
+        )
         return signed(style.tick, f"Nothing to apply: {where} is up to date{held}.")
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
-    what = f"{count} migration{'s' * (count != 1)}"
+    what = _counted(count, "migration")
     return signed(style.tick, f"Applied {what} to {where} in {total}.")
 
 
-def _files(count: int) -> str:
-    return f"{count} file{'s' * (count != 1)}"
-
-
 def baseline_text(report: BaselineReport, style: Style) -> Clean:
-    """What was recorded without being run, and what `migrate` would still apply; thousands fit into a line."""
+    """What was recorded without being run, or deleted, and what `migrate` would still apply."""
+    return blocks(
+        signed(style.tick, _forgotten(report) if report.last is None else _recorded(report)),
+        # A line for each of a thousand files would hide the rest.
+        table([f"  Still pending: {_count_and_span(report.pending)}."]),
+    )
+
+
+def _recorded(report: BaselineReport) -> str:
     where = one_line(f"{report.database} ({report.environment})")
-    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
-    left = table([f"  Still pending: {pending}."])
-    if not report.recorded:
-        return blocks(
-            signed(style.tick, f"Nothing to record: {where} has everything up to {report.last}."),
-            left,
-        )
     count = len(report.recorded)
+    if not count:
+        return f"Nothing to record: {where} has everything up to {report.last}."
     what = (
         f"{count} migrations as applied without running them"
         if count > 1
         else "1 migration as applied without running it"
     )
-    return blocks(
-        signed(style.tick, f"Recorded {what}, in {where}: {_span(report.recorded)}."), left
+    return f"Recorded {what}, in {where}: {_span(report.recorded)}."
+
+
+def _forgotten(report: BaselineReport) -> str:
+    where = one_line(f"{report.database} ({report.environment})")
+    what = _counted(len(report.forgotten), "migration")
+    return (
+        f"Took {what} off the record of {where}: {_span(report.forgotten)}. What they made stays."
     )
 
 
-def forget_text(report: ForgetReport, style: Style) -> Clean:
-    """What the ledger has no longer, and what `migrate` would apply."""
-    count = len(report.forgotten)
-    where = one_line(f"{report.database} ({report.environment})")
-    what = f"{count} migration{'s' * (count != 1)} off the record of {where}: {_span(report.forgotten)}"
-    pending = f"{len(report.pending)}, {_span(report.pending)}" if report.pending else "none"
-    left = table([f"  Still pending: {pending}."])
-    return blocks(signed(style.tick, f"Took {what}. What they made stays."), left)
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def _count_and_span(files: Sequence[MigrationFile]) -> str:
+    return f"{len(files)}, {_span(files)}" if files else "none"
 
 
 def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:

@@ -21,8 +21,9 @@ from ..database.transport import Row, Rows
 from ..deployment import Deployment
 from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint, Interruption, StatementDigest
+from ..plan.activity import Blocker
 from ..plan.migration_plan import AppliedMigration
-from ..plan.reports import Blocker, Outcome, Run, Source
+from ..plan.reports import Outcome, Run, Source
 from ..settings.connection_target import ConnectionTarget
 from .earlier_progress import LONGEST_MARKS, read_marks
 from .fingerprint import UNKNOWN, Fingerprint

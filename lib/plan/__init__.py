@@ -4,7 +4,8 @@ Pure: the command line, JSON and the page show the same values.
 May import: files, settings.
 Must not: know the driver, or print.
 
-    migration_plan  files and ledger to what is to be applied
+    migration_plan  from the files and the ledger, what is to be applied
+    activity        what the server does meanwhile: who is in the way, how far an index is
     reports         outcomes, and their JSON documents
     progress        the listener of a run
     dry_run         the report of a run that is not carried out

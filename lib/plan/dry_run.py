@@ -8,11 +8,11 @@ from ..duration import in_words
 from ..errors import MigratorError
 from ..files.checkpoint import Interruption
 from ..files.script import Script
-from .reports import Document, Status, failure
+from .reports import Document, Status, error_document
 
 
 @dataclass(frozen=True)
-class PlannedRun:
+class DryRun:
     """What `migrate` would do now. `obstacle` is what would stop it before anything ran.
 
     `half_done` has the pending files that a run outside a transaction left half-way, `held` those of the scripts that
@@ -37,7 +37,7 @@ class PlannedRun:
         return (*self.status.warnings, *held_warnings(self.held), *left)
 
     def to_dict(self) -> Document:
-        document = failure(self.obstacle) if self.obstacle else {"success": True}
+        document = error_document(self.obstacle) if self.obstacle else {"success": True}
         return {
             **document,
             "action": "plan",

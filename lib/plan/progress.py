@@ -3,7 +3,8 @@
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
 from ..settings.connection_target import ConnectionTarget
-from .reports import AppliedNow, Blocker, IndexProgress
+from .activity import Blocker, IndexProgress
+from .reports import AppliedNow
 
 
 class Progress:

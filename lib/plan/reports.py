@@ -1,11 +1,11 @@
 """What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ..clean_text import message, one_line
+from ..clean_text import message
 from ..deployment import Deployment
 from ..errors import Interrupted, MigratorError
 from ..files.folder import MigrationFile
@@ -14,8 +14,6 @@ from .migration_plan import AppliedMigration, Entry, Plan
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
 Document = dict[str, Any]
-# As pg_stat_activity has them in backend_type.
-AUTOVACUUM, CLIENT = "autovacuum worker", "client backend"
 
 
 @dataclass(frozen=True)
@@ -110,57 +108,6 @@ class AppliedNow:
 
 
 @dataclass(frozen=True)
-class Blocker:
-    """A session that holds what a migration waits for, as far as the role may see.
-
-    `seconds` is its transaction's age, and `began` its beginning in seconds since 1970; `query` is the head of its query,
-    without the strings in it. `prevents_wraparound` is of an autovacuum that doesn't give way.
-    """
-
-    pid: int
-    seconds: int | None = None
-    application: str | None = None
-    state: str | None = None
-    query: str | None = None
-    began: str | None = None
-    backend_type: str | None = None
-    prevents_wraparound: bool = False
-
-    @property
-    def gives_way(self) -> bool:
-        """Tell whether the server ends it for who waits longer than `deadlock_timeout`."""
-        return self.backend_type == AUTOVACUUM and not self.prevents_wraparound
-
-    def __str__(self) -> str:
-        if self.pid == 0:
-            return "a prepared transaction (see pg_prepared_xacts)"
-        known = [
-            "" if self.backend_type == CLIENT else self.backend_type or "",
-            "to prevent wraparound" if self.prevents_wraparound else "",
-            f"application {self.application}" if self.application else "",
-            f"in a transaction for {self.seconds} s" if self.seconds is not None else "",
-            self.state or "",
-        ]
-        about = ", ".join(filter(None, known))
-        shown = one_line(": ".join(filter(None, [about, self.query])))
-        return f"pid {self.pid} ({shown})" if shown else f"pid {self.pid}"
-
-
-@dataclass(frozen=True)
-class IndexProgress:
-    """How far an index is: the server's name of the phase, and of `total` units so many `done`."""
-
-    phase: str
-    total: int
-    done: int
-
-    @property
-    def percent(self) -> int:
-        """Of the phase, not of the whole; 0 where the server gives no total."""
-        return min(100, 100 * self.done // self.total) if self.total else 0
-
-
-@dataclass(frozen=True)
 class RunReport:
     """How a run ended, partial failure included. `pending` is None where it never came to be known."""
 
@@ -177,7 +124,7 @@ class RunReport:
         return self.error.exit_code if self.error else 0
 
     def to_dict(self) -> Document:
-        document = failure(self.error) if self.error else {"success": True}
+        document = error_document(self.error) if self.error else {"success": True}
         return {
             **document,
             "action": "migrate",
@@ -192,14 +139,18 @@ class RunReport:
 
 @dataclass(frozen=True)
 class BaselineReport:
-    """What was recorded as applied without being run, up to and including `last`, and what is pending still."""
+    """Which rows `baseline` wrote to the ledger without running a file, or deleted from it.
+
+    `last` is the version up to which files were recorded, None if rows were deleted instead.
+    """
 
     environment: str
     database: str
     server_version: str
-    last: str
-    recorded: tuple[MigrationFile, ...]
-    pending: tuple[MigrationFile, ...]
+    last: str | None = None
+    recorded: tuple[MigrationFile, ...] = ()
+    forgotten: tuple[AppliedMigration, ...] = ()
+    pending: tuple[MigrationFile, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> Document:
@@ -209,52 +160,29 @@ class BaselineReport:
             "environment": self.environment,
             "database": self.database,
             "pgVersion": f"PostgreSQL {self.server_version}",
-            "recorded": [{"version": file.version, "name": file.name} for file in self.recorded],
+            "recorded": _names(self.recorded),
+            "forgotten": _names(self.forgotten),
             "pendingMigrations": len(self.pending),
             "warnings": list(map(message, self.warnings)),
         }
 
 
-@dataclass(frozen=True)
-class ForgetReport:
-    """Which rows were taken off the ledger, and what is pending."""
-
-    environment: str
-    database: str
-    server_version: str
-    forgotten: tuple[AppliedMigration, ...]
-    pending: tuple[MigrationFile, ...]
-
-    def to_dict(self) -> Document:
-        return {
-            "success": True,
-            "action": "baseline",
-            "environment": self.environment,
-            "database": self.database,
-            "pgVersion": f"PostgreSQL {self.server_version}",
-            "forgotten": [{"version": row.version, "name": row.name} for row in self.forgotten],
-            "pendingMigrations": len(self.pending),
-            "warnings": [],
-        }
+def _names(migrations: Sequence[MigrationFile | AppliedMigration]) -> list[Document]:
+    return [{"version": each.version, "name": each.name} for each in migrations]
 
 
-def named(blockers: tuple[Blocker, ...]) -> str:
-    """All of them in a sentence's part."""
-    return " and ".join(map(str, blockers))
-
-
-def failure(error: BaseException) -> Document:
+def error_document(error: BaseException) -> Document:
     """The document of something that failed."""
     details = error.details() if isinstance(error, MigratorError) else {}
     return {"success": False, "error": message(str(error)), **details}
 
 
-def public_failure(error: MigratorError) -> Document:
+def public_error_document(error: MigratorError) -> Document:
     """The same without any detail of the connection."""
-    return {**failure(error), "error": message(error.public)}
+    return {**error_document(error), "error": message(error.public)}
 
 
-def validation(status: Status) -> Document:
+def validation_document(status: Status) -> Document:
     """The document of a chain that was found to be sound."""
     return {
         "success": True,

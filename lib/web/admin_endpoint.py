@@ -23,7 +23,7 @@ from ..errors import (
     MigratorError,
     OutOfTimeError,
 )
-from ..plan.reports import Document, public_failure, validation
+from ..plan.reports import Document, public_error_document, validation_document
 from ..settings.loader import read_admin_secrets, secret_bytes
 from .service import MIGRATE_PATH, WEB_TOKEN_HEADER, Service
 from .shell import Answer, BadRequestError, Endpoint, Request
@@ -77,7 +77,7 @@ class AdminEndpoint(Endpoint):
             web_token = request.header(WEB_TOKEN_HEADER)
             return _act(self._service.context(admin=True, web_token=web_token), action)
         except MigratorError as error:
-            return Answer.of(_code_of(error), public_failure(error))
+            return Answer.of(_code_of(error), public_error_document(error))
 
 
 def create_migrate_app(service: Service | None = None) -> Flask:
@@ -143,7 +143,7 @@ def _act(context: RunContext, action: str) -> Answer:
         planned = preview(context)
         return Answer.of(_code_of(planned.obstacle), planned.to_dict())
     if action == "validate":
-        return Answer.of(200, validation(validate(context)))
+        return Answer.of(200, validation_document(validate(context)))
     return Answer.of(200, {**read_status(context).to_dict(), "action": "status"})
 
 
@@ -151,7 +151,7 @@ def _migrate(context: RunContext) -> Answer:
     report = migrate(context)
     content: Document = report.to_dict()
     if isinstance(report.error, MigratorError):
-        return Answer.of(_code_of(report.error), {**content, **public_failure(report.error)})
+        return Answer.of(_code_of(report.error), {**content, **public_error_document(report.error)})
     return Answer.of(200, content)
 
 

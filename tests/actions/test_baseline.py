@@ -500,6 +500,7 @@ class TestTheCommand:
             "database": db.target.database,
             "pgVersion": f"PostgreSQL {db.server_version}",
             "recorded": [{"version": "000-a-b", "name": "A B"}],
+            "forgotten": [],
             "pendingMigrations": 0,
         }
         failed = json.loads(cli("baseline", "7", "--json").stdout)

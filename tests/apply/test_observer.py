@@ -15,7 +15,7 @@ from lib.apply import observer
 from lib.deadline import Deadline
 from lib.errors import BusyTableError, DatabaseUnavailableError
 from lib.limits import RunLimits
-from lib.plan.reports import Blocker, IndexProgress
+from lib.plan.activity import Blocker, IndexProgress
 from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]

@@ -15,7 +15,7 @@ from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse
 from lib.files.preparation import prepare_all
-from lib.plan.dry_run import PlannedRun
+from lib.plan.dry_run import DryRun
 from lib.plan.migration_plan import AppliedMigration, make_plan
 from lib.plan.reports import AppliedNow, RunReport, Status
 
@@ -249,7 +249,7 @@ class TestPlan:
             ),
             sql_file("003-empty", ""),
         ]
-        planned = PlannedRun(status_of(files, []), prepare_all(files), lock_timeout=2.0)
+        planned = DryRun(status_of(files, []), prepare_all(files), lock_timeout=2.0)
         assert plan_text(planned, SIGNS) == dedent(
             """\
             Planned Migrations (4):
@@ -267,19 +267,19 @@ class TestPlan:
     def test_a_file_that_would_stay_pending_says_so_in_place_of_how_it_runs(self) -> None:
         files = [sql_file("000-a", "select 1"), sql_file("001-b", "-- Description: b\n")]
         scripts = prepare_all(files)
-        planned = PlannedRun(status_of(files, []), scripts, lock_timeout=2.0, held=scripts[1:])
+        planned = DryRun(status_of(files, []), scripts, lock_timeout=2.0, held=scripts[1:])
         assert plan_text(planned, PLAIN).splitlines()[3:] == [
             "  * 001-b: no statement yet, stays pending"
         ]
 
     def test_nothing_to_do(self) -> None:
         assert (
-            plan_text(PlannedRun(status_of([], []), (), lock_timeout=2.0), PLAIN)
+            plan_text(DryRun(status_of([], []), (), lock_timeout=2.0), PLAIN)
             == "Planned Migrations (0):\n  None"
         )
 
     def test_an_obstacle_comes_last(self) -> None:
-        planned = PlannedRun(
+        planned = DryRun(
             status_of([], []),
             (),
             lock_timeout=2.0,
@@ -292,9 +292,7 @@ class TestPlan:
 
     def test_a_chain_of_a_thousand_files_is_printed_at_once(self) -> None:
         files = [sql_file(f"{number:03}-a") for number in range(1000)]
-        text = plan_text(
-            PlannedRun(status_of(files, []), prepare_all(files), lock_timeout=2.0), PLAIN
-        )
+        text = plan_text(DryRun(status_of(files, []), prepare_all(files), lock_timeout=2.0), PLAIN)
         assert text.count("in one transaction") == 1000
 
 

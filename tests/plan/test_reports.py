@@ -25,9 +25,17 @@ from lib.errors import (
 )
 from lib.files.folder import parse
 from lib.files.preparation import prepare_all
-from lib.plan.dry_run import PlannedRun
+from lib.plan.dry_run import DryRun
 from lib.plan.migration_plan import AppliedMigration, make_plan
-from lib.plan.reports import AppliedNow, Run, RunReport, Status, failure, iso_time, validation
+from lib.plan.reports import (
+    AppliedNow,
+    Run,
+    RunReport,
+    Status,
+    error_document,
+    iso_time,
+    validation_document,
+)
 
 WHEN = datetime(2024, 1, 31, 12, 30, 5, 123_456, tzinfo=UTC)
 FILES = [
@@ -46,10 +54,8 @@ def status(**changes: Any) -> Status:
     return Status(**{**made, **changes})
 
 
-def planned(obstacle: MigratorError | None = None) -> PlannedRun:
-    return PlannedRun(
-        status(), prepare_all(status().plan.pending), lock_timeout=2.0, obstacle=obstacle
-    )
+def planned(obstacle: MigratorError | None = None) -> DryRun:
+    return DryRun(status(), prepare_all(status().plan.pending), lock_timeout=2.0, obstacle=obstacle)
 
 
 class TestStatus:
@@ -234,7 +240,7 @@ class TestPlan:
 
 
 def test_the_document_of_a_sound_chain() -> None:
-    assert validation(status()) == {
+    assert validation_document(status()) == {
         "success": True,
         "action": "validate",
         "environment": "preview",
@@ -284,7 +290,7 @@ def test_the_document_of_a_sound_chain() -> None:
 def test_a_failure_carries_its_details_and_its_exit_code(
     error: MigratorError | Interrupted, exit_code: int, details: dict[str, object]
 ) -> None:
-    assert failure(error) == {"success": False, "error": str(error), **details}
+    assert error_document(error) == {"success": False, "error": str(error), **details}
     assert RunReport("preview", error=error).exit_code == exit_code
 
 
