@@ -279,10 +279,7 @@ CI = Variable(
     example=None,
 )
 VERCEL_ENV = Variable(
-    "VERCEL_ENV",
-    text,
-    "Set by Vercel: `production`, `preview` or `development`.",
-    example=None,
+    "VERCEL_ENV", text, "Set by Vercel: `production`, `preview` or `development`.", example=None
 )
 VERCEL_TARGET_ENV = Variable(
     "VERCEL_TARGET_ENV",
@@ -296,17 +293,9 @@ COMMIT_SHA = Variable(
     "Set by Vercel: recorded with each run, and shown in the status.",
     example=None,
 )
-COMMIT_REF = Variable(
-    "VERCEL_GIT_COMMIT_REF",
-    text,
-    "Set by Vercel: the same.",
-    example=None,
-)
+COMMIT_REF = Variable("VERCEL_GIT_COMMIT_REF", text, "Set by Vercel: the same.", example=None)
 DEPLOYMENT_ID = Variable(
-    "VERCEL_DEPLOYMENT_ID",
-    text,
-    "Set by Vercel: recorded with each run.",
-    example=None,
+    "VERCEL_DEPLOYMENT_ID", text, "Set by Vercel: recorded with each run.", example=None
 )
 
 # Read outside of the settings: by bash, and by whatever prints.
@@ -329,11 +318,7 @@ ELSEWHERE = (
         example=None,
     ),
     Variable(
-        "NO_COLOR",
-        text,
-        "Any value: no colour on a terminal.",
-        readers=(COMMANDS,),
-        example=None,
+        "NO_COLOR", text, "Any value: no colour on a terminal.", readers=(COMMANDS,), example=None
     ),
 )
 

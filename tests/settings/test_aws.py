@@ -246,7 +246,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestALoginToken:
-    def test_a_function_migrates_as_the_role_of_the_requests_token(
+    def test_a_function_migrates_with_the_token_of_the_request(
         self,
         aurora: Function,
         member: Database,
@@ -267,7 +267,7 @@ class TestALoginToken:
         (asked,) = amazon.asked(STS)
         assert (asked["RoleArn"], asked["WebIdentityToken"]) == (ROLE, WEB_TOKEN)
 
-    def test_the_status_is_read_the_same_way(
+    def test_the_status_is_read_with_the_token_of_the_request(
         self, aurora: Function, tls_server: TlsServer, amazon: Amazon
     ) -> None:
         response = aurora.get()
@@ -275,7 +275,7 @@ class TestALoginToken:
         assert [attempt.refusal for attempt in tls_server.iam.attempts] == [""]
         assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [WEB_TOKEN]
 
-    def test_a_build_has_the_token_in_a_variable(
+    def test_a_build_migrates_with_the_token_in_the_variable(
         self, aurora: Function, tls_db: Database, amazon: Amazon
     ) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
@@ -284,14 +284,14 @@ class TestALoginToken:
         assert tls_db.versions() == ["000-create-a"]
         assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [BUILD_TOKEN]
 
-    def test_the_header_wins_over_the_variable_which_is_the_builds(
+    def test_the_header_takes_precedence_over_the_variable(
         self, aurora: Function, amazon: Amazon
     ) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
         assert aurora.post().status_code == 200
         assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [WEB_TOKEN]
 
-    def test_every_connection_has_a_token_of_its_own(
+    def test_each_connection_gets_a_new_token(
         self,
         aurora: Function,
         tls_server: TlsServer,
@@ -309,7 +309,7 @@ class TestALoginToken:
         assert first.token != second.token
         assert len(amazon.asked(STS)) == 1
 
-    def test_nobody_but_sts_is_asked_for_credentials(
+    def test_only_sts_is_asked_for_credentials(
         self, aurora: Function, amazon: Amazon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The metadata service doesn't answer in a function, and each try would take a second."""
@@ -328,18 +328,18 @@ class TestALoginToken:
         assert asked == []
         assert [operation for operation, _ in amazon.requests] == [STS]
 
-    def test_half_a_pair_of_keys_does_not_keep_the_token_from_being_used(
+    def test_an_incomplete_pair_of_keys_does_not_prevent_the_use_of_the_token(
         self, aurora: Function, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAHALF")
         assert aurora.post("status").status_code == 200
 
-    def test_the_settings_do_not_print_it(self, aurora: Function) -> None:
+    def test_the_settings_do_not_print_the_token(self, aurora: Function) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
         settings = aurora.settings()
         tells_nothing(settings, settings.migration_target and settings.migration_target.credential)
 
-    def test_requests_at_the_same_time_ask_sts_once(self, aurora: Function, amazon: Amazon) -> None:
+    def test_concurrent_requests_ask_sts_once(self, aurora: Function, amazon: Amazon) -> None:
         with ThreadPoolExecutor(6) as pool:
             codes = [response.status_code for response in pool.map(aurora.post, ["status"] * 6)]
         assert codes == [200] * 6
@@ -348,7 +348,7 @@ class TestALoginToken:
 
 class TestCredentials:
     @pytest.mark.parametrize(("left", "times"), [(310, 1), (290, 2), (-10, 2)])
-    def test_they_are_had_anew_before_they_expire(
+    def test_credentials_are_refreshed_before_they_expire(
         self, aurora: Function, amazon: Amazon, clock: Clock, left: int, times: int
     ) -> None:
         assert aurora.post("status").status_code == 200
@@ -356,7 +356,7 @@ class TestCredentials:
         assert aurora.post("status").status_code == 200
         assert len(amazon.asked(STS)) == times
 
-    def test_those_from_before_do_while_sts_is_away(
+    def test_the_previous_credentials_are_used_while_sts_is_unreachable(
         self, aurora: Function, clock: Clock, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert aurora.post("status").status_code == 200
@@ -365,7 +365,7 @@ class TestCredentials:
         assert aurora.post("status").status_code == 200
         assert [attempt.refusal for attempt in tls_server.iam.attempts] == ["", ""]
 
-    def test_those_that_are_about_to_expire_do_not(
+    def test_credentials_that_are_about_to_expire_are_not_used(
         self, aurora: Function, clock: Clock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert aurora.post("status").status_code == 200
@@ -382,7 +382,7 @@ class TestCredentials:
         assert (error.exit_code, error.final) == (1, False)
         tells_nothing(error)
 
-    def test_those_from_before_do_while_sts_refuses_what_a_request_brings(
+    def test_the_previous_credentials_are_used_while_sts_refuses_the_token_of_a_request(
         self, aurora: Function, amazon: Amazon, clock: Clock
     ) -> None:
         assert aurora.post("status").status_code == 200
@@ -392,7 +392,7 @@ class TestCredentials:
         clock.ahead = LIFETIME
         assert aurora.post("status").status_code == 503
 
-    def test_who_has_waited_for_an_sts_that_is_silent_does_not_wait_again(
+    def test_a_request_that_has_waited_for_sts_does_not_wait_again(
         self, aurora: Function, amazon: Amazon
     ) -> None:
         amazon.refuse(STS, 503, "ServiceUnavailable")
@@ -407,7 +407,7 @@ class TestCredentials:
             assert list(pool.map(post, range(4))) == [503] * 4
         assert len(amazon.asked(STS)) < 4 * limits.AWS_ATTEMPTS
 
-    def test_those_that_were_revoked_are_had_anew_once(
+    def test_revoked_credentials_are_replaced_once(
         self, aurora: Function, amazon: Amazon, tls_server: TlsServer
     ) -> None:
         assert aurora.post("status").status_code == 200
@@ -422,7 +422,7 @@ class TestCredentials:
         ]
         assert len(amazon.asked(STS)) == 2
 
-    def test_without_a_token_they_are_those_that_aws_own_tools_find(
+    def test_without_a_token_the_credentials_of_the_aws_tools_are_used(
         self,
         aurora: Function,
         amazon: Amazon,
@@ -438,7 +438,7 @@ class TestCredentials:
         assert {attempt.refusal for attempt in tls_server.iam.attempts} == {""}
         assert amazon.requests == []
 
-    def test_without_any_the_error_says_what_is_missing(
+    def test_without_any_credentials_the_error_names_what_is_missing(
         self, aurora: Function, tls_server: TlsServer
     ) -> None:
         error = aurora.failure()
@@ -451,7 +451,7 @@ class TestCredentials:
         assert tls_server.iam.attempts == []
         tells_nothing(error)
 
-    def test_a_request_without_a_token_spoils_nothing_for_the_next(self, aurora: Function) -> None:
+    def test_a_request_without_a_token_does_not_affect_the_next(self, aurora: Function) -> None:
         assert aurora.post("status", web_token=None).status_code == 503
         assert aurora.post("status").status_code == 200
 
@@ -468,7 +468,7 @@ class TestATokenOfAStrangers:
         [FORGED, "X-A", "x" * 30000, "not ascii \u00e9"],
         ids=["", "short", "long", "letters"],
     )
-    def test_costs_the_next_request_nothing(
+    def test_a_made_up_token_does_not_affect_the_next_request(
         self, aurora: Function, amazon: Amazon, forged: str
     ) -> None:
         with aurora.client() as ask:
@@ -477,7 +477,9 @@ class TestATokenOfAStrangers:
             assert ask(forged) == 200, "what is known is public"
         assert {asked["WebIdentityToken"] for asked in amazon.asked(STS)} <= {forged, WEB_TOKEN}
 
-    def test_is_asked_about_once_for_a_while(self, aurora: Function, amazon: Amazon) -> None:
+    def test_a_made_up_token_is_sent_to_sts_once_within_a_few_seconds(
+        self, aurora: Function, amazon: Amazon
+    ) -> None:
         with aurora.client() as ask:
             assert [ask(FORGED) for _ in range(5)] == [503] * 5
             assert len(amazon.asked(STS)) == 1
@@ -485,7 +487,9 @@ class TestATokenOfAStrangers:
             assert ask(None) == 503
             assert ask(WEB_TOKEN) == 200
 
-    def test_goes_on_with_what_was_given_before(self, aurora: Function, clock: Clock) -> None:
+    def test_a_made_up_token_leaves_the_previous_credentials_in_use(
+        self, aurora: Function, clock: Clock
+    ) -> None:
         assert aurora.post("status").status_code == 200
         for left in (1000, 200):
             clock.ahead = LIFETIME - left
@@ -494,17 +498,19 @@ class TestATokenOfAStrangers:
         assert aurora.post("status", web_token=FORGED).status_code == 503
         assert aurora.post("status").status_code == 200
 
-    def test_leaves_it_to_the_variables(self, aurora: Function, amazon: Amazon) -> None:
+    def test_a_made_up_token_falls_back_to_that_of_the_variable(
+        self, aurora: Function, amazon: Amazon
+    ) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
         assert aurora.get(web_token=FORGED).status_code == 200
         assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [FORGED, BUILD_TOKEN]
 
-    def test_costs_a_stored_secret_nothing_either(self, stored: Function) -> None:
+    def test_a_made_up_token_does_not_affect_a_stored_secret(self, stored: Function) -> None:
         del stored.environ["VERCEL_OIDC_TOKEN"]
         with stored.client() as ask:
             assert [ask(FORGED), ask(WEB_TOKEN)] == [503, 200]
 
-    def test_while_others_ask_costs_them_nothing(self, aurora: Function) -> None:
+    def test_a_made_up_token_does_not_affect_concurrent_requests(self, aurora: Function) -> None:
         tokens = [FORGED, WEB_TOKEN] * 4
         with ThreadPoolExecutor(8) as pool:
             codes = list(
@@ -512,7 +518,7 @@ class TestATokenOfAStrangers:
             )
         assert codes[1::2] == [200] * 4
 
-    def test_under_a_name_with_underscores_is_nobodys_where_the_server_tells(
+    def test_a_header_named_with_underscores_is_ignored_where_the_server_distinguishes_it(
         self, aurora: Function, amazon: Amazon
     ) -> None:
         site = Site(Service(aurora.environ, aurora.root))
@@ -540,7 +546,7 @@ class TestARefusal:
         yield
         tells_nothing(caplog.text)
 
-    def test_of_a_token_is_final_after_one_more_with_new_credentials(
+    def test_a_refused_token_is_final_after_one_retry_with_new_credentials(
         self,
         aurora: Function,
         amazon: Amazon,
@@ -556,7 +562,7 @@ class TestARefusal:
         assert len(tls_server.iam.attempts) == len(amazon.asked(STS)) == 2
         tells_nothing(error)
 
-    def test_of_a_user_who_is_no_member_of_rds_iam_says_what_it_takes(
+    def test_for_a_user_outside_rds_iam_the_error_says_what_to_grant(
         self, aurora: Function, amazon: Amazon, tls_db: Database, member: Database
     ) -> None:
         tls_db.query(f"revoke rds_iam from {member.target.parameters['user']}")
@@ -567,7 +573,7 @@ class TestARefusal:
         assert len(amazon.asked(STS)) == 2
         tells_nothing(response.text)
 
-    def test_by_sts_is_told_by_its_code_alone(
+    def test_a_refusal_by_sts_is_shown_by_its_code_alone(
         self, aurora: Function, amazon: Amazon, tls_server: TlsServer
     ) -> None:
         amazon.refuse(STS, 403, "AccessDenied")
@@ -592,7 +598,7 @@ class TestARefusal:
         assert tls_server.iam.attempts == []
 
     @pytest.mark.parametrize(("code", "status"), [("Throttling", 400), ("ServiceUnavailable", 503)])
-    def test_that_may_pass_is_waited_for(
+    def test_a_transient_error_of_aws_is_retried(
         self, aurora: Function, amazon: Amazon, code: str, status: int
     ) -> None:
         aurora.environ["MIGRATION_CONNECT_TIMEOUT"] = "20s"
@@ -600,7 +606,9 @@ class TestARefusal:
         assert aurora.post("status").status_code == 200
         assert len(amazon.asked(STS)) == limits.AWS_ATTEMPTS + 2
 
-    def test_that_does_not_pass_in_time_is_told(self, aurora: Function, amazon: Amazon) -> None:
+    def test_a_transient_error_that_persists_is_reported(
+        self, aurora: Function, amazon: Amazon
+    ) -> None:
         amazon.refuse(STS, 503, "ServiceUnavailable")
         error = failure_with(aurora, BUILD_TOKEN)
         assert (
@@ -610,7 +618,7 @@ class TestARefusal:
         assert not error.final
         tells_nothing(error)
 
-    def test_of_what_is_no_token_is_told_without_it(self, aurora: Function) -> None:
+    def test_a_malformed_token_is_refused_without_being_quoted(self, aurora: Function) -> None:
         error = failure_with(aurora, "X-A")
         assert "AWS could not be asked for the role of AWS_ROLE_ARN" in str(error)
         assert "X-A" not in "".join(traceback.format_exception(error))
@@ -624,7 +632,7 @@ class TestAVerifiedHost:
     def token(self, aurora: Function) -> None:
         aurora.environ["VERCEL_OIDC_TOKEN"] = BUILD_TOKEN
 
-    def test_without_root_certificates_nothing_is_connected_to(
+    def test_without_root_certificates_no_connection_is_made(
         self, aurora: Function, amazon: Amazon
     ) -> None:
         del aurora.environ["PGSSLROOTCERT"]
@@ -638,7 +646,7 @@ class TestAVerifiedHost:
         assert amazon.requests == []
 
     @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca"])
-    def test_it_is_verified_whatever_pgsslmode_says(
+    def test_the_host_is_verified_whatever_pgsslmode_says(
         self, aurora: Function, tls_server: TlsServer, mode: str
     ) -> None:
         aurora.environ["PGSSLMODE"] = mode
@@ -648,7 +656,7 @@ class TestAVerifiedHost:
         assert "of no authority that is trusted here" in str(aurora.failure())
         assert tls_server.iam.attempts == []
 
-    def test_another_hosts_certificate_is_sent_no_token(
+    def test_no_token_is_sent_to_a_host_with_another_certificate(
         self, aurora: Function, tls_server: TlsServer
     ) -> None:
         aurora.environ["PGHOST"] = RDS_HOST.replace("shop", "blog")
@@ -658,14 +666,14 @@ class TestAVerifiedHost:
         assert (response.status_code, "blog" in response.text) == (503, False)
         assert tls_server.iam.attempts == []
 
-    def test_public_authorities_do_where_they_are_asked_for(
+    def test_public_authorities_suffice_if_they_are_asked_for(
         self, aurora: Function, tls_server: TlsServer
     ) -> None:
         aurora.environ["PGSSLROOTCERT"] = "system"
         assert "of no authority that is trusted here" in str(aurora.failure())
         assert tls_server.iam.attempts == []
 
-    def test_rds_proxy_has_a_public_authoritys(
+    def test_rds_proxy_is_verified_by_a_public_authority(
         self, aurora: Function, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         del aurora.environ["PGSSLROOTCERT"]
@@ -752,7 +760,7 @@ class TestAStoredSecret:
         assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [BUILD_TOKEN]
         assert len(amazon.asked(READ_SECRET)) == 1
 
-    def test_both_functions_read_it_with_the_requests_token(
+    def test_both_functions_read_the_secret_with_the_token_of_the_request(
         self, stored: Function, amazon: Amazon
     ) -> None:
         assert stored.post().status_code == 200
@@ -760,7 +768,7 @@ class TestAStoredSecret:
         assert [asked["WebIdentityToken"] for asked in amazon.asked(STS)] == [WEB_TOKEN]
         assert len(amazon.asked(READ_SECRET)) == 1
 
-    def test_one_that_rds_keeps_itself_has_the_rest_in_variables(
+    def test_variables_complete_a_secret_that_rds_manages(
         self, stored: Function, secret: Secret, owner: Database
     ) -> None:
         secret.write(json.dumps({key: secret.values[key] for key in ("username", "password")}))
@@ -771,18 +779,20 @@ class TestAStoredSecret:
         }
         assert stored.post().status_code == 200
 
-    def test_its_own_place_wins_over_the_variables(self, stored: Function) -> None:
+    def test_the_place_in_the_secret_takes_precedence_over_the_variables(
+        self, stored: Function
+    ) -> None:
         stored.environ |= {"PGHOST": "nowhere.invalid", "PGPORT": "1", "PGDATABASE": "none"}
         assert stored.post().status_code == 200
 
-    def test_the_application_may_read_the_status_over_its_own_url(
+    def test_the_status_may_be_read_over_the_url_of_the_application(
         self, stored: Function, owner: Database, amazon: Amazon
     ) -> None:
         stored.environ["DATABASE_URL"] = owner.url
         assert stored.get().status_code == 200
         assert amazon.asked(READ_SECRET) == []
 
-    def test_its_password_is_nowhere_to_be_seen(
+    def test_the_password_is_shown_nowhere(
         self, stored: Function, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.INFO)
@@ -791,13 +801,15 @@ class TestAStoredSecret:
         assert settings.migration_target
         tells_nothing(settings, settings.migration_target.located(), caplog.text)
 
-    def test_requests_at_the_same_time_read_it_once(self, stored: Function, amazon: Amazon) -> None:
+    def test_concurrent_requests_read_the_secret_once(
+        self, stored: Function, amazon: Amazon
+    ) -> None:
         with ThreadPoolExecutor(6) as pool:
             codes = [response.status_code for response in pool.map(stored.post, ["status"] * 6)]
         assert codes == [200] * 6
         assert len(amazon.asked(READ_SECRET)) == 1
 
-    def test_one_that_was_mended_is_read_by_the_next_request(
+    def test_a_corrected_secret_is_read_by_the_next_request(
         self, stored: Function, secret: Secret
     ) -> None:
         secret.write("{}")
@@ -813,7 +825,7 @@ class TestRotation:
         assert stored.post("status").status_code == 200
         amazon.requests.clear()
 
-    def test_a_new_password_is_had_by_reading_the_secret_once_more(
+    def test_after_a_rotation_the_secret_is_read_again_for_the_new_password(
         self, stored: Function, secret: Secret, tls_db: Database, amazon: Amazon
     ) -> None:
         tls_db.query(f"alter role {secret.values['username']} password 'rotated hunter2'")
@@ -822,7 +834,7 @@ class TestRotation:
             assert stored.post("status").status_code == 200
         assert len(amazon.asked(READ_SECRET)) == 1
 
-    def test_a_new_user_is_had_the_same_way(
+    def test_after_a_rotation_the_secret_is_read_again_for_the_new_user(
         self, stored: Function, secret: Secret, tls_db: Database, amazon: Amazon
     ) -> None:
         """Rotation with alternating users: the other role gets in, the one from before no more."""
@@ -838,7 +850,7 @@ class TestRotation:
         finally:
             tls_db.query(f"drop owned by {before}_clone; drop role {before}_clone")
 
-    def test_requests_at_the_same_time_all_get_the_new_one(
+    def test_after_a_rotation_concurrent_requests_all_get_the_new_password(
         self, stored: Function, secret: Secret, tls_db: Database
     ) -> None:
         tls_db.query(f"alter role {secret.values['username']} password 'rotated hunter2'")
@@ -847,7 +859,7 @@ class TestRotation:
             codes = [response.status_code for response in pool.map(stored.post, ["status"] * 6)]
         assert codes == [200] * 6
 
-    def test_one_that_is_refused_still_is_final(
+    def test_a_password_that_is_refused_again_is_final(
         self, stored: Function, secret: Secret, tls_db: Database, amazon: Amazon
     ) -> None:
         tls_db.query(f"alter role {secret.values['username']} password 'rotated'")
@@ -861,7 +873,7 @@ class TestRotation:
         assert len(amazon.asked(READ_SECRET)) == 1
         tells_nothing(error)
 
-    def test_a_secret_with_another_wrong_one_is_tried_once(
+    def test_another_wrong_password_in_the_secret_is_tried_once(
         self, stored: Function, secret: Secret, tls_db: Database, amazon: Amazon
     ) -> None:
         tls_db.query(f"alter role {secret.values['username']} password 'rotated'")
@@ -905,7 +917,7 @@ class TestASecretThatWontDo:
         ],
         ids=["text", "a list", "a string", "empty"],
     )
-    def test_for_its_shape_is_told_without_its_text(
+    def test_a_malformed_secret_is_refused_without_being_quoted(
         self, stored: Function, secret: Secret, text: str, fault: str
     ) -> None:
         secret.write(text)
@@ -931,13 +943,13 @@ class TestASecretThatWontDo:
         ],
         ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
     )
-    def test_for_what_it_says_is_told_by_name(
+    def test_a_wrong_value_in_the_secret_is_named(
         self, stored: Function, secret: Secret, changes: dict[str, Any], fault: str
     ) -> None:
         secret.write(**changes)
         self.in_vain(stored, fault)
 
-    def test_as_it_is_not_there_is_told_by_awss_code(
+    def test_a_missing_secret_is_reported_by_the_code_of_aws(
         self, stored: Function, secret: Secret
     ) -> None:
         stored.environ["MIGRATION_DATABASE_SECRET_ARN"] = secret.arn.replace("cluster", "hunter2")
@@ -946,7 +958,7 @@ class TestASecretThatWontDo:
             r"AWS refused the secret of MIGRATION_DATABASE_SECRET_ARN \(ResourceNotFoundException\)",
         )
 
-    def test_as_it_may_not_be_read_says_what_the_role_needs(
+    def test_for_an_unreadable_secret_the_error_names_the_rights_that_the_role_needs(
         self, stored: Function, amazon: Amazon
     ) -> None:
         amazon.refuse(READ_SECRET, 400, "AccessDeniedException")
@@ -955,7 +967,7 @@ class TestASecretThatWontDo:
             r"\(AccessDeniedException\)\. The role needs secretsmanager:GetSecretValue for the secret",
         )
 
-    def test_as_its_name_is_none_is_told_before_aws_is_asked(
+    def test_a_malformed_arn_is_refused_before_aws_is_asked(
         self, stored: Function, amazon: Amazon
     ) -> None:
         stored.environ["MIGRATION_DATABASE_SECRET_ARN"] = "hunter2"
@@ -968,7 +980,7 @@ class TestASecretThatWontDo:
 
 
 class TestBoto3:
-    def test_it_is_not_loaded_for_a_url(self, db: Database) -> None:
+    def test_boto3_is_not_imported_for_a_url(self, db: Database) -> None:
         code = (
             "import runpy, sys\n"
             "runpy.run_path('api/migration-status.py')\n"
@@ -989,7 +1001,7 @@ class TestBoto3:
         assert done.stdout.strip() == "200"
 
     @pytest.mark.parametrize("name", ["boto3", "botocore"])
-    def test_where_it_is_missing_the_error_says_how_to_add_it(
+    def test_without_boto3_the_error_says_how_to_add_it(
         self, aurora: Function, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         monkeypatch.setitem(sys.modules, name, None)

@@ -73,7 +73,9 @@ class TestWhatIsRead:
             ("postgresql://", {}),
         ],
     )
-    def test_the_parameters_are_libpqs(self, url: str, parameters: dict[str, str]) -> None:
+    def test_the_parameters_are_those_that_libpq_reads(
+        self, url: str, parameters: dict[str, str]
+    ) -> None:
         target = read_target("DATABASE_URL", url)
         assert {key: value for key, value in target.parameters.items() if value} == parameters
         assert (target.source, target.dropped) == ("DATABASE_URL", ())
@@ -134,7 +136,7 @@ class TestWhatIsRefused:
         ],
     )
     @pytest.mark.parametrize("source", ["DATABASE_URL", "POSTGRES_URL"])
-    def test_a_raw_sign_in_the_password_is_named_along_with_how_to_encode_it(
+    def test_a_raw_character_in_the_password_is_named_with_its_encoding(
         self, password: str, signs: str, source: str
     ) -> None:
         message = refusal(f"postgres://u:{password}@db.example.com:5432/d?sslmode=require", source)
@@ -148,14 +150,14 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         "password", ["", ":1234", f":{SENTINEL}"], ids=["alone", "with a number", "with a password"]
     )
-    def test_a_raw_sign_in_the_user_is_refused_too(self, user: str, password: str) -> None:
+    def test_a_raw_character_in_the_user_is_refused(self, user: str, password: str) -> None:
         assert "the user in DATABASE_URL holds a raw" in refusal(f"postgres://{user}{password}@h/d")
 
     @pytest.mark.parametrize(
         "password",
         ["1234?hunter2", "1?hunter2=x", "a?b&hunter2", "p@h?hunter2=1", "1?sslmode=x&hunter2"],
     )
-    def test_a_raw_question_mark_in_the_password_is_never_taken_for_a_parameter(
+    def test_a_raw_question_mark_in_the_password_does_not_begin_a_parameter(
         self, password: str
     ) -> None:
         assert "percent-encode them" in refusal(f"postgres://u:{password}@h/d")
@@ -170,7 +172,9 @@ class TestWhatIsRefused:
             f"//u:{SENTINEL}@h/d",
         ],
     )
-    def test_what_is_no_url_of_postgres_is_refused_with_an_example(self, url: str) -> None:
+    def test_a_value_that_is_not_a_postgresql_url_is_refused_with_an_example(
+        self, url: str
+    ) -> None:
         message = refusal(url)
         assert (
             message
@@ -178,7 +182,7 @@ class TestWhatIsRefused:
         )
 
     @pytest.mark.parametrize("scheme", ["prisma", "prisma+postgres", "PRISMA+POSTGRES"])
-    def test_an_address_of_prismas_own_protocol_is_refused_by_name(self, scheme: str) -> None:
+    def test_a_url_for_the_protocol_of_prisma_is_refused_by_name(self, scheme: str) -> None:
         message = refusal(
             f"{scheme}://accelerate.prisma-data.net/?api_key={SENTINEL}", "POSTGRES_URL"
         )
@@ -197,7 +201,7 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         "port", ["0", "65536", "x", SENTINEL, "-1", "5432x", "5432,x:y", "٣", "99999999999"]
     )
-    def test_a_port_that_is_none_is_refused(self, port: str) -> None:
+    def test_a_malformed_port_is_refused(self, port: str) -> None:
         assert "its port is not a number" in refusal(f"postgres://u:{SENTINEL}@h:{port}/d")
 
     @pytest.mark.parametrize(
@@ -221,13 +225,13 @@ class TestWhatIsRefused:
             "[::1]x/d",
         ],
     )
-    def test_what_libpq_can_not_read_is_refused_without_its_words(self, rest: str) -> None:
+    def test_an_error_of_libpq_is_not_quoted(self, rest: str) -> None:
         assert refusal(f"postgres://u:{SENTINEL}@{rest}").startswith(
             "DATABASE_URL can't be read as a PostgreSQL URL; if it "
         )
 
     @given(st.text(alphabet="@/%?#:&=[]., \nps1é", max_size=12))
-    def test_nothing_of_a_password_is_told_whatever_stands_around_it(self, noise: str) -> None:
+    def test_no_part_of_a_password_is_shown_in_any_url(self, noise: str) -> None:
         url = f"postgres://u:{noise}{SENTINEL}{noise}@h/d"
         try:
             target = read_target("DATABASE_URL", url)
@@ -254,7 +258,7 @@ class TestTheTarget:
             ("postgres://a,[::1],c/d?port=5433", "a:5433,[::1]:5433,c:5433/d"),
         ],
     )
-    def test_its_place_is_host_port_and_database(self, url: str, place: str) -> None:
+    def test_the_place_is_host_port_and_database(self, url: str, place: str) -> None:
         assert read_target("DATABASE_URL", url).place == place
 
     @pytest.mark.parametrize(
@@ -281,7 +285,7 @@ class TestTheTarget:
             *((",localhost", True), ("localhost,", True), ("127.0.0.1,10.0.0.1", False)),
         ],
     )
-    def test_this_machine_is_local_and_a_list_of_nothing_else(self, host: str, local: bool) -> None:
+    def test_only_this_machine_or_a_list_of_it_is_local(self, host: str, local: bool) -> None:
         assert read_target("DATABASE_URL", f"postgres://{host}/d").is_local is local
 
     @pytest.mark.parametrize(
@@ -294,10 +298,12 @@ class TestTheTarget:
             ("host=db.example.com&hostaddr=127.0.0.1", False),
         ],
     )
-    def test_where_the_address_is_given_it_counts_too(self, query: str, local: bool) -> None:
+    def test_hostaddr_decides_as_well_whether_a_host_is_local(
+        self, query: str, local: bool
+    ) -> None:
         assert read_target("DATABASE_URL", f"postgres:///d?{query}").is_local is local
 
-    def test_node_s_word_for_not_verifying_is_told_as_what_it_is_read_as(self) -> None:
+    def test_no_verify_is_read_as_require_and_reported(self) -> None:
         target = read_target("DATABASE_URL", "postgres://h/d?sslmode=no%2Dverify")
         assert target.parameters["sslmode"] == "require"
         assert target.remarks == ("sslmode=no-verify read as require",)
@@ -338,12 +344,12 @@ class TestTheTarget:
             ("u", "localhost", ""),
         ],
     )
-    def test_its_branch_is_the_same_through_the_pooler_and_directly(
+    def test_the_branch_is_the_same_through_the_pooler_and_directly(
         self, user: str, host: str, branch: str
     ) -> None:
         assert read_target("DATABASE_URL", f"postgres://{user}:p@{host}/d").branch == branch
 
-    def test_it_knows_its_secrets_and_does_not_print_them(self) -> None:
+    def test_a_target_names_its_secrets_and_does_not_print_them(self) -> None:
         target = read_target(
             "DATABASE_URL", f"postgres://u:{SENTINEL}%40@h/d?sslpassword=another-{SENTINEL}"
         )

@@ -188,7 +188,7 @@ def refusal(environ: dict[str, str]) -> str:
         ),
     ],
 )
-def test_which_connection_comes_out_of_what_a_provider_injects(
+def test_the_variables_of_a_provider_lead_to_this_connection(
     environ: dict[str, str], migrating: str, reading: str
 ) -> None:
     settings = load_settings({"VERCEL": "1", **environ})
@@ -199,7 +199,7 @@ def test_which_connection_comes_out_of_what_a_provider_injects(
     assert SENTINEL not in repr(settings)
 
 
-def test_the_derived_address_keeps_all_else_of_the_url() -> None:
+def test_a_derived_address_keeps_the_rest_of_the_url() -> None:
     query = "/shop?sslmode=verify-full&options=-c%20work_mem%3D64MB&pgbouncer=true"
     pooled = {"DATABASE_URL": url(f"{NEON_POOLED}:5433", rest=query)}
     migrating, reading = chooser(pooled).migration_target(), chooser(pooled).status_target()
@@ -210,7 +210,7 @@ def test_the_derived_address_keeps_all_else_of_the_url() -> None:
     assert migrating.branch == reading.branch == "ep-cool-darkness-123456"
 
 
-def test_an_address_that_is_given_in_numbers_is_left_as_it_is() -> None:
+def test_a_target_with_hostaddr_is_not_rewritten() -> None:
     target = chooser(
         {"DATABASE_URL": url(NEON_POOLED, rest="/shop?hostaddr=10.0.0.1")}
     ).migration_target()
@@ -235,24 +235,24 @@ class TestWhatAUrlLeavesOut:
             ("postgres:///?service=prod", "localhost:5432"),
         ],
     )
-    def test_it_is_in_the_place_that_is_told(self, of_url: str, place: str) -> None:
+    def test_a_default_from_a_variable_is_shown_in_the_place(self, of_url: str, place: str) -> None:
         target = chooser({**self.ELSEWHERE, "DATABASE_URL": of_url}).migration_target()
         assert target
         assert target.place == place
 
-    def test_it_is_judged_as_the_urls_own(self) -> None:
+    def test_a_default_from_a_variable_is_checked_like_a_part_of_the_url(self) -> None:
         assert refusal({"DATABASE_URL": "postgres://u@h/d", "PGPORT": "x"}).startswith(
             "PGPORT can't be read"
         )
         dsql = {"DATABASE_URL": "postgres://u@/d", "PGHOST": "x.dsql.us-east-1.on.aws"}
         assert refusal(dsql).startswith("PGHOST names an Aurora DSQL cluster")
 
-    def test_tls_goes_by_it(self) -> None:
+    def test_tls_depends_on_the_host_from_the_variable(self) -> None:
         target = chooser({**self.ELSEWHERE, "DATABASE_URL": "postgres://u:p@/d"}).migration_target()
         assert target
         assert tls_parameters(target) == {"sslmode": "require"}
 
-    def test_a_service_says_it_all_itself(self) -> None:
+    def test_a_service_is_not_completed(self) -> None:
         target = chooser(
             {**self.ELSEWHERE, "DATABASE_URL": "postgres:///?service=prod"}
         ).migration_target()
@@ -262,7 +262,9 @@ class TestWhatAUrlLeavesOut:
 
 class TestPrisma:
     @pytest.mark.parametrize("name", ["MIGRATION_DATABASE_URL", "POSTGRES_URL", "DATABASE_URL"])
-    def test_its_own_protocol_is_refused_with_the_variable_to_use_instead(self, name: str) -> None:
+    def test_the_protocol_of_prisma_is_refused_with_the_variable_to_use_instead(
+        self, name: str
+    ) -> None:
         alone = refusal({name: PRISMAS_OWN})
         assert alone == (
             f"{name} is for the protocol of Prisma, not for PostgreSQL; "
@@ -274,7 +276,7 @@ class TestPrisma:
         )
 
     @pytest.mark.parametrize("name", ["POSTGRES_URL", "DATABASE_URL"])
-    def test_the_way_out_that_is_told_is_one(self, name: str) -> None:
+    def test_the_advice_leads_to_a_connection(self, name: str) -> None:
         settings = load_settings(
             {"VERCEL": "1", name: PRISMAS_OWN, "MIGRATION_DATABASE_URL": url("db.prisma.io")}
         )
@@ -282,18 +284,18 @@ class TestPrisma:
         assert settings.status_target == settings.migration_target
         assert settings.migration_target.source == "MIGRATION_DATABASE_URL"
 
-    def test_the_name_of_the_direct_one_is_the_one_that_it_injects(self) -> None:
+    def test_the_advice_names_the_variable_that_prisma_injects(self) -> None:
         told = refusal({"POSTGRES_URL": PRISMAS_OWN, "DATABASE_URL": PRISMAS["DATABASE_URL"]})
         assert told.endswith(", which DATABASE_URL holds")
 
-    def test_its_own_variable_alone_is_told_apart_from_none(self) -> None:
+    def test_the_variable_of_prisma_alone_is_named_in_the_error(self) -> None:
         told = refusal({"PRISMA_DATABASE_URL": PRISMAS_OWN})
         assert told.startswith("No database URL is set.")
         assert "PRISMA_DATABASE_URL is for the protocol of Prisma" in told
 
 
 class TestNile:
-    def test_user_and_password_are_taken_as_they_are(self) -> None:
+    def test_user_and_password_are_not_decoded(self) -> None:
         target = chooser(NILES).migration_target()
         assert target
         assert (target.parameters["user"], target.parameters["password"]) == (
@@ -302,18 +304,18 @@ class TestNile:
         )
         assert f"{SENTINEL}@/%" in target.secrets
 
-    def test_those_in_the_url_win(self) -> None:
+    def test_the_login_in_the_url_takes_precedence(self) -> None:
         target = chooser({**NILES, "NILEDB_POSTGRES_URL": url("h")}).migration_target()
         assert target
         assert (target.parameters["user"], target.choice) == ("owner", "from NILEDB_POSTGRES_URL")
 
     @pytest.mark.parametrize("gone", ["NILEDB_USER", "NILEDB_PASSWORD"])
-    def test_one_of_them_alone_is_an_error(self, gone: str) -> None:
+    def test_a_user_without_a_password_is_an_error(self, gone: str) -> None:
         assert "NILEDB_USER and NILEDB_PASSWORD are not both set" in refusal({**NILES, gone: " "})
 
 
 class TestAurora:
-    def test_the_token_is_for_the_host_the_user_and_the_hosts_own_region(self) -> None:
+    def test_the_token_is_for_the_host_the_user_and_the_region_of_the_host(self) -> None:
         environ = {
             **AURORAS,
             "PGPORT": "5433",
@@ -337,27 +339,27 @@ class TestAurora:
             (["PGUSER", "PGDATABASE"], "without PGUSER and PGDATABASE"),
         ],
     )
-    def test_what_is_missing_is_named(self, gone: list[str], told: str) -> None:
+    def test_missing_variables_are_named(self, gone: list[str], told: str) -> None:
         assert refusal({**AURORAS, **dict.fromkeys(gone, "")}).endswith(told)
 
-    def test_the_region_is_missed_where_the_host_does_not_name_it(self) -> None:
+    def test_the_region_is_required_if_the_host_does_not_name_it(self) -> None:
         assert refusal({**AURORAS, "PGHOST": "db.example.com", "AWS_REGION": ""}).endswith(
             "without AWS_REGION"
         )
 
-    def test_without_the_certificates_of_rds_it_is_refused_with_how_to_get_them(self) -> None:
+    def test_without_root_certificates_the_error_says_how_to_get_them(self) -> None:
         told = refusal(AURORAS)
         assert "A login token is sent only to a verified host" in told
         assert "global-bundle.pem" in told
         assert "PGSSLROOTCERT" in told
 
-    def test_a_role_that_is_no_arn_is_refused(self) -> None:
+    def test_a_malformed_arn_of_a_role_is_refused(self) -> None:
         assert refusal({**AURORAS, "AWS_ROLE_ARN": SENTINEL}).startswith(
             "AWS_ROLE_ARN is not the ARN of a role; write arn:aws:iam"
         )
 
     @pytest.mark.parametrize("gone", ["PGHOST", "AWS_ROLE_ARN"])
-    def test_one_of_them_alone_names_no_database(self, gone: str) -> None:
+    def test_pghost_alone_names_no_database(self, gone: str) -> None:
         assert refusal({**AURORAS, gone: ""}).startswith("No database URL is set.")
 
     def test_a_token_is_for_one_host_and_one_port(self) -> None:
@@ -367,11 +369,11 @@ class TestAurora:
         assert refusal({**AURORAS, "PGPORT": "5432,5433"}).startswith("PGPORT names several ports")
 
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "/var/run/postgresql", "@socket"])
-    def test_this_machine_is_no_host_of_aws(self, host: str) -> None:
+    def test_this_machine_is_not_a_host_of_aws(self, host: str) -> None:
         assert refusal({**AURORAS, "PGHOST": host}).startswith("No database URL is set.")
 
     @pytest.mark.parametrize("port", ["0", "x", "65536"])
-    def test_a_port_that_is_none_is_refused(self, port: str) -> None:
+    def test_a_malformed_port_is_refused(self, port: str) -> None:
         assert "PGPORT can't be read: its port is not a number" in refusal(
             {**AURORAS, "PGPORT": port}
         )
@@ -387,7 +389,7 @@ class TestAurora:
 
 
 class TestTheSecret:
-    def test_it_is_before_all_but_the_url_for_the_migrations(self) -> None:
+    def test_a_secret_takes_precedence_over_all_but_the_migration_url(self) -> None:
         environ = {**NEON, **NEON_LEGACY, "MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}
         target, reading = chooser(environ).migration_target(), chooser(environ).status_target()
         assert target
@@ -400,7 +402,7 @@ class TestTheSecret:
         assert explicit
         assert explicit.source == "MIGRATION_DATABASE_URL"
 
-    def test_the_status_is_read_with_it_where_nothing_else_is_set(self) -> None:
+    def test_the_status_is_read_with_the_secret_if_nothing_else_is_set(self) -> None:
         target = chooser({"MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}).status_target()
         assert target
         assert target.source == "MIGRATION_DATABASE_SECRET_ARN"
@@ -408,7 +410,7 @@ class TestTheSecret:
     @pytest.mark.parametrize(
         "value", [SENTINEL, "arn:aws:s3:::bucket", "arn:aws:secretsmanager:eu-west-1:1:secret:"]
     )
-    def test_what_is_no_arn_of_a_secret_is_refused(self, value: str) -> None:
+    def test_a_malformed_arn_of_a_secret_is_refused(self, value: str) -> None:
         assert refusal({"MIGRATION_DATABASE_SECRET_ARN": value}).startswith(
             "MIGRATION_DATABASE_SECRET_ARN is not the ARN of a secret; write arn:aws:secretsmanager:REGION:"
         )
@@ -417,7 +419,7 @@ class TestTheSecret:
 class TestTls:
     """What of it is chosen here: the variables; what it comes to is in test_tls."""
 
-    def test_the_variables_stand_in_where_the_url_says_nothing(self, tmp_path: Path) -> None:
+    def test_variables_complete_a_url_without_tls_parameters(self, tmp_path: Path) -> None:
         (tmp_path / "ca.pem").touch()
         environ = {"PGSSLMODE": "verify-ca", "PGSSLROOTCERT": "ca.pem"}
         silent = chooser({**environ, **PLAIN}, tmp_path).migration_target()
@@ -436,7 +438,7 @@ class TestTls:
             "system",
         )
 
-    def test_an_empty_parameter_counts_as_none(self, tmp_path: Path) -> None:
+    def test_an_empty_parameter_counts_as_absent(self, tmp_path: Path) -> None:
         (tmp_path / "ca.pem").touch()
         environ = {
             "PGSSLMODE": "verify-full",
@@ -454,13 +456,13 @@ class TestTls:
         "of_url",
         [url("localhost"), url("h", rest="/d?sslmode=disable"), url("h", rest="/d?sslrootcert=x")],
     )
-    def test_a_file_that_is_not_there_is_no_fault_where_it_is_not_used(self, of_url: str) -> None:
+    def test_a_missing_file_is_no_fault_if_it_is_not_used(self, of_url: str) -> None:
         assert load_settings(
             {"VERCEL": "1", "DATABASE_URL": of_url, "PGSSLROOTCERT": SENTINEL}
         ).migration_target
 
     @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
-    def test_a_tunnel_may_be_verified_by_a_file(self, tmp_path: Path, mode: str) -> None:
+    def test_a_tunnel_may_be_verified_with_a_file(self, tmp_path: Path, mode: str) -> None:
         (tmp_path / "ca.pem").touch()
         environ = {
             "DATABASE_URL": url("localhost:6000", rest=f"/d?sslmode={mode}"),
@@ -471,13 +473,13 @@ class TestTls:
         assert target.parameters["sslrootcert"] == str(tmp_path / "ca.pem")
         assert tls_parameters(target) == {"sslmode": mode}
 
-    def test_a_file_that_is_not_there_is_told_by_the_variable(self) -> None:
+    def test_a_missing_file_is_reported_by_the_variable(self) -> None:
         assert refusal({**PLAIN, "PGSSLROOTCERT": SENTINEL}).startswith(
             "PGSSLROOTCERT names a file that does not exist"
         )
 
 
-def test_pgsslmode_may_hold_node_s_word_too_and_the_log_says_what_it_is_read_as() -> None:
+def test_no_verify_in_pgsslmode_is_read_as_require_and_reported() -> None:
     target = chooser(
         {"DATABASE_URL": "postgres://u:p@db.example.com/shop", "PGSSLMODE": "no-verify"}
     ).migration_target()

@@ -53,7 +53,7 @@ class TestWhichVariable:
         ],
         ids=lambda value: "+".join(value) if isinstance(value, list) else value,
     )
-    def test_a_direct_one_migrates_and_the_applications_reads(
+    def test_the_direct_connection_migrates_and_that_of_the_application_reads(
         self, names: list[str], migrating: str, reading: str
     ) -> None:
         settings = load_settings(urls(*names))
@@ -73,13 +73,13 @@ class TestWhichVariable:
         assert settings.migration_target.source == DATABASE
 
     @pytest.mark.parametrize("names", [[], [DIRECT], [UNPOOLED], [DIRECT, UNPOOLED]], ids="+".join)
-    def test_no_url_leaves_it_to_the_embedded_postgres(self, names: list[str]) -> None:
+    def test_without_a_url_no_target_is_set(self, names: list[str]) -> None:
         settings = load_settings(urls(*names))
         assert (settings.migration_target, settings.status_target) == (None, None)
 
     @pytest.mark.parametrize("host", ["VERCEL", "CI"])
     @pytest.mark.parametrize("names", [[], [DIRECT, UNPOOLED]], ids=["none", "siblings alone"])
-    def test_no_url_on_a_host_is_an_error_that_names_the_variables(
+    def test_without_a_url_on_a_host_the_error_names_the_variables(
         self, host: str, names: list[str]
     ) -> None:
         with pytest.raises(
@@ -100,7 +100,7 @@ class TestWhichVariable:
         ],
         ids=repr,
     )
-    def test_production_without_a_url_is_never_the_embedded_postgres(
+    def test_production_never_uses_the_embedded_postgresql(
         self, production: dict[str, str], tmp_path: Path
     ) -> None:
         environ = with_env_files({**production, MIGRATION: "", **urls(UNPOOLED)}, root=tmp_path)
@@ -136,7 +136,7 @@ class TestEnvironment:
         ],
         ids=repr,
     )
-    def test_it_is_the_first_variable_that_names_one(
+    def test_the_first_variable_that_is_set_names_the_environment(
         self, environ: dict[str, str], environment: str
     ) -> None:
         assert load_settings({**environ, **urls(DATABASE)}).environment == environment
@@ -159,7 +159,7 @@ class TestEnvironment:
             ({"CI": "false", "VERCEL": "1"}, True),
         ],
     )
-    def test_vercel_and_a_ci_are_hosts_unless_their_variable_says_no(
+    def test_vercel_and_ci_are_hosts_unless_their_variable_says_no(
         self, environ: dict[str, str], hosted: bool
     ) -> None:
         assert is_hosted(environ) is hosted
@@ -175,7 +175,7 @@ class TestEnvironment:
             subprocess.run(asked, env={**local_environ(), **environ}, check=False).returncode == 0
         ) is hosted
 
-    def test_the_deployment_is_as_vercel_tells_it(self) -> None:
+    def test_the_deployment_is_read_from_the_variables_of_vercel(self) -> None:
         names = ("VERCEL_GIT_COMMIT_SHA", "VERCEL_GIT_COMMIT_REF", "VERCEL_DEPLOYMENT_ID")
         assert load_settings({name: name.lower() for name in names}).deployment == Deployment(
             *map(str.lower, names)
@@ -192,7 +192,7 @@ class TestOtherVariables:
         assert settings.admin_secrets == ()
         assert settings.migrations_dir == tmp_path / "migrations"
 
-    def test_each_is_read(self, tmp_path: Path) -> None:
+    def test_each_setting_is_read(self, tmp_path: Path) -> None:
         settings = load_settings(
             {
                 "MIGRATION_CONNECT_TIMEOUT": "1min",
@@ -237,7 +237,7 @@ class TestOtherVariables:
             ("MIGRATION_STRICT_ORDER", "maybe", "neither 1 nor 0"),
         ],
     )
-    def test_a_malformed_one_is_an_error_and_never_its_default(
+    def test_a_malformed_value_is_an_error_and_not_the_default(
         self, name: str, value: str, fault: str
     ) -> None:
         with pytest.raises(ConfigurationError, match=f"^{name}: {fault}") as raised:
@@ -266,7 +266,7 @@ class TestOtherVariables:
 
 
 class TestFaults:
-    def test_all_faults_are_told_at_once_each_naming_its_variable(self) -> None:
+    def test_all_faults_are_reported_at_once_each_with_its_variable(self) -> None:
         environ = {
             "MIGRATION_DATABASE_URL": "mysql://localhost/app",
             "DATABASE_URL": f"postgresql://app:{SENTINEL}@@db/app",
@@ -284,13 +284,13 @@ class TestFaults:
         assert all(name in str(raised.value) for name in environ)
         assert raised.value.exit_code == 2
 
-    def test_a_missing_url_is_told_along_with_the_others(self) -> None:
+    def test_a_missing_url_is_reported_with_the_other_faults(self) -> None:
         with pytest.raises(
             ConfigurationError, match=r"No database URL is set(?s:.*)MIGRATION_LOCK_RETRIES: "
         ):
             load_settings({"CI": "1", "MIGRATION_LOCK_RETRIES": "many"})
 
-    def test_an_unreadable_url_is_told_once_and_is_not_missing(self) -> None:
+    def test_an_unreadable_url_is_reported_once_and_not_as_missing(self) -> None:
         with pytest.raises(
             ConfigurationError, match=r"^DATABASE_URL is not a PostgreSQL URL"
         ) as raised:
@@ -302,7 +302,7 @@ class TestFaults:
         ["%s", "postgresql://a:%s@@h/d", "postgresql://a:b@h:%s/d", "postgresql://%s%%zz"],
     )
     @pytest.mark.parametrize("name", [*NAMES, "every one"])
-    def test_no_value_of_a_variable_is_ever_told(self, name: str, template: str) -> None:
+    def test_no_value_of_a_variable_is_ever_shown(self, name: str, template: str) -> None:
         value = template % SENTINEL
         environ = dict.fromkeys(NAMES, value) if name == "every one" else {"CI": "1", name: value}
         with pytest.raises(
@@ -312,7 +312,7 @@ class TestFaults:
         assert SENTINEL not in "".join(traceback.format_exception(raised.value))
         assert SENTINEL not in repr(raised.value.details())
 
-    def test_the_settings_know_what_must_never_be_printed_and_do_not_print_it(self) -> None:
+    def test_the_settings_know_their_secrets_and_do_not_print_them(self) -> None:
         settings = load_settings({**urls(DATABASE), "MIGRATION_SECRET": SECRET})
         assert set(settings.secrets) == {SECRET, SENTINEL}
         assert SENTINEL not in repr(settings)
@@ -320,7 +320,9 @@ class TestFaults:
 
 
 class TestEnvFiles:
-    def test_local_wins_over_env_and_the_process_over_both(self, tmp_path: Path) -> None:
+    def test_env_local_takes_precedence_over_env_and_the_process_over_both(
+        self, tmp_path: Path
+    ) -> None:
         (tmp_path / ".env").write_text("A=env\nB=env\nC=env\nD=env\n")
         (tmp_path / ".env.local").write_text("B=local\nC=local\nD=\n")
         assert dict(with_env_files({"C": "process", "A": ""}, root=tmp_path)) == {
@@ -330,7 +332,7 @@ class TestEnvFiles:
             "D": "env",
         }
 
-    def test_a_database_chosen_in_the_process_keeps_all_that_leads_elsewhere_out(
+    def test_a_database_chosen_in_the_process_excludes_the_others_in_the_files(
         self, tmp_path: Path
     ) -> None:
         (tmp_path / ".env.local").write_text(
@@ -349,7 +351,7 @@ class TestEnvFiles:
         aurora = {"PGHOST": "h", "PGUSER": "u", "PGDATABASE": "d", "AWS_ROLE_ARN": "r"}
         assert with_env_files(aurora, root=tmp_path) == {**aurora, **others}
 
-    def test_a_url_in_a_file_is_not_completed_by_what_stands_beside_it_but_a_secret_is(
+    def test_variables_in_a_file_complete_a_secret_in_it_but_not_a_url(
         self, tmp_path: Path
     ) -> None:
         (tmp_path / ".env").write_text("MIGRATION_DATABASE_URL=x\n")
@@ -362,12 +364,12 @@ class TestEnvFiles:
             "PGDATABASE": "c",
         }
 
-    def test_what_counts_without_a_url_alone_keeps_no_url_out(self, tmp_path: Path) -> None:
+    def test_an_incomplete_choice_in_the_process_excludes_no_url(self, tmp_path: Path) -> None:
         (tmp_path / ".env.local").write_text("DATABASE_URL=x\n")
         process = {"PGHOST": "h", "AWS_ROLE_ARN": "r"}
         assert with_env_files(process, root=tmp_path) == {"DATABASE_URL": "x", **process}
 
-    def test_what_marks_a_host_is_ignored_in_them(self, tmp_path: Path) -> None:
+    def test_variables_that_mark_a_host_are_ignored_in_the_files(self, tmp_path: Path) -> None:
         (tmp_path / ".env.local").write_text(
             'CI=1\nVERCEL=1\nVERCEL_ENV="production"\nVERCEL_TARGET_ENV=production\nVERCEL_GIT_COMMIT_SHA=x\nCIRCLE=1\n'
         )
@@ -376,7 +378,7 @@ class TestEnvFiles:
         assert load_settings(environ).environment == "development"
 
     @pytest.mark.parametrize("host", ["VERCEL", "CI"])
-    def test_they_are_not_read_on_a_host(self, tmp_path: Path, host: str) -> None:
+    def test_the_files_are_not_read_on_a_host(self, tmp_path: Path, host: str) -> None:
         (tmp_path / ".env").write_text("A=env\n")
         (tmp_path / ".env.local").write_bytes(b"\xff\xfe")
         assert with_env_files({host: "1"}, root=tmp_path) == {host: "1"}
@@ -394,17 +396,17 @@ class TestEnvFiles:
             "F": "1",
         }
 
-    def test_windows_line_ends_and_a_byte_order_mark_are_no_part_of_a_value(
+    def test_windows_line_ends_and_a_byte_order_mark_are_not_part_of_a_value(
         self, tmp_path: Path
     ) -> None:
         (tmp_path / ".env").write_bytes(b"\xef\xbb\xbfDATABASE_URL=a\r\nB=b\r\n")
         assert with_env_files({}, root=tmp_path) == {"DATABASE_URL": "a", "B": "b"}
 
-    def test_without_them_the_environment_is_all_there_is(self, tmp_path: Path) -> None:
+    def test_without_the_files_nothing_is_added(self, tmp_path: Path) -> None:
         (tmp_path / ".env").mkdir()
         assert with_env_files({"A": "1"}, root=tmp_path) == {"A": "1"}
 
-    def test_an_unreadable_one_is_an_error_that_tells_nothing_of_it(self, tmp_path: Path) -> None:
+    def test_an_unreadable_file_is_an_error_that_quotes_nothing(self, tmp_path: Path) -> None:
         (tmp_path / ".env.local").write_bytes(f"A={SENTINEL}\n".encode("utf-16"))
         with pytest.raises(
             ConfigurationError, match=r"\.env\.local can't be read; it has to be a UTF-8"

@@ -56,7 +56,7 @@ PARTS = ("hunter2", "app", "db.example.com", "shop", "5432")
     ],
 )
 @pytest.mark.parametrize("source", ["MIGRATION_DATABASE_URL", *SIBLINGS, *SIBLINGS.values()])
-def test_what_it_looks_like_is_said_without_the_value(value: str, told: str, source: str) -> None:
+def test_a_wrong_paste_is_described_without_the_value(value: str, told: str, source: str) -> None:
     environ = {
         source: value,
         **{name: value for name, sibling in SIBLINGS.items() if sibling == source},
@@ -69,7 +69,7 @@ def test_what_it_looks_like_is_said_without_the_value(value: str, told: str, sou
 
 
 @pytest.mark.parametrize("name", ["MIGRATION_DATABASE_SECRET_ARN", "AWS_ROLE_ARN"])
-def test_so_is_it_of_an_arn(name: str) -> None:
+def test_a_wrong_paste_of_an_arn_is_described_without_the_value(name: str) -> None:
     secret = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:shop"
     environ = {"MIGRATION_DATABASE_SECRET_ARN": secret, name: f'"{secret}"'}
     with pytest.raises(ValueError, match=f"^{name} stands in quotes"):
@@ -92,6 +92,6 @@ def test_so_is_it_of_an_arn(name: str) -> None:
         "postgresql://",
     ],
 )
-def test_a_url_with_signs_of_its_own_is_left_alone(url: str) -> None:
+def test_a_url_with_special_characters_is_accepted(url: str) -> None:
     assert fault(url) is None
     read_target("DATABASE_URL", url)

@@ -45,7 +45,7 @@ from lib.settings import providers as provider
         ("/tmp", "6543", None),
     ],
 )
-def test_the_direct_address_of_a_pooled_one(host: str, port: str, direct: str | None) -> None:
+def test_a_pooled_address_has_this_direct_address(host: str, port: str, direct: str | None) -> None:
     found = provider.direct_address(host, port)
     assert (found and f"{found.host}:{found.port}") == direct
     if found:
@@ -70,7 +70,7 @@ def test_the_direct_address_of_a_pooled_one(host: str, port: str, direct: str | 
         ("localhost", False),
     ],
 )
-def test_whom_a_public_authority_vouches_for(host: str, is_public: bool) -> None:
+def test_a_public_authority_certifies_these_hosts(host: str, is_public: bool) -> None:
     assert provider.has_public_certificates(host) is is_public
 
 
@@ -85,7 +85,7 @@ def test_whom_a_public_authority_vouches_for(host: str, is_public: bool) -> None
         ("eu-west-1.rds.amazonaws.com.example.com", None),
     ],
 )
-def test_the_region_in_a_host_of_rds(host: str, region: str | None) -> None:
+def test_a_host_of_rds_names_its_region(host: str, region: str | None) -> None:
     assert provider.aws_region(host) == region
 
 
@@ -99,5 +99,5 @@ def test_the_region_in_a_host_of_rds(host: str, region: str | None) -> None:
         ("dsql.example.com", False),
     ],
 )
-def test_dsql_is_known_by_its_name(host: str, is_dsql: bool) -> None:
+def test_dsql_is_recognized_by_its_name(host: str, is_dsql: bool) -> None:
     assert provider.is_dsql(host) is is_dsql

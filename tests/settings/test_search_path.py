@@ -42,7 +42,7 @@ MakeContext = Callable[..., RunContext]
         ('currentSchema="public"', ""),
     ],
 )
-def test_it_is_read_as_the_client_that_it_is_of_means_it(query: str, search_path: str) -> None:
+def test_a_parameter_is_read_as_its_client_reads_it(query: str, search_path: str) -> None:
     target = read_target("DATABASE_URL", f"postgres://h/d?{query}&sslmode=disable")
     assert (target.search_path, target.dropped) == (search_path, ())
 
@@ -50,19 +50,19 @@ def test_it_is_read_as_the_client_that_it_is_of_means_it(query: str, search_path
 @pytest.mark.parametrize(
     "query", ["search_path=My%20App", "currentSchema=a,,b", "search_path=%22a", "schema=a%0Ab"]
 )
-def test_what_is_no_list_of_names_is_refused(query: str) -> None:
+def test_a_malformed_list_of_names_is_refused(query: str) -> None:
     with pytest.raises(
         ValueError, match=r"in DATABASE_URL (is not a list of names|holds a control character)"
     ):
         read_target("DATABASE_URL", f"postgres://h/d?{query}")
 
 
-def test_two_that_differ_are_refused() -> None:
+def test_two_different_search_paths_are_refused() -> None:
     with pytest.raises(ValueError, match="DATABASE_URL names its schemas in several ways"):
         read_target("DATABASE_URL", "postgres://h/d?schema=a&currentSchema=b")
 
 
-def test_what_reads_the_status_has_none() -> None:
+def test_the_status_target_has_no_search_path() -> None:
     chooser = DatabaseChoice({"DATABASE_URL": "postgres://h/d?schema=app"}, ROOT)
     migrating, reading = chooser.migration_target(), chooser.status_target()
     assert migrating
@@ -71,7 +71,7 @@ def test_what_reads_the_status_has_none() -> None:
     assert reading == migrating
 
 
-def test_a_derived_direct_address_keeps_it() -> None:
+def test_a_derived_direct_address_keeps_the_search_path() -> None:
     host = "ep-cool-pine-123456-pooler.eu-central-1.aws.neon.tech"
     target = DatabaseChoice(
         {"DATABASE_URL": f"postgres://u:p@{host}/d?schema=app&options=project%3Dx"}, ROOT
@@ -82,7 +82,7 @@ def test_a_derived_direct_address_keeps_it() -> None:
     assert target.for_files.parameters["options"] == "project=x -c search_path=app"
 
 
-def test_the_options_of_the_environment_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_options_of_the_environment_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGOPTIONS", "-c work_mem=5MB")
     target = read_target("DATABASE_URL", "postgres://h/d?schema=app")
     assert target.for_files.parameters["options"] == "-c work_mem=5MB -c search_path=app"
@@ -93,7 +93,7 @@ NAMES = ("app", "My App", 'a"b', "back\\slash", "it's", "a, b", "$user x", "SchÃ
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_server_takes_it_as_it_was_meant(db: Database, name: str) -> None:
+def test_the_server_resolves_the_search_path_as_intended(db: Database, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
     path = read_search_path("schema", quoted if "," in name else name)
     with db.connect(options=search_path_option(path)) as connection:
@@ -117,7 +117,7 @@ def schemas_of(db: Database) -> dict[str, str]:
     ("query", "schema"),
     [("schema=app", "app"), ("search_path=app,public", "app"), ("currentSchema=My%20App", None)],
 )
-def test_the_files_tables_land_there_and_the_ledger_stays_in_public(
+def test_the_files_create_their_tables_in_the_schema_and_the_ledger_stays_in_public(
     cli: Cli, bundle: Bundle, db: Database, query: str, schema: str | None
 ) -> None:
     db.query("create schema app")
@@ -145,7 +145,7 @@ def test_the_files_tables_land_there_and_the_ledger_stays_in_public(
     assert cli("status", "--check", DATABASE_URL=f"{db.url}?{query}").returncode == 0
 
 
-def test_a_schema_that_is_not_there_is_told_and_a_file_may_make_it(
+def test_a_missing_schema_is_reported_and_a_file_may_create_it(
     cli: Cli, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", 'create schema "My App";\ncreate table a (x int);')
@@ -178,7 +178,7 @@ def test_a_schema_that_is_not_there_is_told_and_a_file_may_make_it(
         ('""', None),
     ],
 )
-def test_things_are_made_in_the_first(search_path: str, name: str | None) -> None:
+def test_objects_are_created_in_the_first_schema(search_path: str, name: str | None) -> None:
     assert first_schema(search_path) == name
 
 
@@ -194,7 +194,7 @@ def test_schema_public_is_harmless_through_a_pooler_too(
     assert schemas_of(db)["a"] == "public"
 
 
-def test_through_a_pooler_that_refuses_it_the_way_out_is_told_and_the_status_is_read(
+def test_a_pooler_that_refuses_the_search_path_still_serves_the_status(
     cli: Cli, bundle: Bundle, db: Database, pooler: int
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
@@ -209,7 +209,7 @@ def test_through_a_pooler_that_refuses_it_the_way_out_is_told_and_the_status_is_
 
 
 @pytest.mark.parametrize("is_let_through", [False, True])
-def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
+def test_nothing_is_applied_through_a_pooler_that_ignores_the_search_path(
     make_context: MakeContext,
     bundle: Bundle,
     db: Database,
@@ -231,7 +231,7 @@ def test_through_a_pooler_that_does_not_refuse_it_nothing_is_applied_either(
     assert not db.has("app.a")
 
 
-def test_a_search_path_among_the_options_is_one_too(
+def test_a_search_path_in_the_options_counts_as_well(
     make_context: MakeContext, bundle: Bundle, db: Database, server: ConnectionTarget
 ) -> None:
     db.query("create schema app")
@@ -248,7 +248,7 @@ def test_a_search_path_among_the_options_is_one_too(
     assert schemas_of(db)["a"] == "app"
 
 
-def test_a_pooler_in_session_mode_that_lets_it_through_counts_as_direct(
+def test_a_session_pooler_that_passes_the_search_path_counts_as_direct(
     make_context: MakeContext, bundle: Bundle, db: Database, server: ConnectionTarget
 ) -> None:
     db.query(f"create schema app; alter database {db.target.database} set search_path = app")

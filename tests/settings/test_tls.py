@@ -69,7 +69,7 @@ class TestWhatIsAskedFor:
             ("postgresql://u:p@shop.proxy-abc123.eu-west-1.rds.amazonaws.com/d", "verify-full"),
         ],
     )
-    def test_by_the_hosts_name(self, tmp_path: Path, url: str, mode: str) -> None:
+    def test_tls_depends_on_the_name_of_the_host(self, tmp_path: Path, url: str, mode: str) -> None:
         expected = {"sslmode": mode} | ({"sslrootcert": CERTIFI} if mode == "verify-full" else {})
         assert tls_parameters(target_of(tmp_path, url)) == expected
 
@@ -86,7 +86,7 @@ class TestWhatIsAskedFor:
             ("postgresql://u:p@localhost/d", "require", "require"),
         ],
     )
-    def test_the_url_wins_and_pgsslmode_comes_next(
+    def test_the_url_takes_precedence_over_pgsslmode(
         self, tmp_path: Path, url: str, variable: str, mode: str
     ) -> None:
         target = target_of(tmp_path, url, PGSSLMODE=variable)
@@ -95,9 +95,7 @@ class TestWhatIsAskedFor:
             CERTIFI if mode == "verify-full" else None
         )
 
-    def test_root_certificates_of_ones_own_stand_in_for_the_public_ones(
-        self, tmp_path: Path
-    ) -> None:
+    def test_root_certificates_of_the_user_replace_the_public_ones(self, tmp_path: Path) -> None:
         (tmp_path / "own.pem").touch()
         target = target_of(tmp_path, NEONS, PGSSLROOTCERT="own.pem")
         assert target.parameters["sslrootcert"] == str(tmp_path / "own.pem")
@@ -106,9 +104,7 @@ class TestWhatIsAskedFor:
         in_url = target_of(tmp_path, f"{NEONS}?sslrootcert=/other.pem", PGSSLROOTCERT="own.pem")
         assert in_url.parameters["sslrootcert"] == "/other.pem"
 
-    def test_root_certificates_alone_verify_no_host_that_was_not_before(
-        self, tmp_path: Path
-    ) -> None:
+    def test_root_certificates_alone_do_not_turn_verification_on(self, tmp_path: Path) -> None:
         (tmp_path / "own.pem").touch()
         assert tls_parameters(target_of(tmp_path, PLAIN, PGSSLROOTCERT="own.pem")) == {
             "sslmode": "require"
@@ -118,16 +114,18 @@ class TestWhatIsAskedFor:
         ("url", "variable"),
         [(f"{PLAIN}?sslrootcert=system", ""), (PLAIN, "system"), (NEONS, "system")],
     )
-    def test_the_systems_are_certifis(self, tmp_path: Path, url: str, variable: str) -> None:
+    def test_the_system_certificates_are_those_of_certifi(
+        self, tmp_path: Path, url: str, variable: str
+    ) -> None:
         target = target_of(tmp_path, url, PGSSLROOTCERT=variable)
         assert tls_parameters(target) == {"sslmode": "verify-full", "sslrootcert": CERTIFI}
 
-    def test_libpqs_own_file_is_left_to_libpq(self, tmp_path: Path, home: Path) -> None:
+    def test_the_default_file_of_libpq_is_left_to_libpq(self, tmp_path: Path, home: Path) -> None:
         (home / ".postgresql").mkdir()
         (home / ".postgresql" / "root.crt").touch()
         assert tls_parameters(target_of(tmp_path, NEONS)) == {"sslmode": "verify-full"}
 
-    def test_a_user_without_a_home_has_no_such_file(
+    def test_a_user_without_a_home_has_no_default_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def unknown(_: object) -> None:
@@ -137,7 +135,7 @@ class TestWhatIsAskedFor:
         monkeypatch.setattr("pwd.getpwuid", unknown)
         assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
 
-    def test_nor_has_one_whose_home_can_not_be_looked_into(
+    def test_a_user_with_an_unreadable_home_has_no_default_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HOME", f"/{'x' * 300}")
@@ -162,9 +160,7 @@ class TestWhatIsAskedFor:
         ],
         ids=["relative", "absolute", "a folder", "the certificate itself"],
     )
-    def test_a_file_that_is_not_there_is_told_by_the_variables_name(
-        self, bundle: Bundle, path: str
-    ) -> None:
+    def test_a_missing_file_is_reported_by_the_variable(self, bundle: Bundle, path: str) -> None:
         with pytest.raises(
             ConfigurationError, match="PGSSLROOTCERT names a file that does not exist"
         ) as raised:
@@ -244,10 +240,10 @@ def plain(db: Database, bundle: Bundle) -> Connection:
 
 class TestAServerWithTls:
     @pytest.mark.parametrize("host", [PLAIN_HOST, "localhost"])
-    def test_it_is_used_wherever_there_is_any(self, tls: Connection, host: str) -> None:
+    def test_tls_is_used_if_the_server_has_it(self, tls: Connection, host: str) -> None:
         assert tls.is_encrypted(host)
 
-    def test_a_host_of_neons_is_verified_by_the_file_of_pgsslrootcert(
+    def test_a_host_of_neon_is_verified_with_the_file_in_pgsslrootcert(
         self, tls: Connection, tls_server: TlsServer, bundle: Bundle
     ) -> None:
         (bundle.root / "certificates").mkdir()
@@ -256,14 +252,14 @@ class TestAServerWithTls:
         assert UNTRUSTED in tls.failure(NEON_HOST)
         assert UNTRUSTED in tls.failure(NEON_HOST, PGSSLROOTCERT=str(tls_server.other_ca))
 
-    def test_a_host_of_neons_is_verified_by_certifis(
+    def test_a_host_of_neon_is_verified_with_certifi(
         self, tls: Connection, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("certifi.where", lambda: str(tls_server.ca))
         assert tls.is_encrypted(NEON_HOST)
         assert tls.is_encrypted(NEON_HOST, PGSSLROOTCERT="system")
 
-    def test_libpqs_own_file_verifies_it_too(
+    def test_a_host_of_neon_is_verified_with_the_default_file_of_libpq(
         self, tls: Connection, tls_server: TlsServer, home: Path
     ) -> None:
         (home / ".postgresql").mkdir()
@@ -271,7 +267,7 @@ class TestAServerWithTls:
         assert tls.is_encrypted(NEON_HOST)
 
     @pytest.mark.parametrize("query", ["?sslmode=verify-full", ""])
-    def test_another_hosts_certificate_is_told_as_such(
+    def test_a_certificate_for_another_host_is_reported_as_such(
         self, tls: Connection, tls_server: TlsServer, query: str
     ) -> None:
         variables = {"PGSSLROOTCERT": str(tls_server.ca)} | (
@@ -281,18 +277,18 @@ class TestAServerWithTls:
             PLAIN_HOST, query, **variables
         )
 
-    def test_verify_ca_leaves_the_hosts_name_alone(
+    def test_verify_ca_accepts_any_name_in_the_certificate(
         self, tls: Connection, tls_server: TlsServer
     ) -> None:
         assert tls.is_encrypted(PLAIN_HOST, "?sslmode=verify-ca", PGSSLROOTCERT=str(tls_server.ca))
         assert UNTRUSTED in tls.failure(PLAIN_HOST, "?sslmode=verify-ca")
 
-    def test_a_file_of_the_url_that_is_missing_is_told_as_such(self, tls: Connection) -> None:
+    def test_a_missing_file_in_the_url_is_reported_as_such(self, tls: Connection) -> None:
         assert "the file of root certificates that sslrootcert names is missing" in tls.failure(
             NEON_HOST, "?sslrootcert=/missing.pem"
         )
 
-    def test_a_file_without_certificates_is_told_as_such(
+    def test_a_file_without_certificates_is_reported_as_such(
         self, tls: Connection, bundle: Bundle
     ) -> None:
         (bundle.root / "empty.pem").touch()
@@ -300,14 +296,14 @@ class TestAServerWithTls:
             NEON_HOST, PGSSLROOTCERT="empty.pem"
         )
 
-    def test_a_mode_too_weak_for_the_systems_certificates_is_told_as_such(
+    def test_a_mode_too_weak_for_the_system_certificates_is_reported_as_such(
         self, tls: Connection
     ) -> None:
         assert "sslrootcert=system needs sslmode=verify-full" in tls.failure(
             PLAIN_HOST, "?sslmode=require&sslrootcert=system"
         )
 
-    def test_a_mode_that_is_none_is_told_as_such(self, tls: Connection) -> None:
+    def test_an_unknown_mode_is_reported_as_such(self, tls: Connection) -> None:
         assert (
             "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows"
             in tls.failure(PLAIN_HOST, "?sslmode=yes")
@@ -315,13 +311,13 @@ class TestAServerWithTls:
 
 
 class TestAServerWithoutTls:
-    def test_a_host_elsewhere_says_the_way_out(self, plain: Connection) -> None:
+    def test_for_a_remote_host_the_error_says_what_to_do(self, plain: Connection) -> None:
         assert (
             "the server has no TLS; if its network is private, add ?sslmode=disable"
             in plain.failure(PLAIN_HOST)
         )
 
-    def test_the_address_in_the_url_changes_nothing_about_the_name(
+    def test_hostaddr_does_not_change_the_name_that_is_verified(
         self, plain: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("PGHOSTADDR")
@@ -329,9 +325,11 @@ class TestAServerWithoutTls:
         assert not plain.is_encrypted(PLAIN_HOST, "?hostaddr=127.0.0.1&sslmode=disable")
 
     @pytest.mark.parametrize("variables", [{"PGSSLMODE": "disable"}, {"PGSSLMODE": "prefer"}])
-    def test_the_way_out_leads_there(self, plain: Connection, variables: dict[str, str]) -> None:
+    def test_the_advice_leads_to_a_connection(
+        self, plain: Connection, variables: dict[str, str]
+    ) -> None:
         assert not plain.is_encrypted(PLAIN_HOST, **variables)
         assert not plain.is_encrypted(PLAIN_HOST, f"?sslmode={variables['PGSSLMODE']}")
 
-    def test_a_local_one_needs_none(self, plain: Connection) -> None:
+    def test_a_local_server_needs_no_tls(self, plain: Connection) -> None:
         assert not plain.is_encrypted("localhost")
