@@ -330,9 +330,10 @@ def _errors_translated(what: str, advice: str) -> Iterator[None]:
         raise _refusal(error.response, what, advice) from None
     except exceptions.BotoCoreError as error:
         may_pass = isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
-        check = " Check AWS_ROLE_ARN, AWS_REGION and the configuration of the AWS tools."
+        check = "Check AWS_ROLE_ARN, AWS_REGION and the configuration of the AWS tools."
+        message = f"AWS could not be asked for {what} ({type(error).__name__})."
         raise DatabaseUnavailableError(
-            f"AWS could not be asked for {what} ({type(error).__name__}).{'' if may_pass else check}",
+            message if may_pass else f"{message} {check}",
             final=not may_pass,
             public="AWS could not be asked for the login.",
         ) from None

@@ -76,7 +76,7 @@ class DatabaseChoice:
     web_token: str = field(default="", repr=False)
 
     def migration_target(self) -> ConnectionTarget | None:
-        """A direct connection if there is one, or if the provider names one; None if none is set."""
+        """A direct connection, also if only the provider names one; None if nothing is set."""
         target = (
             self._from_url(MIGRATION_URL)
             or self._from_secret()

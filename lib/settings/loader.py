@@ -1,4 +1,7 @@
-"""The settings: one frozen object, filled once from a mapping. Nothing deeper reads the environment."""
+"""The settings: one frozen object, filled once from a mapping.
+
+Nothing deeper reads the environment.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Logins at AWS' databases: moto stands in for AWS, and a real PostgreSQL looks at each token as RDS does."""
+"""Logins to databases at AWS: moto answers for AWS, and a PostgreSQL checks tokens as RDS does."""
 
 import http.client
 import json
@@ -53,17 +53,17 @@ FORGED = "header.hunter2-of-a-stranger.signature"
 BUILD_TOKEN = "header.hunter2-of-the-build.signature"
 PASSWORD = "hunter2-sentinel"
 STS, READ_SECRET = "AssumeRoleWithWebIdentity", "GetSecretValue"
-# How long STS' credentials last here, in seconds.
+# How long the credentials of STS last here, in seconds.
 LIFETIME = 3600
 
 
 class Amazon:
-    """AWS as it is met here: moto answers, unless an operation is to be refused. Each request is remembered."""
+    """AWS, with moto to answer what is not to be refused, and a record of the requests."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.refusals: dict[str, tuple[int, str, int]] = {}
-        # The tokens that STS takes; None for any.
+        # The tokens that STS accepts; None for any.
         self.known: tuple[str, ...] | None = None
 
     def refuse(self, operation: str, status: int, code: str, times: int = 100) -> None:
@@ -87,15 +87,17 @@ class Amazon:
             status, code = 400, "InvalidIdentityToken"
         elif len(self.asked(operation)) > times:
             return None
-        said = f"User: arn:aws:sts::{ACCOUNT}:assumed-role/hunter2 is not authorized to perform: {operation}"
-        xml = f"<ErrorResponse><Error><Code>{code}</Code><Message>{said}</Message></Error></ErrorResponse>"
+        user = f"arn:aws:sts::{ACCOUNT}:assumed-role/hunter2"
+        said = f"User: {user} is not authorized to perform: {operation}"
+        error = f"<Error><Code>{code}</Code><Message>{said}</Message></Error>"
+        xml = f"<ErrorResponse>{error}</ErrorResponse>"
         text = xml if operation == STS else json.dumps({"__type": code, "Message": said})
         return AWSResponse(request.url, status, {}, MockRawResponse(text.encode()))
 
 
 @dataclass
 class Clock:
-    """The time as lib.aws knows it, which a test may put forward, in seconds."""
+    """The clock of the module, which a test may set ahead, in seconds."""
 
     ahead: float = 0.0
 
@@ -129,7 +131,7 @@ class Function:
 
     @contextmanager
     def client(self) -> Iterator[Callable[[str | None], int]]:
-        """The status function, warm from one request to the next: what it answers a request with this token."""
+        """A warm status function: a token in, the status code of the answer out."""
         app = create_status_app(Service(self.environ, self.root))
 
         def ask(web_token: str | None) -> int:
@@ -145,7 +147,7 @@ class Function:
         return load_settings(self.environ, root=self.root)
 
     def build(self) -> RunReport:
-        """What the command does in a build, which has the token in a variable."""
+        """Migrate as the command does in a build, where the token is in a variable."""
         settings = self.settings()
         assert settings.migration_target
         target, patience = settings.migration_target.located(), settings.connect_patience(30)
@@ -154,7 +156,7 @@ class Function:
         )
 
     def failure(self) -> DatabaseUnavailableError | ConfigurationError:
-        """Why a build comes to nothing."""
+        """The error of a build."""
         try:
             error = self.build().error
         except (DatabaseUnavailableError, ConfigurationError) as raised:
@@ -164,7 +166,7 @@ class Function:
 
 
 def tells_nothing(*texts: object) -> None:
-    """No token, no name of the account's, no key and no password in any of these, an error's traceback included."""
+    """Assert that no token, account name, key or password is in any of these, or in a traceback."""
     for each in texts:
         text = (
             "".join(traceback.format_exception(each))
@@ -177,7 +179,7 @@ def tells_nothing(*texts: object) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_cached() -> Iterator[None]:
-    """A cold process."""
+    """Begin and end each test as a cold process."""
     for cache in (aws._accesses, aws._secrets):
         cache.clear()
     yield
@@ -187,7 +189,7 @@ def nothing_is_cached() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def amazon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Amazon]:
-    """AWS without any credentials of this machine's, whose host names lead here."""
+    """AWS, whose host names lead to this machine, without any credentials of this machine."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
     amazon = Amazon()
@@ -210,14 +212,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def member(tls_db: Database) -> Iterator[Database]:
-    """The database as a role that logs in with a token."""
+    """The database, with a role that logs in with a token."""
     with tls_db.another_role("in role rds_iam") as role:
         yield role
 
 
 @pytest.fixture
 def aurora(member: Database, tls_server: TlsServer, bundle: Bundle) -> Function:
-    """What Vercel sets for Aurora PostgreSQL, beside the port and the authority of this server."""
+    """A deployment with Aurora PostgreSQL, at the port and by the authority of this server."""
     environ = {
         "PGHOST": RDS_HOST,
         "PGPORT": member.target.port,
@@ -234,7 +236,7 @@ def aurora(member: Database, tls_server: TlsServer, bundle: Bundle) -> Function:
 
 
 def failure_with(function: Function, token: str) -> DatabaseUnavailableError:
-    """Why a build with this token comes to nothing."""
+    """The error of a build with this token."""
     function.environ["VERCEL_OIDC_TOKEN"] = token
     error = function.failure()
     assert isinstance(error, DatabaseUnavailableError)
@@ -312,7 +314,7 @@ class TestALoginToken:
     def test_only_sts_is_asked_for_credentials(
         self, aurora: Function, amazon: Amazon, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The metadata service doesn't answer in a function, and each try would take a second."""
+        """A function has no metadata service, and each attempt at it would take a second."""
         asked: list[object] = []
         monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
         fetch = utils.InstanceMetadataFetcher.retrieve_iam_role_credentials
@@ -456,8 +458,8 @@ class TestCredentials:
         assert aurora.post("status").status_code == 200
 
 
-class TestATokenOfAStrangers:
-    """Anybody may send the header; AWS refuses what isn't Vercel's. Whoever sent it has the failure, and nobody else."""
+class TestAMadeUpToken:
+    """Anybody may send the header. AWS refuses the token, and only that request fails."""
 
     @pytest.fixture(autouse=True)
     def knows_vercels(self, amazon: Amazon) -> None:
@@ -541,7 +543,7 @@ class TestATokenOfAStrangers:
 class TestARefusal:
     @pytest.fixture(autouse=True)
     def logged(self, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-        """Whatever was refused, the log tells nothing of it."""
+        """No refusal puts a secret into the log."""
         caplog.set_level(logging.INFO)
         yield
         tells_nothing(caplog.text)
@@ -612,8 +614,8 @@ class TestARefusal:
         amazon.refuse(STS, 503, "ServiceUnavailable")
         error = failure_with(aurora, BUILD_TOKEN)
         assert (
-            "AWS is too busy for the role of AWS_ROLE_ARN for the Vercel OIDC token (ServiceUnavailable)"
-            in str(error)
+            "AWS is too busy for the role of AWS_ROLE_ARN for the Vercel OIDC token "
+            "(ServiceUnavailable)" in str(error)
         )
         assert not error.final
         tells_nothing(error)
@@ -626,7 +628,7 @@ class TestARefusal:
 
 
 class TestAVerifiedHost:
-    """A login token is the password: who gets it gets in."""
+    """A login token is as good as the password for whoever receives it."""
 
     @pytest.fixture(autouse=True)
     def token(self, aurora: Function) -> None:
@@ -703,7 +705,7 @@ class Secret:
         )["ARN"]
 
     def write(self, text: str | None = None, **changes: Any) -> None:
-        """Write the text, or the values with some of them changed; one that is None is left out."""
+        """Write the text, or the values with these changes; None removes a value."""
         self.values = {
             key: value for key, value in {**self.values, **changes}.items() if value is not None
         }
@@ -714,7 +716,7 @@ class Secret:
 
 @pytest.fixture
 def owner(tls_db: Database) -> Iterator[Database]:
-    """The database as a role whose password is in the secret."""
+    """The database, with a role whose password is in the secret."""
     with tls_db.another_role() as role:
         role_name = role.target.parameters["user"]
         tls_db.query(f"alter role {role_name} password '{PASSWORD}'")
@@ -738,7 +740,7 @@ def secret(owner: Database, amazon: Amazon) -> Secret:
 
 @pytest.fixture
 def stored(secret: Secret, bundle: Bundle) -> Function:
-    """A deployment that has the name of the secret, and a role that may read it."""
+    """A deployment that names the secret, and a role that may read it."""
     bundle.write("000-create-a.sql", "create table a (x int)")
     environ = {
         "MIGRATION_DATABASE_SECRET_ARN": secret.arn,
@@ -821,7 +823,7 @@ class TestAStoredSecret:
 class TestRotation:
     @pytest.fixture(autouse=True)
     def warm(self, stored: Function, amazon: Amazon) -> None:
-        """The process has read the secret before."""
+        """Have the process read the secret before the test."""
         assert stored.post("status").status_code == 200
         amazon.requests.clear()
 
@@ -837,10 +839,11 @@ class TestRotation:
     def test_after_a_rotation_the_secret_is_read_again_for_the_new_user(
         self, stored: Function, secret: Secret, tls_db: Database, amazon: Amazon
     ) -> None:
-        """Rotation with alternating users: the other role gets in, the one from before no more."""
+        """Rotation may alternate between two users, of which one can log in at a time."""
         before = secret.values["username"]
         tls_db.query(
-            f"create role {before}_clone login in role {before} password 'hunter2 too'; alter role {before} nologin"
+            f"create role {before}_clone login in role {before} password 'hunter2 too';"
+            f"alter role {before} nologin"
         )
         try:
             tls_db.query(f"alter role {before} password 'gone'")
@@ -866,8 +869,8 @@ class TestRotation:
         error = stored.failure()
         assert isinstance(error, DatabaseUnavailableError)
         assert (
-            "The password is from the secret of MIGRATION_DATABASE_SECRET_ARN, which was read again."
-            in str(error)
+            "The password is from the secret of MIGRATION_DATABASE_SECRET_ARN, "
+            "which was read again." in str(error)
         )
         assert error.final
         assert len(amazon.asked(READ_SECRET)) == 1
@@ -885,8 +888,8 @@ class TestRotation:
         tells_nothing(response.text)
 
 
-class TestASecretThatWontDo:
-    """Whatever is wrong with it is told without a value of it, before anything is connected to."""
+class TestAFaultySecret:
+    """Every fault is reported without a value, and before any connection."""
 
     @pytest.fixture
     def secret(self, amazon: Amazon) -> Secret:
@@ -955,7 +958,8 @@ class TestASecretThatWontDo:
         stored.environ["MIGRATION_DATABASE_SECRET_ARN"] = secret.arn.replace("cluster", "hunter2")
         self.in_vain(
             stored,
-            r"AWS refused the secret of MIGRATION_DATABASE_SECRET_ARN \(ResourceNotFoundException\)",
+            r"AWS refused the secret of MIGRATION_DATABASE_SECRET_ARN "
+            r"\(ResourceNotFoundException\)",
         )
 
     def test_for_an_unreadable_secret_the_error_names_the_rights_that_the_role_needs(
@@ -964,7 +968,8 @@ class TestASecretThatWontDo:
         amazon.refuse(READ_SECRET, 400, "AccessDeniedException")
         self.in_vain(
             stored,
-            r"\(AccessDeniedException\)\. The role needs secretsmanager:GetSecretValue for the secret",
+            r"\(AccessDeniedException\)\. "
+            r"The role needs secretsmanager:GetSecretValue for the secret",
         )
 
     def test_a_malformed_arn_is_refused_before_aws_is_asked(
@@ -985,7 +990,8 @@ class TestBoto3:
             "import runpy, sys\n"
             "runpy.run_path('api/migration-status.py')\n"
             "client = runpy.run_path('api/migrate.py')['app'].test_client()\n"
-            f"answer = client.post('{MIGRATE_PATH}', headers={{'Authorization': 'Bearer {SECRET}'}})\n"
+            f"headers = {{'Authorization': 'Bearer {SECRET}'}}\n"
+            f"answer = client.post('{MIGRATE_PATH}', headers=headers)\n"
             "print(answer.status_code, *sorted({'boto3', 'botocore'} & set(sys.modules)))"
         )
         environ = local_environ(DATABASE_URL=db.url, MIGRATION_SECRET=SECRET, AWS_ROLE_ARN=ROLE)

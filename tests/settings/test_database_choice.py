@@ -1,4 +1,4 @@
-"""Which connection is used, for each provider with the very variables that it injects; and what is said of it."""
+"""The connection that is chosen from the variables that each provider sets, and how it is named."""
 
 import traceback
 from pathlib import Path
@@ -25,7 +25,7 @@ def url(host: str, *, user: str = "owner", rest: str = "/shop?sslmode=require") 
     return f"postgres://{user}:{SENTINEL}@{host}{rest}"
 
 
-NEON = {
+NEON_ENVIRON = {
     "DATABASE_URL": url(NEON_POOLED),
     "DATABASE_URL_UNPOOLED": url(NEON_DIRECT),
     "PGHOST": NEON_POOLED,
@@ -44,7 +44,7 @@ NEON_LEGACY = {
     "POSTGRES_URL_NO_SSL": url(NEON_POOLED, rest="/shop"),
     "POSTGRES_PRISMA_URL": url(NEON_POOLED, rest="/shop?connect_timeout=15&sslmode=require"),
 }
-SUPABASES = {
+SUPABASE_ENVIRON = {
     "POSTGRES_URL": url(
         f"{SUPABASE}:6543",
         user="postgres.abcdefghij",
@@ -62,19 +62,19 @@ SUPABASES = {
     "POSTGRES_DATABASE": "postgres",
     "SUPABASE_URL": "https://abcdefghij.supabase.co",
 }
-PRISMAS = {
+PRISMA_ENVIRON = {
     "DATABASE_URL": url("db.prisma.io:5432", rest="/postgres?sslmode=require"),
     "POSTGRES_URL": url("db.prisma.io:5432", rest="/postgres?sslmode=require"),
     "DATABASE_URL_POOLED": url("pooled.db.prisma.io:5432", rest="/postgres?sslmode=require"),
 }
-PRISMAS_OWN = f"prisma+postgres://accelerate.prisma-data.net/?api_key={SENTINEL}"
-NILES = {
+PRISMA_URL = f"prisma+postgres://accelerate.prisma-data.net/?api_key={SENTINEL}"
+NILE_ENVIRON = {
     "NILEDB_POSTGRES_URL": "postgres://us-west-2.db.thenile.dev:5432/shop",
     "NILEDB_USER": "0199cd7a-e98f",
     "NILEDB_PASSWORD": f"{SENTINEL}@/%",
     "NILEDB_API_URL": "https://us-west-2.api.thenile.dev/v2/databases/0199cd7a",
 }
-AURORAS = {
+AURORA_ENVIRON = {
     "PGHOST": AURORA,
     "PGUSER": "migrator",
     "PGDATABASE": "shop",
@@ -82,6 +82,12 @@ AURORAS = {
     "AWS_ROLE_ARN": ROLE_ARN,
     "VERCEL_OIDC_TOKEN": SENTINEL,
 }
+# Why a target was chosen, as it is shown.
+SIBLING = "the direct sibling of"
+OF_NEON = "the direct address of Neon in place of the pooler"
+OF_SUPABASE = "port 5432 of Supabase in place of the transaction pooler on 6543"
+OF_PRISMA = "the direct address of Prisma in place of the pooler"
+WITH_LOGIN = "with NILEDB_USER and NILEDB_PASSWORD"
 PLAIN = {"DATABASE_URL": url("db.example.com:6432", rest="/shop")}
 
 
@@ -94,7 +100,7 @@ def chooser(environ: dict[str, str], root: Path = Path("/nowhere")) -> DatabaseC
 
 
 def refusal(environ: dict[str, str]) -> str:
-    """What is said on a host where one of the variables is no good: of every fault, and of no value."""
+    """The message on a host for faulty variables: every fault, and no value."""
     with pytest.raises(ConfigurationError) as raised:
         load_settings({"VERCEL": "1", **environ})
     assert SENTINEL not in "".join(traceback.format_exception(raised.value))
@@ -105,77 +111,77 @@ def refusal(environ: dict[str, str]) -> str:
     ("environ", "migrating", "reading"),
     [
         pytest.param(
-            NEON,
-            f"{NEON_DIRECT}:5432/shop from DATABASE_URL_UNPOOLED, the direct sibling of DATABASE_URL",
+            NEON_ENVIRON,
+            f"{NEON_DIRECT}:5432/shop from DATABASE_URL_UNPOOLED, {SIBLING} DATABASE_URL",
             f"{NEON_POOLED}:5432/shop from DATABASE_URL",
             id="Neon",
         ),
         pytest.param(
-            {**NEON, **NEON_LEGACY},
-            f"{NEON_DIRECT}:5432/shop from POSTGRES_URL_NON_POOLING, the direct sibling of POSTGRES_URL",
+            {**NEON_ENVIRON, **NEON_LEGACY},
+            f"{NEON_DIRECT}:5432/shop from POSTGRES_URL_NON_POOLING, {SIBLING} POSTGRES_URL",
             f"{NEON_POOLED}:5432/shop from POSTGRES_URL",
             id="Neon with the legacy names",
         ),
         pytest.param(
-            without(NEON, "DATABASE_URL_UNPOOLED", "PGHOST_UNPOOLED"),
-            f"{NEON_DIRECT}:5432/shop from DATABASE_URL, the direct address of Neon in place of the pooler",
+            without(NEON_ENVIRON, "DATABASE_URL_UNPOOLED", "PGHOST_UNPOOLED"),
+            f"{NEON_DIRECT}:5432/shop from DATABASE_URL, {OF_NEON}",
             f"{NEON_POOLED}:5432/shop from DATABASE_URL",
             id="Neon, pooled alone",
         ),
         pytest.param(
-            {**NEON, "MIGRATION_DATABASE_URL": url(NEON_POOLED)},
-            f"{NEON_DIRECT}:5432/shop from MIGRATION_DATABASE_URL, the direct address of Neon in place of the pooler",
+            {**NEON_ENVIRON, "MIGRATION_DATABASE_URL": url(NEON_POOLED)},
+            f"{NEON_DIRECT}:5432/shop from MIGRATION_DATABASE_URL, {OF_NEON}",
             f"{NEON_POOLED}:5432/shop from DATABASE_URL",
             id="Neon, a pooled one for the migrations",
         ),
         pytest.param(
-            SUPABASES,
-            f"{SUPABASE}:5432/postgres from POSTGRES_URL_NON_POOLING, the direct sibling of POSTGRES_URL",
+            SUPABASE_ENVIRON,
+            f"{SUPABASE}:5432/postgres from POSTGRES_URL_NON_POOLING, {SIBLING} POSTGRES_URL",
             f"{SUPABASE}:6543/postgres from POSTGRES_URL",
             id="Supabase",
         ),
         pytest.param(
-            without(SUPABASES, "POSTGRES_URL_NON_POOLING"),
-            f"{SUPABASE}:5432/postgres from POSTGRES_URL, port 5432 of Supabase in place of the transaction pooler on 6543",
+            without(SUPABASE_ENVIRON, "POSTGRES_URL_NON_POOLING"),
+            f"{SUPABASE}:5432/postgres from POSTGRES_URL, {OF_SUPABASE}",
             f"{SUPABASE}:6543/postgres from POSTGRES_URL",
             id="Supabase, pooled alone",
         ),
         pytest.param(
-            PRISMAS,
+            PRISMA_ENVIRON,
             "db.prisma.io:5432/postgres from POSTGRES_URL",
             "db.prisma.io:5432/postgres from POSTGRES_URL",
             id="Prisma Postgres",
         ),
         pytest.param(
             {
-                "POSTGRES_URL": PRISMAS["POSTGRES_URL"],
-                "DATABASE_URL": PRISMAS_OWN,
-                "PRISMA_DATABASE_URL": PRISMAS_OWN,
+                "POSTGRES_URL": PRISMA_ENVIRON["POSTGRES_URL"],
+                "DATABASE_URL": PRISMA_URL,
+                "PRISMA_DATABASE_URL": PRISMA_URL,
             },
             "db.prisma.io:5432/postgres from POSTGRES_URL",
             "db.prisma.io:5432/postgres from POSTGRES_URL",
             id="Prisma Postgres, as it was",
         ),
         pytest.param(
-            {"DATABASE_URL": PRISMAS["DATABASE_URL_POOLED"]},
-            "db.prisma.io:5432/postgres from DATABASE_URL, the direct address of Prisma in place of the pooler",
+            {"DATABASE_URL": PRISMA_ENVIRON["DATABASE_URL_POOLED"]},
+            f"db.prisma.io:5432/postgres from DATABASE_URL, {OF_PRISMA}",
             "pooled.db.prisma.io:5432/postgres from DATABASE_URL",
             id="Prisma Postgres, pooled alone",
         ),
         pytest.param(
-            NILES,
-            "us-west-2.db.thenile.dev:5432/shop from NILEDB_POSTGRES_URL, with NILEDB_USER and NILEDB_PASSWORD",
-            "us-west-2.db.thenile.dev:5432/shop from NILEDB_POSTGRES_URL, with NILEDB_USER and NILEDB_PASSWORD",
+            NILE_ENVIRON,
+            f"us-west-2.db.thenile.dev:5432/shop from NILEDB_POSTGRES_URL, {WITH_LOGIN}",
+            f"us-west-2.db.thenile.dev:5432/shop from NILEDB_POSTGRES_URL, {WITH_LOGIN}",
             id="Nile",
         ),
         pytest.param(
-            {**AURORAS, "PGSSLROOTCERT": __file__},
+            {**AURORA_ENVIRON, "PGSSLROOTCERT": __file__},
             f"{AURORA}:5432/shop from PGHOST, with a login token for AWS_ROLE_ARN",
             f"{AURORA}:5432/shop from PGHOST, with a login token for AWS_ROLE_ARN",
             id="AWS Aurora",
         ),
         pytest.param(
-            {**AURORAS, **PLAIN},
+            {**AURORA_ENVIRON, **PLAIN},
             "db.example.com:6432/shop from DATABASE_URL",
             "db.example.com:6432/shop from DATABASE_URL",
             id="AWS Aurora beside a URL",
@@ -218,8 +224,8 @@ def test_a_target_with_hostaddr_is_not_rewritten() -> None:
     assert target.host == NEON_POOLED
 
 
-class TestWhatAUrlLeavesOut:
-    """libpq takes it from the environment: so it is told, and TLS and the guard go by it."""
+class TestAnIncompleteUrl:
+    """libpq takes it from the environment, so it is shown, and decides on TLS and the guard."""
 
     ELSEWHERE: ClassVar = {"PGHOST": "db.example.com", "PGPORT": "6432", "PGDATABASE": "shop"}
 
@@ -265,38 +271,40 @@ class TestPrisma:
     def test_the_protocol_of_prisma_is_refused_with_the_variable_to_use_instead(
         self, name: str
     ) -> None:
-        alone = refusal({name: PRISMAS_OWN})
+        alone = refusal({name: PRISMA_URL})
         assert alone == (
             f"{name} is for the protocol of Prisma, not for PostgreSQL; "
             "set MIGRATION_DATABASE_URL to the postgres:// URL of the same database"
         )
         assert (
-            refusal({name: PRISMAS_OWN, "DIRECT_URL": url("db.prisma.io")})
+            refusal({name: PRISMA_URL, "DIRECT_URL": url("db.prisma.io")})
             == f"{alone}, which DIRECT_URL holds"
         )
 
     @pytest.mark.parametrize("name", ["POSTGRES_URL", "DATABASE_URL"])
     def test_the_advice_leads_to_a_connection(self, name: str) -> None:
         settings = load_settings(
-            {"VERCEL": "1", name: PRISMAS_OWN, "MIGRATION_DATABASE_URL": url("db.prisma.io")}
+            {"VERCEL": "1", name: PRISMA_URL, "MIGRATION_DATABASE_URL": url("db.prisma.io")}
         )
         assert settings.migration_target
         assert settings.status_target == settings.migration_target
         assert settings.migration_target.source == "MIGRATION_DATABASE_URL"
 
     def test_the_advice_names_the_variable_that_prisma_injects(self) -> None:
-        told = refusal({"POSTGRES_URL": PRISMAS_OWN, "DATABASE_URL": PRISMAS["DATABASE_URL"]})
-        assert told.endswith(", which DATABASE_URL holds")
+        message = refusal(
+            {"POSTGRES_URL": PRISMA_URL, "DATABASE_URL": PRISMA_ENVIRON["DATABASE_URL"]}
+        )
+        assert message.endswith(", which DATABASE_URL holds")
 
     def test_the_variable_of_prisma_alone_is_named_in_the_error(self) -> None:
-        told = refusal({"PRISMA_DATABASE_URL": PRISMAS_OWN})
-        assert told.startswith("No database URL is set.")
-        assert "PRISMA_DATABASE_URL is for the protocol of Prisma" in told
+        message = refusal({"PRISMA_DATABASE_URL": PRISMA_URL})
+        assert message.startswith("No database URL is set.")
+        assert "PRISMA_DATABASE_URL is for the protocol of Prisma" in message
 
 
 class TestNile:
     def test_user_and_password_are_not_decoded(self) -> None:
-        target = chooser(NILES).migration_target()
+        target = chooser(NILE_ENVIRON).migration_target()
         assert target
         assert (target.parameters["user"], target.parameters["password"]) == (
             "0199cd7a-e98f",
@@ -305,19 +313,21 @@ class TestNile:
         assert f"{SENTINEL}@/%" in target.secrets
 
     def test_the_login_in_the_url_takes_precedence(self) -> None:
-        target = chooser({**NILES, "NILEDB_POSTGRES_URL": url("h")}).migration_target()
+        target = chooser({**NILE_ENVIRON, "NILEDB_POSTGRES_URL": url("h")}).migration_target()
         assert target
         assert (target.parameters["user"], target.choice) == ("owner", "from NILEDB_POSTGRES_URL")
 
     @pytest.mark.parametrize("gone", ["NILEDB_USER", "NILEDB_PASSWORD"])
     def test_a_user_without_a_password_is_an_error(self, gone: str) -> None:
-        assert "NILEDB_USER and NILEDB_PASSWORD are not both set" in refusal({**NILES, gone: " "})
+        assert "NILEDB_USER and NILEDB_PASSWORD are not both set" in refusal(
+            {**NILE_ENVIRON, gone: " "}
+        )
 
 
 class TestAurora:
     def test_the_token_is_for_the_host_the_user_and_the_region_of_the_host(self) -> None:
         environ = {
-            **AURORAS,
+            **AURORA_ENVIRON,
             "PGPORT": "5433",
             "AWS_REGION": "us-east-1",
             "PGSSLROOTCERT": __file__,
@@ -328,59 +338,65 @@ class TestAurora:
             Account("eu-west-1", ROLE_ARN, (SENTINEL,)), AURORA, 5433, "migrator"
         )
         assert target.parameters == {
-            "host": AURORA, "port": "5433", "user": "migrator", "dbname": "shop", "sslrootcert": __file__
-        }  # fmt: skip
+            "host": AURORA,
+            "port": "5433",
+            "user": "migrator",
+            "dbname": "shop",
+            "sslrootcert": __file__,
+        }
 
     @pytest.mark.parametrize(
-        ("gone", "told"),
+        ("gone", "message"),
         [
             (["PGUSER"], "without PGUSER"),
             (["PGDATABASE"], "without PGDATABASE"),
             (["PGUSER", "PGDATABASE"], "without PGUSER and PGDATABASE"),
         ],
     )
-    def test_missing_variables_are_named(self, gone: list[str], told: str) -> None:
-        assert refusal({**AURORAS, **dict.fromkeys(gone, "")}).endswith(told)
+    def test_missing_variables_are_named(self, gone: list[str], message: str) -> None:
+        assert refusal({**AURORA_ENVIRON, **dict.fromkeys(gone, "")}).endswith(message)
 
     def test_the_region_is_required_if_the_host_does_not_name_it(self) -> None:
-        assert refusal({**AURORAS, "PGHOST": "db.example.com", "AWS_REGION": ""}).endswith(
+        assert refusal({**AURORA_ENVIRON, "PGHOST": "db.example.com", "AWS_REGION": ""}).endswith(
             "without AWS_REGION"
         )
 
     def test_without_root_certificates_the_error_says_how_to_get_them(self) -> None:
-        told = refusal(AURORAS)
-        assert "A login token is sent only to a verified host" in told
-        assert "global-bundle.pem" in told
-        assert "PGSSLROOTCERT" in told
+        message = refusal(AURORA_ENVIRON)
+        assert "A login token is sent only to a verified host" in message
+        assert "global-bundle.pem" in message
+        assert "PGSSLROOTCERT" in message
 
     def test_a_malformed_arn_of_a_role_is_refused(self) -> None:
-        assert refusal({**AURORAS, "AWS_ROLE_ARN": SENTINEL}).startswith(
+        assert refusal({**AURORA_ENVIRON, "AWS_ROLE_ARN": SENTINEL}).startswith(
             "AWS_ROLE_ARN is not the ARN of a role; write arn:aws:iam"
         )
 
     @pytest.mark.parametrize("gone", ["PGHOST", "AWS_ROLE_ARN"])
     def test_pghost_alone_names_no_database(self, gone: str) -> None:
-        assert refusal({**AURORAS, gone: ""}).startswith("No database URL is set.")
+        assert refusal({**AURORA_ENVIRON, gone: ""}).startswith("No database URL is set.")
 
     def test_a_token_is_for_one_host_and_one_port(self) -> None:
-        assert refusal({**AURORAS, "PGHOST": f"{AURORA},/tmp"}).startswith(
+        assert refusal({**AURORA_ENVIRON, "PGHOST": f"{AURORA},/tmp"}).startswith(
             "PGHOST names several hosts"
         )
-        assert refusal({**AURORAS, "PGPORT": "5432,5433"}).startswith("PGPORT names several ports")
+        assert refusal({**AURORA_ENVIRON, "PGPORT": "5432,5433"}).startswith(
+            "PGPORT names several ports"
+        )
 
     @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "/var/run/postgresql", "@socket"])
     def test_this_machine_is_not_a_host_of_aws(self, host: str) -> None:
-        assert refusal({**AURORAS, "PGHOST": host}).startswith("No database URL is set.")
+        assert refusal({**AURORA_ENVIRON, "PGHOST": host}).startswith("No database URL is set.")
 
     @pytest.mark.parametrize("port", ["0", "x", "65536"])
     def test_a_malformed_port_is_refused(self, port: str) -> None:
         assert "PGPORT can't be read: its port is not a number" in refusal(
-            {**AURORAS, "PGPORT": port}
+            {**AURORA_ENVIRON, "PGPORT": port}
         )
 
     def test_dsql_is_refused_by_name(self) -> None:
         host = "abc123.dsql.us-east-1.on.aws"
-        assert refusal({**AURORAS, "PGHOST": host}).startswith(
+        assert refusal({**AURORA_ENVIRON, "PGHOST": host}).startswith(
             "PGHOST names an Aurora DSQL cluster"
         )
         assert refusal({"DATABASE_URL": url(host)}).startswith(
@@ -388,9 +404,9 @@ class TestAurora:
         )
 
 
-class TestTheSecret:
+class TestAStoredSecret:
     def test_a_secret_takes_precedence_over_all_but_the_migration_url(self) -> None:
-        environ = {**NEON, **NEON_LEGACY, "MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}
+        environ = {**NEON_ENVIRON, **NEON_LEGACY, "MIGRATION_DATABASE_SECRET_ARN": SECRET_ARN}
         target, reading = chooser(environ).migration_target(), chooser(environ).status_target()
         assert target
         assert reading
@@ -412,12 +428,13 @@ class TestTheSecret:
     )
     def test_a_malformed_arn_of_a_secret_is_refused(self, value: str) -> None:
         assert refusal({"MIGRATION_DATABASE_SECRET_ARN": value}).startswith(
-            "MIGRATION_DATABASE_SECRET_ARN is not the ARN of a secret; write arn:aws:secretsmanager:REGION:"
+            "MIGRATION_DATABASE_SECRET_ARN is not the ARN of a secret; "
+            "write arn:aws:secretsmanager:REGION:"
         )
 
 
 class TestTls:
-    """What of it is chosen here: the variables; what it comes to is in test_tls."""
+    """The choice of the variables; what TLS then proves is in test_tls."""
 
     def test_variables_complete_a_url_without_tls_parameters(self, tmp_path: Path) -> None:
         (tmp_path / "ca.pem").touch()

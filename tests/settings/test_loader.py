@@ -1,4 +1,4 @@
-"""The settings: which variable is chosen, what is refused and how, and that no value is ever told."""
+"""The settings: the choice of the variables, what is refused, and that no value is ever shown."""
 
 import re
 import subprocess
@@ -33,7 +33,7 @@ def urls(*names: str) -> dict[str, str]:
     return {name: url() for name in names}
 
 
-class TestWhichVariable:
+class TestTargets:
     @pytest.mark.parametrize(
         ("names", "migrating", "reading"),
         [
@@ -183,7 +183,7 @@ class TestEnvironment:
         assert load_settings({}).deployment == Deployment()
 
 
-class TestOtherVariables:
+class TestSettings:
     def test_the_defaults(self, tmp_path: Path) -> None:
         settings = load_settings({}, root=tmp_path)
         assert (settings.lock_timeout, settings.lock_retries, settings.run_wait) == (2, 10, 600)

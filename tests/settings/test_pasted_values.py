@@ -1,4 +1,4 @@
-"""What a value looks like that was pasted wrong: it is said, and nothing of the value is."""
+"""A value that was pasted wrong is described, and no part of the value is shown."""
 
 import pytest
 
@@ -12,7 +12,7 @@ PARTS = ("hunter2", "app", "db.example.com", "shop", "5432")
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "fault_text"),
     [
         (f'"{URL}"', "stands in quotes"),
         (f"'{URL}'", "stands in quotes"),
@@ -56,14 +56,16 @@ PARTS = ("hunter2", "app", "db.example.com", "shop", "5432")
     ],
 )
 @pytest.mark.parametrize("source", ["MIGRATION_DATABASE_URL", *SIBLINGS, *SIBLINGS.values()])
-def test_a_wrong_paste_is_described_without_the_value(value: str, told: str, source: str) -> None:
+def test_a_wrong_paste_is_described_without_the_value(
+    value: str, fault_text: str, source: str
+) -> None:
     environ = {
         source: value,
         **{name: value for name, sibling in SIBLINGS.items() if sibling == source},
     }
     with pytest.raises(ValueError, match=source) as raised:
         DatabaseChoice(environ, ROOT).migration_target()
-    assert told in str(raised.value)
+    assert fault_text in str(raised.value)
     assert str(raised.value).startswith(f"{source} ")
     assert not any(part in str(raised.value) for part in PARTS)
 

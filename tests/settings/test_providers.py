@@ -1,4 +1,6 @@
-"""What a host's name tells: the tables that the rules were written from, and the names that only look like theirs."""
+"""What a host name says: the names in the documentation of the providers, and names that resemble
+them.
+"""
 
 import pytest
 

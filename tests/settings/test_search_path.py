@@ -1,4 +1,4 @@
-"""The schemas that a URL names: where the files of a run make and find things, and never left out in silence."""
+"""The schemas that a URL names: where files create and find objects; never silently ignored."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -107,10 +107,13 @@ def test_the_server_resolves_the_search_path_as_intended(db: Database, name: str
 
 
 def schemas_of(db: Database) -> dict[str, str]:
-    """Where each table of ours is."""
+    """The schema of each table that is not of the system."""
     ours = "nspname not like 'pg\\_%' and nspname <> 'information_schema' and relkind = 'r'"
-    found = f"select relname, nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace where {ours}"
-    return {str(table): str(schema) for table, schema in db.query(found)}
+    found = db.query(
+        "select relname, nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
+        f"where {ours}"
+    )
+    return {str(table): str(schema) for table, schema in found}
 
 
 @pytest.mark.parametrize(
@@ -155,13 +158,16 @@ def test_a_missing_schema_is_reported_and_a_file_may_create_it(
         ("schema=My%20App,public", "lands in public"),
     ):
         environ = {"DATABASE_URL": f"{db.url}?{query}"}
-        told = "Warning: The schema My App, which DATABASE_URL names, is not there or not open to this role: until a file"
+        warning = (
+            "Warning: The schema My App, which DATABASE_URL names, is not there or not open to "
+            "this role: until a file"
+        )
         done = cli("migrate", **environ)
         assert done.returncode == 0
-        assert told in done.stderr
+        assert warning in done.stderr
         assert f"without naming a schema {where}." in done.stderr
         assert {schemas_of(db)[table] for table in "ab"} == {"My App"}
-        assert told not in cli("migrate", **environ).stderr
+        assert warning not in cli("migrate", **environ).stderr
         db.query(
             'drop schema "My App" cascade; drop table schema_migrations, schema_migration_runs'
         )
@@ -217,7 +223,7 @@ def test_nothing_is_applied_through_a_pooler_that_ignores_the_search_path(
     *,
     is_let_through: bool,
 ) -> None:
-    """One that leaves it out makes tables elsewhere; one that lets it through has no session for it."""
+    """A pooler that drops the option would create tables elsewhere."""
     db.query("create schema app")
     if is_let_through:
         db.query(f"alter database {db.target.database} set search_path = app")

@@ -1,4 +1,4 @@
-"""What the TLS of a connection proves: which host by which authority, and what is said where it doesn't."""
+"""What TLS proves of a server, with which authority, and the errors where it proves nothing."""
 
 import sys
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ UNTRUSTED = "of no authority that is trusted here; PGSSLROOTCERT names a file of
 
 @pytest.fixture(autouse=True)
 def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home without libpq's files, and host names that lead to this machine."""
+    """A home without the files of libpq, and host names that lead to this machine."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("PGHOSTADDR", "127.0.0.1")
@@ -45,7 +45,7 @@ def target_of(root: Path, url: str, **variables: str) -> ConnectionTarget:
     return target
 
 
-class TestWhatIsAskedFor:
+class TestParameters:
     @pytest.mark.parametrize(
         ("url", "mode"),
         [
@@ -169,7 +169,7 @@ class TestWhatIsAskedFor:
 
 
 class Connection:
-    """A role's way to the server under a host's name, as a deployment's variables say it."""
+    """A connection to the server under a host name, from the variables of a deployment."""
 
     def __init__(self, database: Database, bundle: Bundle) -> None:
         self._database = database
@@ -197,7 +197,7 @@ class Connection:
             return is_encrypted == "t"
 
     def failure(self, host: str, query: str = "", **variables: str) -> str:
-        """Why a run comes to nothing; what the functions answer has no detail of it."""
+        """The error of a run; the functions answer without its details."""
         environ = self.environ(host, query, **variables)
         settings = load_settings(environ, root=self._bundle.root)
         assert settings.migration_target
@@ -225,7 +225,7 @@ class Connection:
 
 @pytest.fixture
 def tls(tls_db: Database, bundle: Bundle) -> Iterator[Connection]:
-    """To a server that has TLS, by a certificate for Neon's and RDS's names."""
+    """To a server with TLS, and a certificate for names of Neon and RDS."""
     with tls_db.another_role() as role:
         yield Connection(role, bundle)
 

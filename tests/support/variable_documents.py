@@ -1,6 +1,6 @@
 """The table of variables in README.md, and .env.example, from the declarations of the variables.
 
-Run from the root of the project, the module writes both: `python tests/support/variable_documents.py`.
+`python tests/support/variable_documents.py` writes both.
 """
 
 import re
