@@ -57,7 +57,7 @@ class Invocation:
             target=self.target(settings, reading=reading),
             source=source,
             run_wait=settings.run_wait,
-            connect_timeout=settings.connect_patience(CONNECT),
+            connect_timeout=settings.connect_timeout_or(CONNECT),
             # Beside --json, nothing else is printed.
             progress=Progress() if self.arguments.json else ProgressLog(self.console, doing),
         )
@@ -69,7 +69,7 @@ class Invocation:
             return self._embedded_target()
         return locate(
             target,
-            timeout=settings.connect_patience(CONNECT),
+            timeout=settings.connect_timeout_or(CONNECT),
             on_retry=lambda reason: self.console.tell(f"{reason} Trying again."),
         )
 

@@ -49,7 +49,7 @@ class Settings:
     ledger_owner: str | None = None
     is_hosted: bool = False
 
-    def connect_patience(self, default: float) -> float:
+    def connect_timeout_or(self, default: float) -> float:
         """The seconds for which connecting is retried; the default differs between surfaces."""
         return default if self.connect_timeout is None else self.connect_timeout
 

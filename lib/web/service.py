@@ -49,7 +49,7 @@ class Service:
             raise ConfigurationError(
                 "No database URL is set; the README lists the variables that are looked up."
             )
-        timeout = settings.connect_patience(CONNECT if admin else STATUS_CONNECT)
+        timeout = settings.connect_timeout_or(CONNECT if admin else STATUS_CONNECT)
         return RunContext(
             settings=settings,
             target=locate(target, timeout=timeout),

@@ -150,9 +150,9 @@ class Function:
         """Migrate as the command does in a build, where the token is in a variable."""
         settings = self.settings()
         assert settings.migration_target
-        target, patience = settings.migration_target.located(), settings.connect_patience(30)
+        target, timeout = settings.migration_target.located(), settings.connect_timeout_or(30)
         return migrate(
-            RunContext(settings=settings, target=target, source="build", connect_timeout=patience)
+            RunContext(settings=settings, target=target, source="build", connect_timeout=timeout)
         )
 
     def failure(self) -> DatabaseUnavailableError | ConfigurationError:
