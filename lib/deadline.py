@@ -1,4 +1,4 @@
-"""One notion of time: a deadline that is handed down, clipped on the way, and extended for clean-up.
+"""One notion of time: a deadline that is handed down, clipped, and extended for clean-up.
 
 Elsewhere a *timeout* is a duration in seconds; a *deadline* is a moment. There is no third word.
 """

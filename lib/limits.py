@@ -8,8 +8,8 @@ How a function spends the time that Vercel gives it, with `maxDuration` = 300:
           up to 3 s   to roll back                                      (CANCEL)
           up to 3 s   to see whether the file is on record              (CANCEL)
           up to 3 s   to record the run's end, on a new connection too  (RECORD)
-    297   the hard end (MARGIN × CLEANUP_SHARE after the deadline): no clean-up goes past it, however
-          much of the above is still to be done
+    297   the hard end (MARGIN × CLEANUP_SHARE after the deadline): no clean-up goes past it, even
+          if some of the above is still to be done
           3 s for the answer to travel
     300   Vercel ends the function
 

@@ -1,4 +1,4 @@
-"""The signals that end a process in order: which they are, what they do, and when they may raise."""
+"""The signals that end a process in order: which they are, and when they may raise."""
 
 import signal
 import sys

@@ -15,7 +15,7 @@ from ..settings.loader import Settings
 
 @dataclass(frozen=True)
 class RunContext:
-    """Who asks for what, and how much time there is. `run_wait` and `connect_timeout` in seconds."""
+    """Who asks for what, and the time for it. `run_wait` and `connect_timeout` are in seconds."""
 
     settings: Settings
     target: ConnectionTarget
@@ -28,7 +28,7 @@ class RunContext:
 
     @property
     def trusted(self) -> tuple[str, ...]:
-        """The roles whose tables are trusted besides the usual: the one that migrates, the one named."""
+        """The roles whose tables are trusted: the one that migrates, and MIGRATION_LEDGER_OWNER."""
         migrating = self.settings.migration_target or self.target
         return tuple(filter(None, (migrating.role, self.settings.ledger_owner)))
 
@@ -39,7 +39,7 @@ class RunContext:
 
     @property
     def is_from_laptop(self) -> bool:
-        """True if somebody may still be writing the files; Vercel and CI have what was committed."""
+        """True if somebody may still write the files; on Vercel and in CI they are committed."""
         return self.source != "admin" and not self.settings.is_hosted
 
     @property

@@ -1,10 +1,12 @@
-"""The run's second pair of eyes: a session of its own that sees what a statement waits for, and whether it still runs.
+"""The run's second session: it sees what a statement waits for, and whether the server still works.
 
-The session that migrates is busy while a statement runs. This one, made only when a statement takes longer than a moment,
-asks the server about it: who holds the lock, how far the index is, whether the server is at work on it at all. A file
-outside a transaction has its progress noted here too, whatever role or setting it has given its own session.
+The session that migrates is busy while a statement runs. This one is made only when a statement
+takes longer than a moment, and asks the server about it: who holds the lock, how far the index is,
+whether the server works on it at all. The progress of a file outside a transaction is noted here
+too, whatever role or setting the file has given its own session.
 
-It is no part of the lock's transaction, in which a look would keep a snapshot, and every catalog it read locked.
+The run lock's transaction is not used for that: a look would keep a snapshot there, and every
+catalog that it reads would stay locked.
 """
 
 import time
@@ -24,30 +26,39 @@ from ..masking import masked
 from ..plan.activity import Blocker, IndexProgress
 from ..sql.lexer import without_strings
 
-# How much of another session's query is shown, in characters.
+# Characters of another session's query that are shown.
 QUERY_SHOWN = 80
 
-# A role that may see little is told no backend_type: of what has no user, an autovacuum worker alone has a database.
+# A role with few rights sees no backend_type. Of the sessions without a user, only an autovacuum
+# worker has a database.
 _LOOK = """
-select pg_catalog.bool_or(a.wait_event is null or a.wait_event not in ('ClientRead', 'ClientWrite'))
+select pg_catalog.bool_or(
+         a.wait_event is null or a.wait_event not in ('ClientRead', 'ClientWrite')
+       )
   from pg_catalog.pg_stat_activity a where {ours};
-select distinct b.pid, extract(epoch from pg_catalog.clock_timestamp() - o.xact_start)::integer, o.application_name,
-       o.state, o.query, extract(epoch from o.xact_start),
-       coalesce(o.backend_type, case when o.usesysid is null and o.datid is not null then 'autovacuum worker' end)
+select distinct b.pid, extract(epoch from pg_catalog.clock_timestamp() - o.xact_start)::integer,
+       o.application_name, o.state, o.query, extract(epoch from o.xact_start),
+       coalesce(
+         o.backend_type,
+         case when o.usesysid is null and o.datid is not null then 'autovacuum worker' end
+       )
   from pg_catalog.pg_stat_activity a
  cross join lateral pg_catalog.unnest(pg_catalog.pg_blocking_pids(a.pid)) as b (pid)
   left join pg_catalog.pg_stat_activity o on o.pid = b.pid
  where {ours} order by 2 desc nulls last limit 5;
 select p.phase, greatest(p.blocks_total, p.tuples_total, p.lockers_total),
-       case when p.lockers_total > 0 then p.lockers_done when p.blocks_total > p.tuples_total then p.blocks_done
+       case when p.lockers_total > 0 then p.lockers_done
+            when p.blocks_total > p.tuples_total then p.blocks_done
             else p.tuples_done end
-  from pg_catalog.pg_stat_progress_create_index p join pg_catalog.pg_stat_activity a using (pid) where {ours};
+  from pg_catalog.pg_stat_progress_create_index p
+  join pg_catalog.pg_stat_activity a using (pid) where {ours};
 """
 _DEADLOCK_TIMEOUT = "select setting from pg_catalog.pg_settings where name = 'deadlock_timeout'"
 _STILL_HELD = "select 1 from pg_catalog.pg_stat_activity where {any_of}"
 _STILL_IN = "pid = {pid} and extract(epoch from xact_start) = {began}"
 _BY_PID = "a.pid = {pid}"
-# Through a transaction pooler any server process may carry it out; the name stays with the one that last did.
+# Through a transaction pooler any server process may run the statement; the last one to do so keeps
+# the name.
 _BY_NAME = (
     "a.application_name = {name} and a.datname = current_database() "
     "and a.pid not in ({lock}, pg_catalog.pg_backend_pid())"
@@ -56,7 +67,7 @@ _BY_NAME = (
 
 @dataclass(frozen=True)
 class Sight:
-    """What one look saw. `is_at_work` is None where the server knows of no such session."""
+    """What one look saw. `is_at_work` is None if the server has no such session."""
 
     is_at_work: bool | None = None
     blockers: tuple[Blocker, ...] = ()
@@ -64,10 +75,11 @@ class Sight:
 
 
 class Observer:
-    """Watches the session that migrates, over a connection of its own that is made when it is first needed.
+    """Watches the session that migrates, over a connection that is made when it is first needed.
 
-    `backend` is that session's server process, None through a transaction pooler, where `application_name` has to do;
-    `lock_backend` is the run lock's. `is_lock_silent` tells that a heartbeat went without an answer.
+    `backend` is that session's server process; through a transaction pooler it is None, and the
+    session is found by its `application_name`. `lock_backend` is the run lock's. `is_lock_silent`
+    returns true once a heartbeat of the run lock was not answered.
     """
 
     def __init__(
@@ -110,7 +122,7 @@ class Observer:
         return self._connection
 
     def still_hold(self) -> bool:
-        """Tell whether one of those who held up the last statement is in that very transaction still; in doubt not."""
+        """True if a session that blocked the last statement is still in the same transaction."""
         held = [
             sql.SQL(_STILL_IN).format(
                 pid=sql.SQL(str(blocker.pid)), began=sql.Literal(blocker.began)
@@ -128,7 +140,7 @@ class Observer:
         return False
 
     def deadlock_timeout(self) -> float | None:
-        """After how many seconds of waiting the server looks for deadlocks, and ends an autovacuum; None if not known."""
+        """Return the server's deadlock_timeout in seconds, after which autovacuum gives way."""
         with suppress(MigratorError, StatementError):
             session = self.session()
             with session.extend_deadline(self._limits.look):
@@ -137,12 +149,12 @@ class Observer:
 
     @contextmanager
     def watching(
-        self, watched: Connection, *, first: float, tell: Callable[[Sight, float], None]
+        self, watched: Connection, *, first: float, report: Callable[[Sight, float], None]
     ) -> Iterator[None]:
-        """Look at what `watched` carries out, `first` seconds from now and then now and again.
+        """Look at what `watched` carries out: after `first` seconds, and then now and again.
 
-        `tell` hears what was seen, and after how many seconds. DatabaseUnavailableError ends the wait, and the connection,
-        when no answer will come.
+        `report` is called with what was seen and the seconds since the beginning. If no answer will
+        come, the connection is closed, and DatabaseUnavailableError ends the wait.
         """
         self.blockers = ()
         self._idle_since = None
@@ -157,7 +169,7 @@ class Observer:
             self._give_up_if_stuck(watched, sight)
             if sight is not None:
                 self.blockers = sight.blockers or self.blockers
-                tell(sight, now - began)
+                report(sight, now - began)
             pause = min(limits.look_every, max(first, now - began))
             next_look = Deadline.after(limits.look_again if sight is None else pause)
 
@@ -165,7 +177,7 @@ class Observer:
             yield
 
     def _look(self) -> Sight | None:
-        """One look; None if there was no answer, or no connection to be had."""
+        """Look once; None if there was no answer or no connection."""
         try:
             session = self.session()
             with session.extend_deadline(self._limits.look):
@@ -183,7 +195,7 @@ class Observer:
         return sight
 
     def _give_up_if_stuck(self, watched: Connection, sight: Sight | None) -> None:
-        """End a wait that has no end: the server waits for us too, or says nothing on any connection."""
+        """End a wait without end: the server waits for us too, or is silent on all connections."""
         now = time.monotonic()
         if sight is not None:
             self._idle_since = (self._idle_since or now) if self._is_idle(sight) else None
@@ -199,16 +211,20 @@ class Observer:
         if stuck or silent:
             watched.close()
             raise DatabaseUnavailableError(
-                f"The server's answer did not come: the connection to the database is stuck. {AFTER_A_LOST_CONNECTION}"
+                "The server's answer did not come: the connection to the database is stuck. "
+                f"{AFTER_A_LOST_CONNECTION}"
             )
 
     def _is_idle(self, sight: Sight) -> bool:
-        """Tell whether the server is known not to work for us. A name that nobody goes by is no evidence, a pid is."""
+        """True if the server is known not to work for us.
+
+        That no session has the PID proves it; that none has the name does not.
+        """
         return sight.is_at_work is False or (sight.is_at_work is None and self._knows_pid)
 
 
 def query_head(query: str) -> str:
-    """The beginning of another session's query; what strings it holds is nobody's business here."""
+    """Return the beginning of another session's query, without its strings: they may be data."""
     head = masked(without_strings(query))
     return head if len(head) <= QUERY_SHOWN else head[: QUERY_SHOWN - 1] + "…"
 

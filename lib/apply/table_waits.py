@@ -93,7 +93,7 @@ class TableWait:
                 next_report = seconds + limits.report_every
                 progress.still_running(file, sight.blockers, seconds)
 
-        with self._observer.watching(self._connection, first=first, tell=report):
+        with self._observer.watching(self._connection, first=first, report=report):
             return attempt()
 
     @contextmanager

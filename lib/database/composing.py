@@ -2,7 +2,7 @@
 
 from psycopg import sql
 
-# Before every statement of the runner's own. Only pg_catalog is searched; pg_temp is named, since it
+# Before every statement of the runner. Only pg_catalog is searched; pg_temp is named, since it
 # would be searched first otherwise. A row that a policy would hide is an error (PostgreSQL manual,
 # "row_security").
 OWN_SETTINGS = ("set local search_path = pg_catalog, pg_temp", "set local row_security = off")

@@ -241,7 +241,7 @@ class Connection(BaseConnection):
             raise
 
     def settle(self) -> None:
-        """Leave nothing open: cancel what runs, roll back, and close the connection if that fails."""
+        """Leave nothing open: cancel what runs, roll back; close the connection if that fails."""
         self.settled_as = Settled.UNKNOWN
         try:
             if self.transport.status == pq.TransactionStatus.ACTIVE:

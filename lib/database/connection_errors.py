@@ -1,6 +1,7 @@
-"""Why a connection failed: recognised, told in our own words, and quoted without what is secret.
+"""Why a connection failed: recognized, put in words of our own, and quoted without secrets.
 
-The text for HTTP is our own alone. What the server or libpq said is for the operator's log, and goes through `cleaned`.
+The text for HTTP is our own alone. What the server or libpq said is for the operator's log, and
+goes through `cleaned`.
 """
 
 import re
@@ -10,64 +11,62 @@ from dataclasses import dataclass
 import psycopg
 
 TOO_MANY_CONNECTIONS = "53300"
-# A quotation is cut after so many characters.
+# Characters of a quotation.
 LONGEST_QUOTATION = 300
-# A secret of fewer letters may be a common word: it is hidden only where it stands by itself, a name only in quotes.
+# A shorter secret may be a common word: it is hidden only where it stands by itself, and a shorter
+# name only in quotes.
 SHORTEST_TELLING = 4
 
 
 @dataclass(frozen=True)
 class Reason:
-    """What a failure means; `final` where trying again is useless."""
+    """What a failure means. `final` if another try is useless, `silent` if nobody answered."""
 
     text: str
     final: bool
+    silent: bool = False
 
 
 REFUSED = Reason("the user or the password was refused", final=True)
 FULL = Reason("the server has no connection left", final=False)
 LIMITED = Reason(
-    "the role or the database has no connection left by its own limit, and a run needs two at a time",
+    "the role or the database has reached its connection limit, and a run needs two connections",
     final=False,
 )
-POOLER_REFUSES = Reason("a pooler there refuses a parameter of the URL", final=True)
-NO_IPV6 = Reason(
-    "the host has an IPv6 address alone, and from here no IPv6 leads anywhere", final=True
-)
-UNKNOWN = Reason(
-    "the connection failed for a reason that is not known to pass or to stay", final=False
-)
+POOLER_REFUSES = Reason("a pooler refuses a parameter of the URL", final=True)
+NO_IPV6 = Reason("the host has only an IPv6 address, which can't be reached from here", final=True)
+UNKNOWN = Reason("the connection failed for a reason that is not recognized", final=False)
 _NO_DATABASE = Reason("there is no such database", final=True)
 _NO_ROOM = Reason("the server's pg_hba.conf does not admit this client", final=True)
 _UNTRUSTED = Reason("the server refuses this user, or this client by its pg_hba.conf", final=True)
 _UNVERIFIED = Reason(
-    "the server's certificate is of no authority that is trusted here; PGSSLROOTCERT names a file of others",
+    "the server's certificate is from an authority that is not trusted here; set PGSSLROOTCERT to "
+    "the file of its root certificate",
     final=True,
 )
 _NO_TLS = Reason(
-    "the server has no TLS; if its network is private, add ?sslmode=disable to its URL, or set PGSSLMODE=disable",
+    "the server does not support TLS; if its network is private, add ?sslmode=disable to its URL, "
+    "or set PGSSLMODE=disable",
     final=True,
 )
 _WANTS_TLS = Reason(
-    "the server admits connections with TLS alone, and this one has none: write sslmode=require in the URL, and unset "
+    "the server accepts only connections with TLS: write sslmode=require in the URL, and unset "
     "PGSSLMODE",
     final=True,
 )
 _OPTION = Reason(
-    "the server refuses what the options of the URL, or of the environment, ask for; take them out",
+    "the server refuses the options that the URL or the environment asks for; remove them",
     final=True,
 )
 _VALUE = Reason("a parameter of the URL has a value that PostgreSQL's client can't use", final=True)
 _NO_BINDING = Reason(
-    "channel_binding=require can't be met there, where TLS or SCRAM is missing or a pooler is in between; take it out of "
-    "the URL",
+    "channel_binding=require can't be met, since TLS or SCRAM is missing or a pooler is in "
+    "between; remove it from the URL",
     final=True,
 )
-_NO_SUCH_SESSION = Reason(
-    "no server there is as the URL's target_session_attrs asks for", final=True
-)
+_NO_SUCH_SESSION = Reason("no server is as target_session_attrs in the URL asks for", final=True)
 _CLIENT_FILES = Reason(
-    "the certificate or the key of the client, which the URL names, can't be used", final=True
+    "the client's certificate or key, which the URL names, can't be used", final=True
 )
 _NO_HOST = Reason("the host name is unknown", final=True)
 _NO_ENDPOINT = Reason("the endpoint is unknown there, or disabled", final=True)
@@ -75,12 +74,12 @@ _DENIED = Reason("the role may not connect to this database", final=True)
 _STARTING = Reason("the server is starting up", final=False)
 _STOPPING = Reason("the server is shutting down", final=False)
 _NOT_NOW = Reason("the server accepts no connections now", final=False)
-_SILENT = Reason("no answer in time", final=False)
-_HUNG_UP = Reason("the server hung up before anybody had logged in", final=False)
-_NOT_POSTGRESQL = Reason("what answers there doesn't speak PostgreSQL's protocol", final=False)
+_SILENT = Reason("no answer in time", final=False, silent=True)
+_HUNG_UP = Reason("the server closed the connection before the login", final=False)
+_NOT_POSTGRESQL = Reason("the answer is not in PostgreSQL's protocol", final=False)
 
-# What libpq, the server and poolers say, in lower case. The first that is found counts, so that the answer of one address
-# of a host goes before the silence of another.
+# What libpq, the server and poolers say, in lower case. The first that is found counts, so that the
+# answer of one address of a host goes before the silence of another.
 _BY_WORDS: tuple[tuple[str, Reason], ...] = (
     (r'database ".*" does not exist', _NO_DATABASE),
     (r'role ".*" does not exist', REFUSED),
@@ -101,21 +100,22 @@ _BY_WORDS: tuple[tuple[str, Reason], ...] = (
     (r"\bssl connection is required|connection is insecure|fatal:\s+ssl required", _WANTS_TLS),
     ("is not permitted to log in", Reason("the role is not permitted to log in", final=True)),
     (
-        "could not translate host name|name or service not known|nodename nor servname|failed to resolve host",
+        "could not translate host name|name or service not known|nodename nor servname"
+        "|failed to resolve host",
         _NO_HOST,
     ),
     ("server does not support ssl|server refused tls", _NO_TLS),
     (
         "root certificate file",
         Reason(
-            "the file of root certificates that sslrootcert names is missing, or holds none",
+            "the file of root certificates that sslrootcert names is missing or empty",
             final=True,
         ),
     ),
     ("certificate verify failed|does not support ssl certificate", _UNVERIFIED),
     (
         "server certificate for",
-        Reason("the server's certificate is one of another host's", final=True),
+        Reason("the server's certificate is for another host", final=True),
     ),
     (
         "may not be used with sslrootcert=system",
@@ -130,21 +130,23 @@ _BY_WORDS: tuple[tuple[str, Reason], ...] = (
     ("permission denied for database", _DENIED),
     ("unsupported startup parameter", POOLER_REFUSES),
     (
-        "invalid command-line argument|unrecognized configuration parameter|invalid value for parameter|requires a value"
+        "invalid command-line argument|unrecognized configuration parameter"
+        "|invalid value for parameter|requires a value"
         '|permission denied to set parameter|parameter ".*" cannot be',
         _OPTION,
     ),
     (
         "invalid sslmode",
         Reason(
-            "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows",
+            "the sslmode of the URL, or PGSSLMODE, is not known to PostgreSQL's client",
             final=True,
         ),
     ),
     (
         "invalid (channel_binding|target_session_attrs)",
         Reason(
-            "the URL's channel_binding or target_session_attrs is none that PostgreSQL's client knows",
+            "channel_binding or target_session_attrs in the URL is not known to PostgreSQL's "
+            "client",
             final=True,
         ),
     ),
@@ -154,7 +156,7 @@ _BY_WORDS: tuple[tuple[str, Reason], ...] = (
     ),
     (
         "service file|definition of service",
-        Reason("the service that the URL names is in no file there", final=True),
+        Reason("the service that the URL names is not in a service file", final=True),
     ),
     (
         "endpoint could not be found|endpoint has been disabled|endpoint id is not specified",
@@ -168,12 +170,13 @@ _BY_WORDS: tuple[tuple[str, Reason], ...] = (
     ("connection refused", Reason("nothing listens there", final=False)),
     ("timeout|timed out", _SILENT),
     (
-        "network is unreachable|cannot assign requested address|address family not supported|no route to host",
+        "network is unreachable|cannot assign requested address|address family not supported"
+        "|no route to host",
         Reason("the network is unreachable", final=False),
     ),
     ("server closed the connection|connection reset", _HUNG_UP),
     ("invalid response to ssl|expected authentication request", _NOT_POSTGRESQL),
-    # Last: another host, which isn't there now, may be the one that is asked for.
+    # Last: another host, which is away now, may be the one that is asked for.
     ("session is (?:not )?read-only|server is (?:not )?in hot standby", _NO_SUCH_SESSION),
 )
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -200,39 +203,41 @@ _NO_WAY = (
     "address family not supported",
 )
 _PREFIX = re.compile(
-    r"connection failed: |connection (?:to server )?(?:at|on) (?:socket )?\"[^\"]*\"(?: \([^)]*\))?(?:, port \d+)? failed: "
+    r"connection failed: "
+    r"|connection (?:to server )?(?:at|on) (?:socket )?\"[^\"]*\""
+    r"(?: \([^)]*\))?(?:, port \d+)? failed: "
 )
 _ALL_ATTEMPTS = "\nMultiple connection attempts failed"
 
 
 def recognise(error: psycopg.Error) -> Reason:
-    """Tell by its words what a failure means, `UNKNOWN` where they are in no language that is known here."""
+    """Find by its words what a failure means; `UNKNOWN` for words in an unknown language."""
     text = str(error).lower()
     if _is_ipv6_alone(text):
         return NO_IPV6
-    # What psycopg calls a ProgrammingError, no server has seen.
+    # A ProgrammingError of psycopg has not reached any server.
     unknown = _VALUE if isinstance(error, psycopg.ProgrammingError) else UNKNOWN
     return next((reason for words, reason in _BY_WORDS if re.search(words, text)), unknown)
 
 
 def recognise_code(sqlstate: str | None) -> Reason:
-    """The same by the code, which is the same in every language."""
+    """Find by its SQLSTATE what a failure means: that is the same in every language."""
     return _BY_SQLSTATE.get(sqlstate or "", UNKNOWN)
 
 
 def quotation(error: psycopg.Error, *, secrets: Iterable[str], names: Iterable[str]) -> str:
-    """What was said, in a line; empty for what may quote the URL itself."""
+    """Return what was said, in one line; empty for an error that may quote the URL itself."""
     if isinstance(error, psycopg.ProgrammingError):
         return ""
     said = _PREFIX.sub("", str(error).partition(_ALL_ATTEMPTS)[0])
-    # What begins with a tab is libpq's advice.
+    # A line that begins with a tab is advice from libpq.
     lines = [line for line in said.split("\n") if line.strip() and not line.startswith("\t")]
     line = " ".join("; ".join(dict.fromkeys(lines)).split())
     return cleaned(line, secrets=secrets, names=names)[:LONGEST_QUOTATION]
 
 
 def cleaned(text: str, *, secrets: Iterable[str], names: Iterable[str] = ()) -> str:
-    """The text without the secrets, and without the names, each with `***` in its place; nothing that a terminal obeys."""
+    """Return the text with `***` for each secret and name, and no character a terminal obeys."""
     for secret in sorted(set(filter(None, secrets)), key=len, reverse=True):
         pattern = re.escape(secret)
         text = re.sub(
@@ -246,7 +251,7 @@ def cleaned(text: str, *, secrets: Iterable[str], names: Iterable[str] = ()) -> 
 
 
 def _is_ipv6_alone(text: str) -> bool:
-    """Tell whether each address that was tried is one of IPv6, and no way leads to any."""
+    """True if every address that was tried is an IPv6 address, and none has a route."""
     tried = text.partition(_ALL_ATTEMPTS.lower())[2] or text
     attempts = [line for line in tried.split("\n") if "connection to server" in line]
     return bool(attempts) and all(

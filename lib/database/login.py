@@ -1,4 +1,4 @@
-"""Getting connected: with timeout where a failure may pass, and in words that hold no secret where it doesn't."""
+"""Getting connected: with retries while a failure may pass, and with errors that hold no secret."""
 
 import os
 import re
@@ -41,7 +41,7 @@ _CODE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
 
 
 class _NotConnectedError(Exception):
-    """An attempt failed, for a reason, with what was said about it."""
+    """An attempt failed. `said` is what libpq or the server said, cleaned of secrets."""
 
     def __init__(self, reason: Reason, said: str) -> None:
         super().__init__(said)
@@ -59,9 +59,10 @@ def connect(
     on_retry: Callable[[str], None] | None = None,
     cleanup_sql: str = "",
 ) -> Connection:
-    """Connect, trying again for `timeout` seconds while the failure may pass, as when a database wakes up.
+    """Connect. While a failure may pass, as when a database wakes up, retry for `timeout` seconds.
 
-    Raises DatabaseUnavailableError, which names the variable and the place but no user and no password.
+    The connection keeps `deadline`. Raises DatabaseUnavailableError, which names the variable and
+    the place, but neither user nor password.
     """
 
     def attempt(seconds: float) -> psycopg.Connection[tuple[Any, ...]]:
@@ -77,14 +78,17 @@ def connect(
 def locate(
     target: ConnectionTarget, *, timeout: float, on_retry: Callable[[str], None] | None = None
 ) -> ConnectionTarget:
-    """Fill in the target's place, as patiently, where somebody has to be asked for it. Raises MigratorError."""
+    """Ask for the target's place where only AWS knows it, with the same retries.
+
+    Raises MigratorError.
+    """
     return _with_retries(lambda _: target.located(), timeout, on_retry)
 
 
 def _with_retries(
     attempt: Callable[[float], T], timeout: float, on_retry: Callable[[str], None] | None
 ) -> T:
-    """Try, with the seconds that are left, until it succeeds, or fails for good, or the time is over."""
+    """Call `attempt` with the seconds that are left, until it succeeds or fails for good."""
     deadline = Deadline.after(timeout)
     pause, longest_pause = RECONNECT_PAUSE
     while True:
@@ -102,7 +106,7 @@ def _with_retries(
 def _log_in(
     target: ConnectionTarget, application_name: str, seconds: float
 ) -> psycopg.Connection[tuple[Any, ...]]:
-    """Connect once, and once more if the login was refused and there is another one by now."""
+    """Connect once, and once more if the login was refused and a newer one can be had."""
     if target.credential is None:
         return _connect_once(target, {}, application_name, seconds)
     login = target.credential.login()
@@ -117,6 +121,8 @@ def _log_in(
 def _connect_once(
     target: ConnectionTarget, login: Mapping[str, str], application_name: str, timeout: float
 ) -> psycopg.Connection[tuple[Any, ...]]:
+    # The client notices within half a minute that the server's machine has vanished. Not GSSAPI,
+    # which costs a round trip where there is no Kerberos.
     defaults = {
         "gssencmode": "disable",
         "keepalives_idle": "15",
@@ -139,7 +145,7 @@ def _connect_once(
         reason = recognise(error)
         if reason is UNKNOWN:
             reason = recognise_code(_sqlstate(parameters))
-        # What the environment and libpq's own files have added, too.
+        # Those that the environment or libpq's own files have added, too.
         used = error.pgconn
         secrets = (
             *target.secrets,
@@ -151,10 +157,10 @@ def _connect_once(
 
 
 def _sqlstate(parameters: Mapping[str, str]) -> str | None:
-    """Connect once more, and listen for the SQLSTATE of the error.
+    """Connect once more, and read the SQLSTATE of the error; None if it can't be read.
 
-    PostgreSQL's client keeps it to itself while it connects, but for its trace of the messages. That may hold the password,
-    so it is kept in memory, and not for long. None where there is no such trace, or no code.
+    While it connects, libpq shows a SQLSTATE only in its trace of the messages. The trace may hold
+    the password, so it is kept in memory, and not for long.
     """
     if not hasattr(os, "memfd_create"):
         return None
@@ -177,7 +183,7 @@ def _sqlstate(parameters: Mapping[str, str]) -> str | None:
 
 
 def _follow(pgconn: pq.abc.PGconn, deadline: Deadline) -> None:
-    """Let it connect, or fail."""
+    """Wait until libpq has connected or failed."""
     status = pq.PollingStatus.WRITING
     while (
         status in (pq.PollingStatus.READING, pq.PollingStatus.WRITING) and not deadline.has_passed()
@@ -193,11 +199,12 @@ def _text(value: bytes | None) -> str:
 
 
 def no_search_path(target: ConnectionTarget) -> str:
-    """Why the schemas that the URL names can't be had by this way, and what to do."""
+    """Say why the schema that the URL names is not in force, and what to do."""
     return (
-        f"The schema that {target.source} names can't be had through this pooler: the tables might land in another. "
-        "Either set MIGRATION_DATABASE_URL to a direct connection, with the same schema; or take it out of the "
-        "URL, and name the schema in the files, or let the role have it: alter role … set search_path = …."
+        f"The schema that {target.source} names is not in force through this pooler: tables might "
+        "be created in another one. Either set MIGRATION_DATABASE_URL to a direct connection, with "
+        "the same schema; or remove the schema from the URL, and name it in the files or give it "
+        "to the role: alter role … set search_path = …."
     )
 
 
@@ -213,15 +220,16 @@ def _unavailable(
         advice = f" {target.credential.advice}"
     elif reason is NO_IPV6:
         advice = f" {provider.ipv4_advice(target.host)}"
-    tried = (
+    retried = (
         ""
         if reason.final
-        else f" It was tried for {round(timeout, 1):g} s (MIGRATION_CONNECT_TIMEOUT)."
+        else f" Retries ended after {round(timeout, 1):g} s (MIGRATION_CONNECT_TIMEOUT)."
     )
     return DatabaseUnavailableError(
-        f"The database at {target.place} (from {target.source}) can't be reached: {reason.text}{said}.{advice}{tried}",
+        f"The database at {target.place} (from {target.source}) can't be reached: "
+        f"{reason.text}{said}.{advice}{retried}",
         final=reason.final,
-        silent="no answer" in reason.text,
+        silent=reason.silent,
         public=f"The database can't be reached: {reason.text}.{advice}",
         sqlstate=TOO_MANY_CONNECTIONS if reason in (FULL, LIMITED) else None,
     )

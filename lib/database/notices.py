@@ -16,7 +16,7 @@ class Notices:
         self._waiting: deque[tuple[str, str]] = deque()
 
     def receive(self, diagnostic: Diagnostic) -> None:
-        """Keep a notice: this is called back by libpq, which would swallow what a listener raises."""
+        """Keep a notice. libpq calls this back, and would swallow what a listener raises."""
         more = (("Detail", diagnostic.message_detail), ("Hint", diagnostic.message_hint))
         lines = [
             diagnostic.message_primary or "",

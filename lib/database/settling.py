@@ -1,4 +1,4 @@
-"""A connection put in order after a message was cut off: read to its end, cancelled, or given up."""
+"""A connection in order again after a message was cut off: read to its end, or cancelled."""
 
 from enum import Enum
 
@@ -43,7 +43,7 @@ def finish(transport: Transport) -> bool:
 def error_after(
     transport: Transport, server_error: ServerError, done: int
 ) -> StatementError | DatabaseUnavailableError:
-    """Read to the end of a message that failed, or of its pipeline, and return the error to raise."""
+    """Read to the end of a message that failed, or of its pipeline; return the error to raise."""
     try:
         if is_in_pipeline(transport):
             end_pipeline(transport)

@@ -1,4 +1,4 @@
-"""What travels over one connection: bytes to the server, results and notices back, until a deadline.
+"""What travels over one connection: bytes to the server, results and notices back.
 
 Every wait is cut into slices, so that a signal or the deadline is noticed. What ends a wait early
 leaves the connection as it is: `database.settling` puts it in order.

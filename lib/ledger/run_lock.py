@@ -1,13 +1,17 @@
 """One run at a time, on a direct connection and through a transaction pooler alike.
 
-A second connection holds a transaction in which it has an advisory lock, while the first one migrates. A transaction
-keeps its server connection in every pooler, and the lock is gone the moment the transaction is, however it ends.
+While the first connection migrates, a second one holds an advisory lock in a transaction. In every
+pooler a transaction keeps its server connection, and however the transaction ends, the lock is gone
+at that moment.
 
-- The lock is polled, never waited for: a session that waits for an advisory lock holds a snapshot, for which
-  CREATE INDEX CONCURRENTLY waits in turn (PostgreSQL manual, "Building Indexes Concurrently").
-- The key stands in the text of the query: with a parameter the extended protocol would keep a portal's snapshot open.
+- The lock is polled, never waited for: a session that waits for an advisory lock holds a snapshot,
+  for which CREATE INDEX CONCURRENTLY waits in turn (PostgreSQL manual, "Building Indexes
+  Concurrently").
+- The key is part of the query's text: for a parameter, the extended protocol would keep a portal
+  with its snapshot open.
 - The heartbeat is a SET, for which the server takes no snapshot either.
-- A holder that is frozen or has vanished is let go by `idle_in_transaction_session_timeout`; a living one beats faster.
+- `idle_in_transaction_session_timeout` ends a holder that is frozen or has vanished; a living one
+  speaks more often.
 """
 
 import random
@@ -26,12 +30,13 @@ from ..duration import milliseconds
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, RunInProgressError
 from ..limits import ANSWER, LOCK_POLL, RELEASE, RunLimits
 
-# Any constant does, as long as every runner has the same one.
+# Any constant will do, as long as every runner uses the same one.
 KEY = int.from_bytes(b"vercmig")
 
 _NO_ANSWER = "The database stopped answering while the run lock was asked for."
 _KEEPALIVES = "".join(keepalives("local "))
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
+# The server process that holds the lock is looked for by its PID later.
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
 select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
@@ -43,11 +48,12 @@ select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"
 
 
 class RunLock:
-    """The run lock as a context manager. Enter it to wait for the lock, leave it to let the lock go.
+    """The run lock as a context manager: entered once the lock is acquired, left to release it.
 
-    `connect` opens the connection that holds it; `timeout` is how long another run is waited for, in seconds, and
-    RunInProgressError follows. `on_wait` hears of the holder now and then. `backend` is the pid of the server process that
-    holds it; `is_silent` tells that a heartbeat went without an answer.
+    `connect` opens the connection that holds the lock. After `timeout` seconds of waiting for
+    another run, RunInProgressError is raised; until then `on_wait` is called with it now and then.
+    `backend` is the PID of the server process that holds the lock. `is_silent` is true once a
+    heartbeat was not answered.
     """
 
     def __init__(
@@ -62,7 +68,7 @@ class RunLock:
         self._timeout = timeout
         self._on_wait = on_wait
         self._limits = limits or RunLimits()
-        self._beat_sql = (
+        self._heartbeat_sql = (
             "set local idle_in_transaction_session_timeout = "
             f"{milliseconds(self._limits.lock_idle)}"
         )
@@ -70,17 +76,19 @@ class RunLock:
         self.is_silent = False
         self._lost = threading.Event()
         self._released = threading.Event()
-        self._heart: threading.Thread | None = None
-        self._beaten_at = 0.0
-        # The heart and `check` use the same connection.
-        self._turn = threading.Lock()
+        self._heartbeat: threading.Thread | None = None
+        self._spoken_at = 0.0
+        # The thread of the heartbeat and `check` use the same connection.
+        self._in_use = threading.Lock()
 
     def __enter__(self) -> Self:
         self._connection = self._connect()
         try:
             self._acquire()
-            self._heart = threading.Thread(target=self._keep_beating, name="run lock", daemon=True)
-            self._heart.start()
+            self._heartbeat = threading.Thread(
+                target=self._keep_speaking, name="run lock", daemon=True
+            )
+            self._heartbeat.start()
         except BaseException:
             self._connection.close()
             raise
@@ -100,26 +108,26 @@ class RunLock:
         self._connection.close()
 
     def _release(self) -> None:
-        """Roll back, which spares a pooler the loss of its server connection, if that is done at once."""
-        if self._turn.acquire(timeout=RELEASE):
+        """Roll back, if that can be done at once: a pooler then keeps its server connection."""
+        if self._in_use.acquire(timeout=RELEASE):
             with (
                 suppress(MigratorError, StatementError),
                 self._connection.extend_deadline(RELEASE, is_last=True),
             ):
                 self._connection.release()
-            self._turn.release()
+            self._in_use.release()
 
     def check(self) -> None:
-        """Raise DatabaseUnavailableError if the lock's connection is gone: another run may have begun."""
-        with self._turn:
-            # After a freeze of this process the heart may not have come to beat yet.
-            if time.monotonic() - self._beaten_at > 2 * self._limits.heartbeat:
-                self._beat()
+        """Raise DatabaseUnavailableError if the lock may be lost, so that another run may begin."""
+        with self._in_use:
+            # After a freeze of this process, the heartbeat may be late.
+            if time.monotonic() - self._spoken_at > 2 * self._limits.heartbeat:
+                self._speak()
             alive = not self._lost.is_set() and self._connection.is_alive()
         if not alive:
             raise DatabaseUnavailableError(
-                "The connection that holds the run lock was lost, so the run stopped before its next step. "
-                "Run it again: what is still pending is applied."
+                "The connection that holds the run lock was lost, so the run stopped before its "
+                "next step. Run it again: what is still pending is applied."
             )
 
     def _acquire(self) -> None:
@@ -133,33 +141,35 @@ class RunLock:
             time.sleep(min(random.uniform(*LOCK_POLL), deadline.remaining()))
 
     def _try(self, seconds: float) -> bool:
+        """Ask for the lock once; the transaction stays open only with the lock."""
         timeout = _NO_TRANSACTION_TIMEOUT if self._connection.server_version >= 170000 else ""
         with self._connection.limit_to(seconds, _NO_ANSWER):
             held, self.backend = self._connection.hold(
-                f"{_KEEPALIVES} {self._beat_sql}{timeout}{_TRY}"
+                f"{_KEEPALIVES} {self._heartbeat_sql}{timeout}{_TRY}"
             )[0][0]
             if held != "t":
                 self._connection.release()
-        self._beaten_at = time.monotonic()
+        self._spoken_at = time.monotonic()
         return held == "t"
 
     def _in_progress(self) -> RunInProgressError:
+        """Make the error that names the holder, as far as this role may see it."""
         with self._connection.limit_to(ANSWER, _NO_ANSWER):
             rows = self._connection.query(_HOLDER, read_only=True)[0]
         return RunInProgressError(*rows[0]) if rows else RunInProgressError(None, None)
 
-    def _keep_beating(self) -> None:
+    def _keep_speaking(self) -> None:
         while not self._lost.is_set() and not self._released.wait(self._limits.heartbeat):
-            with self._turn:
+            with self._in_use:
                 if not self._released.is_set():
-                    self._beat()
+                    self._speak()
 
-    def _beat(self) -> None:
-        """Keep the transaction from idling out. A missed beat means that the server has let the lock go, or will."""
+    def _speak(self) -> None:
+        """Reset the transaction's idle timer. Without an answer, the lock is or will be lost."""
         try:
             with self._connection.extend_deadline(self._limits.heartbeat_answer):
-                self._connection.query(self._beat_sql)
-            self._beaten_at = time.monotonic()
+                self._connection.query(self._heartbeat_sql)
+            self._spoken_at = time.monotonic()
         except (StatementError, MigratorError) as error:
             self.is_silent = isinstance(error, OutOfTimeError)
             self._lost.set()

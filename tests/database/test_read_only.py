@@ -39,7 +39,7 @@ ON = "default_transaction_read_only = on"
         ("database user", ['alter role session_user in database "my ""shop""" reset']),
         ("global", ["alter role all reset"]),
         ("configuration file", ["in the server's configuration", "alter system reset", "Supabase"]),
-        ("client", ["by the connection itself", "take it out of the URL's `options`"]),
+        ("client", ["by the connection itself", "remove it from the URL's `options`"]),
         ("command line", ["set by its command line."]),
     ],
 )
@@ -72,11 +72,11 @@ class TestADatabaseMadeReadOnly:
         [
             (
                 "alter database {database} set",
-                r'set for this database\. To take it back: .*alter database "test_\w+" reset',
+                r'set for this database\. To reset it: .*alter database "test_\w+" reset',
             ),
             (
                 "alter role {role} set",
-                r"set for this role\. To take it back: .*alter role session_user reset",
+                r"set for this role\. To reset it: .*alter role session_user reset",
             ),
             (
                 "alter role {role} in database {database} set",
@@ -96,7 +96,7 @@ class TestADatabaseMadeReadOnly:
             text = refusal(migrate(context))
             assert re.search(told, text)
             assert not db.has("a")
-            theirs.query(text.partition("To take it back: ")[2].partition(" commit;")[0] + "commit")
+            theirs.query(text.partition("To reset it: ")[2].partition(" commit;")[0] + "commit")
             assert migrate(context).error is None
             db.query(f"alter database {database} owner to {db.target.parameters['user']}")
 
@@ -105,9 +105,7 @@ class TestADatabaseMadeReadOnly:
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         context = make_context(target=db.but(options=f"-c {ON.replace(' ', '')}").target)
-        assert "set by the connection itself. To take it back: take it out" in refusal(
-            migrate(context)
-        )
+        assert "set by the connection itself. To reset it: remove it" in refusal(migrate(context))
 
     def test_a_run_with_nothing_to_apply_and_all_that_reads_go_on(
         self, make_context: MakeContext, half_applied: Bundle, db: Database

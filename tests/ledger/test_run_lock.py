@@ -215,7 +215,7 @@ class TestTheRunLock:
         with RunLock(make_context().connect, timeout=0) as held:
             held.check()
             # The heart has not beaten since; through a pooler nobody tells that the server has let go.
-            monkeypatch.setattr(held, "_beaten_at", time.monotonic() - 61)
+            monkeypatch.setattr(held, "_spoken_at", time.monotonic() - 61)
             monkeypatch.setattr(held._connection, "is_alive", lambda: True)
             end_the_lock(db)
             with pytest.raises(DatabaseUnavailableError, match="the run lock was lost"):

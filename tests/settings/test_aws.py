@@ -655,7 +655,7 @@ class TestAVerifiedHost:
         assert aurora.post("status").status_code == 200
         tls_server.iam.attempts.clear()
         aurora.environ["PGSSLROOTCERT"] = str(tls_server.other_ca)
-        assert "of no authority that is trusted here" in str(aurora.failure())
+        assert "from an authority that is not trusted here" in str(aurora.failure())
         assert tls_server.iam.attempts == []
 
     def test_no_token_is_sent_to_a_host_with_another_certificate(
@@ -663,7 +663,7 @@ class TestAVerifiedHost:
     ) -> None:
         aurora.environ["PGHOST"] = RDS_HOST.replace("shop", "blog")
         error = aurora.failure()
-        assert "the server's certificate is one of another host's" in str(error)
+        assert "the server's certificate is for another host" in str(error)
         response = aurora.post()
         assert (response.status_code, "blog" in response.text) == (503, False)
         assert tls_server.iam.attempts == []
@@ -672,7 +672,7 @@ class TestAVerifiedHost:
         self, aurora: Function, tls_server: TlsServer
     ) -> None:
         aurora.environ["PGSSLROOTCERT"] = "system"
-        assert "of no authority that is trusted here" in str(aurora.failure())
+        assert "from an authority that is not trusted here" in str(aurora.failure())
         assert tls_server.iam.attempts == []
 
     def test_rds_proxy_is_verified_by_a_public_authority(
@@ -680,7 +680,7 @@ class TestAVerifiedHost:
     ) -> None:
         del aurora.environ["PGSSLROOTCERT"]
         aurora.environ["PGHOST"] = RDS_PROXY
-        assert "of no authority that is trusted here" in str(aurora.failure())
+        assert "from an authority that is not trusted here" in str(aurora.failure())
         assert tls_server.iam.attempts == []
         monkeypatch.setattr("certifi.where", lambda: str(tls_server.ca))
         assert aurora.build().error is None

@@ -25,7 +25,7 @@ PLAIN_HOST = "db.example.com"
 CERTIFI = certifi.where()
 NEONS = f"postgresql://u:p@{NEON_HOST}/d"
 PLAIN = f"postgresql://u:p@{PLAIN_HOST}/d"
-UNTRUSTED = "of no authority that is trusted here; PGSSLROOTCERT names a file of others"
+UNTRUSTED = "from an authority that is not trusted here; set PGSSLROOTCERT to the file of its root certificate"
 
 
 @pytest.fixture(autouse=True)
@@ -273,7 +273,7 @@ class TestAServerWithTls:
         variables = {"PGSSLROOTCERT": str(tls_server.ca)} | (
             {} if query else {"PGSSLMODE": "verify-full"}
         )
-        assert "the server's certificate is one of another host's" in tls.failure(
+        assert "the server's certificate is for another host" in tls.failure(
             PLAIN_HOST, query, **variables
         )
 
@@ -292,7 +292,7 @@ class TestAServerWithTls:
         self, tls: Connection, bundle: Bundle
     ) -> None:
         (bundle.root / "empty.pem").touch()
-        assert "sslrootcert names is missing, or holds none" in tls.failure(
+        assert "sslrootcert names is missing or empty" in tls.failure(
             NEON_HOST, PGSSLROOTCERT="empty.pem"
         )
 
@@ -305,7 +305,7 @@ class TestAServerWithTls:
 
     def test_an_unknown_mode_is_reported_as_such(self, tls: Connection) -> None:
         assert (
-            "the sslmode of the URL, or of PGSSLMODE, is none that PostgreSQL's client knows"
+            "the sslmode of the URL, or PGSSLMODE, is not known to PostgreSQL's client"
             in tls.failure(PLAIN_HOST, "?sslmode=yes")
         )
 
@@ -313,7 +313,7 @@ class TestAServerWithTls:
 class TestAServerWithoutTls:
     def test_for_a_remote_host_the_error_says_what_to_do(self, plain: Connection) -> None:
         assert (
-            "the server has no TLS; if its network is private, add ?sslmode=disable"
+            "the server does not support TLS; if its network is private, add ?sslmode=disable"
             in plain.failure(PLAIN_HOST)
         )
 
@@ -321,7 +321,7 @@ class TestAServerWithoutTls:
         self, plain: Connection, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("PGHOSTADDR")
-        assert "the server has no TLS" in plain.failure(PLAIN_HOST, "?hostaddr=127.0.0.1")
+        assert "the server does not support TLS" in plain.failure(PLAIN_HOST, "?hostaddr=127.0.0.1")
         assert not plain.is_encrypted(PLAIN_HOST, "?hostaddr=127.0.0.1&sslmode=disable")
 
     @pytest.mark.parametrize("variables", [{"PGSSLMODE": "disable"}, {"PGSSLMODE": "prefer"}])
