@@ -66,22 +66,22 @@ class TestARealServer:
             ),
             (
                 {"options": "endpoint=ep-x"},
-                "what the options of the URL",
+                "the options that the URL",
                 "invalid command-line argument",
             ),
             (
                 {"options": "-c no_such=1"},
-                "what the options of the URL",
+                "the options that the URL",
                 'unrecognized configuration parameter "no_such"',
             ),
             (
                 {"options": "-c work_mem=lots"},
-                "what the options of the URL",
+                "the options that the URL",
                 'invalid value for parameter "work_mem"',
             ),
             (
                 {"options": "-c port=1"},
-                "what the options of the URL",
+                "the options that the URL",
                 'parameter "port" cannot be changed',
             ),
             (
@@ -191,7 +191,7 @@ class TestInAnyLanguage:
                 True,
             ),
             ("3D000", "Datenbank »shop« existiert nicht", "there is no such database", True),
-            ("42704", "unbekannter Konfigurationsparameter »x«", "options of the URL", True),
+            ("42704", "unbekannter Konfigurationsparameter »x«", "options that the URL", True),
             (
                 "55000",
                 "Datenbank »shop« akzeptiert gegenwärtig keine Verbindungen",
@@ -228,24 +228,24 @@ class TestByWords:
     @pytest.mark.parametrize(
         ("text", "told", "final"),
         [
-            (NO_ENTRY + 'no encryption', "TLS alone", True),
-            (NO_ENTRY + 'SSL off', "TLS alone", True),
+            (NO_ENTRY + 'no encryption', "only connections with TLS", True),
+            (NO_ENTRY + 'SSL off', "only connections with TLS", True),
             (
                 NO_ENTRY + 'SSL encryption\n'
                 + NO_ENTRY + 'no encryption',
                 "pg_hba.conf does not admit", True,
             ),
-            (AT + "ERROR:  connection is insecure (try using `sslmode=require`)", "TLS alone", True),
-            (AT + "FATAL:  SSL connection is required. Please specify SSL options and retry.", "TLS alone", True),
-            (AT + "FATAL:  SSL required", "TLS alone", True),
+            (AT + "ERROR:  connection is insecure (try using `sslmode=require`)", "only connections with TLS", True),
+            (AT + "FATAL:  SSL connection is required. Please specify SSL options and retry.", "only connections with TLS", True),
+            (AT + "FATAL:  SSL required", "only connections with TLS", True),
             (AT + "channel binding is required, but server did not offer an authentication method", "binding", True),
             (AT + "FATAL:  unsupported startup parameter in options: search_path", "refuses a parameter", True),
             (AT + "FATAL:  Tenant or user not found", "the user or the project is unknown", True),
             (AT + "FATAL:  MaxClientsInSessionMode: max clients reached", "no connection left", False),
             (AT + "FATAL:  no more connections allowed (max_client_conn)", "no connection left", False),
-            (AT + 'FATAL:  too many connections for role "u"', "a run needs two at a time", False),
+            (AT + 'FATAL:  too many connections for role "u"', "a run needs two connections", False),
             (AT + "FATAL:  the database system is not yet accepting connections", "starting up", False),
-            (AT + "server closed the connection unexpectedly\n\tThis probably means", "hung up", False),
+            (AT + "server closed the connection unexpectedly\n\tThis probably means", "before the login", False),
             (AT + "Network is unreachable", "the network is unreachable", False),
             (V6.format("h") + "Network is unreachable\n\tIs the server running", "only an IPv6 address", True),
             (V6.format("h") + "Cannot assign requested address", "only an IPv6 address", True),
@@ -340,7 +340,7 @@ class TestALimitOfOneConnection:
         with db.another_role("connection limit 1") as role, role.connect():
             error = failure(role.target, timeout=0.5)
         assert (
-            "by its own limit, and a run needs two at a time (FATAL: too many connections for role"
+            "its connection limit, and a run needs two connections (FATAL: too many connections for role"
             in str(error)
         )
         assert error.sqlstate == "53300"
