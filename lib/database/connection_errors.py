@@ -50,7 +50,7 @@ _NO_TLS = Reason(
     final=True,
 )
 _WANTS_TLS = Reason(
-    "the server accepts only connections with TLS: write sslmode=require in the URL, and unset "
+    "the server accepts only connections with TLS; write sslmode=require in the URL, and unset "
     "PGSSLMODE",
     final=True,
 )

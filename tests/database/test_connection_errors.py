@@ -236,7 +236,11 @@ class TestByWords:
                 "pg_hba.conf does not admit", True,
             ),
             (AT + "ERROR:  connection is insecure (try using `sslmode=require`)", "only connections with TLS", True),
-            (AT + "FATAL:  SSL connection is required. Please specify SSL options and retry.", "only connections with TLS", True),
+            (
+                AT + "FATAL:  SSL connection is required. Please specify SSL options and retry.",
+                "only connections with TLS",
+                True,
+            ),
             (AT + "FATAL:  SSL required", "only connections with TLS", True),
             (AT + "channel binding is required, but server did not offer an authentication method", "binding", True),
             (AT + "FATAL:  unsupported startup parameter in options: search_path", "refuses a parameter", True),
