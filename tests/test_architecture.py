@@ -227,7 +227,7 @@ MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     ledger: run_lock writes
     apply: catalog in_transaction observer outside_transaction recording_errors resume session
       statement_errors table_waits
-    actions: migrate preview validate
+    actions: file_runner ledger_change migrate preview run_connection validate
     web: admin_endpoint
 """)
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

@@ -4,10 +4,13 @@ The endpoints and the command line call the same ones.
 May import: files, settings, plan, database, ledger, apply.
 Must not: print, or know who called.
 
-    run_context  settings, database, time allowed and listener of one action
-    status       the bundle and its database side by side
-    validate     the chain of files checked against a database
-    preview      what a run would do now, and what would stop it
-    migrate      the plan under the lock, each file once, the outcome as a report
-    baseline     files recorded as applied without running them
+    run_context     settings, database, time allowed and listener of one action
+    status          the bundle and its database side by side
+    validate        the chain of files checked against a database
+    preview         what a run would do now, and what would stop it
+    run_connection  the connection that files go over: made, checked, and whether it is pooled
+    file_runner     the files of a plan, one after the other, and the end of the run
+    ledger_change   decide, lock, decide again, write: how an action changes the ledger
+    migrate         plan, lock, plan again, apply each file once, report
+    baseline        files recorded as applied without running them
 """

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from lib import limits
-from lib.actions.migrate import _check_sessions
+from lib.actions.run_connection import check_sessions
 from lib.cli import options
 from lib.cli.console import Console
 from lib.cli.progress_log import ProgressLog
@@ -359,7 +359,7 @@ def test_previews_md_has_what_the_guard_says() -> None:
 )
 def test_pgbouncer_md_has_what_a_transaction_pooler_refuses(name: str, sql: str) -> None:
     with pytest.raises(MigrationFileError) as caught:
-        _check_sessions((prepare(parse(name, sql.encode())),))
+        check_sessions((prepare(parse(name, sql.encode())),))
     assert f"\n✗ migrations/{name}: " in f"\n✗ {caught.value}\n"
     assert f"\n✗ {caught.value}\n" in (PROVIDERS / "pgbouncer.md").read_text()
 
