@@ -10,13 +10,13 @@ LONGEST = 2_147_483
 
 
 def parse_duration(text: str) -> float:
-    """Return seconds; ValueError if `text` is no duration or is longer than PostgreSQL can be told.
+    """Return seconds; ValueError if `text` is not a duration or is longer than PostgreSQL can be told.
 
     The error doesn't repeat `text`: it may be a secret in the wrong variable.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise ValueError("no duration; write 500ms, 2s, 10min or a number of seconds")
+        raise ValueError("not a duration; write 500ms, 2s, 10min or a number of seconds")
     seconds = float(match[1]) * _UNITS[match[2].lower()]
     if seconds > LONGEST:
         raise ValueError("longer than PostgreSQL allows, which is 24 days")

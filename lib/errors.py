@@ -111,7 +111,7 @@ def _told_once(faults: "Sequence[MigrationFileError]") -> Iterator[str]:
     for group in alike.values():
         yield from map(str, group[:TOLD])
         if len(group) > TOLD:
-            yield f"  … and {len(group) - TOLD} more of which the same is true, {len(group)} in all."
+            yield f"  … and {len(group) - TOLD} more with the same fault, {len(group)} in all."
 
 
 class GuardError(MigratorError):

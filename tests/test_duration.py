@@ -1,4 +1,4 @@
-"""Durations: what people write is read, what is no duration is refused, and what is printed can be read again."""
+"""Durations: what people write is read, what is not a duration is refused, and what is printed can be read again."""
 
 import pytest
 from hypothesis import given
@@ -60,7 +60,7 @@ def test_a_duration_is_read_as_seconds(text: str, seconds: float) -> None:
 )
 def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
     with pytest.raises(
-        ValueError, match=r"no duration; write 500ms, 2s, 10min or a number of seconds"
+        ValueError, match=r"not a duration; write 500ms, 2s, 10min or a number of seconds"
     ):
         parse_duration(text)
 

@@ -30,11 +30,11 @@ def check_characters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
     name = f"U+{ord(letter):04X} {unicodedata.name(letter, 'CONTROL CHARACTER')}"
     is_space = unicodedata.category(letter) == "Zs"
     way_out = "write an ordinary space" if is_space else "take it out, or put it in quotes"
-    more = f" (and {len(unseen) - 1} more such letters)" if len(unseen) > 1 else ""
+    more = f" (and {len(unseen) - 1} more such characters)" if len(unseen) > 1 else ""
     place = f"{file.line_at(first)}:{file.column_at(first)}"
     raise file.error_at(
         first,
-        f"{name} at {place} is not seen, and PostgreSQL doesn't skip it; {way_out}{more}",
+        f"{name} at {place} is invisible, and PostgreSQL does not skip it; {way_out}{more}",
     )
 
 

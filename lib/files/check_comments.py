@@ -74,11 +74,11 @@ def _check_way_back(file: MigrationFile, pieces: Sequence[Piece]) -> None:
         ):
             continue
         up = next(filter(_is_way_up, markers[at:]), None)
-        as_far = f", as far as line {file.line_at(up.offset)}" if up else ""
-        out = f"take out this line and what stands below it{as_far}"
+        as_far = f", up to line {file.line_at(up.offset)}" if up else ""
+        out = f"remove this line and what is below it{as_far}"
         raise file.error_at(
             comment.offset,
-            f'"{comment.text}" begins the way back, and a file is run as a whole; {out}',
+            f'"{comment.text}" begins a down migration, and a file runs as a whole; {out}',
         )
 
 

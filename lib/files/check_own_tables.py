@@ -62,7 +62,7 @@ def _done_to_them(statement: Statement, text: str) -> str | None:
 
 
 _VERBS = {
-    "CREATE": "make once more",
+    "CREATE": "create again",
     "DROP": "drop",
     "TRUNCATE": "empty",
     "DELETE": "delete from",

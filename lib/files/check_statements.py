@@ -29,7 +29,7 @@ PSQL_VARIABLES = (
 _NAMES_A_VARIABLE = re.compile(rf":(?:['\"]?(?:{'|'.join(PSQL_VARIABLES)})\b|\{{\?)")
 # A second backslash on the line would begin another command, or SQL after `\\`.
 _IGNORED_META = re.compile(r"\\(?:restrict\b|unrestrict\b|set\s+ON_ERROR_STOP\b)[^\\]*")
-_NO_ESCAPE = "before a quote in a plain string a backslash is no escape, and the string ends there; write '' or E'…'"
+_NO_ESCAPE = "a backslash before a quote is not an escape in a plain string, which ends there; write '' or E'…'"
 _META_NAME = re.compile(r"\\\S*")
 # Client encodings under which the bytes of a UTF-8 file reach the server as they are.
 _ENCODINGS = ("UTF8", "UTF-8", "UNICODE", "SQL_ASCII", "DEFAULT")
@@ -44,7 +44,7 @@ def lexical_fault(file: MigrationFile, error: LexicalError) -> MigrationFileErro
     if quotes and "unterminated quoted" in str(error):
         place = f"{file.line_at(quotes[0][0])}:{file.column_at(quotes[0][0])}"
         return file.error_at(
-            error.offset, f"{error}; it may be for the backslash at {place}: {_NO_ESCAPE}"
+            error.offset, f"{error}; perhaps because of the backslash at {place}: {_NO_ESCAPE}"
         )
     return file.error_at(error.offset, str(error))
 
@@ -79,7 +79,7 @@ def check_variables(file: MigrationFile, statements: Sequence[Statement]) -> Non
                 raise file.error_at(
                     statement.offset + offset,
                     f"psql would put the value of its variable {name} here; write the value itself, or put a space after "
-                    "the colon if it is no variable",
+                    "the colon if it is not a variable",
                 )
 
 
@@ -93,7 +93,7 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
             and value.upper() not in _ENCODINGS
             and not file.text.isascii()
         ):
-            fault = f"the file is UTF-8 and not only ASCII, and this says {value}; take it out"
+            fault = f"the file is UTF-8 and not only ASCII, but this sets {value}; take it out"
             raise file.error_at(statement.offset, fault)
         if name == "standard_conforming_strings":
             standard = is_on(value) or value.lower() == "default"

@@ -185,7 +185,7 @@ def _read(path: Path, directory: Path) -> bytes:
             "the file is a link out of the folder; put the file itself here", file=name
         )
     if not path.is_file():
-        raise MigrationFileError("the file can't be read: it is no regular file", file=name)
+        raise MigrationFileError("the file can't be read: it is not a regular file", file=name)
     try:
         return path.read_bytes()
     except OSError as error:
@@ -227,7 +227,7 @@ def _sql_below(folder: Path, directory: Path) -> Iterator[MigrationFileError]:
         return
     for path in filter(_is_sql, entries):
         yield MigrationFileError(
-            "the file lies in a folder below, where nothing is applied",
+            "the file is in a subfolder, where nothing is applied",
             file=f"{directory.name}/{path.relative_to(directory)}",
             way_out=f"move it to {directory.name}/{_name_above(path)}, or begin the folder's name with _ to set it aside",
         )
@@ -270,7 +270,10 @@ def _decode(content: bytes, path: str, version: str) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise MigrationFileError(
-            "the file holds a NUL character, which SQL can't", file=path, line=line, version=version
+            "the file holds a NUL character, which SQL does not allow",
+            file=path,
+            line=line,
+            version=version,
         )
     return text
 
@@ -278,7 +281,7 @@ def _decode(content: bytes, path: str, version: str) -> str:
 def _doubled_numbers(files: list[MigrationFile]) -> list[MigrationFileError]:
     return [
         MigrationFileError(
-            f"has the number {second.number} of {first.path} too; give one of them the next free number",
+            f"has the same number as {first.path}; give one of them the next free number",
             file=second.path,
             version=second.version,
         )

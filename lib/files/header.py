@@ -168,7 +168,7 @@ def _read(
 
 def _transactional(value: str) -> bool:
     if value.lower() != "none":
-        raise ValueError(f'{value!r} is not "none", the only value there is')
+        raise ValueError(f'{value!r} is not "none", the only value')
     return False
 
 
@@ -211,7 +211,7 @@ def _near_miss(offset: int, comment: str) -> Iterator[HeaderFault]:
     if written.lower() != near and sign == ":":
         fault = f"the header has no key {written}; did you mean {near.title()}? If it is only prose, word it otherwise"
     elif cleaned != comment and sign == ":":
-        fault = f"the header's {near.title()} is written with a letter that nobody sees; write the line anew"
+        fault = f"the header's {near.title()} contains an invisible character; type the line again"
     elif written.lower() == near and sign == "=":
         fault = f"the header's {near.title()} has an equals sign in place of its colon"
     else:

@@ -298,7 +298,7 @@ class TestWhatForbidsIt:
         ("filename", "content", "fault"),
         [
             ("1-misnamed.sql", b"select 1", "NNN-description"),
-            ("001-other.sql", b"select 1", r"has the number 1 of migrations/001-b\.sql too"),
+            ("001-other.sql", b"select 1", r"has the same number as migrations/001-b\.sql"),
             ("003-d.sql", b"\xff", "not UTF-8"),
             ("002-c.sql", b"-- Environment: preview", "did you mean Environments"),
         ],

@@ -44,12 +44,12 @@ def test_one_that_stands_for_a_letter_of_a_name_is_refused_by_its_name_and_place
     line = named.rpartition(" ")[2].partition(":")[0]
     with pytest.raises(MigrationFileError, match=rf"^migrations/001-x\.sql:{line}: U\+") as raised:
         check(sql)
-    assert f": {named} is not seen" in str(raised.value)
+    assert f": {named} is invisible" in str(raised.value)
 
 
 def test_how_many_more_there_are_is_told() -> None:
     with pytest.raises(
-        MigrationFileError, match=r"write an ordinary space \(and 2 more such letters\)$"
+        MigrationFileError, match=r"write an ordinary space \(and 2 more such characters\)$"
     ):
         check("select\u00a01,\u00a02;\nselect\u00a03;")
 

@@ -53,26 +53,24 @@ class TestTheWayBack:
         sql = f"-- about\n{UP}  {marker} \n\n-- drop it\ndrop table a;".replace("\n", line_end)
         with pytest.raises(
             MigrationFileError,
-            match=r"^migrations/001-x\.sql:3: .* begins the way back, .*; take out this line and what",
+            match=r"^migrations/001-x\.sql:3: .* begins a down migration, .*; remove this line and what",
         ) as raised:
             script_of(sql)
         assert f'"{marker}"' in str(raised.value)
-        assert str(raised.value).endswith("what stands below it")
+        assert str(raised.value).endswith("what is below it")
 
     def test_it_is_refused_where_the_statement_above_has_no_semicolon(self) -> None:
         with pytest.raises(
-            MigrationFileError, match=r'001-x\.sql:3: "-- migrate:down" begins the way back'
+            MigrationFileError, match=r'001-x\.sql:3: "-- migrate:down" begins a down migration'
         ):
             script_of("-- migrate:up\ncreate table a (x int)\n-- migrate:down\ndrop table a\n")
 
     def test_where_the_way_up_goes_on_below_it_ends_there(self) -> None:
-        with pytest.raises(
-            MigrationFileError, match=r"001-x\.sql:2: .* below it, as far as line 4$"
-        ):
+        with pytest.raises(MigrationFileError, match=r"001-x\.sql:2: .* below it, up to line 4$"):
             script_of(f"-- migrate:up\n-- migrate:down\ndrop table a;\n-- migrate:up\n{UP}")
 
     def test_it_is_refused_in_a_file_outside_a_transaction_as_well(self) -> None:
-        with pytest.raises(MigrationFileError, match=r"001-x\.sql:4: .* begins the way back"):
+        with pytest.raises(MigrationFileError, match=r"001-x\.sql:4: .* begins a down migration"):
             script_of(
                 "-- Transaction: none\n-- +goose NO TRANSACTION\n-- +goose Up\n-- +goose Down\nselect 1;"
             )
@@ -88,7 +86,7 @@ class TestTheWayBack:
         ],
     )
     def test_a_pair_in_one_word_each_is_one_where_it_takes_away(self, up: str, down: str) -> None:
-        with pytest.raises(MigrationFileError, match=r"001-x\.sql:3: .* begins the way back"):
+        with pytest.raises(MigrationFileError, match=r"001-x\.sql:3: .* begins a down migration"):
             script_of(f"{up}\n{UP}{down}\ndrop table a;")
         for sql in (
             f"{UP}{down}\ndrop table a;",

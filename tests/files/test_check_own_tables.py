@@ -17,10 +17,10 @@ def script_of(sql: str) -> Script:
 @pytest.mark.parametrize(
     ("sql", "what"),
     [
-        ('CREATE TABLE "schema_migrations" (version varchar primary key)', "make once more"),
-        ("CREATE TABLE public.schema_migrations (version text)", "make once more"),
-        ("create unlogged table public . schema_migration_runs (x int)", "make once more"),
-        ("create /* mine */ table schema_migrations as select 1", "make once more"),
+        ('CREATE TABLE "schema_migrations" (version varchar primary key)', "create again"),
+        ("CREATE TABLE public.schema_migrations (version text)", "create again"),
+        ("create unlogged table public . schema_migration_runs (x int)", "create again"),
+        ("create /* mine */ table schema_migrations as select 1", "create again"),
         ("drop table if exists users, public.schema_migrations cascade", "drop"),
         ("DROP SCHEMA IF EXISTS public CASCADE", "drop the schema that holds"),
         ("drop -- at last\n schema app, public cascade", "drop the schema that holds"),

@@ -260,10 +260,10 @@ class TestHeaders:
         [
             ("Transaction: off", "Transaction can't be read: 'off' is not \"none\""),
             ("Transaction:", "Transaction can't be read: '' is not \"none\""),
-            ("Lock-Timeout: soon", "Lock-Timeout can't be read: no duration; write 500ms"),
-            ("Lock-Timeout: -1s", "Lock-Timeout can't be read: no duration"),
-            ("lock-timeout:", "Lock-Timeout can't be read: no duration"),
-            ("Statement-Timeout: 5 minutes", "Statement-Timeout can't be read: no duration"),
+            ("Lock-Timeout: soon", "Lock-Timeout can't be read: not a duration; write 500ms"),
+            ("Lock-Timeout: -1s", "Lock-Timeout can't be read: not a duration"),
+            ("lock-timeout:", "Lock-Timeout can't be read: not a duration"),
+            ("Statement-Timeout: 5 minutes", "Statement-Timeout can't be read: not a duration"),
             (
                 "Statement-Timeout: 1000h",
                 "Statement-Timeout can't be read: longer than PostgreSQL allows",
@@ -387,7 +387,7 @@ class TestTheFolder:
         bundle.write(f"{second}.sql", "")
         with pytest.raises(
             MigrationFileError,
-            match=rf"{second}\.sql: has the number 1 of migrations/{first}\.sql too",
+            match=rf"{second}\.sql: has the same number as migrations/{first}\.sql",
         ):
             discover(bundle.migrations)
 
@@ -422,7 +422,7 @@ class TestTheFolder:
         bundle.write(filename, "")
         with pytest.raises(
             MigrationFileError,
-            match=rf"^migrations/{filename}: the file lies in a folder below.*; {move}",
+            match=rf"^migrations/{filename}: the file is in a subfolder.*; {move}",
         ):
             discover(bundle.migrations)
 
@@ -501,7 +501,7 @@ class TestTheFolder:
             "migrations/20240108000001_add_x.sql: the name is not NNN-description.sql: three"
         )
         assert lines[1].endswith("as in 004-add-invoices.sql; 20240108000001-add-x.sql would do")
-        assert lines[4] == "  … and 197 more of which the same is true, 200 in all."
+        assert lines[4] == "  … and 197 more with the same fault, 200 in all."
 
     def test_of_a_pile_in_folders_below_too(self, bundle: Bundle) -> None:
         for day in range(1, 11):
@@ -520,7 +520,7 @@ class TestTheFolder:
         bundle.write("misnamed.sql", "")
         (bundle.migrations / "more").mkdir()
         bundle.write("more/004-d.sql", "")
-        with pytest.raises(MigrationFileError, match=r"001-b\.sql: has the number") as raised:
+        with pytest.raises(MigrationFileError, match=r"001-b\.sql: has the same number") as raised:
             discover(bundle.migrations)
         places = [
             line.partition(": ")[0].removeprefix("migrations/")

@@ -132,7 +132,7 @@ class TestNearMisses:
     )
     def test_a_key_with_a_letter_that_nobody_sees_is_a_fault(self, line: str) -> None:
         assert faults(line) == [
-            "the header's Transaction is written with a letter that nobody sees; write the line anew"
+            "the header's Transaction contains an invisible character; type the line again"
         ]
 
     def test_an_equals_sign_is_no_colon(self) -> None:

@@ -334,7 +334,7 @@ class TestBlocksThatNeverEnd:
 
 
 class TestABackslashBeforeAQuote:
-    SAYS = "before a quote in a plain string a backslash is no escape, and the string ends there; write '' or E'…'"
+    SAYS = "a backslash before a quote is not an escape in a plain string, which ends there; write '' or E'…'"
 
     @pytest.mark.parametrize(
         ("sql", "line"),
@@ -357,7 +357,7 @@ class TestABackslashBeforeAQuote:
     def test_that_may_be_meant_is_told_beside_the_error(self) -> None:
         with pytest.raises(
             MigrationFileError,
-            match=r"x\.sql:3: unterminated quoted string; it may be for the backslash at 1:11: before a quote",
+            match=r"x\.sql:3: unterminated quoted string; perhaps because of the backslash at 1:11: a ",
         ):
             script_of("select 'C:\\', 1;\nselect 2;\nselect 'never closed;")
 
@@ -434,7 +434,7 @@ class TestWhatPsqlWouldReadOtherwise:
         assert len(texts(f"{setting};\nselect 'e';")) == 2
         with pytest.raises(
             MigrationFileError,
-            match=r"001-x\.sql:2: the file is UTF-8 and not only ASCII, and this says \w+",
+            match=r"001-x\.sql:2: the file is UTF-8 and not only ASCII, but this sets \w+",
         ):
             script_of(f"select 1;\n{setting};\nselect 'é';")
 

@@ -435,9 +435,7 @@ class TestFaultsOfHeaders:
         names = [f"{number:03}-x=-- Phase: 1" for number in range(50)]
         warnings = plan_of(names, names).warnings
         assert len(warnings) == 4
-        assert warnings[3].startswith(
-            "… and 47 more of which the same is true, 50 in all. It is applied"
-        )
+        assert warnings[3].startswith("… and 47 more with the same fault, 50 in all. It is applied")
 
 
 class TestEnvironments:

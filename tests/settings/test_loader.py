@@ -226,8 +226,8 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("name", "value", "fault"),
         [
-            ("MIGRATION_CONNECT_TIMEOUT", "soon", "no duration; write 500ms, 2s, 10min"),
-            ("MIGRATION_LOCK_TIMEOUT", "-1s", "no duration"),
+            ("MIGRATION_CONNECT_TIMEOUT", "soon", "not a duration; write 500ms, 2s, 10min"),
+            ("MIGRATION_LOCK_TIMEOUT", "-1s", "not a duration"),
             ("MIGRATION_RUN_WAIT", "10000h", "longer than PostgreSQL allows"),
             ("MIGRATION_LOCK_RETRIES", "many", "not a whole number"),
             ("MIGRATION_LOCK_RETRIES", "-1", "not a whole number"),

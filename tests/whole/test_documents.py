@@ -374,11 +374,11 @@ REFUSED = {
     "is a command of psql, not SQL": "\\echo hello",
     "psql would put the value of its variable … here": "select :USER;",
     "the table in which the runner keeps what it has applied": "drop table public.schema_migrations;",
-    "begins the way back, and a file is run as a whole": "select 1;\n-- migrate:down\nselect 2;",
+    "begins a down migration, and a file runs as a whole": "select 1;\n-- migrate:down\nselect 2;",
     "is not read here; move the line to the file's top": "select 1;\n-- Transaction: none\n",
-    "is not seen, and PostgreSQL doesn't skip it": "select\u00a01;",
-    "before a quote in a plain string a backslash is no escape": "select 'Newton\\'s laws';",
-    "the file is UTF-8 and not only ASCII, and this says …": "set client_encoding = 'latin1'; select 'é';",
+    "is invisible, and PostgreSQL does not skip it": "select\u00a01;",
+    "a backslash before a quote is not an escape in a plain string": "select 'Newton\\'s laws';",
+    "the file is UTF-8 and not only ASCII, but this sets …": "set client_encoding = 'latin1'; select 'é';",
     "with standard_conforming_strings off a backslash in this string would be an escape": (
         "set standard_conforming_strings = off; select '\\';"
     ),
