@@ -54,6 +54,7 @@ class Account:
     def client(self, service: str) -> Any:
         """A boto3 client of the service, with credentials that do not expire soon."""
         began = time.monotonic()
+        # Held while AWS is asked, so that concurrent requests ask once.
         with _lock:
             access = _accesses.get(self._key)
             if access is None or access.expires_at - time.time() < limits.AWS_REFRESH:
@@ -240,7 +241,8 @@ class _Access:
 
 
 # What this process has received: credentials by region and role, secrets by ARN. A failure is kept
-# with its time, by either key. Whoever asks AWS holds the lock.
+# with its time, by either key. Whoever asks AWS holds the lock, which is reentrant because a secret
+# is read with the client of an account.
 _accesses: dict[tuple[str, str | None], _Access] = {}
 _secrets: dict[str, Mapping[str, str]] = {}
 _recent_failures: dict[object, tuple[float, DatabaseUnavailableError]] = {}
@@ -279,6 +281,7 @@ def _read_secret(text: str, defaults: Mapping[str, str]) -> Mapping[str, str]:
         raise ConfigurationError(
             f"{_THE_SECRET} is not a JSON object with username, password, host, port and dbname."
         )
+    # A secret that somebody else wrote may lack the engine.
     if not str(document.get("engine", "postgres")).startswith(("postgres", "aurora-postgres")):
         raise ConfigurationError(f"{_THE_SECRET} is for another engine than PostgreSQL.")
     given = {
@@ -343,6 +346,7 @@ def _refusal(response: Mapping[str, Any], what: str, advice: str) -> DatabaseUna
     """The error for an answer of AWS that is not the expected one."""
     code = response.get("Error", {}).get("Code", "unknown")
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    # Throttling has the status 400, like a refusal.
     if status >= 500 or "Throttl" in code:
         return DatabaseUnavailableError(
             f"AWS is too busy for {what} ({code}). Try again.",

@@ -40,7 +40,8 @@ def read_target(source: str, url: str) -> ConnectionTarget:
     try:
         parameters = conninfo.conninfo_to_dict(f"{base}?{asked.kept}" if asked.kept else base)
     except (psycopg.Error, UnicodeError):
-        # The message of libpq is dropped, because it quotes the password.
+        # The message of libpq is dropped, because it quotes the password. UnicodeError: an encoded
+        # byte that is not UTF-8.
         raise ValueError(
             f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}"
         ) from None
@@ -94,6 +95,7 @@ def _with_known_scheme(source: str, url: str) -> str:
 def _check_encoding(source: str, base: str) -> None:
     """Raise ValueError where libpq would split the URL at a character of the password."""
     authority = base.partition("://")[2]
+    # libpq ends the login at the first @ or /; whoever wrote the URL meant the last @.
     user, _, password = authority.rpartition("@")[0].partition(":")
     for part, text in (("user", user), ("password", password)):
         raw = [sign for sign in "@/" if sign in text] + ["%"] * bool(_STRAY_PERCENT.search(text))
@@ -109,6 +111,7 @@ def _check_lists(source: str, parameters: Mapping[str, str]) -> None:
     """Raise ValueError for lists that libpq can't pair; one port serves for all hosts."""
     lists = {key: parameters.get(key, "") for key in ("host", "hostaddr", "port")}
     counts = {key: value.count(",") + 1 for key, value in lists.items() if value}
+    # One port serves for all hosts, and a single list has nothing to be paired with.
     if counts.get("port") == 1 or len(counts) == 1:
         counts.pop("port", None)
     if len(set(counts.values())) > 1:

@@ -102,6 +102,7 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
         merged.update(_read_env_file(root / name))
     left_out = leading_elsewhere(environ, merged)
     kept = {key: value for key, value in merged.items() if key not in left_out}
+    # An empty variable counts as unset, so that a file may set it.
     return {**environ, **kept, **{key: value for key, value in environ.items() if value}}
 
 
@@ -111,6 +112,7 @@ def is_hosted(environ: Mapping[str, str]) -> bool:
 
 
 def is_on_vercel(environ: Mapping[str, str]) -> bool:
+    # Parsed rather than read: a value counts as blank exactly where it does in build.sh.
     return variables.VERCEL.parse(environ.get("VERCEL", ""))
 
 
@@ -166,6 +168,7 @@ class _Reader:
     def settings(self) -> Settings:
         migration_target = self.target(self.choice.migration_target)
         status_target = self.target(self.choice.status_target)
+        # With a fault a variable was set, only not to a usable value.
         if migration_target is None and not self.faults and self.needs_database():
             self.faults.append(self.nothing_is_set())
         settings = Settings(
@@ -184,6 +187,7 @@ class _Reader:
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:
+            # Both targets may come from one variable, whose fault is then found twice.
             raise ConfigurationError(*dict.fromkeys(self.faults))
         return settings
 
