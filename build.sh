@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 say() { printf '%s\n' "$*"; }
 
-# True if a variable is set to anything but a word for no. lib/settings/loader.py has the same rule.
+# True unless a variable is unset or a word for no. lib/settings/variables.py has the same rule.
 is_marked() {
   local value=${1#"${1%%[![:space:]]*}"}
   case "${value%"${value##*[![:space:]]}"}" in
