@@ -31,6 +31,7 @@ from lib.files.folder import parse
 from lib.files.preparation import prepare
 from lib.ledger.fingerprint import Fingerprint
 from lib.ledger.guard import check_guard
+from lib.ledger.schema import ADDED_COLUMNS
 from lib.ledger.survey import Survey
 from lib.ledger.trust import Tables
 from lib.settings.connection_target import ConnectionTarget
@@ -334,13 +335,21 @@ def test_troubleshooting_md_has_every_reason_for_which_there_is_no_connection() 
         known_by = [told, told.partition(",")[0]]
         assert (
             any(f"{start} {each}" in text for each in known_by for start in ("|", ";"))
-            or "client knows" in told
+            or "known to PostgreSQL's client" in told
         ), told
 
 
 def test_environments_md_has_what_a_schema_through_a_pooler_brings_about() -> None:
     text = (ROOT / "docs" / "environments.md").read_text()
     assert f"\n✗ {no_search_path(ConnectionTarget('DATABASE_URL', {}))}\n" in text
+
+
+def test_trust_md_has_the_statement_that_adds_the_columns_of_this_version() -> None:
+    added = ",\n".join(
+        f"    add column if not exists {name} {kind}" for name, kind in ADDED_COLUMNS.items()
+    )
+    text = (ROOT / "docs" / "trust.md").read_text()
+    assert f"\nalter table public.schema_migration_runs\n{added};\n" in text
 
 
 def test_previews_md_has_what_the_guard_says() -> None:
