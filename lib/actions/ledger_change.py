@@ -1,4 +1,4 @@
-"""How an action changes the ledger: decide, take the run lock, decide again, write all or nothing."""
+"""How an action changes the ledger: decide, lock, decide again, write all or nothing."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar

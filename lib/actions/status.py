@@ -1,4 +1,8 @@
-"""The bundle and its database side by side. Writes nothing, locks nothing, and loads nothing that only a run needs."""
+"""The bundle and its database side by side.
+
+Writes nothing, locks nothing, and loads nothing that only a run needs: the status function imports
+this room on every cold start.
+"""
 
 from contextlib import suppress
 
@@ -17,7 +21,7 @@ from .run_context import RunContext
 
 
 def read_status(context: RunContext, *, timeout: float = SURVEY) -> Status:
-    """Read the folder and the ledger, over a connection of its own; `timeout` as of `survey_database`."""
+    """Read the folder and the ledger, over a connection of its own, within `timeout` seconds."""
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         return read_status_over(connection, context, files, timeout=timeout)
@@ -30,7 +34,10 @@ def read_status_over(
     *,
     timeout: float = SURVEY,
 ) -> Status:
-    """`read_status` over a connection that is already there; MigrationFileError for the header of a pending file."""
+    """Read the status over an open connection.
+
+    Raises MigrationFileError for a fault in the header of a pending file.
+    """
     with ledger_errors_translated():
         found = status_from_survey(
             context, files, survey_database(connection, context, origins=True, timeout=timeout)
@@ -47,9 +54,10 @@ def survey_database(
     timeout: float = SURVEY,
     otherwise: str = "The database stopped answering while the ledger was read.",
 ) -> Survey:
-    """Take a survey within so many seconds; LedgerError says who locks the tables, if somebody does.
+    """Take a survey within `timeout` seconds.
 
-    DatabaseUnavailableError says `otherwise` where no answer of any kind came.
+    Raises LedgerError, with the sessions that lock the tables, if the server answers other
+    questions; DatabaseUnavailableError with the text `otherwise` if it does not.
     """
     try:
         with connection.limit_to(timeout, otherwise):
@@ -65,17 +73,21 @@ def _not_read(connection: Connection, timeout: float) -> str:
     with suppress(StatementError, MigratorError), connection.limit_to(LOCKERS, ""):
         lockers = read_lockers(connection)
     if not lockers:
-        return f"The ledger wasn't read within {timeout:g} s, and nobody is seen to lock it. Run it again."
+        return (
+            f"The ledger wasn't read within {timeout:g} s, and nobody is seen to lock it. "
+            "Run it again."
+        )
     return (
-        f"The ledger wasn't read within {timeout:g} s: public.schema_migrations or public.schema_migration_runs is locked "
-        f"by {describe_blockers(lockers)}. Wait until that transaction has ended, or end its session: pg_terminate_backend."
+        f"The ledger wasn't read within {timeout:g} s: public.schema_migrations or "
+        f"public.schema_migration_runs is locked by {describe_blockers(lockers)}. Wait until that "
+        "transaction has ended, or end its session: pg_terminate_backend."
     )
 
 
 def status_from_survey(
     context: RunContext, files: tuple[MigrationFile, ...], survey: Survey
 ) -> Status:
-    """Lay what was read of the database beside the files."""
+    """Compare the files with what the survey says."""
     return Status(
         environment=context.settings.environment,
         database=survey.database,
@@ -91,7 +103,7 @@ def status_from_survey(
 
 
 def plan_from_survey(context: RunContext, files: tuple[MigrationFile, ...], survey: Survey) -> Plan:
-    """Decide what there is to do, under the context's settings."""
+    """Decide what is to be done, under the settings of the context."""
     settings = context.settings
     return make_plan(
         files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order

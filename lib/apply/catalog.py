@@ -1,6 +1,6 @@
-"""What the server's catalog knows: of an index and a partition, and of a statement that another session carries out.
+"""What the catalog says about an index, a partition, or a statement that another session runs.
 
-Names of a file are looked up as the file's session would (`Connection.resolve`), everything else by oid.
+Names from a file are looked up as its session would do (`Connection.resolve`), all else by oid.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from ..database.composing import filled
 from ..database.connection import Connection
 from ..sql.concurrent import ConcurrentOperation
 
-# Named by its table, since that is whose schema it is in.
+# An index is in the schema of its table, whatever search_path is in force.
 _INDEX = """
 select x.indisvalid, pg_catalog.format('%I.%I', n.nspname, i.relname)
   from pg_catalog.pg_class t
@@ -27,48 +27,60 @@ select pg_catalog.format('%I.%I', n.nspname, i.relname)
   join pg_catalog.pg_class i on i.oid = x.indexrelid
   join pg_catalog.pg_namespace n on n.oid = i.relnamespace
  where not x.indisvalid and i.relkind = 'i'
-   and not exists (select from pg_catalog.pg_stat_progress_create_index p where p.index_relid = x.indexrelid)
-   and x.indrelid = coalesce((select indrelid from pg_catalog.pg_index where indexrelid = {index}::oid), {table}::oid)
+   and not exists (select from pg_catalog.pg_stat_progress_create_index p
+                    where p.index_relid = x.indexrelid)
+   and x.indrelid = coalesce(
+           (select indrelid from pg_catalog.pg_index where indexrelid = {index}::oid),
+           {table}::oid)
 """
+# The suffixes that REINDEX CONCURRENTLY gives (PostgreSQL manual, REINDEX).
 _INVALID_BY_REINDEX = _INVALID + " and i.relname ~ '_cc(?:new|old)[0-9]*$'"
 _PARTITION = """
 select inhdetachpending from pg_catalog.pg_inherits
  where inhrelid = {partition}::oid and inhparent = {table}::oid
 """
-# The server keeps but the first kilobyte of a query, unless it is told otherwise.
+# The server keeps only the beginning of a query (track_activity_query_size, 1 kB by default): 200
+# characters are enough to tell two statements apart.
 _AT_WORK = """
 select a.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
   from pg_catalog.pg_stat_activity a, pg_catalog.unnest(array[{texts}]::text[]) as t (text)
  where a.datname = current_database() and a.pid <> pg_catalog.pg_backend_pid()
-   and (a.state = 'active' or a.state ~ '^idle in transaction' and a.application_name ~ '^migrations ')
-   and (a.query = t.text or length(a.query) > 200 and pg_catalog.starts_with(t.text, pg_catalog.left(a.query, 200)))
+   and (a.state = 'active'
+        or a.state ~ '^idle in transaction' and a.application_name ~ '^migrations ')
+   and (a.query = t.text
+        or length(a.query) > 200
+        and pg_catalog.starts_with(t.text, pg_catalog.left(a.query, 200)))
  limit 1
 """
 _HAS_TABLES = """
 select exists (
     select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-     where c.relkind in ('r', 'p', 'f') and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-       and not (n.nspname = 'public' and c.relname in ('schema_migrations', 'schema_migration_runs'))
+     where c.relkind in ('r', 'p', 'f')
+       and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
+       and not (n.nspname = 'public'
+                and c.relname in ('schema_migrations', 'schema_migration_runs'))
        and not exists (select from pg_catalog.pg_depend d
-                        where d.classid = 'pg_catalog.pg_class'::regclass and d.objid = c.oid and d.deptype = 'e'))
+                        where d.classid = 'pg_catalog.pg_class'::regclass
+                          and d.objid = c.oid and d.deptype = 'e'))
 """
 _BUILDING = """
 select p.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
-  from pg_catalog.pg_stat_progress_create_index p left join pg_catalog.pg_stat_activity a using (pid)
+  from pg_catalog.pg_stat_progress_create_index p
+  left join pg_catalog.pg_stat_activity a using (pid)
  where p.index_relid = pg_catalog.to_regclass({name})
 """
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index as the catalog has it; `name` is qualified and quoted, for SQL."""
+    """An index in the catalog. `name` is qualified and quoted, for SQL."""
 
     name: str
     is_valid: bool
 
 
 def find_index(connection: Connection, operation: ConcurrentOperation) -> Index | None:
-    """The index of that name on that table, looked up as the session would."""
+    """The index that the operation names, on the table that the session would find."""
     [table] = connection.resolve(operation.table)
     rows = connection.query(
         filled(_INDEX, index=operation.relation_name, table=table), read_only=True
@@ -77,22 +89,22 @@ def find_index(connection: Connection, operation: ConcurrentOperation) -> Index 
 
 
 def relation_exists(connection: Connection, name: str) -> bool:
-    """Tell whether the session would find a relation by this name."""
+    """True if the session would find a relation by this name."""
     return connection.resolve(name) != [None]
 
 
 def has_tables(connection: Connection) -> bool:
-    """Tell whether there is any table but the system's, an extension's and the runner's own two."""
+    """True if there is any table besides the system's, extensions', and the runner's own two."""
     return connection.query(_HAS_TABLES, read_only=True)[0][0][0] == "t"
 
 
 def invalid_indexes(
     connection: Connection, operation: ConcurrentOperation, *, by_reindex: bool = False
 ) -> set[str]:
-    """The names, qualified and quoted, of the invalid indexes on a table, or on that of an index.
+    """The names, qualified and quoted, of the invalid indexes on the table of the operation.
 
-    One that somebody is building at the moment is none of them. `by_reindex`: only those that an unfinished REINDEX
-    CONCURRENTLY leaves (PostgreSQL manual, REINDEX).
+    Without those that are being built at the moment. With `by_reindex`, only those that an
+    unfinished REINDEX CONCURRENTLY leaves.
     """
     query = _INVALID_BY_REINDEX if by_reindex else _INVALID
     index, table = connection.resolve(operation.relation if by_reindex else None, operation.table)
@@ -101,23 +113,24 @@ def invalid_indexes(
 
 
 def is_partition(connection: Connection, operation: ConcurrentOperation) -> tuple[bool, bool]:
-    """Tell whether it is attached still, and whether an unfinished DETACH CONCURRENTLY has it half off."""
+    """Whether the partition is still attached, and whether a DETACH CONCURRENTLY is unfinished."""
     partition, table = connection.resolve(operation.relation, operation.table)
     rows = connection.query(filled(_PARTITION, partition=partition, table=table), read_only=True)[0]
     return bool(rows), bool(rows) and rows[0][0] == "t"
 
 
 def who_carries_out(connection: Connection, messages: Iterable[str]) -> tuple[str, str] | None:
-    """The pid of another session that is at one of these very messages, and since when, as far as the role may see.
+    """The pid of another session that runs one of these messages, and since when.
 
-    At one of them is also an earlier run's session that has its transaction open after it.
+    Also of a session of an earlier run that has sent one and still has its transaction open. None
+    if there is no such session, or if the role may not see it.
     """
     texts = sql.SQL(",").join(map(sql.Literal, messages))
     return _who(connection, sql.SQL(_AT_WORK).format(texts=texts))
 
 
 def who_builds(connection: Connection, index: Index) -> tuple[str, str] | None:
-    """The same of a session that is building this index, by whatever statement."""
+    """The pid of the session that is building this index, by whatever statement, and since when."""
     return _who(connection, filled(_BUILDING, name=index.name))
 
 

@@ -155,6 +155,6 @@ def _not_recorded(script: Script, server_error: ServerError) -> LedgerError:
             "function a search_path of its own, alter function … set search_path = public.\n"
             f"  Context: {masked(server_error.context)}"
         )
-    return LedgerError(
-        f"{script.file.version} could not be recorded, and was not applied: {what}. {way_out}".strip()
-    )
+    version = script.file.version
+    text = f"{version} could not be recorded, and was not applied: {what}. {way_out}"
+    return LedgerError(text.rstrip())

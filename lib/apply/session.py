@@ -52,7 +52,7 @@ class Session:
     is_new: bool = False
 
     def lock_timeout_of(self, script: Script, statement: Statement | None = None) -> float:
-        """How long a file, or one of its statements, waits for a lock, in seconds; 0 is no limit."""
+        """Seconds that a file, or one of its statements, waits for a lock; 0 is no limit."""
         limit = script.file.header.lock_timeout
         if limit is not None:
             return limit

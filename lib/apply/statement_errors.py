@@ -49,8 +49,8 @@ _PENDING_EVENTS = (
 )
 # The other reasons with that SQLSTATE, as far as the server gives them in English.
 _IN_USE_OTHERWISE = re.compile(r"active quer|is active|accessed by")
-# invalid_table_definition, as for a second primary key, and unique_violation: `if not exists` passed
-# over a table that exists, and a statement after it met what that table holds.
+# invalid_table_definition, as for a second primary key, and unique_violation: `if not exists` has
+# passed over a table that exists, and a later statement met what that table holds.
 _EXISTS_IN_PART = ("42P16", "23505")
 _IN_THE_LOG = f"What is shown as {HIDDEN} may be data of rows: the build log has it."
 

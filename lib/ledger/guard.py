@@ -12,7 +12,7 @@ PRODUCTION = "production"
 
 
 def belongs_to_production(survey: Survey) -> bool:
-    """True if a claim of production is about this database, and not about one it was copied from."""
+    """True if a claim is about this database, and not about one that it was copied from."""
     return survey.fingerprint.belongs_to(survey.claims)
 
 

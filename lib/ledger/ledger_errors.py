@@ -55,9 +55,10 @@ def ledger_error(error: StatementError) -> LedgerError:
             "public.schema_migrations: nothing was written. Drop it."
         )
     server_error = error.server_error
+    advice = _ADVICE.get(server_error.sqlstate, "")
     return LedgerError(
         f"The database refused the runner's own statement: {server_error.message} "
-        f"(SQLSTATE {server_error.sqlstate}).{_ADVICE.get(server_error.sqlstate, '')}{_details(server_error)}"
+        f"(SQLSTATE {server_error.sqlstate}).{advice}{_details(server_error)}"
     )
 
 

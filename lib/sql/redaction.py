@@ -1,4 +1,4 @@
-"""What of a server's message may be shown: no secret in the log, and no data of rows in the journal.
+"""What of a server's message may be shown: no secrets in the log, no data in the journal.
 
 A message quotes parts of the statement, names of objects, and values of rows, without saying which
 is which. The statement itself tells: words that stand in its code are no data.
@@ -152,7 +152,7 @@ class Redactor:
         return HIDDEN if is_bare and self._may_come_from_rows else message
 
     def _is_in_file(self, name: str) -> bool:
-        """True if the file has these words in its code, the statement itself being searched first."""
+        """True if the file has these words in its code; the statement itself is searched first."""
         words = set(_WORDS.findall(name.lower()))
         if not words:
             return not self._may_come_from_rows
