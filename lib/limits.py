@@ -112,6 +112,11 @@ CLEANUP_SHARE = 0.8
 STATUS = 8.0
 # A connection kept since the last look answers within this, or a new one is made.
 KEPT_CONNECTION = 2.0
+# An answer, or a failure, serves every request of this process for as long: a flood of requests
+# costs the database one look.
+REMEMBERED = 2.0
+# On a laptop: for the port of the embedded server to accept a connection.
+EMBEDDED_PORT = 2.0
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, DatabaseUnavailableError
+from ..limits import EMBEDDED_PORT
 from ..settings.connection_target import ConnectionTarget
 
 SOURCE = "the embedded PostgreSQL"
@@ -104,7 +105,7 @@ def is_running(cluster: Cluster) -> bool:
     if len(lines) < 4 or not _is_port(lines[3]) or not _is_same_folder(lines[1], cluster.data):
         return False
     try:
-        socket.create_connection(("127.0.0.1", int(lines[3])), timeout=2).close()
+        socket.create_connection(("127.0.0.1", int(lines[3])), timeout=EMBEDDED_PORT).close()
     except OSError:
         return False
     return _run(cluster, "pg_ctl", "status", "-D", str(cluster.data)).returncode == 0

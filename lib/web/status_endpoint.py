@@ -17,15 +17,13 @@ from ..errors import (
     WebTokenRefusedError,
 )
 from ..files.folder import MigrationFile, discover
-from ..limits import KEPT_CONNECTION
+from ..limits import KEPT_CONNECTION, REMEMBERED
 from ..plan.reports import Status
 from .service import STATUS_PATH, WEB_TOKEN_HEADER, Service
 from .shell import NO_STORE, Answer, Endpoint, Request, internal_error
 
 # The CDN answers by itself for 5 seconds, and for 30 more from its copy while it asks again.
 STATUS_CACHE = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
-# Seconds for which an answer, or a failure, serves every request of this process.
-REMEMBERED = 2.0
 # The most migrations in an answer; all of them are behind the token.
 NEWEST = 1000
 

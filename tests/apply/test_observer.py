@@ -1,4 +1,4 @@
-"""What a second session sees of a statement: who holds its lock, how far its index is, whether anybody works on it."""
+"""What a second session sees of a statement: who blocks it, how far it is, whether it runs."""
 
 import threading
 import time
@@ -22,11 +22,12 @@ MakeContext = Callable[..., RunContext]
 
 
 class TestABlocker:
-    def test_it_is_named_as_far_as_it_is_known(self) -> None:
+    def test_a_blocker_is_described_as_far_as_it_is_known(self) -> None:
         blocker = Blocker(42, 12, "psql", "idle in transaction", "select * from users")
         assert (
             str(blocker)
-            == "pid 42 (application psql, in a transaction for 12 s, idle in transaction: select * from users)"
+            == "pid 42 (application psql, in a transaction for 12 s, idle in transaction: "
+            "select * from users)"
         )
         assert str(Blocker(42)) == "pid 42"
         assert str(Blocker(42, application="web")) == "pid 42 (application web)"
@@ -54,7 +55,7 @@ class TestABlocker:
             ("select " + "x, " * 50, ("select " + "x, " * 50)[:79] + "…"),
         ],
     )
-    def test_what_strings_its_query_holds_is_not_shown(self, query: str, shown: str) -> None:
+    def test_the_strings_of_its_query_are_not_shown(self, query: str, shown: str) -> None:
         assert observer.query_head(query) == shown
 
 
@@ -85,7 +86,7 @@ class TestWhatIsSeen:
         assert "idle in transaction: select count(*), '…' from a)" in str(report.error)
         assert who in db.runs()[0]["error"]
 
-    def test_the_blocker_stands_in_the_runs_row_while_it_waits(
+    def test_the_runs_row_names_the_blocker_while_it_waits(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
@@ -96,14 +97,17 @@ class TestWhatIsSeen:
                 target=migrate, args=(make_context(lock_timeout=0.3, lock_retries=9),)
             )
             thread.start()
-            note = "select error from schema_migration_runs where outcome = 'running' and error like '%held up by pid%'"
+            note = (
+                "select error from schema_migration_runs"
+                " where outcome = 'running' and error like '%held up by pid%'"
+            )
             wait_until(lambda: db.has("schema_migration_runs"), "the run has begun")
             wait_until(lambda: db.query(note), "the note of who holds it up")
             holder.execute("rollback")
             thread.join()
         assert [(run["outcome"], run["error"]) for run in db.runs()] == [("succeeded", None)]
 
-    def test_a_role_that_may_see_little_still_names_the_pid(
+    def test_a_role_with_few_rights_still_names_the_pid(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         with db.another_role() as theirs:
@@ -117,7 +121,7 @@ class TestWhatIsSeen:
                 )
             assert f"held up by pid {pid} (application reporting" in str(report.error)
 
-    def test_how_far_an_index_is(
+    def test_the_progress_of_an_index_is_reported(
         self,
         make_context: MakeContext,
         bundle: Bundle,
@@ -135,7 +139,7 @@ class TestWhatIsSeen:
         seen = [index for _, index, _ in witness.of("building")]
         assert "building index: scanning table" in {index.phase for index in seen}
 
-    def test_what_takes_long_is_told(self, make_context: MakeContext, bundle: Bundle) -> None:
+    def test_a_long_statement_is_reported(self, make_context: MakeContext, bundle: Bundle) -> None:
         bundle.write("000-a.sql", "select pg_sleep(1.5)")
         witness = Witness()
         context = make_context(progress=witness, limits=RunLimits(report_every=0.5))
@@ -144,7 +148,7 @@ class TestWhatIsSeen:
         assert (file.version, blockers) == ("000-a", ())
         assert 0.5 <= seconds < 1.5
 
-    def test_it_is_not_made_for_what_is_quick(
+    def test_a_quick_file_needs_no_second_session(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         mine = "pg_stat_activity where datname = current_database()"
@@ -155,7 +159,7 @@ class TestWhatIsSeen:
 
 
 class TestAStreamThatIsStuck:
-    def test_a_wait_that_has_no_end_is_ended(
+    def test_a_wait_without_end_is_ended(
         self,
         make_context: MakeContext,
         bundle: Bundle,
@@ -179,7 +183,7 @@ class TestAStreamThatIsStuck:
         assert db.versions() == ["000-a"]
         assert db.runs()[0]["outcome"] == "failed"
 
-    def test_a_name_that_nobody_goes_by_is_no_evidence(
+    def test_that_no_session_has_the_name_is_no_evidence(
         self,
         make_context: MakeContext,
         bundle: Bundle,
@@ -190,7 +194,7 @@ class TestAStreamThatIsStuck:
         bundle.write("000-a.sql", "set local application_name = 'x';\nselect pg_sleep(3);")
         assert migrate(make_context(target=pooled, limits=limits)).error is None
 
-    def test_another_transaction_of_the_same_session_is_another_one(
+    def test_another_transaction_of_the_same_session_is_not_the_blocker(
         self, make_context: MakeContext, db: Database
     ) -> None:
         watcher = observer.Observer(
@@ -204,7 +208,8 @@ class TestAStreamThatIsStuck:
         with closing(watcher), db.connect() as holder:
             holder.execute("begin")
             [(pid, began)] = holder.execute(
-                "select pid, extract(epoch from xact_start)::text from pg_stat_activity where pid = pg_backend_pid()"
+                "select pid, extract(epoch from xact_start)::text from pg_stat_activity"
+                " where pid = pg_backend_pid()"
             ).fetchall()
             watcher.blockers = (Blocker(pid, 0, began=began),)
             assert watcher.still_hold()

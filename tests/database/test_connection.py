@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from conftest import Bundle, Database
@@ -10,6 +10,8 @@ from fault_proxy import FaultProxy, Trouble
 
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
+from lib.database.connection import Connection
+from lib.database.settling import Settled
 from lib.deadline import Deadline
 from lib.errors import (
     DatabaseUnavailableError,
@@ -21,7 +23,7 @@ MakeContext = Callable[..., RunContext]
 
 
 class TestDeadlinesAndLosses:
-    def test_a_refused_try_does_not_move_the_deadline(
+    def test_a_try_that_fails_does_not_move_the_deadline(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
@@ -40,7 +42,8 @@ class TestDeadlinesAndLosses:
     ) -> None:
         db.query("create table a (x int)")
         db.query(
-            "create function slow() returns trigger language plpgsql as $$begin perform pg_sleep(0.01); return new; end$$;"
+            "create function slow() returns trigger language plpgsql as"
+            " $$begin perform pg_sleep(0.01); return new; end$$;"
             "create trigger slow before insert on a for each row execute function slow()"
         )
         rows = "".join(f"{number}\n" for number in range(5000))
@@ -56,7 +59,8 @@ class TestDeadlinesAndLosses:
     ) -> None:
         db.query("create table marks (version text)")
         for number, seconds in enumerate((0.7, 0.8, 0.85, 0.9, 0.95)):
-            work = f"begin insert into marks values ('{number:03d}-a'); perform pg_sleep({seconds}); end"
+            mark = f"insert into marks values ('{number:03d}-a')"
+            work = f"begin {mark}; perform pg_sleep({seconds}); end"
             bundle.write(f"{number:03d}-a.sql", f"-- Transaction: none\ndo $$ {work} $$;")
             migrate(make_context(deadline=Deadline.after(1)))
             # Whether or not it was in time: what took effect is recorded, and the other way round.
@@ -79,7 +83,7 @@ class TestDeadlinesAndLosses:
         [run] = db.runs()
         assert (run["outcome"], run["failed_version"]) == ("failed", "001-b")
 
-    def test_a_connection_that_dies_is_an_error_and_the_next_run_goes_on(
+    def test_a_lost_connection_is_an_error_and_the_next_run_resumes(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
@@ -93,7 +97,7 @@ class TestDeadlinesAndLosses:
         bundle.write("000-a.sql", "create table a (x int)")
         assert migrate(make_context()).error is None
 
-    def test_the_servers_last_words_are_told(
+    def test_the_error_quotes_what_the_server_said_last(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select pg_terminate_backend(pg_backend_pid());")
@@ -115,13 +119,15 @@ class TestDeadlinesAndLosses:
             assert isinstance(report.error, OutOfTimeError)
             assert time.monotonic() - began < 10
 
-    def test_the_lock_lost_stops_the_run_before_its_next_file(
+    def test_a_lost_lock_stops_the_run_before_its_next_file(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "create table a (x int);\nselect pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
-            " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);",
+            "create table a (x int);\n"
+            "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
+            " and database = (select oid from pg_database where datname = current_database());\n"
+            "select pg_sleep(0.3);",
         )
         bundle.write("001-b.sql", "create table b (x int)")
         report = migrate(make_context())
@@ -131,10 +137,10 @@ class TestDeadlinesAndLosses:
         assert not db.has("b")
 
     @pytest.mark.parametrize("at", [3000, 9000])
-    def test_a_database_that_falls_silent_is_told_in_time(
+    def test_a_run_ends_in_time_although_the_database_falls_silent(
         self, make_context: MakeContext, bundle: Bundle, db: Database, at: int
     ) -> None:
-        """A function ends itself before it is ended, whatever the server doesn't answer any more."""
+        """A function ends before Vercel ends it, whatever the server no longer answers."""
         for number in range(20):
             bundle.write(
                 f"{number:03d}-a.sql", f"create table a{number} (x int);\nselect pg_sleep(0.1);"
@@ -152,7 +158,7 @@ class TestDeadlinesAndLosses:
         assert migrate(make_context()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(20)]
 
-    def test_a_file_that_was_not_confirmed_to_be_stopped_is_not_said_to_be_rolled_back(
+    def test_without_confirmation_the_error_does_not_claim_a_rollback(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
@@ -168,7 +174,7 @@ class TestDeadlinesAndLosses:
             in str(report.error)
         )
 
-    def test_what_was_rolled_back_in_time_is_said_to_be(
+    def test_the_error_says_that_the_file_was_rolled_back_in_time(
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(30);")
@@ -189,3 +195,73 @@ class TestDeadlinesAndLosses:
             report = migrate(context)
         assert isinstance(report.error, DatabaseUnavailableError)
         assert "stuck" in str(report.error)
+
+
+@pytest.fixture
+def connection(make_context: MakeContext) -> Iterator[Connection]:
+    with make_context().connect() as connection:
+        yield connection
+
+
+class TestTime:
+    def test_clean_up_goes_on_past_the_deadline(self, make_context: MakeContext) -> None:
+        with make_context(deadline=Deadline.after(1)).connect() as connection:
+            time.sleep(connection.deadline.remaining())
+            with pytest.raises(OutOfTimeError, match="ran out"):
+                connection.query("select 1")
+            with connection.extend_deadline(5):
+                assert connection.query("select 1") == [[("1",)]]
+            with pytest.raises(OutOfTimeError, match="ran out"):
+                connection.query("select 1")
+
+    def test_past_a_limit_the_database_counts_as_away(self, connection: Connection) -> None:
+        with (
+            pytest.raises(DatabaseUnavailableError, match=r"^It is away\.$"),
+            connection.limit_to(0.2, "It is away."),
+        ):
+            connection.query("select pg_catalog.pg_sleep(5)")
+        assert not connection.is_closed
+        assert not connection.deadline.is_limited
+
+    def test_past_an_earlier_deadline_the_time_has_run_out(self, make_context: MakeContext) -> None:
+        with (
+            make_context(deadline=Deadline.after(1)).connect() as connection,
+            pytest.raises(OutOfTimeError, match="ran out"),
+            connection.limit_to(5, "It is away."),
+        ):
+            connection.query("select pg_catalog.pg_sleep(5)")
+
+    def test_somebody_may_look_on_while_an_answer_is_waited_for(
+        self, connection: Connection
+    ) -> None:
+        looks: list[float] = []
+        with connection.waking(lambda: looks.append(time.monotonic()), every=0.02):
+            connection.query("select pg_catalog.pg_sleep(0.5)")
+        assert len(looks) > 5
+        seen = len(looks)
+        connection.query("select pg_catalog.pg_sleep(0.1)")
+        assert len(looks) == seen
+
+
+class TestCleanUp:
+    def test_what_is_left_open_is_rolled_back_with_the_clean_up_of_its_own(
+        self, connection: Connection
+    ) -> None:
+        def interrupt_a_transaction() -> None:
+            with connection.cleaning_up_with("set application_name = 'cleaned'"):
+                connection.run("begin")
+                connection.run("create table a (x int)")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupt_a_transaction()
+        assert not connection.in_transaction
+        assert connection.run("show application_name") == [("cleaned",)]
+        assert connection.resolve("a") == [None]
+
+    def test_a_statement_that_is_cut_off_is_stopped(self, make_context: MakeContext) -> None:
+        with make_context(deadline=Deadline.after(0.5)).connect() as connection:
+            with pytest.raises(OutOfTimeError, match="ran out"):
+                connection.run("select pg_sleep(30)")
+            assert connection.settled_as is Settled.STOPPED
+            assert not connection.is_closed

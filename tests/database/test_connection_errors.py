@@ -1,4 +1,4 @@
-"""Why a connection failed: recognised in any language, told at once where it is final, quoted without what is secret."""
+"""Why a connection failed: recognized in any language, final or retried, quoted without secrets."""
 
 import os
 import time
@@ -31,7 +31,7 @@ only_with_a_trace = pytest.mark.skipif(
 
 
 def failure(target: ConnectionTarget, timeout: float = 8.0) -> DatabaseUnavailableError:
-    """Why there is no connection; what HTTP tells holds nothing of the place, the user, or what was said."""
+    """The error of a failed connection, whose public text names no place and no user."""
     with pytest.raises(DatabaseUnavailableError, match="can't be reached: ") as raised:
         login.connect(target, application_name="test", timeout=timeout)
     error = raised.value
@@ -122,7 +122,7 @@ class TestARealServer:
             ({"service": "no-such"}, "the service that the URL names", ""),
         ],
     )
-    def test_what_is_final_is_told_at_once_with_what_was_said(
+    def test_a_final_failure_is_raised_at_once_and_quotes_the_server(
         self, db: Database, parameters: dict[str, str], told: str, said: str
     ) -> None:
         began = time.monotonic()
@@ -134,7 +134,7 @@ class TestARealServer:
         assert said in str(error)
         assert "Retries ended after" not in str(error)
 
-    def test_a_database_that_takes_nobody_is_final(self, db: Database) -> None:
+    def test_a_database_that_accepts_no_connections_is_final(self, db: Database) -> None:
         db.query("create database closed_one allow_connections false")
         try:
             error = failure(db.named("closed_one").target)
@@ -143,7 +143,7 @@ class TestARealServer:
         assert error.final
         assert "the database accepts no connections" in str(error)
 
-    def test_a_role_that_may_not_connect_is_told(self, db: Database) -> None:
+    def test_a_role_that_may_not_connect_is_reported(self, db: Database) -> None:
         db.query(f"revoke connect on database {db.target.database} from public")
         with db.another_role() as role:
             error = failure(role.target)
@@ -167,7 +167,7 @@ class TestARealServer:
         assert 'authentication failed for user "***"' in str(error)
         assert "hunter" not in str(error)
 
-    def test_nothing_there_is_tried_again_and_then_said(self, db: Database) -> None:
+    def test_a_port_without_a_server_is_retried_and_then_reported(self, db: Database) -> None:
         error = failure(db.through(1).target, timeout=0.5)
         assert not error.final
         assert "nothing listens there (Connection refused). Retries ended after 0.5 s" in str(error)
@@ -203,7 +203,7 @@ class TestInAnyLanguage:
             ("XX000", "etwas ging schief", "for a reason that is not recognized", False),
         ],
     )
-    def test_the_code_tells_what_the_words_do_not(
+    def test_the_sqlstate_gives_the_reason_in_any_language(
         self, sqlstate: str, message: str, told: str, *, final: bool
     ) -> None:
         with refusing_server(sqlstate, message) as port:
@@ -215,7 +215,7 @@ class TestInAnyLanguage:
         assert told in str(error)
         assert f"(FATAL: {message.replace('hunter', '***')})" in str(error)
 
-    def test_what_a_server_says_starts_no_line_and_moves_no_cursor(self) -> None:
+    def test_what_a_server_says_breaks_no_line_and_moves_no_cursor(self) -> None:
         with refusing_server("XX000", "\x1b[2Jhunter2\n::error::hunter\r\u202egone") as port:
             error = failure(
                 read_target("DATABASE_URL", f"postgres://hunter:hunter2@127.0.0.1:{port}/shop"),
@@ -228,48 +228,89 @@ class TestByWords:
     @pytest.mark.parametrize(
         ("text", "told", "final"),
         [
-            (NO_ENTRY + 'no encryption', "only connections with TLS", True),
-            (NO_ENTRY + 'SSL off', "only connections with TLS", True),
+            (NO_ENTRY + "no encryption", "only connections with TLS", True),
+            (NO_ENTRY + "SSL off", "only connections with TLS", True),
             (
-                NO_ENTRY + 'SSL encryption\n'
-                + NO_ENTRY + 'no encryption',
-                "pg_hba.conf does not admit", True,
+                NO_ENTRY + "SSL encryption\n" + NO_ENTRY + "no encryption",
+                "pg_hba.conf does not admit",
+                True,
             ),
-            (AT + "ERROR:  connection is insecure (try using `sslmode=require`)", "only connections with TLS", True),
+            (
+                AT + "ERROR:  connection is insecure (try using `sslmode=require`)",
+                "only connections with TLS",
+                True,
+            ),
             (
                 AT + "FATAL:  SSL connection is required. Please specify SSL options and retry.",
                 "only connections with TLS",
                 True,
             ),
             (AT + "FATAL:  SSL required", "only connections with TLS", True),
-            (AT + "channel binding is required, but server did not offer an authentication method", "binding", True),
-            (AT + "FATAL:  unsupported startup parameter in options: search_path", "refuses a parameter", True),
+            (
+                AT
+                + "channel binding is required, but server did not offer an authentication method",
+                "binding",
+                True,
+            ),
+            (
+                AT + "FATAL:  unsupported startup parameter in options: search_path",
+                "refuses a parameter",
+                True,
+            ),
             (AT + "FATAL:  Tenant or user not found", "the user or the project is unknown", True),
-            (AT + "FATAL:  MaxClientsInSessionMode: max clients reached", "no connection left", False),
-            (AT + "FATAL:  no more connections allowed (max_client_conn)", "no connection left", False),
-            (AT + 'FATAL:  too many connections for role "u"', "a run needs two connections", False),
-            (AT + "FATAL:  the database system is not yet accepting connections", "starting up", False),
-            (AT + "server closed the connection unexpectedly\n\tThis probably means", "before the login", False),
+            (
+                AT + "FATAL:  MaxClientsInSessionMode: max clients reached",
+                "no connection left",
+                False,
+            ),
+            (
+                AT + "FATAL:  no more connections allowed (max_client_conn)",
+                "no connection left",
+                False,
+            ),
+            (
+                AT + 'FATAL:  too many connections for role "u"',
+                "a run needs two connections",
+                False,
+            ),
+            (
+                AT + "FATAL:  the database system is not yet accepting connections",
+                "starting up",
+                False,
+            ),
+            (
+                AT + "server closed the connection unexpectedly\n\tThis probably means",
+                "before the login",
+                False,
+            ),
             (AT + "Network is unreachable", "the network is unreachable", False),
-            (V6.format("h") + "Network is unreachable\n\tIs the server running", "only an IPv6 address", True),
+            (
+                V6.format("h") + "Network is unreachable\n\tIs the server running",
+                "only an IPv6 address",
+                True,
+            ),
             (V6.format("h") + "Cannot assign requested address", "only an IPv6 address", True),
             (V6.format("h") + "Connection refused", "nothing listens there", False),
             (
                 f"{AT}Connection refused{ALL}- host: 'h': {V6.format('h')}"
-                f"Network is unreachable\n- host: 'h': {AT}Connection refused", "nothing listens there", False,
+                f"Network is unreachable\n- host: 'h': {AT}Connection refused",
+                "nothing listens there",
+                False,
             ),
             (
                 f"{AT}session is read-only{ALL}- host: 'a': {AT}"
-                f"Connection refused\n- host: 'b': {AT}session is read-only", "nothing listens there", False,
+                f"Connection refused\n- host: 'b': {AT}session is read-only",
+                "nothing listens there",
+                False,
             ),
         ],
-    )  # fmt: skip
-    def test_it_is_recognised(self, text: str, told: str, *, final: bool) -> None:
+    )
+    def test_the_words_give_the_reason(self, text: str, told: str, *, final: bool) -> None:
         reason = recognise(psycopg.OperationalError(text))
         assert told in reason.text
         assert reason.final is final
 
-    def test_what_nobody_knows_is_unknown(self) -> None:
+    def test_other_words_give_the_unknown_reason(self) -> None:
         assert recognise(psycopg.OperationalError(AT + "FATAL:  etwas")) is UNKNOWN
 
     @pytest.mark.parametrize(
@@ -279,7 +320,7 @@ class TestByWords:
             ("db.example.com", "an address that has IPv4"),
         ],
     )
-    def test_without_ipv6_the_address_to_take_is_named(
+    def test_without_ipv6_the_address_to_use_is_named(
         self, monkeypatch: pytest.MonkeyPatch, host: str, way_out: str
     ) -> None:
         def unreachable(*_: object, **__: object) -> None:
@@ -312,7 +353,7 @@ class TestWhatIsQuoted:
 
 class TestALimitOfOneConnection:
     @pytest.mark.parametrize("owner", ["role", "database"])
-    def test_that_a_run_needs_two_is_said_at_once(
+    def test_that_a_run_needs_two_connections_is_reported_at_once(
         self, make_context: MakeContext, bundle: Bundle, db: Database, owner: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -324,8 +365,8 @@ class TestALimitOfOneConnection:
             assert time.monotonic() - began < 20
         assert isinstance(report.error, DatabaseUnavailableError)
         assert (
-            f"The {owner} that DATABASE_URL names may have one connection at a time, and a run needs two"
-            in str(report.error)
+            f"The {owner} that DATABASE_URL names may have one connection at a time, "
+            "and a run needs two" in str(report.error)
         )
         assert "connection limit 5" in str(report.error)
         assert (
@@ -334,23 +375,25 @@ class TestALimitOfOneConnection:
         )
         assert not db.has("a")
 
-    def test_two_are_enough(self, make_context: MakeContext, bundle: Bundle, db: Database) -> None:
+    def test_two_connections_are_enough(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
         with db.another_role("connection limit 2") as role:
             report = migrate(make_context(target=role.target))
             assert report.error is None
 
-    def test_one_that_is_used_up_says_it_too(self, db: Database) -> None:
+    def test_a_limit_that_is_reached_is_reported_too(self, db: Database) -> None:
         with db.another_role("connection limit 1") as role, role.connect():
             error = failure(role.target, timeout=0.5)
         assert (
-            "its connection limit, and a run needs two connections (FATAL: too many connections for role"
-            in str(error)
+            "its connection limit, and a run needs two connections "
+            "(FATAL: too many connections for role" in str(error)
         )
         assert error.sqlstate == "53300"
 
 
-def test_a_target_of_several_hosts_is_told_with_all_of_them(db: Database) -> None:
+def test_the_error_names_all_hosts_of_a_target(db: Database) -> None:
     both = {
         "host": "127.0.0.1,127.0.0.1",
         "hostaddr": "127.0.0.1,127.0.0.1",

@@ -57,7 +57,8 @@ class TestWhatAStatementSees:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(
-            "create table log (at timestamptz primary key default statement_timestamp(), said text default current_query())"
+            "create table log (at timestamptz primary key default statement_timestamp(),"
+            " said text default current_query())"
         )
         bundle.write(
             "000-a.sql",
@@ -82,7 +83,7 @@ class TestWhatAStatementSees:
         assert migrate(make_context()).error is None
         assert db.query("select count(*), max(length(said)) < 40 from audit") == [(3000, True)]
 
-    def test_a_parameter_is_none(
+    def test_a_dollar_number_is_not_a_parameter(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "select 1;\nselect $1;")
@@ -94,7 +95,10 @@ class TestWhatAStatementSees:
     def test_a_copy_among_others_is_part_of_the_same_transaction(
         self, make_context: MakeContext, bundle: Bundle, db: Database, copy: str
     ) -> None:
-        sql = f"create table t (x int);\ncopy t {copy};\n1\n2\n\\.\ninsert into t values (3);\ncopy t to stdout;\n"
+        sql = (
+            f"create table t (x int);\ncopy t {copy};\n1\n2\n\\.\n"
+            "insert into t values (3);\ncopy t to stdout;\n"
+        )
         bundle.write("000-a.sql", f"{sql}select 1/0;")
         error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
@@ -112,10 +116,12 @@ def connection(db: Database) -> Iterator[Connection]:
 
 
 class TestAFlight:
-    def test_its_rows_are_those_of_the_last_that_returns_any(self, connection: Connection) -> None:
+    def test_the_rows_are_those_of_the_last_statement_that_returns_any(
+        self, connection: Connection
+    ) -> None:
         assert carry_out(connection, ["begin", "select 1", "select 2, 3", "commit"]) == [("2", "3")]
 
-    def test_rows_that_nobody_reads_are_made_into_nothing(self, connection: Connection) -> None:
+    def test_rows_that_nobody_reads_are_not_converted(self, connection: Connection) -> None:
         many = "select i, i, i from generate_series(1, 300000) i"
         tracemalloc.start()
         try:
@@ -124,7 +130,7 @@ class TestAFlight:
         finally:
             tracemalloc.stop()
 
-    def test_none_is_no_flight(self, connection: Connection) -> None:
+    def test_no_statements_take_no_flight(self, connection: Connection) -> None:
         assert carry_out(connection, []) == []
         assert carry_out(connection, ["select 1"]) == [("1",)]
 
@@ -144,7 +150,7 @@ class TestAFlight:
         )
 
     @pytest.mark.parametrize("before", [0, 1, 5000])
-    def test_the_one_that_fails_is_told_by_its_number_and_its_own_position(
+    def test_the_error_has_the_number_of_the_statement_and_its_own_position(
         self, connection: Connection, before: int
     ) -> None:
         statements = [
@@ -160,7 +166,7 @@ class TestAFlight:
         connection.settle()
         assert connection.query("select 1") == [[("1",)]]
 
-    def test_it_takes_one_flight(self, db: Database) -> None:
+    def test_many_statements_take_one_flight(self, db: Database) -> None:
         with FaultProxy(db.target.port) as proxy:
             target = db.through(proxy.port).target
             with connect(target, application_name="test", timeout=5) as connection:
@@ -223,7 +229,7 @@ class TestEndings:
         assert time.monotonic() - began < 5
         process.communicate(timeout=10)
 
-    def test_a_lost_connection_is_told(self, make_context: MakeContext, bundle: Bundle) -> None:
+    def test_a_lost_connection_is_an_error(self, make_context: MakeContext, bundle: Bundle) -> None:
         rest = "select 1;\n" * 20_000
         bundle.write("000-a.sql", f"{rest}select pg_terminate_backend(pg_backend_pid());\n{rest}")
         assert "The connection to the database was lost" in str(migrate(make_context()).error)

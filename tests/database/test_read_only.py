@@ -1,4 +1,4 @@
-"""A database that takes no writes: which of the reasons it is, told before anything is applied, and the way out."""
+"""A database that takes no writes: the reason, reported before anything is applied, and advice."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ class TestADatabaseMadeReadOnly:
             ),
         ],
     )
-    def test_a_run_says_who_made_it_so_and_what_it_says_is_the_way_out(
+    def test_a_run_says_what_set_it_and_its_advice_works(
         self, make_context: MakeContext, bundle: Bundle, db: Database, alter: str, told: str
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -100,7 +100,7 @@ class TestADatabaseMadeReadOnly:
             assert migrate(context).error is None
             db.query(f"alter database {database} owner to {db.target.parameters['user']}")
 
-    def test_a_connection_that_asks_for_it_is_told_apart(
+    def test_a_connection_that_asks_for_it_has_advice_of_its_own(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -133,7 +133,7 @@ class TestADatabaseMadeReadOnly:
             migrate(make_context(environment="production"))
         )
 
-    def test_the_command_line_says_it_and_ends_with_1(
+    def test_the_command_line_reports_it_and_exits_with_1(
         self, cli: Cli, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -142,8 +142,8 @@ class TestADatabaseMadeReadOnly:
         db.query(f"begin read write; alter database {db.target.database} reset all; commit")
         assert done.returncode == 1
         assert (
-            "✗ The database is read-only, so nothing was applied: default_transaction_read_only is on"
-            in done.stderr
+            "✗ The database is read-only, so nothing was applied: "
+            "default_transaction_read_only is on" in done.stderr
         )
 
 
@@ -165,7 +165,7 @@ class TestATransactionMadeReadOnly:
         assert "cannot execute CREATE TABLE in a read-only transaction (SQLSTATE 25006)" in error
         assert f"\n  {read_only.MEANWHILE}" in error
 
-    def test_so_is_a_file_before(
+    def test_so_is_an_earlier_file(
         self, make_context: MakeContext, half_applied: Bundle, db: Database
     ) -> None:
         half_applied.write("001-b.sql", f"alter database {db.target.database} set {ON}")
@@ -182,7 +182,7 @@ def own_cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def test_a_standby_is_told_as_one_and_can_be_looked_at(
+def test_a_standby_is_reported_as_one_and_its_status_can_be_read(
     make_context: MakeContext, bundle: Bundle, own_cluster: Cluster
 ) -> None:
     target = embedded.start(own_cluster)
@@ -197,7 +197,8 @@ def test_a_standby_is_told_as_one_and_can_be_looked_at(
     bundle.write("001-b.sql", "create table b (x int)")
     error = refusal(migrate(make_context(target=target)))
     assert error.startswith(
-        "The server is a standby (a read replica), which takes no writes, so nothing was applied. Its add"
+        "The server is a standby (a read replica), which takes no writes, so nothing was applied. "
+        "Its address"
     )
     with connect(target) as session:
         session.execute("select pg_promote()")

@@ -22,7 +22,7 @@ MakeContext = Callable[..., RunContext]
 
 
 class TestLocks:
-    def test_a_run_under_way_is_told_at_once_where_nobody_waits(
+    def test_a_run_in_progress_is_reported_at_once_without_a_wait(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -33,7 +33,7 @@ class TestLocks:
         assert (report.error.since or "").endswith("Z")
         assert not db.has("a")
 
-    def test_a_run_waits_for_another_and_plans_anew(
+    def test_a_run_waits_for_another_and_plans_again(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
@@ -66,7 +66,7 @@ class TestLocks:
             assert migrate(make_context()).error is None
         assert db.runs()[0]["outcome"] == "running"
 
-    def test_a_busy_table_is_retried_and_then_told(
+    def test_a_busy_table_is_retried_and_then_reported(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
@@ -80,7 +80,7 @@ class TestLocks:
         assert len(witness.of("retrying")) == 1
         assert db.runs()[0]["outcome"] == "failed"
 
-    def test_a_table_that_is_freed_meanwhile_is_no_failure(
+    def test_a_table_that_is_freed_in_time_is_no_failure(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
@@ -96,7 +96,7 @@ class TestLocks:
     def test_a_file_that_fails_while_its_row_has_appeared_counts_as_applied_by_another_run(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
-        """The last fence, for a lock that was lost unnoticed: the other run commits while this one's file is under way."""
+        """The last fence, for a lock lost unnoticed: another run commits meanwhile."""
         bundle.write("000-a.sql", "create table if not exists a (x int);\nselect pg_sleep(1);")
         reports = []
         thread = threading.Thread(target=lambda: reports.append(migrate(make_context())))
@@ -111,7 +111,7 @@ class TestLocks:
         assert db.versions() == ["000-a"]
 
 
-def test_a_connection_lost_while_another_run_is_waited_for_is_made_anew_and_is_no_pooler(
+def test_a_connection_lost_during_the_wait_is_replaced_and_not_taken_for_a_pooler(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     """The new one has another server process, as each transaction has through a pooler."""
@@ -156,8 +156,11 @@ class TestTheRunLock:
         assert db.advisory_locks() == 0
 
     def test_its_heartbeat_takes_no_snapshot(self, make_context: MakeContext, db: Database) -> None:
-        """Nor does it read anything: else the level of the transaction's isolation could not be set any more."""
-        last = "select query from pg_stat_activity join pg_locks using (pid) where locktype = 'advisory' and datname ="
+        """After a snapshot, the transaction's isolation level could not be set any more."""
+        last = (
+            "select query from pg_stat_activity join pg_locks using (pid)"
+            " where locktype = 'advisory' and datname ="
+        )
         with RunLock(make_context().connect, timeout=0, limits=RunLimits(heartbeat=0.05)):
             time.sleep(0.5)
             [(beat,)] = db.query(f"{last} current_database()")
@@ -174,9 +177,7 @@ class TestTheRunLock:
                 else:
                     connection.execute("set transaction isolation level serializable")
 
-    def test_a_holder_that_is_frozen_is_let_go(
-        self, make_context: MakeContext, db: Database
-    ) -> None:
+    def test_a_frozen_holder_loses_the_lock(self, make_context: MakeContext, db: Database) -> None:
         limits = RunLimits(lock_idle=0.5)
         with RunLock(make_context().connect, timeout=0, limits=limits) as held:
             wait_until(lambda: db.advisory_locks() == 0, "the server has let it go", 10)
@@ -209,12 +210,12 @@ class TestTheRunLock:
         )
         assert len(db.versions()) == 10
 
-    def test_a_process_that_was_frozen_looks_before_it_goes_on(
+    def test_a_process_that_was_frozen_checks_the_lock_first(
         self, make_context: MakeContext, db: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with RunLock(make_context().connect, timeout=0) as held:
             held.check()
-            # The heart has not beaten since; through a pooler nobody tells that the server has let go.
+            # No heartbeat since; a pooler does not pass on that the server ended the session.
             monkeypatch.setattr(held, "_spoken_at", time.monotonic() - 61)
             monkeypatch.setattr(held._connection, "is_alive", lambda: True)
             end_the_lock(db)
@@ -283,7 +284,7 @@ class TestALockThatIsLost:
         assert migrate(make_context()).error is None
         assert db.versions() == [f"{number:03d}-a" for number in range(3)]
 
-    def test_while_a_table_is_waited_for_it_is_not_tried_again(
+    def test_during_a_wait_for_a_table_no_other_try_is_made(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int)")
