@@ -90,6 +90,7 @@ class RunContext:
             timeout=connect_by.remaining(),
             deadline=self.deadline,
             on_notice=on_notice,
+            # A short wait has another way on, of which the caller speaks.
             on_retry=self.progress.retrying_connection if is_reported else None,
             cleanup_sql=cleanup_sql,
         )

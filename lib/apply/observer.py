@@ -168,6 +168,7 @@ class Observer:
             sight = self._look()
             self._give_up_if_stuck(watched, sight)
             if sight is not None:
+                # The last ones seen stay: a statement that has just failed waits for nobody.
                 self.blockers = sight.blockers or self.blockers
                 report(sight, now - began)
             pause = min(limits.look_every, max(first, now - began))
@@ -183,6 +184,7 @@ class Observer:
             with session.extend_deadline(self._limits.look):
                 sight = _sight(*session.query(self._look_query, read_only=True))
         except OutOfTimeError:
+            # Another look on this connection would read the answer to this one.
             self._silent_since = self._silent_since or time.monotonic()
             self.close()
             return None
@@ -199,10 +201,12 @@ class Observer:
         now = time.monotonic()
         if sight is not None:
             self._idle_since = (self._idle_since or now) if self._is_idle(sight) else None
+        # What has arrived since then proves that the stream is not stuck.
         idle_since = None if self._idle_since is None else max(self._idle_since, watched.heard_at)
         stuck = (
             sight is not None and idle_since is not None and now - idle_since >= self._limits.stuck
         )
+        # This session alone may be cut off; if the run lock's is silent too, the server is.
         silent = (
             self._silent_since is not None
             and now - self._silent_since >= self._limits.stuck

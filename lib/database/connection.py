@@ -168,6 +168,7 @@ class Connection(BaseConnection):
             return self._rows_of(text)
         # In a transaction of a file's, the commit would end the file's.
         assert not self.in_transaction
+        # Under another default isolation level of the role, statements might fail to serialize.
         access = "read only" if read_only else ""
         return self._rows_of(f"begin isolation level read committed {access};{_OWN};{text};commit")
 

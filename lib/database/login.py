@@ -140,9 +140,12 @@ def _connect_once(
         "connect_timeout": str(int(max(SHORTEST_CONNECT, min(CONNECT_ATTEMPT, timeout)))),
     }
     try:
+        # Transactions are begun by the runner and by files. Nothing is prepared: a transaction
+        # pooler may send the next message to a server process that does not know the statement.
         return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
     except psycopg.Error as error:
         reason = recognise(error)
+        # Only what the words do not tell is worth a second connection.
         if reason is UNKNOWN:
             reason = recognise_code(_sqlstate(parameters))
         # Those that the environment or libpq's own files have added, too.

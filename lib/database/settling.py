@@ -31,10 +31,12 @@ def finish(transport: Transport) -> bool:
     with transport.keeping(transport.deadline.for_cleanup(CANCEL), is_cleanup=True):
         while (result := transport.next_result()) is not None:
             if result.status == pq.ExecStatus.COPY_IN:
+                # The server waits for data: this ends the COPY, and with it the statement.
                 transport.pgconn.put_copy_end(b"the migration was stopped")
             elif result.status == pq.ExecStatus.COPY_OUT:
                 transport.drain()
             has_failed = has_failed or result.status == pq.ExecStatus.FATAL_ERROR
+    # A connection lost while results are read raises nothing: libpq makes a result of it.
     if transport.is_bad:
         transport.raw.close()
     return has_failed
@@ -67,6 +69,7 @@ def cancel(transport: Transport) -> Settled:
         if deadline.has_passed():
             transport.raw.close()
             return Settled.UNKNOWN
+    # A pipeline is one transaction, which is rolled back: nothing of it took effect.
     has_failed = in_pipeline or finish(transport)
     if transport.raw.closed:
         return Settled.UNKNOWN
@@ -76,6 +79,7 @@ def cancel(transport: Transport) -> Settled:
 def _is_stopped(transport: Transport, timeout: float) -> bool:
     """Send one request to cancel; True if the answer to what was under way is there."""
     transport.raw.cancel_safe(timeout=timeout)
+    # As long as a part of the message is unsent, there is nothing to wait for.
     if transport.pgconn.flush() == 0:
         transport.wait_readable(SLICE)
     transport.pgconn.consume_input()

@@ -85,6 +85,7 @@ class Transport:
     @contextmanager
     def waking(self, call: Callable[[], None], *, every: float) -> Iterator[None]:
         """Call `call` while an answer is waited for, every `every` seconds or more often."""
+        # A first look that is due sooner than a slice ends needs shorter slices.
         self._while_waiting, self._slice = call, min(SLICE, every)
         try:
             yield
@@ -130,7 +131,9 @@ class Transport:
         return result.status in _COPIES
 
     def _feed(self, data: Iterable[bytes]) -> None:
+        # Chunk by chunk, each sent before the next: libpq would keep all of the data in memory.
         for chunk in data:
+            # 0 means that the buffer is full.
             while self.pgconn.put_copy_data(chunk) == 0:
                 self.wait(writing=True)
             while self.pgconn.flush():
@@ -140,6 +143,7 @@ class Transport:
 
     def drain(self) -> None:
         """Throw away what a COPY … TO stdout sends."""
+        # The size is 0 while no row has come, and -1 at the end.
         while (size := uninterrupted(lambda: self.pgconn.get_copy_data(1)[0])) != -1:
             if size == 0:
                 self.wait()

@@ -35,8 +35,8 @@ KEY = int.from_bytes(b"vercmig")
 
 _NO_ANSWER = "The database stopped answering while the run lock was asked for."
 _KEEPALIVES = "".join(keepalives("local "))
+# Since PostgreSQL 17: a limit of the role or the database would end the lock with its transaction.
 _NO_TRANSACTION_TIMEOUT = "; set local transaction_timeout = 0"
-# The server process that holds the lock is looked for by its PID later.
 _TRY = f"; select pg_catalog.pg_try_advisory_xact_lock({KEY}), pg_catalog.pg_backend_pid()"
 _HOLDER = f"""
 select a.application_name, to_char(a.xact_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
@@ -101,6 +101,7 @@ class RunLock:
         traceback: TracebackType | None,
     ) -> None:
         self._released.set()
+        # Otherwise it is enough to close the connection: the server then rolls back by itself.
         if not self._lost.is_set() and not isinstance(
             error, (DatabaseUnavailableError, OutOfTimeError)
         ):
@@ -147,6 +148,7 @@ class RunLock:
             held, self.backend = self._connection.hold(
                 f"{_KEEPALIVES} {self._heartbeat_sql}{timeout}{_TRY}"
             )[0][0]
+            # Between two polls no transaction stays open, which would hold back vacuum.
             if held != "t":
                 self._connection.release()
         self._spoken_at = time.monotonic()
