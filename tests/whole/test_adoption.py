@@ -1,4 +1,7 @@
-"""docs/adopting.md, to the letter: its commands and its vercel.json in projects of four kinds, built by the real Vercel."""
+"""docs/adopting.md, literally: its commands and its vercel.json in projects of four kinds.
+
+Vercel's own CLI builds the projects.
+"""
 
 import json
 import os
@@ -31,7 +34,7 @@ GITIGNORE = "__pycache__/\nbuild/\ndist/\nlib/\nlib64/\nnode_modules/\n.next/"
 
 
 def blocks(heading: str, language: str) -> list[str]:
-    """The fenced blocks of the page under a heading, as far as the next heading of its level or above."""
+    """The fenced blocks under a heading of the page, up to the next heading of its level or above."""
     level = re.search(rf"^(#+) {re.escape(heading)}$", PAGE.read_text(), re.MULTILINE)
     assert level, f"no section {heading!r}"
     rest = PAGE.read_text()[level.end() :]
@@ -97,7 +100,7 @@ class Adopter:
     bundle: Path
 
     def ask(self) -> list[str]:
-        """The names that the project has already, by the first commands of the page."""
+        """List the names that the project has already, by the first commands of the page."""
         add, look = blocks("Add it", "sh")[0].strip().split("\n", 1)
         run(re.sub(r"\bURL\b", str(self.bundle), add), self.root)
         return run(look, self.root).splitlines()
@@ -122,7 +125,7 @@ class Adopter:
 
 @pytest.fixture
 def machine() -> None:
-    """What builds by Vercel need, before any other work is done for them."""
+    """Skip or fail without what builds by Vercel need, before any other work is done for them."""
     require_machine()
 
 
@@ -140,7 +143,7 @@ def make_adopter(
 
 
 def strangers_among(names: Iterable[str]) -> set[str]:
-    """What of a function's files is none of the bundle's and none of its packages'."""
+    """The files of a function that belong neither to the bundle nor to its packages."""
     allowed = re.compile(
         r"(_vendor/.*|api/[\w-]+\.py|lib/(\w+/)?\w+\.py|(migrations|sql)/[\w-]+\.sql|vercel\.json|vc__handler__python\.py)"
     )
@@ -148,7 +151,7 @@ def strangers_among(names: Iterable[str]) -> set[str]:
 
 
 def status_of(built: Built, db: Database, to: Path, **variables: str) -> Any:
-    """What the built status function answers under Vercel's own runtime."""
+    """The answer of the built status function under Vercel's own runtime."""
     environ = built.environ("api/migration-status", DATABASE_URL=db.url, VERCEL="1", **variables)
     with Function(built.unpack("api/migration-status", to), built.python, environ) as function:
         return function.get("/api/migration-status").document

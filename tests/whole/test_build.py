@@ -1,4 +1,4 @@
-"""build.sh as Vercel runs it and as a newcomer does: migrate, then the frontend; whatever fails fails the build."""
+"""build.sh as Vercel and a new user run it: migrate, then build the frontend; a failure ends it."""
 
 import json
 import os
@@ -199,12 +199,12 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def base_python() -> str:
-    """The Python that the tests' environment was made of: it has none of the packages."""
+    """The Python from which the environment of the tests was created; it has no packages."""
     return str(Path(sys.executable).resolve())
 
 
 def make_shim(tools: Path, version: str = "3.12") -> None:
-    """A version manager's `python3`: in a folder whose `.python-version` names one that isn't installed, it fails."""
+    """The `python3` of a version manager, which fails where `.python-version` is not installed."""
     shim = tools / "python3"
     shim.write_text(
         f"""#!/bin/sh
@@ -302,8 +302,8 @@ def test_packages_that_the_functions_would_lack_fail_the_build_before_anything_i
     done = build()
     assert done.returncode == 2
     assert (
-        "✗ Vercel takes the packages of the functions from pyproject.toml, which does not name flask and"
-        in done.stdout
+        "✗ Vercel takes the packages of the functions from pyproject.toml, "
+        "which does not name flask and" in done.stdout
     )
     assert not db.has("schema_migrations")
     shutil.copy2(checkout / "requirements.txt", checkout / "api")

@@ -1,4 +1,4 @@
-"""The documents say what the code does: every name in them exists, and every one that exists is in the README."""
+"""The documents match the code: each name in them exists, and each that exists is in the README."""
 
 import argparse
 import inspect
@@ -382,17 +382,23 @@ REFUSED = {
     "in a READ ONLY transaction it could not be recorded": "begin read only; select 1; commit;",
     "is a command of psql, not SQL": "\\echo hello",
     "psql would put the value of its variable … here": "select :USER;",
-    "the table in which the runner keeps what it has applied": "drop table public.schema_migrations;",
+    "the table in which the runner keeps what it has applied": (
+        "drop table public.schema_migrations;"
+    ),
     "begins a down migration, and a file runs as a whole": "select 1;\n-- migrate:down\nselect 2;",
     "is not read here; move the line to the file's top": "select 1;\n-- Transaction: none\n",
     "is invisible, and PostgreSQL does not skip it": "select\u00a01;",
     "a backslash before a quote is not an escape in a plain string": "select 'Newton\\'s laws';",
-    "the file is UTF-8 and not only ASCII, but this sets …": "set client_encoding = 'latin1'; select 'é';",
+    "the file is UTF-8 and not only ASCII, but this sets …": (
+        "set client_encoding = 'latin1'; select 'é';"
+    ),
     "with standard_conforming_strings off a backslash in this string would be an escape": (
         "set standard_conforming_strings = off; select '\\';"
     ),
     "psql reads this part of an E'…' string without its escapes": "select E'a'\n'\\'';",
-    "psql takes this name for a keyword of a BEGIN ATOMIC body": "create function begin() returns int language sql as '';",
+    "psql takes this name for a keyword of a BEGIN ATOMIC body": (
+        "create function begin() returns int language sql as '';"
+    ),
     "unterminated …": "select 'a;",
     "nothing may follow on its line": "copy a from stdin; select 1;\n\\.\n",
 }
