@@ -28,6 +28,9 @@ from .table_waits import TableWait
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words did
 # not tell. invalid_transaction_termination: a DO block or a procedure commits.
 REFUSES_TRANSACTION = ("25001", "2D000")
+# invalid_sql_statement_name, duplicate_prepared_statement, and feature_not_supported for a plan that
+# no longer fits: code that the file has called can have taken the runner's prepared statements away.
+NOT_PREPARED = ("26000", "42P05", "0A000")
 # These make the server do what the file has deferred to its end.
 _AT_END = ("set constraints all immediate", "commit")
 
@@ -63,6 +66,8 @@ class Execution:
     def _apply_outside(
         self, script: Script, interruption: Interruption | None = None
     ) -> int | None:
+        # It leaves the session as it began, without what was set and prepared there.
+        self.session.prepared.forget()
         self._outside = StatementRun(self.session, script)
         elapsed = self._outside.apply(interruption)
         self.session = replace(self.session, run=self._outside.run)
@@ -80,7 +85,10 @@ class Execution:
         transaction = _Transaction(session, script, has_notes=has_notes, counts=not is_second)
         try:
             rows = TableWait(session, script).with_retries(transaction.attempt)
-        except (StatementError, OutOfTimeError) as error:
+        except BaseException as error:
+            session.prepared.forget()
+            if not isinstance(error, (StatementError, OutOfTimeError)):
+                raise
             connection.settle()
             # The answer to a COMMIT can be lost: the ledger knows whether it took effect.
             recorded, is_known = session.find_recorded(script)
@@ -90,6 +98,7 @@ class Execution:
             if isinstance(error, OutOfTimeError):
                 raise OutOfTimeError(f"{error} {_outcome(script, is_known=is_known)}") from None
             return self._apply_otherwise(script, error, transaction, is_second=is_second)
+        transaction.keep_prepared()
         return whole(rows[-1][0]) or 0
 
     def _apply_otherwise(
@@ -100,6 +109,8 @@ class Execution:
             return self._apply_alone(script, error.server_error.sqlstate)
         step = transaction.failed_step(error)
         if step.statement is None and not is_second:
+            if error.server_error.sqlstate in NOT_PREPARED:
+                return self._apply_in_transaction(script, has_notes=True, is_second=True)
             tables = changed_tables(self.session, error)
             if tables is not None:
                 self.session = replace(self.session, run=replace(self.session.run, tables=tables))
@@ -132,11 +143,18 @@ class _Transaction:
         self._connection = session.connection
         self._script = script
         self._has_notes = has_notes
-        self._counts = counts
+        # Without track_counts the server counts no rows.
+        self._is_counted = counts and not any(
+            "track_counts" in each.text.lower() for each in script.statements
+        )
+        self._uses_prepared = False
         self._steps: tuple[_Step, ...] = ()
 
     def attempt(self, lock_timeout: float) -> Rows:
         """Carry out the transaction, waiting `lock_timeout` seconds for each lock."""
+        self._uses_prepared = self._may_use_prepared()
+        if not self._uses_prepared:
+            self._session.prepared.forget()
         self._steps = (
             *(_Step(text.removesuffix(";")) for text in self._beginning(lock_timeout)),
             *(_Step(statement.sent, statement) for statement in self._script.statements),
@@ -156,34 +174,64 @@ class _Transaction:
         return [
             f"begin {self._script.begin_options}",
             *self._session.timeouts(self._script, lock_timeout, scope="local "),
+            *self._deadline(),
             *self._safeguards(),
             LOCK,
         ]
 
+    def _may_use_prepared(self) -> bool:
+        """True if the file leaves the session's settings and prepared statements as they are."""
+        session = self._session
+        return (
+            session.run.tables.at_a_glance
+            and not session.pooled
+            and self._is_counted
+            and not self._has_notes
+            and not self._script.may_change_session
+        )
+
+    def keep_prepared(self) -> None:
+        """Take note of what the session has after the commit."""
+        if self._uses_prepared:
+            self._session.prepared.keep(self._session.run)
+
     def _safeguards(self) -> list[str]:
         """The SQL by which the server notices that this client is gone, or frozen."""
-        settings = keepalives("local ")
-        if self._session.notices_departure:
-            settings.append(f"set local client_connection_check_interval = {CONNECTION_CHECK_MS};")
-        deadline = self._connection.deadline
-        if deadline.is_limited and self._connection.server_version >= 170000:
-            longest = milliseconds(deadline.remaining() + GRACE)
-            settings.append(f"set local transaction_timeout = {longest};")
+        session = self._session
+        if self._uses_prepared and session.prepared.is_ready(session.run):
+            # The first of the files has set them for the session.
+            return []
+        scope = "" if self._uses_prepared else "local "
+        settings = keepalives(scope)
+        if session.notices_departure:
+            interval = f"client_connection_check_interval = {CONNECTION_CHECK_MS}"
+            settings.append(f"set {scope}{interval};")
         return settings
+
+    def _deadline(self) -> list[str]:
+        """The SQL by which the server ends the transaction of a client that is frozen."""
+        deadline = self._connection.deadline
+        if not deadline.is_limited or self._connection.server_version < 170000:
+            return []
+        return [f"set local transaction_timeout = {milliseconds(deadline.remaining() + GRACE)};"]
 
     def _end(self) -> list[str]:
         session, script = self._session, self._script
+        row = session.row_of(script)
         # Deferred triggers fire while the file's search_path is still in force. Twice: they may
         # themselves defer more.
         fire, commit = _AT_END
+        if self._uses_prepared:
+            return [
+                fire,
+                fire,
+                *OWN_SETTINGS,
+                *session.prepared.statements(session.run, row),
+                commit,
+            ]
         reset = session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
-        # Without track_counts the server counts no rows.
-        is_counted = self._counts and not any(
-            "track_counts" in each.text.lower() for each in script.statements
-        )
-        row = session.row_of(script)
         record = ledger.record_statements(
-            session.run, row, is_counted=is_counted, has_notes=self._has_notes
+            session.run, row, is_counted=self._is_counted, has_notes=self._has_notes
         )
         return [fire, fire, *reset, *record, commit]
 

@@ -13,7 +13,7 @@ from ..duration import milliseconds
 from ..errors import MigrationFailedError, MigratorError
 from ..files.script import Script
 from ..ledger import writes as ledger
-from ..ledger.writes import RunRecord
+from ..ledger.writes import PreparedRecord, RunRecord
 from ..limits import CANCEL, RunLimits
 from ..plan.migration_plan import AppliedMigration
 from ..plan.progress import Progress
@@ -34,7 +34,8 @@ class Session:
 
     `pooled` if a transaction pooler is in between, through which nothing may be set for a session.
     `notices_departure` as in the survey. `lock_timeout` and `run_wait` are in seconds. `check`
-    raises if the run may not continue. `is_new` if no file but the ledger's own was on record
+    raises if the run may not continue. `prepared` is what the server session keeps from one file
+    to the next. `is_new` if no file but the ledger's own was on record
     before the run.
     """
 
@@ -49,6 +50,7 @@ class Session:
     progress: Progress
     check: Callable[[], None]
     limits: RunLimits = field(default_factory=RunLimits)
+    prepared: PreparedRecord = field(default_factory=PreparedRecord)
     is_new: bool = False
 
     def lock_timeout_of(self, script: Script, statement: Statement | None = None) -> float:

@@ -452,6 +452,63 @@ def record_statements(
     return tuple(statement.as_string(None) for statement in statements)
 
 
+class PreparedRecord:
+    """The statements that record a file, prepared in a session for the files that follow.
+
+    To plan what they ask of the catalog takes the server longer than a small file does. They are
+    for a direct connection, and for tables with nothing on them that runs code: then nothing has to
+    be set again between them. Behind a transaction pooler, the next transaction may be in another
+    session.
+    """
+
+    def __init__(self) -> None:
+        self._run: RunRecord | None = None
+        self._generation = 0
+
+    def statements(self, run: RunRecord, migration: AppliedMigration) -> tuple[str, ...]:
+        """The same as `record_statements`; they are prepared first, unless they are."""
+        file = filled("({version}, {name}, {checksum})", **_file_values(migration))
+        values = file.as_string(None)
+        prepare = () if self.is_ready(run) else self._prepare(run)
+        return (
+            *prepare,
+            f"execute {self._name('unchanged')}",
+            f"execute {self._name('insert')} {values}",
+            f"execute {self._name('intact')}",
+            f"execute {self._name('proof')} {values}",
+        )
+
+    def is_ready(self, run: RunRecord) -> bool:
+        """True if the session has the statements of this run."""
+        return self._run is run
+
+    def keep(self, run: RunRecord) -> None:
+        """Take note that a transaction in which they were prepared, or executed, has committed."""
+        self._run = run
+
+    def forget(self) -> None:
+        """Take note that the session may not have them any more."""
+        self._run = None
+        self._generation += 1
+
+    def _prepare(self, run: RunRecord) -> tuple[str, ...]:
+        elapsed = sql.SQL(_ELAPSED_IN_TRANSACTION)
+        file = {"version": sql.SQL("$1"), "name": sql.SQL("$2"), "checksum": sql.SQL("$3")}
+        bodies = {
+            "unchanged": run.tables.check,
+            "insert (text, text, text)": filled(_RECORD, elapsed=elapsed, **file),
+            "intact": run.tables.check_intact(run.id, _word(run), run.contents.word),
+            "proof (text, text, text)": filled(_PROOF, run_is_there=_run_is_there(run), **file),
+        }
+        return tuple(
+            f"prepare {self._name(name)} as {body.as_string(None)}" for name, body in bodies.items()
+        )
+
+    def _name(self, name: str) -> str:
+        # A new name each time: nobody knows whether the session still has the old one.
+        return f"schema_migrations_{self._generation}_{name}"
+
+
 def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigration) -> RunRecord:
     """Record a migration that has run outside a transaction. Returns the run with the tables as they are now."""
     look = check(run.tables.trusted)
@@ -486,21 +543,28 @@ def _record(
     run: RunRecord, migration: AppliedMigration, elapsed: sql.Composable, *, has_notes: bool
 ) -> tuple[list[sql.Composed], sql.Composed]:
     """The statements that write the file's row, and clear what was noted on it, and the proof."""
-    file = {
+    file = _file_values(migration)
+    write = [filled(_RECORD, elapsed=elapsed, **file), _again()]
+    if has_notes:
+        write += [filled(_CLEAR_NOTES, run=run.id, version=migration.version), _again()]
+    return write, filled(_PROOF, run_is_there=_run_is_there(run), **file)
+
+
+def _file_values(migration: AppliedMigration) -> dict[str, object]:
+    return {
         "version": migration.version,
         "name": migration.name,
         "checksum": migration.checksum,
     }
-    run_is_there = filled(
+
+
+def _run_is_there(run: RunRecord) -> sql.Composed:
+    return filled(
         _RUN_IS_THERE,
         run=run.id,
         environment=run.start.environment,
         fingerprint=run.start.fingerprint,
     )
-    write = [filled(_RECORD, elapsed=elapsed, **file), _again()]
-    if has_notes:
-        write += [filled(_CLEAR_NOTES, run=run.id, version=migration.version), _again()]
-    return write, filled(_PROOF, run_is_there=run_is_there, **file)
 
 
 def reset_statements(*, direct: bool = False, prepared: bool = False) -> tuple[str, ...]:
