@@ -56,7 +56,7 @@ def flag(value: str) -> bool:
     return value in _TRUE
 
 
-def mark(value: str) -> bool:
+def presence(value: str) -> bool:
     """True for anything but a word for no. build.sh reads VERCEL and CI in the same way."""
     return value.strip(ASCII_SPACE).lower() not in ("", *_FALSE)
 
@@ -202,13 +202,11 @@ SECRET = Variable(
     secret,
     "The token of the admin endpoint, such as from `openssl rand -hex 32`; shorter than 16 "
     "characters counts as unset.",
-    readers=(FUNCTIONS,),
 )
 SECRET_PREVIOUS = Variable(
     "MIGRATION_SECRET_PREVIOUS",
     secret,
     "The previous token, which stays valid while you rotate it; the same rule.",
-    readers=(FUNCTIONS,),
 )
 CONNECT_TIMEOUT = Variable(
     "MIGRATION_CONNECT_TIMEOUT",
@@ -265,7 +263,7 @@ MIGRATIONS_DIR = Variable(
 # Set by the machine. Not for .env files, where `vercel env pull` may write them.
 VERCEL = Variable(
     "VERCEL",
-    mark,
+    presence,
     "Set by Vercel: no embedded PostgreSQL, no `.env` files; `0`, `false`, `no` and `off` count "
     "as unset.",
     readers=(BUILD, COMMANDS, FUNCTIONS),
@@ -273,7 +271,7 @@ VERCEL = Variable(
 )
 CI = Variable(
     "CI",
-    mark,
+    presence,
     "Set by most CI systems: the same.",
     readers=(BUILD, COMMANDS, FUNCTIONS),
     example=None,
@@ -298,8 +296,15 @@ DEPLOYMENT_ID = Variable(
     "VERCEL_DEPLOYMENT_ID", text, "Set by Vercel: recorded with each run.", example=None
 )
 
-# Read outside of the settings: by bash, and by whatever prints.
+# Read outside of the settings: by libpq, by bash, and by whatever prints.
 ELSEWHERE = (
+    Variable(
+        "PGOPTIONS",
+        text,
+        "Options for each session, which libpq reads for a URL without `options`. The schema that "
+        "a URL names is added to them.",
+        example=None,
+    ),
     Variable(
         "FRONTEND_BUILD_COMMAND",
         text,
