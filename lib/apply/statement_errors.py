@@ -12,7 +12,7 @@ from ..errors import BusyTableError, MigrationFailedError, MigratorError
 from ..files.script import Mode, Script
 from ..plan.activity import Blocker, describe_blockers
 from ..secret_patterns import HIDDEN
-from ..sql.error_position import place_inside
+from ..sql.error_position import position_inside
 from ..sql.lexer import end_of_last_token
 from ..sql.redaction import ALREADY_EXISTS, Redactor, covers, redacted_line
 from ..sql.statement import Statement
@@ -203,7 +203,7 @@ class _Failure:
                 statement.source[statement.offset : statement.end]
             )
             return min(statement.sent_from + error.position - 1, last)
-        inside = place_inside(
+        inside = position_inside(
             statement, error.context, error.internal_query, error.internal_position
         )
         return statement.offset if inside is None else inside

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..masking import masked
 from ..secret_patterns import HIDDEN
-from .error_position import line_around, line_shown
+from .error_position import line_bounds, shown_line
 from .lexer import strings, without_strings
 from .statement import Statement
 
@@ -200,7 +200,7 @@ def redacted_line(
 
     With `hides_all`, without any string. None if the line has rows for a COPY to be hidden.
     """
-    start, end = line_around(text, offset)
+    start, end = line_bounds(text, offset)
     on_line = [s for s in statements if s.offset <= end and max(s.end, _data(s)[1]) >= start]
     hiding = [s for s in on_line if hides_all or s.is_secretive]
     if any(_data(s)[0] <= end and _data(s)[1] > start for s in hiding if s.copy_data):
@@ -211,7 +211,7 @@ def redacted_line(
     before = masked(_without(text[:offset], start, hidden))
     line = masked(_without(text[:end], start, hidden))
     number = text.count("\n", 0, offset) + 1
-    return line_shown(line, min(len(before), len(line)), number=number)
+    return shown_line(line, min(len(before), len(line)), number=number)
 
 
 def covers(statement: Statement, offset: int) -> bool:
