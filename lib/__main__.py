@@ -12,21 +12,21 @@ def _serve(*arguments: object) -> None:
 
 
 def _run() -> int:
-    if sys.version_info < (3, 11):  # noqa: UP036  for an environment that somebody else has made
+    if sys.version_info < (3, 11):  # noqa: UP036  the environment may be of another tool
         print(
-            f"Python {sys.version.split()[0]} is too old for this: 3.11 or newer is needed.",
+            f"Python {sys.version.split()[0]} is too old: 3.11 or newer is needed.",
             file=sys.stderr,
         )
         return 2
     from .clean_text import message
     from .signals import exit_on_signals
 
-    # From the first moment on, while the imports take theirs.
+    # Before the imports, which take some time.
     exit_on_signals()
     try:
         from .cli.main import main
     except ImportError as fault:
-        # Without a name: psycopg is there, and its libpq isn't.
+        # An ImportError without a name: psycopg is installed, but not its libpq.
         what = (
             f"{fault.name} is not installed"
             if fault.name

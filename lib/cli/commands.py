@@ -59,7 +59,7 @@ def _status(call: Invocation) -> int:
 
 
 def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
-    """Describe the connection; only the command line does, since the public endpoint names no host."""
+    """Describe the connection, for the command line alone: the public endpoint names no host."""
     return {
         "variable": target.source,
         "why": target.why or None,

@@ -1,4 +1,4 @@
-"""Standard output and standard error of a command: results go to the first, diagnostics to the second."""
+"""The output of a command: results go to standard output, diagnostics to standard error."""
 
 import os
 from collections.abc import Mapping

@@ -50,7 +50,7 @@ class Invocation:
     def context(
         self, *, reading: bool, source: Source = "cli", doing: str = "Migrating"
     ) -> RunContext:
-        """Make the run context of this command; with `reading`, on the database that status reads."""
+        """Make the run context; with `reading`, on the database that status reads."""
         settings = self.settings()
         return RunContext(
             settings=settings,
@@ -63,7 +63,7 @@ class Invocation:
         )
 
     def target(self, settings: Settings, *, reading: bool) -> ConnectionTarget:
-        """Return the database of the settings, or the embedded one where they name none."""
+        """Return the database of the settings, or the embedded one if they name none."""
         target = settings.status_target if reading else settings.migration_target
         if target is None:
             return self._embedded_target()

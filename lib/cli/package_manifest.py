@@ -1,8 +1,9 @@
-"""Where Vercel takes the packages of the two functions from, and whether they are all named there.
+"""Which file Vercel installs the packages of the functions from, and whether it names all of them.
 
-It reads one file, the nearest to the functions, and is silent about the others: with a `pyproject.toml` for tools alone,
-the build succeeds and the functions fail at their first request. The order is that of Vercel's builder
-(`discoverPythonPackage` in `@vercel/python-analysis`), seen with its CLI 64.0.2.
+Vercel reads one file, the nearest to the functions, and ignores the others without a message: with
+a `pyproject.toml` that is only for tools, the build succeeds and the functions fail at their first
+request. The order is that of Vercel's builder (`discoverPythonPackage` in
+`@vercel/python-analysis`), as of its CLI 64.0.2.
 """
 
 import json
@@ -32,9 +33,9 @@ _INCLUDED = re.compile(r"\s*(?:-r|--requirement)[ =]\s*(\S+)")
 
 
 def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
-    """Raise ConfigurationError if Vercel would build a function of ours without a package that it imports.
+    """Raise ConfigurationError if Vercel would build a function without a package that it imports.
 
-    `packages` are those that it needs for this database besides those that it always needs.
+    `packages` are those that this database needs, besides those that every database needs.
     """
     if not any((root / name).is_file() for name in _FUNCTIONS):
         return
@@ -61,13 +62,15 @@ def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
     if missing:
         place = manifest.relative_to(root)
         raise ConfigurationError(
-            f"Vercel takes the packages of the functions from {place}, which does not name {' and '.join(missing)}: "
-            f"add {'it' if len(missing) == 1 else 'them'} there; docs/adopting.md of the bundle says how."
+            f"Vercel takes the packages of the functions from {place}, "
+            f"which does not name {' and '.join(missing)}: "
+            f"add {'it' if len(missing) == 1 else 'them'} there; "
+            "docs/adopting.md of the bundle says how."
         )
 
 
 def _packages(manifest: Path) -> set[str] | None:
-    """The packages, extras as `name-extra`; None where they can't be told by looking."""
+    """Return the packages, extras as `name-extra`; None if the file does not list them plainly."""
     try:
         if manifest.name == "pyproject.toml":
             return _of_project(tomllib.loads(manifest.read_text(encoding="utf-8")))
@@ -79,7 +82,7 @@ def _packages(manifest: Path) -> set[str] | None:
             return _of_table(json.loads(manifest.read_bytes())["default"])
         return _of_requirements(_lines(manifest, set()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        # Vercel will say what is wrong with it.
+        # A malformed file: Vercel reports what is wrong with it.
         return None
 
 
@@ -110,7 +113,7 @@ def _with_extras(name: str, extras: Iterable[str]) -> set[str]:
 
 
 def _lines(path: Path, seen: set[Path]) -> Iterable[str]:
-    """The lines of a file of requirements and of those that it includes."""
+    """Yield the lines of a requirements file and of the files that it includes."""
     seen.add(path)
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         included = _INCLUDED.match(line)
@@ -121,5 +124,5 @@ def _lines(path: Path, seen: set[Path]) -> Iterable[str]:
 
 
 def _normal(name: str) -> str:
-    """As PEP 503 has it."""
+    """Normalise a name as PEP 503 defines."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()

@@ -1,4 +1,4 @@
-"""What a run reports as it goes, line by line: results on standard output, all else on standard error."""
+"""A run as it goes, line by line: what is applied on standard output, all else on the other."""
 
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile

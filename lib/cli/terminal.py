@@ -1,4 +1,4 @@
-"""The reports as text for people: with colour on a terminal, plain in a log, ASCII where UTF-8 can't be shown."""
+"""Reports as text for people: coloured on a terminal, plain in a log, ASCII without UTF-8."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from ..plan.reports import BaselineReport, RunReport, Status
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 _STATES = {
-    "ahead": ": the database has migrations that this bundle doesn't know (a rollback, an older branch)",
-    "pending": ": this bundle has migrations that the database hasn't",
+    "ahead": ": this bundle lacks applied migrations (a rollback, an older branch)",
+    "pending": ": the database lacks migrations of this bundle",
     "modified": ": a file was changed after being applied",
 }
 _MODES = {
@@ -30,14 +30,14 @@ _MODES = {
 
 @dataclass(frozen=True)
 class Style:
-    """What the other end can show."""
+    """What a stream can show."""
 
     colour: bool = False
     unicode: bool = False
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> "Style":
-        """Colour on a terminal that hasn't asked for none (https://no-color.org), signs where the encoding has them."""
+        """Detect colour (see https://no-color.org) and whether the encoding has the signs."""
         colour = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         return cls(
             colour=colour, unicode=(stream.encoding or "").lower().replace("-", "") == "utf8"
@@ -60,21 +60,22 @@ class Style:
 
 
 def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:
-    """How far a phase of an index build is, as in `[######------------------]  25%`."""
+    """Draw how far a phase of an index build is, as in `[######------------------]  25%`."""
     full, empty = ("█", "░") if style.unicode else ("#", "-")
     filled = width * index.percent // 100
     return f"[{full * filled}{empty * (width - filled)}] {index.percent:3d}%"
 
 
 def route_text(*, is_direct: bool) -> str:
-    """How a connection reaches the server."""
+    """Describe how a connection reaches the server."""
     return "direct" if is_direct else "through a pooler or a proxy"
 
 
 def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
-    """The whole status, a part after the other, and whatever is odd last.
+    """Compose the whole status, with anything unusual at the end.
 
-    `place` is where it was read, `migrating` what migrations would go by, if that is another way.
+    `place` is where the status was read; `migrating` is the connection that migrations use, if
+    that is another one.
     """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.is_applied]
@@ -114,7 +115,7 @@ def _owner(status: Status) -> str:
 
 
 def _deployment(deployment: Deployment) -> str:
-    """As in `0123456789ab (main), dpl_x`, with as much of it as is known."""
+    """Describe a deployment as far as it is known, as in `0123456789ab (main), dpl_x`."""
     ref = f"({deployment.ref})" if deployment.ref else ""
     commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
     return one_line(", ".join(filter(None, (commit, deployment.id))))
@@ -155,8 +156,8 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
             "Unknown environment in the header",
             [f"{file.version}: {name}" for file, name in plan.unknown_environments],
         ),
-        ("Applied, and would be refused by now", [str(fault) for fault in plan.applied_faults]),
-        ("Skipped here, and refused elsewhere", [str(fault) for fault in plan.skipped_faults]),
+        ("Applied, but would be refused now", [str(fault) for fault in plan.applied_faults]),
+        ("Skipped here, but refused elsewhere", [str(fault) for fault in plan.skipped_faults]),
     ]
     return [
         [
@@ -169,7 +170,7 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
 
 
 def plan_text(planned: DryRun, style: Style) -> Clean:
-    """Per file its mode, timeouts and statements, and what would stop the run."""
+    """Compose, for each file, its mode, timeouts and statements, and what would stop the run."""
     lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
     for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
         timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
@@ -196,7 +197,7 @@ def plan_text(planned: DryRun, style: Style) -> Clean:
 
 
 def run_text(report: RunReport, style: Style) -> Clean:
-    """The last line of a run that went well."""
+    """Compose the last line of a run that succeeded."""
     where = one_line(f"{report.database} ({report.environment})")
     if not report.applied:
         held = (
@@ -212,7 +213,7 @@ def run_text(report: RunReport, style: Style) -> Clean:
 
 
 def baseline_text(report: BaselineReport, style: Style) -> Clean:
-    """What was recorded without being run, or deleted, and what `migrate` would still apply."""
+    """Compose what was recorded or deleted, and what `migrate` would still apply."""
     return blocks(
         signed(style.tick, _forgotten(report) if report.last is None else _recorded(report)),
         # A line for each of a thousand files would hide the rest.

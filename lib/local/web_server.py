@@ -21,7 +21,7 @@ _NAMES = ("localhost", HOST, "[::1]")
 
 
 class Site:
-    """One WSGI application that sends each path to the function, or the folder, that has it on Vercel."""
+    """A WSGI application that sends each path to the function or folder that has it on Vercel."""
 
     def __init__(self, service: Service) -> None:
         self._status = create_status_app(service)
@@ -38,15 +38,15 @@ class Site:
         return self._page(environ, start_response)
 
     def close(self) -> None:
-        """Let the status endpoint's connection go."""
+        """Close the connection of the status endpoint."""
         self._status.close()
 
 
 class _Handler(WSGIRequestHandler):
-    """Logs requests as Werkzeug does, whose paths are anybody's text."""
+    """Logs requests as Werkzeug does, but escaped: anybody may choose the path."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log a request in one colour, as it came."""
+        """Log a request without the colours that depend on its code."""
         self.log(
             "info",
             '"%s" %s %s',
@@ -62,20 +62,20 @@ class _Handler(WSGIRequestHandler):
 def serve(
     environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, port: int
 ) -> None:
-    """Serve until a signal ends the process. ConfigurationError if the port can't be had."""
+    """Serve until a signal ends the process. ConfigurationError if the port is not available."""
     site = Site(Service(environ, root, fallback))
     try:
         server = make_server(HOST, port, site, threaded=True, request_handler=_Handler)
     except (OSError, SystemExit):
         raise ConfigurationError(
-            f"Port {port} on {HOST} can't be had; choose another: serve --port 3001"
+            f"Port {port} on {HOST} is not available; choose another: serve --port 3001"
         ) from None
     address = f"http://{HOST}:{server.server_port}"
     _say(
         f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it."
     )
     try:
-        # Not Werkzeug's own, which would swallow the signal and with it the exit code.
+        # The method of Werkzeug would swallow the signal, and with it the exit code.
         socketserver.BaseServer.serve_forever(server)
     finally:
         server.server_close()
@@ -83,10 +83,10 @@ def serve(
 
 
 def _is_asked_by_its_name(environ: Mapping[str, Any]) -> bool:
-    """Tell whether the Host is one of this server's own.
+    """True if the Host header names this server.
 
-    Another site's page could reach it by a name of that site's which leads to 127.0.0.1 (DNS rebinding), but the browser
-    sends that name.
+    A page of another site could reach this server by a name of that site that resolves to 127.0.0.1
+    (DNS rebinding), but then the browser sends that name.
     """
     port = environ.get("SERVER_PORT", "")
     own = {f"{name}:{port}" for name in _NAMES} | (set(_NAMES) if port == "80" else set())
@@ -103,7 +103,7 @@ def _say(text: str) -> None:
 
 
 def _page(root: Path) -> Flask:
-    """What build.sh has built; before the first build, the status page's own source, which needs no compiler."""
+    """Serve what build.sh has built; before that, the source, which needs no compiler."""
     app = Flask("page", static_folder=None)
     folder = root / "public" if (root / "public" / "index.html").is_file() else root / "frontend"
 

@@ -1,4 +1,4 @@
-"""What a run would do, told beforehand. Apart from the other reports, because it takes the lexer to know."""
+"""What a run would do. Apart from the other reports, because only the lexer can find out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +13,10 @@ from .reports import Document, Status, error_document
 
 @dataclass(frozen=True)
 class DryRun:
-    """What `migrate` would do now. `obstacle` is what would stop it before anything ran.
+    """What `migrate` would do now. `obstacle` is what would stop it before any file runs.
 
-    `half_done` has the pending files that a run outside a transaction left half-way, `held` those of the scripts that
-    would stay pending for want of a statement.
+    `half_done` are the pending files that an earlier run, outside a transaction, left halfway;
+    `held` are the scripts that would stay pending because they have no statement yet.
     """
 
     status: Status
@@ -28,10 +28,11 @@ class DryRun:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is odd about the plan, and which file is gone on with where it was left."""
+        """What is unusual about the plan, and which file would resume where it stopped."""
         left = (
-            f"Migration {each.checkpoint.version} was left at its statement {each.checkpoint.statement} by run {each.run}; "
-            "the next run goes on from there, as far as it can know whether that one took effect."
+            f"Migration {each.checkpoint.version} was left at its statement "
+            f"{each.checkpoint.statement} by run {each.run}; the next run resumes there, "
+            "if it can find out whether that statement took effect."
             for each in self.half_done
         )
         return (*self.status.warnings, *held_warnings(self.held), *left)
@@ -64,7 +65,7 @@ class DryRun:
         }
 
     def _lock_timeout(self, script: Script) -> float | None:
-        """The runner sets none for a statement that runs alone, unless the header does."""
+        """Return the lock timeout of a script, None if nothing limits it."""
         default = None if script.waits_without_lock_timeout else self.lock_timeout
         return (
             default if script.file.header.lock_timeout is None else script.file.header.lock_timeout
@@ -72,7 +73,7 @@ class DryRun:
 
 
 def held_warnings(held: Sequence[Script]) -> tuple[str, ...]:
-    """Which files stay pending for want of a statement, and what to do; nothing where there are none."""
+    """Name the files that stay pending because they have no statement, and what to do."""
     if not held:
         return ()
     paths = ", ".join(script.file.path for script in held)
@@ -80,6 +81,7 @@ def held_warnings(held: Sequence[Script]) -> tuple[str, ...]:
         ("has no", "it stays", "its") if len(held) == 1 else ("have no", "they stay", "their")
     )
     return (
-        f"{paths} {no_statement} statement yet, so {it_stays} pending: write {its} SQL and run this again. "
+        f"{paths} {no_statement} statement yet, so {it_stays} pending: "
+        f"write {its} SQL and run this again. "
         "On Vercel and in a CI such a file is applied as it is.",
     )

@@ -1,4 +1,4 @@
-"""Decide what there is to do, from the files, the ledger and the environment. Pure: the database only obeys."""
+"""Decide from the files, the ledger and the environment what to apply. Pure: the database obeys."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,13 +13,16 @@ from ..files.header import ENVIRONMENTS
 EntryState = Literal["applied", "pending", "modified", "missing", "skipped"]
 State = Literal["modified", "pending", "ahead", "uninitialised", "up-to-date"]
 
-# Of so many of the newest rows without a file it is tried whether a file has been renumbered, header and all.
+# A renumbered file may have its new number in its header, too, and so another checksum. This many
+# of the newest rows without a file are compared with every such variant.
 RENUMBERED = 200
+# Of more missing files than this, a warning names the first and the last.
+MOST_WARNINGS = 10
 
 
 @dataclass(frozen=True)
 class AppliedMigration:
-    """A row of the ledger. `applied_at` carries UTC; what another runner left null stays None."""
+    """A row of the ledger. Times are in UTC; what another runner left null is None."""
 
     version: str
     name: str
@@ -30,7 +33,7 @@ class AppliedMigration:
 
 @dataclass(frozen=True)
 class Entry:
-    """One migration, as the bundle and the ledger together know it."""
+    """One migration, as the bundle and the ledger together show it."""
 
     version: str
     name: str
@@ -40,16 +43,16 @@ class Entry:
 
     @property
     def is_applied(self) -> bool:
-        """Tell whether the ledger has it, with a file or without."""
+        """True if the ledger has this migration, with or without a file."""
         return self.state in ("applied", "modified", "missing")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is applied, what is to be applied, and what is odd. Every tuple is in numeric order but `renamed`'s pairs.
+    """What is applied, what is to be applied, and what is unusual.
 
-    `applied_faults` are those for which an applied file would be refused if it were pending, and `skipped_faults` those
-    of files that are not this environment's.
+    Every tuple is in numeric order, except the pairs of `renamed`. `applied_faults` would refuse an
+    applied file if it were pending; `skipped_faults` are of files that this environment skips.
     """
 
     entries: tuple[Entry, ...]
@@ -71,7 +74,7 @@ class Plan:
 
     @property
     def state(self) -> State:
-        """The first that holds, as the status document names it."""
+        """The first state that holds, as the status document names it."""
         if self.modified or self.renamed:
             return "modified"
         if self.pending:
@@ -82,12 +85,13 @@ class Plan:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a run mentions and goes on."""
+        """What a run reports without stopping."""
         return (
             *_missing_warnings(self.missing),
-            *([_ANOTHER_PROJECTS] if self.missing and self._may_be_anothers else []),
+            *([_MIXED_LEDGER] if self.missing and self._may_be_mixed else []),
             *(
-                f"Migration {file.version} is numbered below the newest applied one; it is applied now, in its order."
+                f"Migration {file.version} is numbered below the newest applied one; "
+                "it is applied now, in its order."
                 for file in self.late
                 if not self.strict_order
             ),
@@ -103,10 +107,10 @@ class Plan:
 
     @property
     def environment_warnings(self) -> tuple[str, ...]:
-        """The part of them about headers that may have a typing error."""
+        """Warnings about headers that may contain a typo."""
         return tuple(
             f"{file.path}: its header names the environment {name!r}, which is none of "
-            f"{', '.join(ENVIRONMENTS)} nor the current one. Is it a typing error?"
+            f"{', '.join(ENVIRONMENTS)} nor the current one. Typo?"
             for file, name in self.unknown_environments
         )
 
@@ -121,14 +125,17 @@ class Plan:
         if self.modified or self.renamed:
             faults = (
                 *map(_modified_fault, self.modified),
-                *([f"  {_ANOTHER_PROJECTS}"] if self.modified and self._may_be_anothers else []),
+                *([f"  {_MIXED_LEDGER}"] if self.modified and self._may_be_mixed else []),
                 *_renamed_faults(self.renamed, self._numbers_here),
             )
             first = self.modified[0] if self.modified else self.renamed[0][1]
             raise IntegrityError("\n".join(faults), version=first.version)
 
     def verify_headers(self) -> None:
-        """Raise MigrationFileError with what is wrong in the headers of pending files: nobody knows how they are to run."""
+        """Raise MigrationFileError with all faults in the headers of pending files.
+
+        Without a valid header it is unknown how a file has to run.
+        """
         faults = [fault for file in self.pending for fault in file.faults]
         if faults:
             raise MigrationFileError.together(faults)
@@ -139,13 +146,13 @@ class Plan:
         if self.missing:
             faults = (
                 *map(_missing_warning, self.missing),
-                *([f"  {_ANOTHER_PROJECTS}"] if self._may_be_anothers else []),
+                *([f"  {_MIXED_LEDGER}"] if self._may_be_mixed else []),
             )
             raise IntegrityError("\n".join(faults), version=self.missing[0].version)
 
     @property
     def _numbers_here(self) -> dict[int | None, str]:
-        """The bundle's files by their numbers."""
+        """The versions in the bundle, by number."""
         return {
             number_of(entry.version): entry.version
             for entry in self.entries
@@ -153,16 +160,16 @@ class Plan:
         }
 
     @property
-    def _may_be_anothers(self) -> bool:
-        """Tell whether the ledger looks like that of two projects.
+    def _may_be_mixed(self) -> bool:
+        """True if the ledger seems to hold the migrations of two projects.
 
-        Either nothing in it is this bundle's, but for the file that makes the ledger, which all projects have; or it has
-        several numbers twice, once by a file of this bundle and once by another.
+        Either no row belongs to this bundle, except for the file that creates the ledger, which
+        all projects have. Or several numbers occur twice, for a file of this bundle and another.
         """
         unchanged = {entry.version for entry in self.entries if entry.state == "applied"}
-        others = [row for row in self.missing if row.version != _LEDGERS_FILE]
-        if not unchanged - {_LEDGERS_FILE} and (self.modified or self.pending):
-            return bool(others) or (len(self.modified) > 1 and _LEDGERS_FILE in unchanged)
+        others = [row for row in self.missing if row.version != _LEDGER_FILE]
+        if not unchanged - {_LEDGER_FILE} and (self.modified or self.pending):
+            return bool(others) or (len(self.modified) > 1 and _LEDGER_FILE in unchanged)
         taken = {number_of(version) for version in unchanged}
         return sum(number_of(row.version) in taken for row in others) > 1
 
@@ -174,7 +181,11 @@ def make_plan(
     environment: str,
     strict_order: bool = False,
 ) -> Plan:
-    """Compare `files`, in numeric order, with the ledger's rows, in the order they were applied (None: no ledger)."""
+    """Compare the files with the ledger.
+
+    `files` are in numeric order; the rows of `ledger` in the order in which they were applied, None
+    if there is no ledger.
+    """
     rows = {row.version: row for row in ledger or ()}
     applied = [file for file in files if file.version in rows]
     pending = tuple(
@@ -236,10 +247,11 @@ def _entry(file: MigrationFile, row: AppliedMigration | None, environment: str) 
 def _renamed(
     pending: Sequence[MigrationFile], gone: Sequence[AppliedMigration]
 ) -> tuple[tuple[AppliedMigration, MigrationFile], ...]:
-    """Pending files with the text of an applied one whose file is gone; without a statement, a text proves nothing.
+    """Pair rows whose file is missing with the pending file that has the same text.
 
-    The number in its header may have been corrected with its name. Each row has one file at most, and each file one row:
-    the one of its number, else of its name, else the next.
+    The number in the header may have changed with the name. A file without a statement proves
+    nothing. Each file gets at most one row and each row at most one file: a row with the number of
+    the file is preferred, then one with its name, then the lowest.
     """
     numbers = {row.version.partition("-")[0] for row in sorted(gone, key=_row_order)[-RENUMBERED:]}
     candidates = (
@@ -252,13 +264,13 @@ def _renamed(
         if row.checksum is not None:
             left.setdefault(row.checksum.strip().lower(), []).append(row)
     pairs: dict[str, tuple[AppliedMigration, MigrationFile]] = {}
-    for is_its in (_has_its_number, _has_its_name, None):
+    for is_match in (_has_its_number, _has_its_name, None):
         for file, checksums in candidates:
             rows = [
                 row
                 for each in checksums
                 for row in left.get(each, ())
-                if is_its is None or is_its(row, file)
+                if is_match is None or is_match(row, file)
             ]
             if rows and file.version not in pairs:
                 row = min(rows, key=_row_order)
@@ -268,7 +280,7 @@ def _renamed(
 
 
 def _checksums(file: MigrationFile, numbers: Iterable[str]) -> frozenset[str]:
-    """What the ledger may hold for the file, under its own number or one of these."""
+    """The checksums that the ledger may hold for a file, under its own or one of these numbers."""
     return file.checksums.union(
         *(file.checksums_as(number) for number in numbers if number.isdigit())
     )
@@ -292,7 +304,7 @@ def _unknown_environments(
 
 
 def number_of(version: str) -> int | None:
-    """The number that a version begins with, None where another runner named it otherwise."""
+    """Return the number that a version begins with; None for a version of another runner."""
     match = _NUMBERED.match(version)
     return int(match[1]) if match else None
 
@@ -305,10 +317,10 @@ def _row_order(row: AppliedMigration | Entry) -> tuple[int, str]:
     return (-1 if number is None else number, row.version)
 
 
-_LEDGERS_FILE = "000-create-migration-table"
-_ANOTHER_PROJECTS = (
-    "The ledger may hold what another project applied in the same database: it is one project's alone. "
-    "If so, give each project a database of its own."
+_LEDGER_FILE = "000-create-migration-table"
+_MIXED_LEDGER = (
+    "The ledger may hold what another project applied in the same database, and a ledger belongs "
+    "to one project alone. If so, give each project a database of its own."
 )
 
 
@@ -322,21 +334,24 @@ def _modified_fault(file: MigrationFile) -> str:
 def _renamed_faults(
     renamed: Sequence[tuple[AppliedMigration, MigrationFile]], here: Mapping[int | None, str]
 ) -> Iterable[str]:
-    """A line each, and then the other ways out for all of them."""
+    """A line for each renamed file, and then the other solutions for all of them."""
     for row, file in renamed:
-        now = f"Migration {row.version} was applied under that name, and its file is now {file.version}."
+        now = (
+            f"Migration {row.version} was applied under that name, "
+            f"and its file is now {file.version}."
+        )
         yield f"{now} {_way_back(row, file, here)}"
     if renamed:
-        yield "  Or let the ledger follow, in every database where it was applied under the old name:"
+        yield "  Or update the ledger, in every database where it was applied under the old name:"
     for row, file in renamed:
         old = row.version.replace("'", "''")
         checksum = "" if file.matches(row.checksum) else f", checksum = '{file.checksum}'"
         yield (
-            f"    update public.schema_migrations set version = '{file.version}', name = '{file.name}'{checksum} "
-            f"where version = '{old}';"
+            f"    update public.schema_migrations set version = '{file.version}', "
+            f"name = '{file.name}'{checksum} where version = '{old}';"
         )
     if any(number_of(row.version) != file.number for row, file in renamed):
-        yield "  Or, where the same text is meant to run once more, put a comment line into the new file."
+        yield ("  Or, to run the same text once more, put a comment line into the new file.")
 
 
 def _way_back(row: AppliedMigration, file: MigrationFile, here: Mapping[int | None, str]) -> str:
@@ -348,7 +363,7 @@ def _way_back(row: AppliedMigration, file: MigrationFile, here: Mapping[int | No
 
 
 def _fault_warnings(faults: Sequence[MigrationFileError], why: str) -> Iterable[str]:
-    """What would refuse a file that is not to be run: a line each, and of many alike a few."""
+    """A line for each fault of files that do not run; of many similar faults, a few."""
     if not faults:
         return ()
     return (
@@ -359,18 +374,19 @@ def _fault_warnings(faults: Sequence[MigrationFileError], why: str) -> Iterable[
 
 def _late_fault(file: MigrationFile) -> str:
     return (
-        f"Migration {file.version} is numbered below the newest applied one, and MIGRATION_STRICT_ORDER is set. "
-        "Give it the next free number."
+        f"Migration {file.version} is numbered below the newest applied one, "
+        "and MIGRATION_STRICT_ORDER is set. Give it the next free number."
     )
 
 
 def _missing_warnings(rows: Sequence[AppliedMigration]) -> Iterable[str]:
-    """A line each; of many, the first and the last are enough."""
-    if len(rows) <= 10:
+    """A line for each row; of many rows, the first and the last."""
+    if len(rows) <= MOST_WARNINGS:
         return map(_missing_warning, rows)
     return (
-        f"{len(rows)} migrations are applied, but their files are not in this bundle, from {rows[0].version} to "
-        f"{rows[-1].version}: the database is ahead (a rollback, or an older branch).",
+        f"{len(rows)} migrations are applied, but their files are not in this bundle, "
+        f"from {rows[0].version} to {rows[-1].version}: "
+        "the database is ahead (a rollback, or an older branch).",
     )
 
 

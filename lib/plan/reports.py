@@ -1,4 +1,4 @@
-"""What there is to tell, as values, and the JSON documents made of them: the same for every surface."""
+"""The outcome of each action, as a value and as the JSON document that every surface shows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A row of the journal of runs. Times carry UTC."""
+    """A row of the journal of runs. Times are in UTC."""
 
     id: int
     outcome: Outcome
@@ -33,10 +33,10 @@ class Run:
 class Status:
     """The bundle and its database side by side, at one moment.
 
-    `deployment` is the bundle's own, `origins` has by version those that applied the files, as far as it is on record.
-    `owner` is the environment that the database belongs to, None while any may migrate it. `is_direct` is of the
-    connection that was looked over: no pooler and no proxy answered. `advice` is what should be done about the runner's
-    own tables.
+    `deployment` is that of the bundle; `origins` holds, by version, the deployments that applied
+    the files, where recorded. `owner` is the environment that the database belongs to, None while
+    any environment may migrate it. `is_direct` says that the connection used no pooler and no
+    proxy. `advice` is what should be done about the tables of the runner.
     """
 
     environment: str
@@ -52,20 +52,23 @@ class Status:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is odd, and keeps nothing from being done."""
+        """What is unusual, but prevents nothing."""
         return (*self.advice, *self.plan.warnings)
 
     @property
     def is_current(self) -> bool:
-        """At this bundle's state, or ahead of it."""
+        """True if the database is at the state of this bundle, or ahead of it."""
         return self.plan.state in ("up-to-date", "ahead")
 
     def origin(self, entry: Entry) -> Deployment | None:
-        """The deployment that applied it; None if it isn't applied, whatever the record says of earlier times."""
+        """Return the deployment that applied a migration; None if it is not applied.
+
+        The record of a migration that is no longer applied says nothing about this one.
+        """
         return self.origins.get(entry.version) if entry.is_applied else None
 
     def to_dict(self, *, newest: int | None = None) -> Document:
-        """The document, with so many of the `newest` migrations; with all of them if not given."""
+        """Make the document, with the `newest` migrations only if a number of them is given."""
         last, entries = self.plan.last, self.plan.entries
         return {
             "success": True,
@@ -109,7 +112,7 @@ class AppliedNow:
 
 @dataclass(frozen=True)
 class RunReport:
-    """How a run ended, partial failure included. `pending` is None where it never came to be known."""
+    """How a run ended, with what was applied before a failure. `pending` is None if unknown."""
 
     environment: str
     database: str | None = None
@@ -172,18 +175,18 @@ def _names(migrations: Sequence[MigrationFile | AppliedMigration]) -> list[Docum
 
 
 def error_document(error: BaseException) -> Document:
-    """The document of something that failed."""
+    """Make the document of a failure."""
     details = error.details() if isinstance(error, MigratorError) else {}
     return {"success": False, "error": message(str(error)), **details}
 
 
 def public_error_document(error: MigratorError) -> Document:
-    """The same without any detail of the connection."""
+    """Make the document of a failure, without any detail of the connection."""
     return {**error_document(error), "error": message(error.public)}
 
 
 def validation_document(status: Status) -> Document:
-    """The document of a chain that was found to be sound."""
+    """Make the document of a validation without errors."""
     return {
         "success": True,
         "action": "validate",
@@ -197,7 +200,7 @@ def validation_document(status: Status) -> Document:
 
 
 def iso_time(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC with milliseconds and `Z`."""
+    """Format a time in ISO 8601, in UTC, with milliseconds and `Z`."""
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""What both endpoints work with: the environment and the bundle, from which each request reads its settings.
+"""The environment and the bundle, from which each request reads its settings.
 
 Settings are read at a request and not at import, so that a missing variable is an answer and not
 a function that fails to start.

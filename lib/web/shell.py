@@ -53,7 +53,7 @@ class Request:
         return parse_qs(str(self.environ.get("QUERY_STRING", ""))).get(name, [""])[0]
 
     def body(self, *, longest: int) -> bytes:
-        """Read the body; BadRequestError if it is longer than `longest`, or is not all there."""
+        """Read the body; BadRequestError if it is longer than `longest`, or incomplete."""
         announced = self.environ.get("CONTENT_LENGTH") or "0"
         if not (announced.isascii() and announced.isdigit()):
             raise BadRequestError("Content-Length is not a number.")
@@ -85,7 +85,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint answers. The body is encoded once, since an answer may serve many requests."""
+    """What an endpoint answers. The body is encoded once; an answer may serve many requests."""
 
     code: int
     body: bytes
@@ -128,7 +128,7 @@ class Answer:
 
 
 class Endpoint:
-    """A WSGI application that answers on one path. A subclass names it, and answers in `respond`."""
+    """A WSGI application that answers on one path, which a subclass names."""
 
     path: str
     methods: tuple[str, ...]

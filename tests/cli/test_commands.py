@@ -35,8 +35,8 @@ def test_migrate_tells_each_version_and_duration_and_status_shows_them(
         f"Migration Status\n\nDatabase: {db.target.database} (PostgreSQL {db.server_version}, "
     )
     assert (
-        ", from DATABASE_URL; direct)\nEnvironment: development; production has not claimed this database\n"
-        in status
+        ", from DATABASE_URL; direct)\n"
+        "Environment: development; production has not claimed this database\n" in status
     )
     assert "\nState: up-to-date\n\nApplied Migrations (2):\n" in status
     assert re.search(
@@ -375,7 +375,8 @@ class TestExitCodes:
         """What a signal raises inside libpq's callback for notices would be swallowed there."""
         bundle.write(
             "000-a.sql",
-            "create table a (x int);\ndo $$ begin for i in 1..400000 loop raise notice 'notice %', i; end loop; end $$;",
+            "create table a (x int);\ndo $$ begin for i in 1..400000 loop "
+            "raise notice 'notice %', i; end loop; end $$;",
         )
         process = cli.start("migrate")
         assert process.stderr is not None
@@ -457,7 +458,8 @@ class TestCreate:
         assert done.stdout == "migrations/008-add-invoices-the-2nd-table.sql\n"
         text = (bundle.migrations / "008-add-invoices-the-2nd-table.sql").read_text()
         assert re.match(
-            r"-- Version: 008\n-- Date: \d{4}-\d\d-\d\d\n-- Description: Add Invoices: the 2nd table!\n\n",
+            r"-- Version: 008\n-- Date: \d{4}-\d\d-\d\d\n"
+            r"-- Description: Add Invoices: the 2nd table!\n\n",
             text,
         )
 

@@ -1,4 +1,4 @@
-"""The file that Vercel takes the functions' packages from has to name them; whatever can't be told passes."""
+"""The file that Vercel takes the packages from has to name them; what is not plain passes."""
 
 import json
 from pathlib import Path

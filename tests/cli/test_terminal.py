@@ -60,7 +60,7 @@ class TestStatus:
 
             Database: app (PostgreSQL 16.4, db.example.com)
             Environment: preview; production has not claimed this database
-            State: pending: this bundle has migrations that the database hasn't
+            State: pending: the database lacks migrations of this bundle
 
             Applied Migrations (2):
               ✓ 000-create-migration-table  2024-01-31 12:30:05 UTC      7 ms
@@ -169,7 +169,7 @@ class TestStatus:
                 Database: app (PostgreSQL 16.4, h:6543)
                 Migrations go to: h:5432/app, from X
                 Environment: preview; production has not claimed this database
-                State: ahead: the database has migrations that this bundle doesn't know (a rollback, an older branch)
+                State: ahead: this bundle lacks applied migrations (a rollback, an older branch)
                 Deployment: abcdefabcdef (main), dpl_2
 
                 Applied Migrations (4):
@@ -187,7 +187,8 @@ class TestStatus:
             ("preview", "Environment: preview; this database belongs to it"),
             (
                 "production",
-                "Environment: preview; this database belongs to production, which alone may migrate it",
+                "Environment: preview; this database belongs to production, "
+                "which alone may migrate it",
             ),
         ],
     )
@@ -201,12 +202,12 @@ class TestStatus:
         skipped = sql_file("001-b", "-- Environments: production\n-- Transacton: none\nselect 1;")
         text = status_text(status_of([applied, skipped], [row(applied)]), PLAIN, place="local")
         assert (
-            "\n\nApplied, and would be refused by now (1):\n  * migrations/000-a.sql:1: the header's Phase"
-            in text
+            "\n\nApplied, but would be refused now (1):\n"
+            "  * migrations/000-a.sql:1: the header's Phase" in text
         )
         assert (
-            "\n\nSkipped here, and refused elsewhere (1):\n  * migrations/001-b.sql:2: the header has no key"
-            in text
+            "\n\nSkipped here, but refused elsewhere (1):\n"
+            "  * migrations/001-b.sql:2: the header has no key" in text
         )
 
     def test_colour_paints_titles_and_signs_and_changes_no_word(self) -> None:
@@ -240,12 +241,14 @@ class TestPlan:
     def test_each_file_says_mode_timeouts_and_statements_with_their_lines(self) -> None:
         files = [
             sql_file(
-                "000-a", "create table a (x int);\n\n\nCOPY a FROM stdin;\n1\n\\.\nselect\n  1"
+                "000-a",
+                "-- Statement-Timeout: 10min\n"
+                "create table a (x int);\n\n\nCOPY a FROM stdin;\n1\n\\.\nselect\n  1",
             ),
             sql_file("001-b", "create index concurrently i on a (x)"),
             sql_file(
                 "002-c",
-                "-- Lock-Timeout: 500ms\n-- Statement-Timeout: 10min\n-- Transaction: none\nvacuum a;",
+                "-- Lock-Timeout: 500ms\n-- Transaction: none\nvacuum a;",
             ),
             sql_file("003-empty", ""),
         ]
@@ -253,14 +256,14 @@ class TestPlan:
         assert plan_text(planned, SIGNS) == dedent(
             """\
             Planned Migrations (4):
-              • 000-a: in one transaction, lock timeout 2s
-                     1  create table a (x int)
-                     4  COPY a FROM stdin
-                     7  select 1
+              • 000-a: in one transaction, lock timeout 2s, statement timeout 10min
+                     2  create table a (x int)
+                     5  COPY a FROM stdin
+                     8  select 1
               • 001-b: alone, outside a transaction, lock timeout none
                      1  create index concurrently i on a (x)
-              • 002-c: statement by statement, outside a transaction, lock timeout 500ms, statement timeout 10min
-                     4  vacuum a
+              • 002-c: statement by statement, outside a transaction, lock timeout 500ms
+                     3  vacuum a
               • 003-empty: in one transaction, lock timeout 2s"""
         )
 

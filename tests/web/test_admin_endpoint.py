@@ -62,8 +62,9 @@ def test_without_a_usable_secret_every_post_is_503(
 @pytest.mark.parametrize(
     "header",
     [
-        None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {SECRET}", SECRET, f"Bearer {SECRET}x",
-        f"Bearer {SECRET[:-1]}", f"Bearer{SECRET}", "Bearer \xff\xfe", f"Token {SECRET}",
+        None, "", "Bearer", "Bearer ", "Bearer wrong", f"Basic {SECRET}", SECRET,
+        f"Bearer {SECRET}x", f"Bearer {SECRET[:-1]}",
+        f"Bearer{SECRET}", "Bearer \xff\xfe", f"Token {SECRET}",
     ],
 )  # fmt: skip
 def test_a_wrong_token_is_401_and_always_the_same(
@@ -317,7 +318,7 @@ def test_an_internal_error_is_500_and_shows_nothing_of_itself(service: Service) 
 def test_parallel_requests_in_one_process_apply_each_file_once(
     service: Service, bundle: Bundle, db: Database
 ) -> None:
-    """As threads, which is how the runtime brings them: one migrates, the others are told so, or find nothing left."""
+    """As threads, as in the runtime: one migrates, the others get a 409 or find nothing left."""
     for number in range(4):
         bundle.write(
             f"{number:03d}-a.sql", f"create table a{number} (x int);\nselect pg_sleep(0.1);"

@@ -54,7 +54,7 @@ class BrokenService(Service):
 
 @dataclass(frozen=True)
 class Site:
-    """Both endpoints of a bundle with a database. Every request meets applications that have just started."""
+    """Both endpoints of a bundle with a database. Each request meets newly started applications."""
 
     service: Service
     bundle: Bundle
@@ -361,7 +361,7 @@ def test_a_changed_answer_would_be_noticed(strange: dict[str, object], site: Sit
 
 
 def check(answer: TestResponse) -> None:
-    """Hold an answer, its headers and its body, to what is described for its path, method and status code."""
+    """Compare the headers and body of an answer with the description of its kind."""
     described = response(answer.request.path, answer.request.method, answer.status_code)
     for name, header in described["headers"].items():
         hold(answer.headers.get(name), resolved(header)["schema"])
@@ -378,7 +378,7 @@ def hold(value: object, schema: dict[str, Any]) -> None:
 
 
 def response(path: str, method: str, code: int) -> Any:
-    """What is described. A method that has no operation is answered as the path's first one says."""
+    """The description. A method without an operation is answered as the first one of the path."""
     operations = {
         name: item for name, item in DESCRIPTION["paths"][path].items() if isinstance(item, dict)
     }

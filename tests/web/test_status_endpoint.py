@@ -51,8 +51,9 @@ def test_it_tells_all_that_the_contract_lists(
     assert response.headers["Content-Type"] == "application/json"
     assert response.headers["Cache-Control"] == CDN
     assert set(document) == {
-        "success", "state", "environment", "belongsTo", "database", "pgVersion", "appliedMigrations",
-        "pendingMigrations", "lastMigration", "migrationsTotal", "migrations", "deployment", "lastRun",
+        "success", "state", "environment", "belongsTo", "database", "pgVersion",
+        "appliedMigrations", "pendingMigrations", "lastMigration", "migrationsTotal", "migrations",
+        "deployment", "lastRun",
     }  # fmt: skip
     assert document["state"] == "pending"
     assert document["pgVersion"] == f"PostgreSQL {db.server_version}"
@@ -215,7 +216,10 @@ def test_a_ledger_that_is_locked_is_503_in_time(
 def test_a_flood_costs_the_database_one_query(service: Service, db: Database) -> None:
     """Sixty requests in parallel, within the two seconds that an answer is kept, make one look."""
     app = create_status_app(service)
-    transactions = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()"
+    transactions = (
+        "select xact_commit + xact_rollback from pg_stat_database"
+        " where datname = current_database()"
+    )
     Client(app).get(STATUS_PATH)
     time.sleep(1.1)
     before = db.query(transactions)[0][0]
@@ -243,7 +247,8 @@ def test_it_has_the_newest_thousand_and_the_action_has_all(
     admin.post(MIGRATE_PATH, headers=token)
     db.query(
         "insert into public.schema_migrations (version, name)"
-        " select pg_catalog.lpad(n::text, 4, '0') || '-gone', 'Gone' from generate_series(1200, 1, -1) n"
+        " select pg_catalog.lpad(n::text, 4, '0') || '-gone', 'Gone'"
+        " from generate_series(1200, 1, -1) n"
     )
     bundle.write("5000-b.sql", "select 1")
     document = status.get(STATUS_PATH).get_json()
