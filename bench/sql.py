@@ -15,9 +15,9 @@ from server import BenchError, Server, exit_code_of, started
 
 sys.path.insert(0, str(ROOT))
 
+from lib.apply.session_settings import reset_script
 from lib.files.folder import parse
 from lib.files.preparation import prepare
-from lib.ledger.writes import reset_script
 from lib.sql.lexer import split
 
 SCHEMA = """\

@@ -215,7 +215,7 @@ STATUS_ROOMS = listed("""
     plan: activity migration_plan progress reports
     database: composing connection connection_errors login notices read_only server_error settling
       transport
-    ledger: earlier_progress fingerprint guard ledger_errors schema survey trust
+    ledger: fingerprint guard ledger_errors schema survey trust
     actions: run_context status
     web: service shell status_endpoint
 """)
@@ -224,9 +224,9 @@ MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     files: script
     plan: dry_run
     database: pipeline
-    ledger: run_lock writes
+    ledger: records run_lock runs
     apply: catalog in_transaction observer outside_transaction recording_errors resume session
-      statement_errors table_waits
+      session_settings statement_errors table_waits
     actions: file_runner ledger_change migrate preview run_connection validate
     web: admin_endpoint
 """)

@@ -13,10 +13,10 @@ from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..errors import ConfigurationError, LedgerError, MigrationFileError
 from ..files.folder import MigrationFile, discover
-from ..ledger import writes as ledger
 from ..ledger.guard import check_guard, check_writable, must_claim
+from ..ledger.records import delete_records, record_baseline
+from ..ledger.runs import RunStart
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
-from ..ledger.writes import RunStart
 from ..limits import ANSWER
 from ..plan.migration_plan import AppliedMigration, Plan, number_of
 from ..plan.reports import BaselineReport
@@ -86,7 +86,7 @@ def baseline(context: RunContext, wanted: str) -> BaselineReport:
             AppliedMigration(file.version, file.name, checksum=file.checksum)
             for file in recording.files
         ]
-        ledger.record_baseline(connection, context.trusted, start, rows)
+        record_baseline(connection, context.trusted, start, rows)
 
     recording = change_ledger(context, decide, write, after_loss=_RECORDED_OR_NOT)
     return BaselineReport(
@@ -175,7 +175,7 @@ def forget(context: RunContext, wanted: Sequence[str]) -> BaselineReport:
     def write(connection: Connection, removal: _Removal, start: RunStart) -> None:
         versions = [row.version for row in removal.rows]
         try:
-            ledger.forget(connection, context.trusted, start, versions)
+            delete_records(connection, context.trusted, start, versions)
         except StatementError as error:
             if error.server_error.sqlstate != INSUFFICIENT_PRIVILEGE:
                 raise

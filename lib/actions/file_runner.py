@@ -12,8 +12,8 @@ from ..errors import Interrupted, MigratorError, OutOfTimeError
 from ..files.checkpoint import Checkpoint, Interruption
 from ..files.folder import MigrationFile
 from ..files.script import Script
-from ..ledger import writes as ledger
 from ..ledger.run_lock import RunLock
+from ..ledger.runs import RunRecord, finish_run
 from ..ledger.survey import Survey
 from ..limits import RECORD
 from ..plan.reports import AppliedNow, Outcome
@@ -38,7 +38,7 @@ class FileRunner:
         self.current: MigrationFile | None = None
         self.done = 0
 
-    def apply_all(self, scripts: tuple[Script, ...], survey: Survey, run: ledger.RunRecord) -> None:
+    def apply_all(self, scripts: tuple[Script, ...], survey: Survey, run: RunRecord) -> None:
         """Apply the scripts in order, and record how the run ended."""
         self._execution = Execution(self._session(survey, run))
         try:
@@ -91,7 +91,7 @@ class FileRunner:
         survey = replace(survey, backend=self._database.backend())
         self._execution = Execution(self._session(survey, session.run))
 
-    def _session(self, survey: Survey, run: ledger.RunRecord) -> Session:
+    def _session(self, survey: Survey, run: RunRecord) -> Session:
         context, is_pooled = self._context, self._database.is_pooled
         observer = Observer(
             context.connect_for_cleanup,
@@ -130,7 +130,7 @@ class FileRunner:
         def write(connection: Connection) -> None:
             connection.settle()
             with connection.extend_deadline(RECORD):
-                ledger.finish_run(
+                finish_run(
                     connection,
                     self._execution.session.run,
                     outcome,

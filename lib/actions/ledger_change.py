@@ -7,9 +7,9 @@ from ..database.connection import Connection
 from ..errors import DatabaseUnavailableError
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
+from ..ledger.runs import RunStart
 from ..ledger.schema import prepare_tables
 from ..ledger.survey import Survey
-from ..ledger.writes import RunStart
 from ..limits import ANSWER
 from .run_context import RunContext
 from .status import survey_database

@@ -7,10 +7,10 @@ from ..database.server_error import StatementError
 from ..errors import Interrupted, MigratorError
 from ..files.folder import MigrationFile, discover
 from ..files.script import Script
-from ..ledger import writes as ledger
 from ..ledger.guard import check_guard, check_writable, must_claim
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.run_lock import RunLock
+from ..ledger.runs import RunRecord, interrupt_stale_runs, start_run
 from ..ledger.survey import Survey
 from ..limits import ANSWER, STALE_RUN
 from ..masking import masked
@@ -125,12 +125,12 @@ class _Run:
             self._files = FileRunner(self._context, self._database, lock)
             self._files.apply_all(scripts, survey, run)
 
-    def _start(self, survey: Survey, outcome: Outcome) -> ledger.RunRecord:
+    def _start(self, survey: Survey, outcome: Outcome) -> RunRecord:
         """Record the run in the journal; a run with nothing to apply has ended with that."""
         connection = self._database.current
         with connection.limit_to(ANSWER, NO_ANSWER):
             start = prepare_run(self._context, connection, survey)
-            return ledger.start_run(connection, self._context.trusted, start, outcome=outcome)
+            return start_run(connection, self._context.trusted, start, outcome=outcome)
 
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
@@ -159,7 +159,7 @@ class _Run:
             RunLock(connect, timeout=timeout, limits=limits),
             self._database.current.limit_to(ANSWER, NO_ANSWER),
         ):
-            ledger.interrupt_stale_runs(self._database.current, survey.tables)
+            interrupt_stale_runs(self._database.current, survey.tables)
 
     def _pass_on_notice(self, severity: str, message: str) -> None:
         current = self._files.current if self._files else None

@@ -4,15 +4,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
+from ..apply.session_settings import reset_script
 from ..database.connection import Connection
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
 from ..database.notices import Listener
 from ..errors import ConfigurationError, DatabaseUnavailableError, MigrationFileError
 from ..files.script import Mode, Script
-from ..ledger import writes as ledger
 from ..ledger.run_lock import RunLock
-from ..ledger.survey import Survey
+from ..ledger.survey import Survey, read_backend
 from ..limits import ANSWER, SECOND_CONNECTION
 from ..settings.search_path import first_schema
 from .run_context import RunContext
@@ -66,7 +66,7 @@ class RunConnection:
         """Connect, again if need be, and check what the files rely on."""
         self.current = self._connections.enter_context(
             self._context.connect(
-                on_notice=self._on_notice, for_files=True, cleanup_sql=ledger.reset_script()
+                on_notice=self._on_notice, for_files=True, cleanup_sql=reset_script()
             )
         )
         self._backends = set()
@@ -106,7 +106,7 @@ class RunConnection:
     def backend(self) -> str | None:
         """The server process that answers now."""
         with self.current.limit_to(ANSWER, NO_ANSWER):
-            return ledger.backend(self.current)
+            return read_backend(self.current)
 
     def detect_pooler(self, scripts: tuple[Script, ...], lock: RunLock) -> None:
         """Find out whether a transaction pooler is in between; raise if the files cannot bear one.
@@ -128,7 +128,7 @@ class RunConnection:
         # Whether a pooler is in session mode is asked only if it makes a difference.
         if all(script.mode is Mode.TRANSACTION for script in scripts) and not target.search_path:
             return not target.is_known_direct
-        self._backends |= {ledger.backend(self.current) for _ in range(_BACKEND_PROBES)}
+        self._backends |= {read_backend(self.current) for _ in range(_BACKEND_PROBES)}
         return len(self._backends) > 1 or lock.backend in self._backends
 
     def _check_connection_limits(self) -> None:

@@ -6,6 +6,7 @@ Must not: choose files, or take the run lock.
 
     catalog              what the server knows about an index, a partition, a statement under way
     observer             what a statement waits for, seen from a second session
+    session_settings     what a file may set in its session, and how that is undone
     session              where files run: what it waits for, sets and undoes
     table_waits          how often and how long a file tries to lock a table
     recording_errors     why a statement of the runner itself failed

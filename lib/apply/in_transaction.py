@@ -13,7 +13,7 @@ from ..duration import milliseconds
 from ..errors import MigrationFailedError, OutOfTimeError
 from ..files.checkpoint import Checkpoint, Interruption
 from ..files.script import Mode, Script
-from ..ledger import writes as ledger
+from ..ledger.records import record_statements
 from ..ledger.survey import whole
 from ..ledger.trust import LOCK
 from ..limits import CONNECTION_CHECK_MS, GRACE
@@ -230,7 +230,7 @@ class _Transaction:
                 commit,
             ]
         reset = session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
-        record = ledger.record_statements(
+        record = record_statements(
             session.run, row, is_counted=self._is_counted, has_notes=self._has_notes
         )
         return [fire, fire, *reset, *record, commit]

@@ -15,7 +15,8 @@ from ..database.transport import Rows
 from ..errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
 from ..files.checkpoint import Checkpoint, Interruption
 from ..files.script import Script
-from ..ledger import writes as ledger
+from ..ledger.records import record_alone
+from ..ledger.runs import Contents, note_progress, read_contents
 from ..ledger.trust import distrust
 from ..limits import CANCEL, CONNECTION_CHECK_MS, DROP_INDEX, IDLE_IN_FILE, NOTE_STATEMENT
 from ..sql.concurrent import (
@@ -191,7 +192,7 @@ class StatementRun:
             NOTE_STATEMENT, "The database stopped answering between two statements."
         ):
             contents = self._of_tables(
-                index, lambda: ledger.note_progress(session, self.run, checkpoint, what)
+                index, lambda: note_progress(session, self.run, checkpoint, what)
             )
         self._check_contents(index, contents)
         if not contents.is_under_way:
@@ -209,7 +210,7 @@ class StatementRun:
                 raise self._meddled(index) from None
             raise distrust(error) or error from None
 
-    def _check_contents(self, index: int, contents: ledger.Contents) -> None:
+    def _check_contents(self, index: int, contents: Contents) -> None:
         """Stop if the statement before the one at `index` has taken rows out of the runner's tables, or changed them."""
         if not self._has_begun:
             self._has_begun = True
@@ -297,11 +298,11 @@ class StatementRun:
                 self.connection.run(self._reset)
             last = len(self.script.statements)
             self._check_contents(
-                last, self._of_tables(last, lambda: ledger.contents(self.connection, self.run))
+                last, self._of_tables(last, lambda: read_contents(self.connection, self.run))
             )
             try:
                 row = self.session.row_of(self.script, elapsed)
-                self.run = ledger.record_alone(self.connection, self.run, row)
+                self.run = record_alone(self.connection, self.run, row)
             except StatementError as error:
                 if self.session.find_recorded(self.script)[0] is None:
                     step = FailedStep(None, last)

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from ..database.server_error import ServerError, StatementError
 from ..errors import BusyTableError, LedgerError, MigrationFailedError, MigratorError
 from ..files.script import Mode, Script
-from ..ledger import writes as ledger
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE
-from ..ledger.trust import GRANTS, Tables, code_on_tables, distrust, told_by
+from ..ledger.trust import GRANTS, Tables, code_on_tables, distrust, tables_now, told_by
 from ..masking import masked
 from ..plan.activity import describe_blockers
 from ..sql.statement import Statement
@@ -65,7 +64,7 @@ def changed_tables(session: Session, error: StatementError) -> Tables | None:
     if told_by(error).get("fault") not in _MAY_BE_NEW:
         return None
     try:
-        return ledger.tables_now(session.connection, session.run)
+        return tables_now(session.connection, session.run.tables.trusted)
     except StatementError as fault:
         raise distrust(fault) or error from None
 

@@ -12,14 +12,15 @@ from ..database.server_error import StatementError
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, MigratorError
 from ..files.script import Script
-from ..ledger import writes as ledger
-from ..ledger.writes import PreparedRecord, RunRecord
+from ..ledger.records import PreparedRecord, find
+from ..ledger.runs import RunRecord
 from ..limits import CANCEL, RunLimits
 from ..plan.migration_plan import AppliedMigration
 from ..plan.progress import Progress
 from ..sql.concurrent import waits_without_lock_timeout
 from ..sql.statement import Statement
 from .observer import Observer
+from .session_settings import reset_statements
 
 # undefined_table, undefined_column, invalid_schema_name: what the runner's SQL names is gone.
 GONE = ("42P01", "42703", "3F000")
@@ -79,9 +80,7 @@ class Session:
 
     def reset_statements(self, script: Script) -> tuple[str, ...]:
         """The SQL that undoes what the file may have set in the session."""
-        return ledger.reset_statements(
-            direct=not self.pooled, prepared=self.pooled and script.may_prepare
-        )
+        return reset_statements(direct=not self.pooled, prepared=self.pooled and script.may_prepare)
 
     def check_strings(self, script: Script) -> None:
         """Raise MigrationFailedError if the server would read the file's strings differently.
@@ -116,5 +115,5 @@ class Session:
             self.connection.extend_deadline(CANCEL),
         ):
             if not self.connection.is_closed:
-                return ledger.find(self.connection, self.run, script.file.version), True
+                return find(self.connection, self.run, script.file.version), True
         return None, False

@@ -16,7 +16,7 @@ from ..deadline import Deadline
 from ..duration import in_words, milliseconds
 from ..errors import MigratorError, OutOfTimeError
 from ..files.script import Mode, Script
-from ..ledger import writes as ledger
+from ..ledger.runs import note_obstacle
 from ..limits import (
     ANSWER,
     LONGEST_DEADLOCK_TIMEOUT,
@@ -172,7 +172,7 @@ class TableWait:
         with suppress(StatementError, MigratorError):
             observing = self._observer.session()
             with observing.extend_deadline(NOTE_OBSTACLE):
-                ledger.note_obstacle(
+                note_obstacle(
                     observing, self._session.run, f"{self._script.file.path}: {what}{held_up}"
                 )
 

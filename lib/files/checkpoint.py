@@ -54,3 +54,26 @@ class Interruption:
     run: int
     checkpoint: Checkpoint
     sqlstate: str | None = None
+
+
+# Up to version 0.2.0 the journal has the digests at the end of a text for people, behind these
+# marks. Rows of later versions have columns for them, and never the marks: an earlier version finds
+# no digest there, and stops before it runs anything of the file.
+_COMPLETED_MARK, _INCLUDING_NEXT_MARK = "Statements before it: ", "; with it: "
+_MARKED_DIGEST = "([0-9]+, sha256 [0-9a-f]{64})"
+# Both marks with their digests are shorter, in characters.
+LONGEST_MARKS = 400
+
+
+def read_marks(text: str | None) -> tuple[StatementDigest | None, StatementDigest | None]:
+    """Read the digests `completed` and `including_next` from the text of an earlier version."""
+    marks = (_COMPLETED_MARK, _INCLUDING_NEXT_MARK)
+    found = (re.search(mark + _MARKED_DIGEST, text or "") for mark in marks)
+    completed, including_next = (StatementDigest.parse(match and match[1]) for match in found)
+    return completed, including_next
+
+
+def without_marks(text: str) -> str:
+    """Return a text in which no version finds a mark, whatever a file's error says."""
+    hidden = text.replace(_COMPLETED_MARK, f"{_COMPLETED_MARK.rstrip()}_")
+    return hidden.replace(_INCLUDING_NEXT_MARK, ";")

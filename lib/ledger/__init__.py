@@ -7,10 +7,10 @@ Must not: run a statement of a file, or decide what is applied.
     fingerprint       which database this is, and whether production has claimed it
     trust             whose the tables are, and whether anything in them runs code
     schema            how the two tables are created, and upgraded
-    earlier_progress  where files stopped, as runs of earlier versions recorded it
     survey            everything that one look at the database tells
     guard             whether a run may write here: production's claim, and read-only databases
     ledger_errors     why a statement of the runner failed, and what to do
-    writes            rows of the ledger and of the journal, written
+    runs              rows of the journal: a run begins, notes what it has come to, and ends
+    records           rows of the ledger: a file recorded as applied, with the proof of it
     run_lock          one run at a time
 """

@@ -20,12 +20,17 @@ from ..database.server_error import StatementError
 from ..database.transport import Row, Rows
 from ..deployment import Deployment
 from ..errors import LedgerError
-from ..files.checkpoint import Checkpoint, Interruption, StatementDigest
+from ..files.checkpoint import (
+    LONGEST_MARKS,
+    Checkpoint,
+    Interruption,
+    StatementDigest,
+    read_marks,
+)
 from ..plan.activity import Blocker
 from ..plan.migration_plan import AppliedMigration
 from ..plan.reports import Outcome, Run, Source
 from ..settings.connection_target import ConnectionTarget
-from .earlier_progress import LONGEST_MARKS, read_marks
 from .fingerprint import UNKNOWN, Fingerprint
 from .schema import ADDED_COLUMNS
 from .trust import (
@@ -57,6 +62,7 @@ select current_database(), current_setting('server_version'), {system},
             when current_setting('default_transaction_read_only') = 'on'
             then (select source from pg_catalog.pg_settings where name = 'default_transaction_read_only') end
 """
+_READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _READ_LEDGER = """
 select version, name, extract(epoch from applied_at), execution_time_ms, checksum
   from public.schema_migrations order by id
@@ -186,6 +192,11 @@ def take_survey(
             break
     look = replace(look, at_a_glance=False, system=_SYSTEM if is_told else "null")
     return _survey(connection, target, look, _read_one_by_one(connection, look))
+
+
+def read_backend(connection: Connection) -> str | None:
+    """The pid of the server process that serves this connection at the moment."""
+    return connection.query(_READ_BACKEND)[0][0][0]
 
 
 def read_lockers(connection: Connection) -> tuple[Blocker, ...]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from psycopg import sql
 
-from ..database.composing import filled
+from ..database.composing import filled, joined
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..database.transport import Rows
@@ -288,6 +288,16 @@ select case when not (has_sequence_privilege(seq, 'usage') or has_sequence_privi
  where seq is not null and top is not null
 """
 CATCH_UP = tuple(_CATCH_UP.replace("{table}", table) for table in RIGHTS)
+# What rows of the ledger hold, in a word that is another one when one of them is gone or changed.
+ROWS = """
+concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)))
+"""
+REMEMBER = f"select set_config('migrations.held', {ROWS}, true) from public.schema_migrations"
+COMPARE = f"""
+select case when current_setting('migrations.held') = {ROWS}
+            then null else (jsonb_build_object('fault', 'emptied')::text)::integer end
+  from public.schema_migrations
+"""
 _CODE = f"""
 select string_agg(what, ', ') from (
     select format('the trigger %I on public.%I', t.tgname, c.relname)
@@ -433,6 +443,36 @@ def told_by(error: StatementError) -> dict[str, Any]:
     except ValueError:
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def tables_now(connection: Connection, trusted: tuple[str, ...]) -> Tables:
+    """The tables as they are now, weighed."""
+    look = joined(LOCK_TO_READ, check(trusted))
+    return tables_of(connection.query(look, read_only=True)[0], trusted, at_a_glance=False)
+
+
+def ask(
+    connection: Connection,
+    tables: Tables,
+    *statements: str | sql.Composable,
+    read_only: bool = False,
+) -> list[Rows]:
+    """Carry out statements on the tables if these are unchanged, or can still be trusted."""
+    lock = LOCK_TO_READ if read_only else LOCK
+    if tables.at_a_glance:
+        try:
+            return connection.query(joined(lock, tables.check, *statements), read_only=read_only)
+        except StatementError as error:
+            if told_by(error).get("fault") != "changed":
+                raise
+    # A trigger or a rule on the tables may do anything to the ledger.
+    weighed = (
+        (check(tables.trusted), *statements)
+        if read_only
+        else (check(tables.trusted), REMEMBER, *statements, COMPARE)
+    )
+    answers = connection.query(joined(lock, *weighed), read_only=read_only)
+    return answers if read_only else [answers[0], *answers[2:-1]]
 
 
 def code_on_tables(connection: Connection) -> str:

@@ -17,7 +17,7 @@ from lib.database.login import connect
 from lib.errors import LockError, MigrationFailedError, MigrationFileError
 from lib.files.folder import parse
 from lib.files.preparation import prepare
-from lib.ledger import writes as ledger
+from lib.ledger import runs as ledger
 from lib.ledger.survey import take_survey
 
 MakeContext = Callable[..., RunContext]

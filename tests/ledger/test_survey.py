@@ -16,8 +16,7 @@ from lib.cli.terminal import Style, status_text
 from lib.database.login import connect
 from lib.deployment import Deployment
 from lib.errors import GuardError
-from lib.ledger import survey
-from lib.ledger import writes as ledger
+from lib.ledger import records, runs, survey
 from lib.ledger.survey import take_survey
 from lib.settings.connection_target import ConnectionTarget
 
@@ -179,7 +178,7 @@ def test_a_server_that_does_not_tell_its_identity_is_guarded_by_the_rest(
     assert (found.plan.state, found.owner) == ("up-to-date", "production")
 
 
-@pytest.mark.parametrize("room", [ledger, survey], ids=["ledger", "survey"])
+@pytest.mark.parametrize("room", [records, runs, survey], ids=["records", "runs", "survey"])
 def test_every_statement_names_its_tables_with_their_schema(room: object) -> None:
     for name, text in vars(room).items():
         if name.startswith("_") and name.isupper() and isinstance(text, str):

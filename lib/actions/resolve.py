@@ -1,0 +1,249 @@
+"""A verdict on a file that a run left half-way outside a transaction.
+
+The runner stops at what the journal and the catalog cannot tell. Whoever has looked at the database
+answers here, in place of an UPDATE by hand. Nothing of a file is run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ..clean_text import message
+from ..database.connection import Connection
+from ..errors import ConfigurationError
+from ..files.checkpoint import Checkpoint, Interruption
+from ..files.folder import MigrationFile, discover
+from ..files.script import prepare
+from ..ledger.guard import check_guard, check_writable
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.run_lock import RunLock
+from ..ledger.runs import forget_progress, rename_progress, settle_doubt
+from ..ledger.schema import prepare_tables
+from ..ledger.survey import Survey
+from ..limits import ANSWER
+from ..plan.migration_plan import number_of
+from ..plan.reports import Document
+from .run_context import RunContext
+from .status import survey_database
+
+_NO_ANSWER = (
+    "The database stopped answering. If the run lock was held already, a pooler may have only one "
+    "server connection, and two are needed: set MIGRATION_DATABASE_URL to a direct connection. "
+    "Then run the command again."
+)
+
+
+class Verdict(StrEnum):
+    """What is known about the progress of a file; the values are the options of the command."""
+
+    TOOK_EFFECT = "took-effect"
+    DID_NOT = "did-not"
+    FROM_START = "from-start"
+    RENAMED = "renamed-from"
+
+
+@dataclass(frozen=True)
+class ResolveReport:
+    """The progress of a file as the next run finds it. `statement` is the one that comes next."""
+
+    environment: str
+    database: str
+    server_version: str
+    version: str
+    verdict: Verdict
+    run: int
+    statement: int
+    renamed_from: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> Document:
+        return {
+            "success": True,
+            "action": "resolve",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "version": self.version,
+            "verdict": self.verdict.value,
+            "run": self.run,
+            "nextStatement": self.statement,
+            "renamedFrom": self.renamed_from,
+            "warnings": list(map(message, self.warnings)),
+        }
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What was asked for, and the files of the bundle."""
+
+    wanted: str
+    verdict: Verdict
+    renamed_from: str | None
+    files: tuple[MigrationFile, ...]
+
+
+@dataclass(frozen=True)
+class _Resolution:
+    """What the journal has, and what it is to have: `after` is the file's new checkpoint."""
+
+    before: Interruption
+    after: Checkpoint
+
+
+def resolve(
+    context: RunContext, wanted: str, verdict: Verdict, *, renamed_from: str | None = None
+) -> ResolveReport:
+    """Record a verdict on the file `wanted`: a version, its number, or its path.
+
+    `renamed_from` is the version under which the progress is recorded, with Verdict.RENAMED.
+    Raises ConfigurationError if the journal has nothing that the verdict is about.
+    """
+    files = discover(context.settings.migrations_dir)
+    request = _Request(wanted, verdict, renamed_from, files)
+    with ledger_errors_translated():
+        with context.connect() as connection:
+            survey = _look(context, connection)
+            context.progress.connected(context.target, is_direct=survey.is_direct)
+            # Before the lock is waited for.
+            _decide(context, survey, request)
+        survey, resolution = _decide_and_record(context, request)
+    for warning in survey.tables.open:
+        context.progress.warning(warning)
+    return ResolveReport(
+        environment=context.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        version=resolution.after.version,
+        verdict=verdict,
+        run=resolution.before.run,
+        statement=resolution.after.statement,
+        renamed_from=resolution.before.checkpoint.version if renamed_from else None,
+        warnings=survey.tables.open,
+    )
+
+
+def _look(context: RunContext, connection: Connection) -> Survey:
+    return survey_database(connection, context, timeout=ANSWER, otherwise=_NO_ANSWER)
+
+
+def _decide_and_record(context: RunContext, request: _Request) -> tuple[Survey, _Resolution]:
+    """Decide again, now that no run can change the journal, and write it."""
+    with (
+        RunLock(
+            context.connect, timeout=context.run_wait, on_wait=context.progress.waiting
+        ) as lock,
+        context.connect() as connection,
+    ):
+        survey = _look(context, connection)
+        resolution = _decide(context, survey, request)
+        survey.tables.verify_rights()
+        lock.check()
+        with connection.limit_to(ANSWER, _NO_ANSWER):
+            prepare_tables(
+                connection,
+                survey.tables,
+                reader=context.reader,
+                lock_timeout=context.settings.lock_timeout,
+            )
+            _record(context.trusted, connection, request.verdict, resolution)
+        return survey, resolution
+
+
+def _record(
+    trusted: Sequence[str], connection: Connection, verdict: Verdict, resolution: _Resolution
+) -> None:
+    before, after = resolution.before, resolution.after
+    if verdict is Verdict.FROM_START:
+        forget_progress(connection, trusted, after.version)
+    elif verdict is Verdict.RENAMED:
+        rename_progress(connection, trusted, before.checkpoint.version, after.version)
+    else:
+        settle_doubt(connection, trusted, before.run, after)
+
+
+def _decide(context: RunContext, survey: Survey, request: _Request) -> _Resolution:
+    """Find the progress and decide what becomes of it; raises what forbids it."""
+    check_guard(survey, context.settings.environment)
+    if request.verdict is Verdict.RENAMED:
+        resolution = _renamed(survey, request)
+    else:
+        before = _find(survey, request.wanted)
+        resolution = _Resolution(before, _after(before, request.verdict))
+    check_writable(survey, context.target.source)
+    return resolution
+
+
+def _after(before: Interruption, verdict: Verdict) -> Checkpoint:
+    at = before.checkpoint
+    if verdict is Verdict.FROM_START:
+        return Checkpoint(at.version, 1, None)
+    if not at.in_doubt:
+        raise ConfigurationError(
+            f"Nothing of {at.version} is in doubt: run {before.run} stopped at its statement "
+            f"{at.statement}, and the next run resumes there. Nothing was changed."
+        )
+    if verdict is Verdict.DID_NOT:
+        return replace(at, in_doubt=False)
+    if at.including_next is None:
+        raise ConfigurationError(
+            f"Run {before.run} kept no digest of the statement of {at.version} that is in doubt, "
+            "so no run could resume after it. Undo what the file did, and have it run from its "
+            f"start: --{Verdict.FROM_START}. Nothing was changed."
+        )
+    # After the statement, or after all of the transaction block that it begins.
+    return Checkpoint(at.version, at.including_next.count + 1, at.including_next)
+
+
+def _renamed(survey: Survey, request: _Request) -> _Resolution:
+    """The progress of the former name, for the file that has another name now."""
+    before = _find(survey, request.renamed_from or "")
+    was, at = before.checkpoint.version, before.checkpoint
+    if any(file.version == was for file in request.files):
+        raise ConfigurationError(
+            f"{was} is still a file of this bundle, so it was not renamed. Nothing was changed."
+        )
+    file = next((file for file in request.files if _is(file.version, request.wanted)), None)
+    if file is None:
+        raise ConfigurationError(
+            f"There is no migration {request.wanted!r} in this bundle. Nothing was changed."
+        )
+    if file.version in survey.interruptions:
+        raise ConfigurationError(
+            f"Run {survey.interruptions[file.version].run} left {file.version} half-way itself. "
+            "Nothing was changed."
+        )
+    if any(row.version == file.version for row in survey.ledger or ()):
+        raise ConfigurationError(f"{file.version} is applied already. Nothing was changed.")
+    if at.completed is not None and not prepare(file).begins_with(at.completed):
+        raise ConfigurationError(
+            f"{file.path} does not begin with the statements of {was} that run {before.run} "
+            "carried out. Nothing was changed."
+        )
+    return _Resolution(before, replace(at, version=file.version))
+
+
+def _find(survey: Survey, wanted: str) -> Interruption:
+    found = [left for version, left in survey.interruptions.items() if _is(version, wanted)]
+    if len(found) == 1:
+        return found[0]
+    raise ConfigurationError(
+        f"No run left {wanted!r} half-way. {_what_there_is(survey)} Nothing was changed."
+    )
+
+
+def _is(version: str, wanted: str) -> bool:
+    """True if `wanted` is the version, its file, or its number."""
+    name = wanted.replace("\\", "/").rpartition("/")[2].removesuffix(".sql")
+    is_number = name.isascii() and name.isdigit()
+    return name == version or (is_number and number_of(version) == int(name))
+
+
+def _what_there_is(survey: Survey) -> str:
+    if not survey.interruptions:
+        return "No file is left half-way in this database."
+    left = (
+        f"{version} at its statement {at.checkpoint.statement} by run {at.run}"
+        f"{' (in doubt)' if at.checkpoint.in_doubt else ''}"
+        for version, at in survey.interruptions.items()
+    )
+    return f"Left half-way: {', '.join(left)}."
