@@ -13,4 +13,5 @@ Must not: print, or know who called.
     ledger_change   decide, lock, decide again, write: how an action changes the ledger
     migrate         plan, lock, plan again, apply each file once, report
     baseline        files recorded as applied without running them
+    resolve         a verdict on a file that a run left half-way
 """

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from ..apply.resume import moved
+from ..apply.resume import renamed_midway_error
 from ..database.server_error import StatementError
 from ..errors import Interrupted, MigratorError
 from ..files.folder import MigrationFile, discover
@@ -140,7 +140,7 @@ class _Run:
         for version, interruption in survey.interruptions.items():
             if version in names:
                 continue
-            if fault := moved(scripts, interruption):
+            if fault := renamed_midway_error(scripts, interruption):
                 raise fault
             self._context.progress.warning(
                 f"Run {interruption.run} stopped at statement {interruption.checkpoint.statement} "

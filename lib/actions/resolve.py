@@ -13,24 +13,16 @@ from ..database.connection import Connection
 from ..errors import ConfigurationError
 from ..files.checkpoint import Checkpoint, Interruption
 from ..files.folder import MigrationFile, discover
-from ..files.script import prepare
+from ..files.preparation import prepare
 from ..ledger.guard import check_guard, check_writable
-from ..ledger.ledger_errors import ledger_errors_translated
-from ..ledger.run_lock import RunLock
-from ..ledger.runs import forget_progress, rename_progress, settle_doubt
-from ..ledger.schema import prepare_tables
+from ..ledger.runs import RunStart, forget_progress, rename_progress, settle_doubt
 from ..ledger.survey import Survey
-from ..limits import ANSWER
 from ..plan.migration_plan import number_of
 from ..plan.reports import Document
+from .ledger_change import change_ledger
 from .run_context import RunContext
-from .status import survey_database
 
-_NO_ANSWER = (
-    "The database stopped answering. If the run lock was held already, a pooler may have only one "
-    "server connection, and two are needed: set MIGRATION_DATABASE_URL to a direct connection. "
-    "Then run the command again."
-)
+_RESOLVED_OR_NOT = "The verdict is recorded, or not: run the command again, and it says which."
 
 
 class Verdict(StrEnum):
@@ -86,8 +78,17 @@ class _Request:
 class _Resolution:
     """What the journal has, and what it is to have: `after` is the file's new checkpoint."""
 
+    survey: Survey
     before: Interruption
     after: Checkpoint
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.survey.tables.open
+
+    @property
+    def has_work(self) -> bool:
+        return True
 
 
 def resolve(
@@ -100,53 +101,25 @@ def resolve(
     """
     files = discover(context.settings.migrations_dir)
     request = _Request(wanted, verdict, renamed_from, files)
-    with ledger_errors_translated():
-        with context.connect() as connection:
-            survey = _look(context, connection)
-            context.progress.connected(context.target, is_direct=survey.is_direct)
-            # Before the lock is waited for.
-            _decide(context, survey, request)
-        survey, resolution = _decide_and_record(context, request)
-    for warning in survey.tables.open:
-        context.progress.warning(warning)
+
+    def decide(_: Connection, survey: Survey) -> _Resolution:
+        return _decide(context, survey, request)
+
+    def write(connection: Connection, resolution: _Resolution, _: RunStart) -> None:
+        _record(context.trusted, connection, verdict, resolution)
+
+    resolution = change_ledger(context, decide, write, after_loss=_RESOLVED_OR_NOT)
     return ResolveReport(
         environment=context.settings.environment,
-        database=survey.database,
-        server_version=survey.server_version,
+        database=resolution.survey.database,
+        server_version=resolution.survey.server_version,
         version=resolution.after.version,
         verdict=verdict,
         run=resolution.before.run,
         statement=resolution.after.statement,
         renamed_from=resolution.before.checkpoint.version if renamed_from else None,
-        warnings=survey.tables.open,
+        warnings=resolution.warnings,
     )
-
-
-def _look(context: RunContext, connection: Connection) -> Survey:
-    return survey_database(connection, context, timeout=ANSWER, otherwise=_NO_ANSWER)
-
-
-def _decide_and_record(context: RunContext, request: _Request) -> tuple[Survey, _Resolution]:
-    """Decide again, now that no run can change the journal, and write it."""
-    with (
-        RunLock(
-            context.connect, timeout=context.run_wait, on_wait=context.progress.waiting
-        ) as lock,
-        context.connect() as connection,
-    ):
-        survey = _look(context, connection)
-        resolution = _decide(context, survey, request)
-        survey.tables.verify_rights()
-        lock.check()
-        with connection.limit_to(ANSWER, _NO_ANSWER):
-            prepare_tables(
-                connection,
-                survey.tables,
-                reader=context.reader,
-                lock_timeout=context.settings.lock_timeout,
-            )
-            _record(context.trusted, connection, request.verdict, resolution)
-        return survey, resolution
 
 
 def _record(
@@ -168,8 +141,9 @@ def _decide(context: RunContext, survey: Survey, request: _Request) -> _Resoluti
         resolution = _renamed(survey, request)
     else:
         before = _find(survey, request.wanted)
-        resolution = _Resolution(before, _after(before, request.verdict))
+        resolution = _Resolution(survey, before, _after(before, request.verdict))
     check_writable(survey, context.target.source)
+    survey.tables.verify_rights()
     return resolution
 
 
@@ -219,7 +193,7 @@ def _renamed(survey: Survey, request: _Request) -> _Resolution:
             f"{file.path} does not begin with the statements of {was} that run {before.run} "
             "carried out. Nothing was changed."
         )
-    return _Resolution(before, replace(at, version=file.version))
+    return _Resolution(survey, before, replace(at, version=file.version))
 
 
 def _find(survey: Survey, wanted: str) -> Interruption:

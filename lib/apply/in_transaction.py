@@ -20,7 +20,7 @@ from ..limits import CONNECTION_CHECK_MS, GRACE
 from ..sql.statement import Statement
 from .outside_transaction import StatementRun
 from .recording_errors import FailedStep, changed_tables
-from .resume import changed_since, in_doubt
+from .resume import changed_error, in_doubt_error
 from .session import Session
 from .statement_errors import statement_error
 from .table_waits import TableWait
@@ -310,5 +310,5 @@ def _resume_mode(script: Script, interruption: Interruption) -> Script:
     if len(script.statements) == 1 and at.statement == 1:
         return replace(script, mode=Mode.ALONE)
     if at.statement == 1:
-        raise in_doubt(script, interruption, 0, "the file is one transaction by now")
-    raise changed_since(script, interruption)
+        raise in_doubt_error(script, interruption, 0, "the file is one transaction now")
+    raise changed_error(script, interruption)

@@ -1,13 +1,16 @@
-"""Where to go on with a file that a run outside a transaction left half-way.
+"""Where to resume a file that a run outside a transaction left half-way.
 
-The journal says which statement came next, and whether it is in doubt: a run that was cut off can't say whether its last
-statement took effect. Then the catalog is asked. What it can't tell either is named, with both ways on, and nothing is run.
+The journal says which statement comes next, and whether it is in doubt: a run that was killed
+cannot say whether its last statement took effect. The catalog can, for some statements. For the
+others the error names the two commands that resolve the doubt, and nothing is run.
 """
 
+import shlex
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from .. import COMMAND
 from ..database.connection import Connection
 from ..deadline import Deadline
 from ..errors import LockError, MigrationFailedError
@@ -18,18 +21,23 @@ from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurren
 from ..sql.effects import is_repeatable, leaves_session_state, sets_session
 from . import catalog
 
-# The index was there already: it is none that this file left.
+# duplicate_table: the index existed before the statement, so the file did not leave it behind.
 DUPLICATE_TABLE = "42P07"
+_INDEXES_OF_A_TABLE = (
+    "select indexrelid::regclass, indisvalid from pg_index where indrelid = 'the table'::regclass"
+)
 
+# The pid of a session, and since when its statement runs.
 Who = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """What it takes to go on: the file, what the journal says of it, the session, and how long to wait (seconds).
+    """Finds the statement to resume at, and clears away what an earlier run left behind.
 
-    `check` raises when the run may not go on. `carry_out` runs a statement that puts something in order, as one of the
-    file's would run. `tell` hears what was found, in a sentence.
+    `timeout` (seconds) limits the wait for a statement of the earlier run. `check` raises if the
+    run may not go on. `carry_out` runs a clean-up statement as one of the file's. `tell` receives
+    what was found, as a sentence.
     """
 
     script: Script
@@ -41,15 +49,16 @@ class Recovery:
     tell: Callable[[str], None]
 
     def first_statement(self) -> int:
-        """The index of the statement to go on with, in a session that has what the statements before it had set.
+        """Return the index of the statement to resume at; the session has the settings before it.
 
-        Raises MigrationFailedError where it can't be known, LockError if the server is still at work for the earlier run.
+        Raises MigrationFailedError if it cannot be known, LockError if the server still carries
+        out a statement of the earlier run.
         """
         script = self.script
         index = max(0, min(self.interruption.checkpoint.statement - 1, len(script.statements)))
         self._check_unchanged(index)
         if index < len(script.statements):
-            # Before any role of the file's, which might not see it.
+            # Before any role of the file's is set, which might not see the other session.
             unit = script.statements[index : script.block_end(index)]
             self._wait_while(
                 index, lambda: catalog.who_carries_out(self.connection, [s.sent for s in unit])
@@ -60,45 +69,46 @@ class Recovery:
         if index < len(script.statements) and self._has_taken_effect(index):
             index = script.block_end(index)
         if index:
-            ran = _count(index, script)
-            self.tell(
-                f"{script.file.path}: run {self.interruption.run} had carried out {ran}; going on after that."
-            )
+            run, ran = self.interruption.run, _count(index, script)
+            self.tell(f"{script.file.path}: run {run} had carried out {ran}; resuming after that.")
         return index
 
     def _check_unchanged(self, index: int) -> None:
-        """Stop if what would be skipped is not what ran, or had made what only its own session had."""
+        """Raise if the statements to skip have changed, or made what ended with their session."""
         at = self.interruption.checkpoint
         if index and not any(
             digest is not None and digest.count >= index and self.script.begins_with(digest)
             for digest in (at.completed, at.including_next)
         ):
-            raise changed_since(self.script, self.interruption)
-        for place, earlier in enumerate(self.script.statements[:index]):
-            if leaves_session_state(earlier) and index < len(self.script.statements):
-                raise _session_gone(self.script, self.interruption, place)
-        if at.in_doubt and index < len(self.script.statements) and not self._is_the_same(index):
-            raise in_doubt(self.script, self.interruption, index, "it was another one then")
+            raise changed_error(self.script, self.interruption)
+        if index == len(self.script.statements):
+            return
+        for number, earlier in enumerate(self.script.statements[:index]):
+            if leaves_session_state(earlier):
+                raise _session_gone_error(self.script, self.interruption, number)
+        if at.in_doubt and not self._is_the_same(index):
+            raise in_doubt_error(self.script, self.interruption, index, "it has changed since")
 
     def _is_the_same(self, index: int) -> bool:
-        """Tell whether the statement that was noted is the one that stands there now."""
+        """True if the statement, or block, that was under way is the one at `index` now."""
         noted = self.interruption.checkpoint.including_next
         return noted == self.script.digests[self.script.block_end(index)]
 
     def _wait_while(self, index: int, who: Callable[[], Who | None]) -> None:
-        """Wait while a session of an earlier run, whose client is gone, is still at it."""
+        """Wait while a session of an earlier run, whose client is gone, still works on `index`."""
         deadline = Deadline.after(self.timeout)
-        told = False
+        is_told = False
         while at_work := self._look(who):
             pid, since = at_work
-            what = f"{self.script.file.path}: the server still carries out statement {index + 1} for an earlier run"
+            what = (
+                f"{self.script.file.path}: the server still carries out statement {index + 1} "
+                f"for an earlier run (pid {pid}, since {since})"
+            )
             if deadline.has_passed():
-                raise LockError(
-                    f"{what} (pid {pid}, since {since}). Run it again when that has ended."
-                )
-            if not told:
-                self.tell(f"{what} (pid {pid}, since {since}); waiting for it.")
-                told = True
+                raise LockError(f"{what}. Run it again when that has ended.")
+            if not is_told:
+                self.tell(f"{what}; waiting for it.")
+                is_told = True
             time.sleep(EARLIER_RUN_POLL)
             self.check()
 
@@ -115,7 +125,7 @@ class Recovery:
         if operation is not None:
             return self._has_operation_taken_effect(operation, index)
         if is_in_doubt and not is_repeatable(statement):
-            raise in_doubt(self.script, self.interruption, index, "the catalog can't tell")
+            raise in_doubt_error(self.script, self.interruption, index, "the catalog cannot tell")
         return False
 
     def _has_operation_taken_effect(self, operation: ConcurrentOperation, index: int) -> bool:
@@ -128,36 +138,31 @@ class Recovery:
             )
         if operation.kind is OperationKind.DETACH:
             return self._is_detached(operation)
-        if self._was_begun(index):
+        if self._has_begun(index):
             self._drop(catalog.invalid_indexes(self.connection, operation, by_reindex=True))
         return False
 
-    def _was_begun(self, index: int) -> bool:
-        """Tell whether this very statement had begun, so that what it leaves behind may be there."""
+    def _has_begun(self, index: int) -> bool:
+        """True if this very statement had begun, so that it may have left an index behind."""
         sqlstate = self.interruption.sqlstate
         had_begun = self.interruption.checkpoint.in_doubt or sqlstate not in (None, DUPLICATE_TABLE)
         return had_begun and self._is_the_same(index)
 
     def _is_index_built(self, operation: ConcurrentOperation, index: int) -> bool:
-        """Tell whether the index is there and valid; one that was left invalid is dropped, to be built again."""
+        """True if the index exists and is valid; an invalid one is dropped, to be built again."""
         is_in_doubt = self.interruption.checkpoint.in_doubt
         if operation.relation is None:
-            # Which of the table's indexes got the name that the server chose?
+            # The server chose the name, so nobody knows which of the table's indexes it is.
             if is_in_doubt:
-                look = "select indexrelid::regclass, indisvalid from pg_index where indrelid = 'the table'::regclass"
-                raise in_doubt(
-                    self.script,
-                    self.interruption,
-                    index,
-                    f"its index has no name to look for; see {look}",
-                )
+                why = f"its index has no name to look for; see {_INDEXES_OF_A_TABLE}"
+                raise in_doubt_error(self.script, self.interruption, index, why)
             return False
         found = catalog.find_index(self.connection, operation)
         if found and not found.is_valid:
             invalid = found
             self._wait_while(index, lambda: catalog.who_builds(self.connection, invalid))
             found = catalog.find_index(self.connection, operation)
-        if found and not found.is_valid and self._was_begun(index):
+        if found and not found.is_valid and self._has_begun(index):
             self._drop({found.name})
             return False
         return is_in_doubt and found is not None and found.is_valid
@@ -174,99 +179,90 @@ class Recovery:
         return self.interruption.checkpoint.in_doubt and not is_attached
 
     def _drop(self, names: set[str]) -> None:
+        path, run = self.script.file.path, self.interruption.run
         for name in sorted(names):
-            self.tell(
-                f"{self.script.file.path}: run {self.interruption.run} left the index {name} invalid; dropping it."
-            )
+            self.tell(f"{path}: run {run} left the index {name} invalid; dropping it.")
             self.check()
             self.carry_out(f"drop index concurrently if exists {name}")
 
 
-def changed_since(script: Script, interruption: Interruption) -> MigrationFailedError:
-    """The error for a file whose first statements ran in an earlier run, and are others now."""
+def changed_error(script: Script, interruption: Interruption) -> MigrationFailedError:
+    """The error for a file whose first statements ran in an earlier run, and have changed since."""
     at, version = interruption.checkpoint, script.file.version
     ran = _count(max(0, at.statement - 1), script)
-    what = (
-        "and the file has been changed there since"
-        if at.completed
-        else "and kept no digest of them"
-    )
-    back = (
-        "  Either put those statements back as they were: the next run goes on after them.\n"
-        if at.completed
-        else ""
-    )
+    what = "and they have changed since" if at.completed else "and kept no digest of them"
+    restore = "  Either restore them: the next run resumes after them.\n" if at.completed else ""
     return MigrationFailedError(
-        f"{script.file.path}: run {interruption.run} carried out {ran} outside a transaction, {what}. Nothing was run.\n"
-        f"{back}  Or undo what they did, and have the file run from its start:\n    {_forget(version)}",
+        f"{script.file.path}: run {interruption.run} carried out {ran} outside a transaction, "
+        f"{what}. Nothing was run.\n{restore}{_from_start(version)}",
         version=version,
     )
 
 
-def moved(scripts: Iterable[Script], interruption: Interruption) -> MigrationFailedError | None:
-    """The error for a file that was renamed after a run had carried a part of it out, if it is among these."""
-    ran = interruption.checkpoint.statement - 1
-    script = next(
-        (script for script in scripts if script.begins_with(interruption.checkpoint.completed)),
-        None,
-    )
-    if ran < 1 or script is None:
+def renamed_midway_error(
+    scripts: Iterable[Script], interruption: Interruption
+) -> MigrationFailedError | None:
+    """The error for a file that was renamed after a part of it ran; None if none of these is it."""
+    at = interruption.checkpoint
+    script = next((script for script in scripts if script.begins_with(at.completed)), None)
+    if at.statement <= 1 or script is None:
         return None
-    was, version = interruption.checkpoint.version, script.file.version
+    version = script.file.version
+    ran = _count(at.statement - 1, script)
     return MigrationFailedError(
-        f"{script.file.path}: run {interruption.run} carried out {_count(ran, script)} outside a transaction, when it was "
-        f"called {was}. Nothing was run.\n"
-        "  Either give it that name again: the next run goes on where that one stopped.\n"
-        "  Or let the record follow it:\n"
-        f"    update public.schema_migration_runs set in_progress_version = '{version}' where id = {interruption.run};\n"
-        f"  Or undo what they did, and have it run from its start:\n    {_forget(was)}",
+        f"{script.file.path}: run {interruption.run} carried out {ran} outside a transaction, "
+        f"when its name was {at.version}. Nothing was run.\n"
+        "  Either restore that name: the next run resumes where that run stopped.\n"
+        f"  Or let the record follow:\n    {_resolve(version, '--renamed-from', at.version)}\n"
+        f"{_from_start(at.version)}",
         version=version,
     )
 
 
-def in_doubt(
+def in_doubt_error(
     script: Script, interruption: Interruption, index: int, why: str
 ) -> MigrationFailedError:
-    """The error for a statement, or a block of the file's own, of which nobody knows whether it has taken effect."""
-    file, run, end = script.file, interruption.run, script.block_end(index)
+    """The error for a statement, or transaction block, that may have taken effect or not."""
+    file, end = script.file, script.block_end(index)
     line = file.line_at(script.statements[index].offset)
-    what = (
-        f"statement {index + 1}"
-        if end == index + 1
-        else f"the block of statements {index + 1} to {end}"
-    )
-    verdict = "update public.schema_migration_runs set failed_version = in_progress_version"
+    is_block = end > index + 1
+    what = f"the block of statements {index + 1} to {end}" if is_block else f"statement {end}"
     return MigrationFailedError(
-        f"{file.path}:{line}: it isn't known whether {what} of {len(script.statements)} has taken effect: "
-        f"{script.statements[index].head}\n"
-        f"  Run {run} was cut off while it was under way, and {why}. Nothing was run. "
-        "Look, say which it is, and run it again.\n"
-        f"  If it has, go on after it:\n    {verdict}, in_progress_statement = {end + 1} where id = {run};\n"
-        f"  If it has not, run it again:\n    {verdict} where id = {run};",
+        f"{file.path}:{line}: it is not known whether {what} of {len(script.statements)} has taken "
+        f"effect: {script.statements[index].head}\n"
+        f"  Run {interruption.run} was cut off while it was under way, and {why}. "
+        "Nothing was run. Look at the database, record what you find, and run it again.\n"
+        f"  If it took effect, resume after it:\n    {_resolve(file.version, '--took-effect')}\n"
+        f"  If it did not, run it again:\n    {_resolve(file.version, '--did-not')}",
         version=file.version,
         line=line,
     )
 
 
-def _session_gone(script: Script, interruption: Interruption, place: int) -> MigrationFailedError:
-    file, statement = script.file, script.statements[place]
+def _session_gone_error(
+    script: Script, interruption: Interruption, index: int
+) -> MigrationFailedError:
+    file, statement = script.file, script.statements[index]
     line = file.line_at(statement.offset)
     ran = _count(interruption.checkpoint.statement - 1, script)
     return MigrationFailedError(
-        f"{file.path}:{line}: run {interruption.run} carried out {ran}, and what this one made ended with its session: "
-        f"{statement.head}\n"
-        "  Nothing was run, since the rest of the file may need it. Undo what those statements did, and have the file run "
-        f"from its start:\n    {_forget(file.version)}",
+        f"{file.path}:{line}: run {interruption.run} carried out {ran}, and what this one made "
+        f"ended with its session: {statement.head}\n"
+        "  Nothing was run, since the rest of the file may need it.\n"
+        f"{_from_start(file.version, first='Undo')}",
         version=file.version,
         line=line,
     )
 
 
-def _forget(version: str) -> str:
-    return (
-        "update public.schema_migration_runs set in_progress_version = null, in_progress_statement = null "
-        f"where in_progress_version = '{version}';"
-    )
+def _from_start(version: str, *, first: str = "Or undo") -> str:
+    command = _resolve(version, "--from-start")
+    return f"  {first} what they did, and have the file run from its start:\n    {command}"
+
+
+def _resolve(version: str, *verdict: str) -> str:
+    """The command that records a verdict (`actions.resolve`)."""
+    return f"{COMMAND} {shlex.join(('resolve', version, *verdict))}"
 
 
 def _count(statements: int, script: Script) -> str:

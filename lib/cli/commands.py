@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from ..actions.baseline import baseline, forget
 from ..actions.migrate import migrate
 from ..actions.preview import preview
+from ..actions.resolve import Verdict, resolve
 from ..actions.run_context import RunContext
 from ..actions.status import read_status
 from ..actions.validate import validate
@@ -19,7 +20,7 @@ from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
 from .invocation import Invocation
 from .package_manifest import check_manifest
-from .terminal import baseline_text, plan_text, route_text, run_text, status_text
+from .terminal import baseline_text, plan_text, resolve_text, route_text, run_text, status_text
 
 LONGEST_SLUG = 200
 
@@ -138,6 +139,20 @@ def _baseline(call: Invocation) -> int:
     return 0
 
 
+def _resolve(call: Invocation) -> int:
+    given = vars(call.arguments)
+    verdict = next(each for each in Verdict if given[each.replace("-", "_")])
+    context = call.context(reading=False, doing="Resolving in")
+    report = resolve(
+        context, call.arguments.version, verdict, renamed_from=call.arguments.renamed_from
+    )
+    if call.arguments.json:
+        call.console.print_json(report.to_dict())
+    else:
+        call.console.show(resolve_text(report, call.console.style))
+    return 0
+
+
 def _serve(call: Invocation) -> int:
     settings = call.settings()
     fallback = call.target(settings, reading=True) if settings.status_target is None else None
@@ -160,6 +175,7 @@ COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
     "plan": _plan,
     "create": _create,
     "baseline": _baseline,
+    "resolve": _resolve,
     "serve": _serve,
     "stop": _stop,
 }

@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_validate_and_plan(commands)
     _add_create(commands)
     _add_baseline(commands)
+    _add_resolve(commands)
     _add_serve_and_stop(commands)
     return parser
 
@@ -139,6 +140,38 @@ def _add_baseline(commands: _Commands) -> None:
         metavar="VERSION",
         help="instead, delete the records of these versions, whose files were removed, for "
         "example because they were combined into one",
+    )
+
+
+def _add_resolve(commands: _Commands) -> None:
+    resolve = commands.add(
+        "resolve",
+        "record what is known about a file that a run left half-way outside a transaction",
+        has_json=True,
+    )
+    resolve.add_argument(
+        "version", metavar="VERSION", help="a version, as in 004-add-invoices, its number, its file"
+    )
+    verdict = resolve.add_mutually_exclusive_group(required=True)
+    verdict.add_argument(
+        "--took-effect",
+        action="store_true",
+        help="the statement or block in doubt took effect: the next run resumes after it",
+    )
+    verdict.add_argument(
+        "--did-not",
+        action="store_true",
+        help="the statement or block in doubt did not take effect: the next run runs it again",
+    )
+    verdict.add_argument(
+        "--from-start",
+        action="store_true",
+        help="forget the progress, for example after undoing it: the file runs from its start",
+    )
+    verdict.add_argument(
+        "--renamed-from",
+        metavar="OLD",
+        help="the progress recorded for the version OLD is that of VERSION",
     )
 
 

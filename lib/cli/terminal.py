@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TextIO
 
+from ..actions.resolve import ResolveReport
 from ..clean_text import Clean, blocks, message, one_line, signed, table
 from ..deployment import Deployment
 from ..duration import in_words
@@ -248,6 +249,14 @@ def _counted(count: int, noun: str) -> str:
 
 def _count_and_span(files: Sequence[MigrationFile]) -> str:
     return f"{len(files)}, {_span(files)}" if files else "none"
+
+
+def resolve_text(report: ResolveReport, style: Style) -> Clean:
+    """What the next run does with the file."""
+    where = f"at its statement {report.statement}" if report.statement > 1 else "from its start"
+    what = f"The progress of {report.version}, recorded by run {report.run}, is resolved."
+    then = table([f"  The next run carries the file on {where}."])
+    return blocks(signed(style.tick, one_line(what)), then)
 
 
 def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:

@@ -223,7 +223,7 @@ class TestTheRecord:
         process.communicate(timeout=30)
         done = cli("migrate", MIGRATION_RUN_WAIT="20s")
         assert done.returncode == 1
-        assert "it isn't known whether statement 3 of 3" in done.stderr
+        assert "it is not known whether statement 3 of 3" in done.stderr
 
     def test_a_busy_table_outside_a_transaction_says_what_stays(
         self, make_context: MakeContext, bundle: Bundle, db: Database

@@ -1,6 +1,7 @@
 """A file outside a transaction that was left half-way: what ran isn't run again, what didn't is, and a doubt is named."""
 
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from fault_proxy import FaultProxy
 
 from lib.actions.migrate import migrate
 from lib.actions.preview import preview
+from lib.actions.resolve import Verdict, resolve
 from lib.actions.run_context import RunContext
+from lib.cli.options import make_parser
 from lib.database.login import connect
 from lib.errors import LockError, MigrationFailedError, MigrationFileError
 from lib.files.folder import parse
@@ -54,6 +57,14 @@ def fail_at(bundle: Bundle, make_context: MakeContext, before: str, after: str =
     """Run these statements and then one that fails, so that the journal has come to it."""
     bundle.write("001-b.sql", f"{NONE}{before}select 1/0;{after}")
     assert isinstance(migrate(make_context()).error, MigrationFailedError)
+
+
+def answer(make_context: MakeContext, error: str, which: int = 0) -> None:
+    """Run one of the commands that an error names."""
+    commands = re.findall(r"^    python -m lib (resolve .*)$", error, re.MULTILINE)
+    call = make_parser().parse_args(shlex.split(commands[which]))
+    verdict = next(each for each in Verdict if vars(call)[each.replace("-", "_")])
+    resolve(make_context(), call.version, verdict, renamed_from=call.renamed_from)
 
 
 @pytest.fixture(autouse=True)
@@ -111,7 +122,7 @@ class TestAfterAFailure:
         bundle.write("001-b.sql", NONE + note("another") + note("second"))
         report = migrate(make_context())
         assert isinstance(report.error, MigrationFailedError)
-        assert "has been changed there since. Nothing was run." in str(report.error)
+        assert "and they have changed since. Nothing was run." in str(report.error)
         assert effects(db) == ["first"]
         bundle.write("001-b.sql", NONE + note("first") + note("second"))
         assert migrate(make_context()).error is None
@@ -124,8 +135,7 @@ class TestAfterAFailure:
         bundle.write("001-b.sql", NONE + note("another") + note("second"))
         error = str(migrate(make_context()).error)
         db.query("delete from effects")
-        [clear] = re.findall(r"update [^;]*;", error)
-        db.query(clear)
+        answer(make_context, error)
         assert migrate(make_context()).error is None
         assert effects(db) == ["another", "second"]
 
@@ -154,9 +164,9 @@ class TestAfterAFailure:
         bundle.write("002-renamed.sql", NONE + note("first") + note("second"))
         error = str(migrate(make_context()).error)
         assert "migrations/002-renamed.sql: run 1 carried out 1 of its 2 statements" in error
-        assert "when it was called 001-b" in error
+        assert "when its name was 001-b" in error
         assert effects(db) == ["first"]
-        db.query(re.findall(r"update [^;]*;", error)[0])
+        answer(make_context, error)
         assert migrate(make_context()).error is None
         assert effects(db) == ["first", "second"]
 
@@ -195,7 +205,7 @@ class TestABlockOfTheFilesOwn:
             db.query(note("in it"))
         error = str(migrate(make_context()).error)
         assert "whether the block of statements 2 to 4 of 5 has taken effect" in error
-        db.query(re.findall(r"^    (update .*;)$", error, re.MULTILINE)[0 if has_run else 1])
+        answer(make_context, error, 0 if has_run else 1)
         assert migrate(make_context()).error is None
         expected = ["first", "in it", "last"]
         assert sorted(effects(db)) == sorted(expected)
@@ -244,7 +254,7 @@ class TestABlockOfTheFilesOwn:
             threading.Timer(2.0, proxy.end).start()
             assert migrate(make_context(target=db.through(proxy.port).target)).error is not None
         assert effects(db) == ["slow"]
-        assert "it isn't known whether statement 1 of 2" in str(migrate(make_context()).error)
+        assert "it is not known whether statement 1 of 2" in str(migrate(make_context()).error)
 
     @pytest.mark.parametrize(
         "made",
@@ -257,7 +267,7 @@ class TestABlockOfTheFilesOwn:
         bundle.write("001-b.sql", f"{NONE}{made};\n{note('b')}")
         error = str(migrate(make_context()).error)
         assert "what this one made ended with its session" in error
-        db.query(re.findall(r"update [^;]*;", error)[0])
+        answer(make_context, error)
         assert migrate(make_context()).error is None
         assert effects(db) == ["b"]
 
@@ -266,7 +276,7 @@ class TestInDoubt:
     def test_a_plain_statement_is_named_with_both_ways_on(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
-        for answer, expected in ((0, ["first", "third"]), (1, ["first", "second", "third"])):
+        for which, expected in ((0, ["first", "third"]), (1, ["first", "second", "third"])):
             db.query(
                 "truncate effects; drop table if exists schema_migrations, schema_migration_runs"
             )
@@ -276,14 +286,14 @@ class TestInDoubt:
             report = migrate(make_context())
             assert isinstance(report.error, MigrationFailedError)
             assert (
-                "migrations/001-b.sql:3: it isn't known whether statement 2 of 3 has taken effect"
+                "migrations/001-b.sql:3: it is not known whether statement 2 of 3 has taken effect"
                 in str(report.error)
             )
             assert report.error.line == 3
             assert effects(db) == ["first"]
             # A second look changes nothing.
             assert str(migrate(make_context()).error) == str(report.error)
-            db.query(re.findall(r"^    (update .*;)$", str(report.error), re.MULTILINE)[answer])
+            answer(make_context, str(report.error), which)
             assert migrate(make_context()).error is None
             assert effects(db) == expected
 
@@ -294,7 +304,7 @@ class TestInDoubt:
         bundle.write("001-b.sql", "create index concurrently one on t (x)")
         vanish_at(db, bundle, 1)
         bundle.write("001-b.sql", "create index concurrently two on t (x)")
-        assert "while it was under way, and it was another one then" in str(
+        assert "while it was under way, and it has changed since" in str(
             migrate(make_context()).error
         )
 
@@ -325,7 +335,7 @@ class TestInDoubt:
         fail_at(bundle, make_context, "")
         bundle.write("001-b.sql", "create index concurrently on t (x)")
         vanish_at(db, bundle, 1)
-        assert "it isn't known whether statement 1 of 1" in str(migrate(make_context()).error)
+        assert "it is not known whether statement 1 of 1" in str(migrate(make_context()).error)
 
     def test_the_run_that_vanished_is_marked_and_its_note_kept(
         self, make_context: MakeContext, bundle: Bundle, db: Database

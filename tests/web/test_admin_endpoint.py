@@ -351,7 +351,10 @@ def test_a_statement_in_doubt_is_500_with_both_ways_on(
 ) -> None:
     bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\nselect 1/0;")
     admin()
-    db.query("update schema_migration_runs set outcome = 'running', failed_version = null")
+    db.query(
+        "update schema_migration_runs"
+        " set outcome = 'running', failed_version = null, in_progress_in_doubt = true"
+    )
     bundle.write(
         "000-a.sql", "-- Transaction: none\ncreate table a (x int);\ninsert into a values (1);"
     )
@@ -359,7 +362,7 @@ def test_a_statement_in_doubt_is_500_with_both_ways_on(
     document = response.get_json()
     assert response.status_code == 500
     assert (document["version"], document["line"]) == ("000-a", 3)
-    assert document["error"].count("update public.schema_migration_runs") == 2
+    assert document["error"].count("python -m lib resolve 000-a --") == 2
 
 
 @pytest.mark.parametrize("letter", ["à", "Å", "Ѡ", "\u00a0", "é", "\udcff"], ids=ascii)
