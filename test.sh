@@ -72,4 +72,4 @@ case "${1:-}" in
     ;;
   --faults) set -- tests/whole/test_faults.py "$@" ;;
 esac
-exec "$venv/bin/python" -m pytest -n auto "$@"
+exec "$venv/bin/python" -m pytest -n auto --dist loadgroup "$@"

@@ -1,5 +1,6 @@
 """A real PostgreSQL for every test: one server a session, a fresh database a test."""
 
+import compileall
 import importlib.metadata as metadata
 import os
 import secrets
@@ -29,6 +30,9 @@ from lib.web.service import Service
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"
 VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
+# What concerns the session as a whole: which tests share a process, and their order.
+pytest_plugins = ["schedule"]
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RDS_HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
 RDS_PROXY = "shop.proxy-abc123.eu-west-1.rds.amazonaws.com"
@@ -52,10 +56,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One seed for the workers of a session, which inherit it."""
+    """Set what the processes of a session inherit."""
     os.environ.setdefault("FAULT_SEED", str(secrets.randbelow(10**6)))
     if config.getoption("--faults"):
         os.environ["FAULTS"] = "1"
+    if not hasattr(config, "workerinput"):
+        # Hundreds of tests start a Python that imports the package; one in four of their seconds
+        # would be spent compiling it.
+        compileall.compile_dir(ROOT / "lib", quiet=1)
 
 
 def pytest_report_header() -> list[str]:
@@ -392,7 +400,7 @@ class Cli:
 @pytest.fixture
 def cli(bundle: Bundle, db: Database) -> Cli:
     """The command line of a bundle of its own, which has the test's database as DATABASE_URL."""
-    shutil.copytree(ROOT / "lib", bundle.root / "lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "lib", bundle.root / "lib")
     return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
 
 

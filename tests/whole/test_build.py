@@ -22,7 +22,7 @@ Build = Callable[..., "subprocess.CompletedProcess[str]"]
 def checkout(tmp_path: Path) -> Path:
     """A copy of what a clone would have."""
     for name in ("api", "lib", "migrations", "frontend"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, tmp_path / name)
     for name in ("build.sh", "vercel.json", "requirements.txt", "requirements-local.txt"):
         shutil.copy2(ROOT / name, tmp_path / name)
     return tmp_path
