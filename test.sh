@@ -48,7 +48,11 @@ fi
 stamp=$(cat requirements.txt requirements-local.txt requirements-dev.txt)
 if [ ! -f "$venv/installed" ] || [ "$(cat "$venv/installed")" != "$stamp" ]; then
   echo "Installing requirements-dev.txt"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+  # uv takes a fifth of the time. Where only pip knows the package index, pip installs the rest.
+  pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+  "${pip[@]}" "$(grep '^uv==' requirements-dev.txt)"
+  "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" -r requirements-dev.txt ||
+    "${pip[@]}" -r requirements-dev.txt
   printf '%s' "$stamp" >"$venv/installed"
 fi
 
