@@ -4,7 +4,9 @@ Text for people, exit codes, signals.
 May import: files, settings, plan, database, actions, local.
 Must not: import the web, or decide anything about migrations.
 
-    terminal          reports as text for people
+    terminal          what a stream can show, and the text of a run
+    status_text       the status as text for people
+    report_texts      the reports of plan, baseline and resolve as text for people
     console           standard output and standard error
     progress_log      a run as it goes, line by line
     options           the commands and their options, as argparse reads them

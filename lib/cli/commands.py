@@ -1,33 +1,33 @@
-"""What each command does: one function per command, which returns the exit code."""
+"""What each command does: one function per command, which returns the exit code.
+
+A command imports what it alone needs: most runs have nothing to apply, and take little longer than
+their imports.
+"""
 
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from ..actions.baseline import baseline, forget
-from ..actions.migrate import migrate
-from ..actions.preview import preview
-from ..actions.resolve import Verdict, resolve
 from ..actions.run_context import RunContext
-from ..actions.status import read_status
-from ..actions.validate import validate
 from ..clean_text import message
 from ..errors import ConfigurationError, IntegrityError
 from ..files.folder import discover, next_number
-from ..local import embedded_server as embedded
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
 from .invocation import Invocation
-from .package_manifest import check_manifest
-from .terminal import baseline_text, plan_text, resolve_text, route_text, run_text, status_text
 
 LONGEST_SLUG = 200
 
 
 def _migrate(call: Invocation) -> int:
+    from ..actions.migrate import migrate
+    from .terminal import run_text
+
     source = call.arguments.source
     if source == "build" and is_on_vercel(call.environ):
+        from .package_manifest import check_manifest
+
         check_manifest(call.root, packages=call.settings().packages)
     report = migrate(call.context(reading=False, source=source))
     if call.arguments.json:
@@ -40,6 +40,10 @@ def _migrate(call: Invocation) -> int:
 
 
 def _status(call: Invocation) -> int:
+    from ..actions.status import read_status
+    from .status_text import status_text
+    from .terminal import route_text
+
     context = call.context(reading=True)
     found = read_status(context)
     if call.arguments.json:
@@ -78,6 +82,8 @@ def _other_route(context: RunContext) -> str | None:
 
 
 def _validate(call: Invocation) -> int:
+    from ..actions.validate import validate
+
     found = validate(call.context(reading=True))
     if call.arguments.json:
         call.console.print_json(validation_document(found))
@@ -92,6 +98,9 @@ def _validate(call: Invocation) -> int:
 
 
 def _plan(call: Invocation) -> int:
+    from ..actions.preview import preview
+    from .report_texts import plan_text
+
     planned = preview(call.context(reading=False))
     if call.arguments.json:
         call.console.print_json(planned.to_dict())
@@ -126,6 +135,9 @@ def _create(call: Invocation) -> int:
 
 
 def _baseline(call: Invocation) -> int:
+    from ..actions.baseline import baseline, forget
+    from .report_texts import baseline_text
+
     forgotten = call.arguments.forget
     if forgotten:
         report = forget(call.context(reading=False, doing="Forgetting in"), forgotten)
@@ -140,6 +152,9 @@ def _baseline(call: Invocation) -> int:
 
 
 def _resolve(call: Invocation) -> int:
+    from ..actions.resolve import Verdict, resolve
+    from .report_texts import resolve_text
+
     given = vars(call.arguments)
     verdict = next(each for each in Verdict if given[each.replace("-", "_")])
     context = call.context(reading=False, doing="Resolving in")
@@ -161,6 +176,8 @@ def _serve(call: Invocation) -> int:
 
 
 def _stop(call: Invocation) -> int:
+    from ..local import embedded_server as embedded
+
     is_stopped = embedded.stop(embedded.locate(call.root))
     call.console.say(
         "Stopped the embedded PostgreSQL." if is_stopped else "No embedded PostgreSQL is running."

@@ -9,7 +9,6 @@ from .. import COMMAND
 from ..actions.run_context import RunContext
 from ..database.login import locate
 from ..limits import CONNECT
-from ..local import embedded_server as embedded
 from ..plan.progress import Progress
 from ..plan.reports import Source
 from ..settings.connection_target import ConnectionTarget
@@ -74,6 +73,8 @@ class Invocation:
         )
 
     def _embedded_target(self) -> ConnectionTarget:
+        from ..local import embedded_server as embedded
+
         cluster = embedded.locate(self.root)
         if not embedded.is_running(cluster):
             self.console.tell(

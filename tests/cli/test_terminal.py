@@ -10,7 +10,9 @@ from textwrap import dedent
 
 import pytest
 
-from lib.cli.terminal import Style, plan_text, run_text, status_text
+from lib.cli.report_texts import plan_text
+from lib.cli.status_text import status_text
+from lib.cli.terminal import Style, run_text
 from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse

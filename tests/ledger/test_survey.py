@@ -12,7 +12,8 @@ from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.actions.status import read_status
 from lib.clean_text import document
-from lib.cli.terminal import Style, status_text
+from lib.cli.status_text import status_text
+from lib.cli.terminal import Style
 from lib.database.login import connect
 from lib.deployment import Deployment
 from lib.errors import GuardError

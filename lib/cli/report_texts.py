@@ -1,0 +1,92 @@
+"""The reports of `plan`, `baseline` and `resolve` as text for people."""
+
+from collections.abc import Sequence
+
+from ..actions.resolve import ResolveReport
+from ..clean_text import Clean, blocks, message, one_line, signed, table
+from ..files.folder import MigrationFile
+from ..files.script import Mode
+from ..plan.dry_run import DryRun
+from ..plan.migration_plan import AppliedMigration
+from ..plan.reports import BaselineReport
+from .terminal import Style, counted
+
+_MODES = {
+    Mode.TRANSACTION: "in one transaction",
+    Mode.ALONE: "alone, outside a transaction",
+    Mode.STATEMENTS: "statement by statement, outside a transaction",
+}
+
+
+def plan_text(planned: DryRun, style: Style) -> Clean:
+    """Compose, for each file, its mode, timeouts and statements, and what would stop the run."""
+    lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
+    for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
+        timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
+        if document["statementTimeout"]:
+            timeouts += f", statement timeout {document['statementTimeout']}"
+        how = (
+            "no statement yet, stays pending"
+            if script in planned.held
+            else f"{_MODES[script.mode]}, {timeouts}"
+        )
+        lines.append(f"  {style.dot} {script.file.version}: {how}")
+        lines += [
+            f"      {script.file.line_at(s.offset):>4}  {one_line(s.head)}"
+            for s in script.statements
+        ]
+    if not planned.scripts:
+        lines.append("  None")
+    found = table(lines, colour=style.colour)
+    if not planned.obstacle:
+        return found
+    return blocks(
+        found, message(""), signed(style.cross, f"`migrate` would stop: {planned.obstacle}")
+    )
+
+
+def baseline_text(report: BaselineReport, style: Style) -> Clean:
+    """Compose what was recorded or deleted, and what `migrate` would still apply."""
+    return blocks(
+        signed(style.tick, _forgotten(report) if report.last is None else _recorded(report)),
+        # A line for each of a thousand files would hide the rest.
+        table([f"  Still pending: {_count_and_span(report.pending)}."]),
+    )
+
+
+def _recorded(report: BaselineReport) -> str:
+    where = one_line(f"{report.database} ({report.environment})")
+    count = len(report.recorded)
+    if not count:
+        return f"Nothing to record: {where} has everything up to {report.last}."
+    what = (
+        f"{count} migrations as applied without running them"
+        if count > 1
+        else "1 migration as applied without running it"
+    )
+    return f"Recorded {what}, in {where}: {_span(report.recorded)}."
+
+
+def _forgotten(report: BaselineReport) -> str:
+    where = one_line(f"{report.database} ({report.environment})")
+    what = counted(len(report.forgotten), "migration")
+    return (
+        f"Took {what} off the record of {where}: {_span(report.forgotten)}. What they made stays."
+    )
+
+
+def _count_and_span(files: Sequence[MigrationFile]) -> str:
+    return f"{len(files)}, {_span(files)}" if files else "none"
+
+
+def resolve_text(report: ResolveReport, style: Style) -> Clean:
+    """What the next run does with the file."""
+    where = f"at its statement {report.statement}" if report.statement > 1 else "from its start"
+    what = f"The progress of {report.version}, recorded by run {report.run}, is resolved."
+    then = table([f"  The next run carries the file on {where}."])
+    return blocks(signed(style.tick, one_line(what)), then)
+
+
+def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
+    first, last = files[0].version, files[-1].version
+    return first if first == last else f"{first} to {last}"

@@ -1,0 +1,122 @@
+"""The status as text for people."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from ..clean_text import Clean, blocks, one_line, table
+from ..deployment import Deployment
+from ..plan.migration_plan import Entry
+from ..plan.reports import Status
+from .terminal import Style
+
+_STATES = {
+    "ahead": ": this bundle lacks applied migrations (a rollback, an older branch)",
+    "pending": ": the database lacks migrations of this bundle",
+    "modified": ": a file was changed after being applied",
+}
+
+
+def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
+    """Compose the whole status, with anything unusual at the end.
+
+    `place` is where the status was read; `migrating` is the connection that migrations use, if
+    that is another one.
+    """
+    plan = status.plan
+    applied = [entry for entry in plan.entries if entry.is_applied]
+    width = max((len(one_line(entry.version)) for entry in plan.entries), default=0)
+    parts = [
+        [style.paint("bold", "Migration Status")],
+        [
+            one_line(f"Database: {status.database} (PostgreSQL {status.server_version}, {place})"),
+            *([one_line(f"Migrations go to: {migrating}")] if migrating else []),
+            one_line(f"Environment: {status.environment}; {_owner(status)}"),
+            f"State: {status.plan.state}{_STATES.get(status.plan.state, '')}",
+            *([f"Deployment: {by}"] if (by := _deployment(status.deployment)) else []),
+        ],
+        [
+            style.paint("bold", f"Applied Migrations ({len(applied)}):"),
+            *(
+                [_applied_line(entry, status.origin(entry), style, width) for entry in applied]
+                or ["  None"]
+            ),
+        ],
+        [
+            style.paint("bold", "Pending Migrations:"),
+            *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
+        ],
+        *_odd_parts(status, style),
+        *_advice_parts(status, style),
+    ]
+    return blocks(*(table(part, colour=style.colour) for part in parts), between="\n\n")
+
+
+def _owner(status: Status) -> str:
+    if status.owner is None:
+        return "production has not claimed this database"
+    if status.owner == status.environment:
+        return "this database belongs to it"
+    return f"this database belongs to {status.owner}, which alone may migrate it"
+
+
+def _deployment(deployment: Deployment) -> str:
+    """Describe a deployment as far as it is known, as in `0123456789ab (main), dpl_x`."""
+    ref = f"({deployment.ref})" if deployment.ref else ""
+    commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
+    return one_line(", ".join(filter(None, (commit, deployment.id))))
+
+
+def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: int) -> str:
+    sign = style.tick if entry.state == "applied" else style.cross
+    took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
+    by = _deployment(origin) if origin else ""
+    odd = "" if entry.state == "applied" else entry.state
+    line = (
+        f"  {sign} {one_line(entry.version):<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
+    )
+    return "  ".join(filter(None, (line, odd, by))).rstrip()
+
+
+def _advice_parts(status: Status, style: Style) -> list[list[str]]:
+    if not status.advice:
+        return []
+    return [[style.paint("yellow", "Warning:"), *(f"  {one_line(text)}" for text in status.advice)]]
+
+
+def _odd_parts(status: Status, style: Style) -> list[list[str]]:
+    plan = status.plan
+    lists: list[tuple[str, Sequence[str]]] = [
+        ("Modified after being applied", [file.version for file in plan.modified]),
+        (
+            "Renamed after being applied",
+            [f"{row.version} is now {file.version}" for row, file in plan.renamed],
+        ),
+        ("Missing from this bundle", [row.version for row in plan.missing]),
+        ("Late: numbered below the newest applied one", [file.version for file in plan.late]),
+        (
+            "Skipped in this environment",
+            [entry.version for entry in plan.entries if entry.state == "skipped"],
+        ),
+        (
+            "Unknown environment in the header",
+            [f"{file.version}: {name}" for file, name in plan.unknown_environments],
+        ),
+        ("Applied, but would be refused now", [str(fault) for fault in plan.applied_faults]),
+        ("Skipped here, but refused elsewhere", [str(fault) for fault in plan.skipped_faults]),
+    ]
+    return [
+        [
+            style.paint("yellow", f"{title} ({len(found)}):"),
+            *(f"  {style.dot} {one_line(line)}" for line in found),
+        ]
+        for title, found in lists
+        if found
+    ]
+
+
+def _moment(moment: datetime | None) -> str:
+    return (
+        "at an unknown time"
+        if moment is None
+        else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )
