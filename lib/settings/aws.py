@@ -130,8 +130,8 @@ class LoginToken:
     needs_verified_host = True
     # Shown when the server has refused the login.
     advice = (
-        "The user needs `grant rds_iam to` it, and the role of AWS_ROLE_ARN the right "
-        "rds-db:connect for that user."
+        "The user needs the role rds_iam, and the role of AWS_ROLE_ARN the right rds-db:connect "
+        "for that user."
     )
 
     def location(self) -> Mapping[str, str]:

@@ -237,7 +237,7 @@ def _with_known_sslmode(target: ConnectionTarget) -> ConnectionTarget:
 
 
 def _verifies_nothing(target: ConnectionTarget) -> bool:
-    """True if libpq would not use root certificates, so that a missing file is no fault."""
+    """True if libpq would not use root certificates, so that a missing file does no harm."""
     mode = target.parameters.get("sslmode")
     is_plain = mode in ("disable", "allow") or (
         target.is_local and mode not in ("verify-ca", "verify-full")

@@ -558,7 +558,7 @@ class TestARefusal:
         monkeypatch.setattr(tls_server.iam, "credentials", lambda _: None)
         error = failure_with(aurora, BUILD_TOKEN)
         assert "the user or the password was refused (FATAL: " in str(error)
-        assert "The user needs `grant rds_iam to` it" in str(error)
+        assert "The user needs the role rds_iam" in str(error)
         assert "AWS_ROLE_ARN the right rds-db:connect" in str(error)
         assert error.final
         assert len(tls_server.iam.attempts) == len(amazon.asked(STS)) == 2
@@ -570,7 +570,7 @@ class TestARefusal:
         tls_db.query(f"revoke rds_iam from {member.target.parameters['user']}")
         response = aurora.post()
         assert response.status_code == 503
-        assert "The user needs `grant rds_iam to` it" in response.get_json()["error"]
+        assert "The user needs the role rds_iam" in response.get_json()["error"]
         assert RDS_HOST not in response.text
         assert len(amazon.asked(STS)) == 2
         tells_nothing(response.text)
