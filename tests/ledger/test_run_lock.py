@@ -104,7 +104,12 @@ class TestLocks:
         while not db.has("schema_migration_runs"):
             time.sleep(0.05)
         time.sleep(0.3)
-        db.query("insert into schema_migrations (version, name) values ('000-a', 'A')")
+        db.query(
+            "insert into schema_migration_runs"
+            " (source, environment, database_fingerprint, ledger_id_before)"
+            " select 'cli', 'development', 'x', coalesce(max(id), 0) from schema_migrations;"
+            "insert into schema_migrations (version, name) values ('000-a', 'A')"
+        )
         thread.join()
         assert reports[0].error is None
         assert reports[0].applied == ()
