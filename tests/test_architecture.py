@@ -225,8 +225,8 @@ MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     plan: dry_run
     database: pipeline
     ledger: records run_lock runs
-    apply: catalog in_transaction observer outside_transaction recording_errors resume session
-      session_settings statement_errors table_waits
+    apply: catalog in_transaction leftover_indexes observer outside_transaction recording_errors
+      resume session statement_errors table_waits
     actions: file_runner ledger_change migrate preview run_connection validate
     web: admin_endpoint
 """)

@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from ..apply.session_settings import reset_script
+from ..apply.session import reset_script
 from ..database.connection import Connection
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path

@@ -6,12 +6,12 @@ Must not: choose files, or take the run lock.
 
     catalog              what the server knows about an index, a partition, a statement under way
     observer             what a statement waits for, seen from a second session
-    session_settings     what a file may set in its session, and how that is undone
     session              where files run: what it waits for, sets and undoes
     table_waits          how often and how long a file tries to lock a table
     recording_errors     why a statement of the runner itself failed
     statement_errors     the error for a statement that failed: place, words, way out
     resume               where to continue a file that was left midway
+    leftover_indexes     what an index build CONCURRENTLY leaves invalid
     outside_transaction  a file without a transaction, each statement recorded before it starts
     in_transaction       a file in one transaction, with its row in the ledger
 """
