@@ -143,9 +143,12 @@ def make_adopter(
 
 
 def strangers_among(names: Iterable[str]) -> set[str]:
-    """The files of a function that belong neither to the bundle nor to its packages."""
+    """The files of a function that belong neither to its part of the bundle nor to its packages."""
     allowed = re.compile(
-        r"(_vendor/.*|api/[\w-]+\.py|lib/(\w+/)?\w+\.py|(migrations|sql)/[\w-]+\.sql|vercel\.json|vc__handler__python\.py)"
+        r"(_vendor/.*|api/[\w-]+\.py|(migrations|sql)/[\w-]+\.sql|vercel\.json"
+        r"|vc__handler__python\.py"
+        # What only the command line needs is not deployed.
+        r"|lib/(?!__main__\.py|cli/|local/|actions/(baseline|resolve)\.py)(\w+/)?\w+\.py)"
     )
     return {name for name in names if not allowed.fullmatch(name)}
 
