@@ -23,9 +23,12 @@ from lib.web.status_endpoint import create_status_app
 
 PLAIN_HOST = "db.example.com"
 CERTIFI = certifi.where()
-NEONS = f"postgresql://u:p@{NEON_HOST}/d"
+NEON = f"postgresql://u:p@{NEON_HOST}/d"
 PLAIN = f"postgresql://u:p@{PLAIN_HOST}/d"
-UNTRUSTED = "from an authority that is not trusted here; set PGSSLROOTCERT to the file of its root certificate"
+UNTRUSTED = (
+    "from an authority that is not trusted here; "
+    "set PGSSLROOTCERT to the file of its root certificate"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +65,7 @@ class TestParameters:
             ("postgresql://u:p@db.prisma.io/d", "require"),
             ("postgresql://u:p@eu-central-1.db.thenile.dev/d", "require"),
             ("postgresql://u:p@shop.cluster-abc123.eu-west-1.rds.amazonaws.com/d", "require"),
-            (NEONS, "verify-full"),
+            (NEON, "verify-full"),
             ("postgresql://u:p@ep-x-1-pooler.eu-central-1.aws.neon.tech/d", "verify-full"),
             ("postgresql://u:p@EP-X-1.eu-central-1.aws.neon.tech./d", "verify-full"),
             ("postgresql://u:p@ep-x-1.neon.tech.example.com/d", "require"),
@@ -76,11 +79,11 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("url", "variable", "mode"),
         [
-            (f"{NEONS}?sslmode=require", "", "require"),
-            (f"{NEONS}?sslmode=require", "verify-full", "require"),
+            (f"{NEON}?sslmode=require", "", "require"),
+            (f"{NEON}?sslmode=require", "verify-full", "require"),
             (f"{PLAIN}?sslmode=disable", "require", "disable"),
             (f"{PLAIN}?ssl=true", "disable", "require"),
-            (NEONS, "require", "require"),
+            (NEON, "require", "require"),
             (PLAIN, "disable", "disable"),
             (PLAIN, "verify-full", "verify-full"),
             ("postgresql://u:p@localhost/d", "require", "require"),
@@ -97,11 +100,11 @@ class TestParameters:
 
     def test_root_certificates_of_the_user_replace_the_public_ones(self, tmp_path: Path) -> None:
         (tmp_path / "own.pem").touch()
-        target = target_of(tmp_path, NEONS, PGSSLROOTCERT="own.pem")
+        target = target_of(tmp_path, NEON, PGSSLROOTCERT="own.pem")
         assert target.parameters["sslrootcert"] == str(tmp_path / "own.pem")
         assert tls_parameters(target) == {"sslmode": "verify-full"}
         assert not relies_on_public_authorities(target)
-        in_url = target_of(tmp_path, f"{NEONS}?sslrootcert=/other.pem", PGSSLROOTCERT="own.pem")
+        in_url = target_of(tmp_path, f"{NEON}?sslrootcert=/other.pem", PGSSLROOTCERT="own.pem")
         assert in_url.parameters["sslrootcert"] == "/other.pem"
 
     def test_root_certificates_alone_do_not_turn_verification_on(self, tmp_path: Path) -> None:
@@ -112,7 +115,7 @@ class TestParameters:
 
     @pytest.mark.parametrize(
         ("url", "variable"),
-        [(f"{PLAIN}?sslrootcert=system", ""), (PLAIN, "system"), (NEONS, "system")],
+        [(f"{PLAIN}?sslrootcert=system", ""), (PLAIN, "system"), (NEON, "system")],
     )
     def test_the_system_certificates_are_those_of_certifi(
         self, tmp_path: Path, url: str, variable: str
@@ -123,7 +126,7 @@ class TestParameters:
     def test_the_default_file_of_libpq_is_left_to_libpq(self, tmp_path: Path, home: Path) -> None:
         (home / ".postgresql").mkdir()
         (home / ".postgresql" / "root.crt").touch()
-        assert tls_parameters(target_of(tmp_path, NEONS)) == {"sslmode": "verify-full"}
+        assert tls_parameters(target_of(tmp_path, NEON)) == {"sslmode": "verify-full"}
 
     def test_a_user_without_a_home_has_no_default_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -133,19 +136,19 @@ class TestParameters:
 
         monkeypatch.delenv("HOME")
         monkeypatch.setattr("pwd.getpwuid", unknown)
-        assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
+        assert tls_parameters(target_of(tmp_path, NEON))["sslrootcert"] == CERTIFI
 
     def test_a_user_with_an_unreadable_home_has_no_default_file(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("HOME", f"/{'x' * 300}")
-        assert tls_parameters(target_of(tmp_path, NEONS))["sslrootcert"] == CERTIFI
+        assert tls_parameters(target_of(tmp_path, NEON))["sslrootcert"] == CERTIFI
 
     def test_without_certifi_the_error_says_how_to_add_it(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "certifi", None)
-        target = target_of(tmp_path, NEONS)
+        target = target_of(tmp_path, NEON)
         with pytest.raises(ConfigurationError, match=r"add certifi to requirements\.txt"):
             tls_parameters(target)
         assert tls_parameters(target_of(tmp_path, PLAIN)) == {"sslmode": "require"}
