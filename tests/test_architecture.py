@@ -212,7 +212,7 @@ STATUS_ROOMS = listed("""
     files: checkpoint folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables
-    plan: activity migration_plan progress reports
+    plan: activity entries migration_plan plan_messages renames progress reports
     database: composing connection connection_errors login notices read_only server_error settling
       transport
     ledger: fingerprint guard ledger_errors schema survey trust

@@ -18,7 +18,8 @@ from ..ledger.records import delete_records, record_baseline
 from ..ledger.runs import RunStart
 from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
 from ..limits import ANSWER
-from ..plan.migration_plan import AppliedMigration, Plan, number_of
+from ..plan.entries import AppliedMigration, number_of
+from ..plan.migration_plan import Plan
 from ..plan.reports import BaselineReport
 from .ledger_change import change_ledger
 from .run_context import RunContext

@@ -17,7 +17,7 @@ from ..files.preparation import prepare
 from ..ledger.guard import check_guard, check_writable
 from ..ledger.runs import RunStart, forget_progress, rename_progress, settle_doubt
 from ..ledger.survey import Survey
-from ..plan.migration_plan import number_of
+from ..plan.entries import number_of
 from ..plan.reports import Document
 from .ledger_change import change_ledger
 from .run_context import RunContext

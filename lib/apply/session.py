@@ -16,7 +16,7 @@ from ..files.script import Script
 from ..ledger.records import PreparedRecord, find
 from ..ledger.runs import RunRecord
 from ..limits import CANCEL, RunLimits
-from ..plan.migration_plan import AppliedMigration
+from ..plan.entries import AppliedMigration
 from ..plan.progress import Progress
 from ..sql.concurrent import waits_without_lock_timeout
 from ..sql.statement import Statement

@@ -25,6 +25,7 @@ def _migrate(call: Invocation) -> int:
     from .terminal import run_text
 
     source = call.arguments.source
+    # Before the database is touched: a build that would deploy broken functions must not migrate.
     if source == "build" and is_on_vercel(call.environ):
         from .package_manifest import check_manifest
 
@@ -33,6 +34,7 @@ def _migrate(call: Invocation) -> int:
     if call.arguments.json:
         call.console.print_json(report.to_dict())
     elif report.error:
+        # What was applied before the error is already on the screen.
         raise report.error
     else:
         call.console.show(run_text(report, call.console.style))
@@ -107,6 +109,7 @@ def _plan(call: Invocation) -> int:
     else:
         _warn(call, planned.warnings)
         call.console.show(plan_text(planned, call.console.style))
+    # As `migrate` would exit, so that a pipeline can stop before it.
     return planned.obstacle.exit_code if planned.obstacle else 0
 
 
@@ -170,6 +173,7 @@ def _resolve(call: Invocation) -> int:
 
 def _serve(call: Invocation) -> int:
     settings = call.settings()
+    # Only without a database URL: the endpoints find the variables of a database by themselves.
     fallback = call.target(settings, reading=True) if settings.status_target is None else None
     call.serve(call.environ_with_files, call.root, fallback, call.arguments.port)
     return 0

@@ -44,6 +44,7 @@ class Console:
 
     def show_bar(self, bar: str) -> None:
         """Print a line on standard error that the next bar overwrites and any other text ends."""
+        # So that _print does not end the line of the bar that this one overwrites.
         self.bar_is_open = False
         self._print(table([bar]), self.err, before="\r", end="\x1b[K")
         self.bar_is_open = True

@@ -82,5 +82,6 @@ class Invocation:
                 f"(`{COMMAND} stop` stops it)."
             )
         target = embedded.start(cluster)
+        # Its password is made up at the first start, so the settings do not know it.
         self.secrets += target.secrets
         return target

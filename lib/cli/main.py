@@ -27,6 +27,7 @@ def main(
         return COMMANDS[call.arguments.command](call)
     except (MigratorError, Interrupted) as error:
         return _fail(call, error)
+    # A full disk, or a file without permission: a sentence is enough, no traceback is needed.
     except OSError as error:
         text = f"{error.filename or 'The system'}: {error.strerror or error}."
         return _fail(call, MigratorError(text))
@@ -38,6 +39,7 @@ def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:
     if call.arguments.json:
         call.console.print_json({**error_document(error), "action": call.arguments.command})
     else:
+        # On standard error, whose encoding and terminal may differ from those of standard output.
         call.console.tell(str(error), sign=call.console.error_style.cross)
     if call.arguments.debug:
         trace = "".join(traceback.format_exception(error))

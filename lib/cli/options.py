@@ -69,6 +69,7 @@ class _Commands:
         command.add_argument(
             "--debug", action="store_true", help="print a traceback if the command fails"
         )
+        # Commands without --json have the attribute too, so that errors are shown in one way.
         command.set_defaults(json=False)
         if has_json:
             command.add_argument(
@@ -127,6 +128,7 @@ def _add_baseline(commands: _Commands) -> None:
         "database that already has their changes",
         has_json=True,
     )
+    # Recording and forgetting exclude each other: one call changes the ledger in one direction.
     which = baseline.add_mutually_exclusive_group(required=True)
     which.add_argument(
         "version",
@@ -182,6 +184,7 @@ def _add_serve_and_stop(commands: _Commands) -> None:
 
 
 def _port(text: str) -> int:
+    # int() alone would also take " 1_0 " and digits of other scripts.
     if not (text.isascii() and text.isdigit() and int(text) <= HIGHEST_PORT):
         raise argparse.ArgumentTypeError(
             f"a port is a number from 0 (any free port) to {HIGHEST_PORT}"

@@ -37,6 +37,7 @@ def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
 
     `packages` are those that this database needs, besides those that every database needs.
     """
+    # A bundle whose functions were removed needs no packages for them.
     if not any((root / name).is_file() for name in _FUNCTIONS):
         return
     manifest = next(
@@ -54,6 +55,7 @@ def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
         )
     named = _packages(manifest)
     needed = {**_NEEDED, **{name: name for name in packages}}
+    # A list that only the build can make (`dynamic`) is trusted: a wrong alarm would stop builds.
     missing = (
         []
         if named is None

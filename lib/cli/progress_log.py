@@ -64,5 +64,6 @@ class ProgressLog(Progress):
             self.console.tell(f"{file.path}: {index.phase}{share}, {seconds:.0f} s.")
 
     def notice(self, file: MigrationFile | None, severity: str, message: str) -> None:
+        # A notice without a file is about a statement of the runner itself, and of no interest.
         if file is not None:
             self.console.tell(f"{file.path}: {severity}: {message}")

@@ -7,7 +7,7 @@ from ..clean_text import Clean, blocks, message, one_line, signed, table
 from ..files.folder import MigrationFile
 from ..files.script import Mode
 from ..plan.dry_run import DryRun
-from ..plan.migration_plan import AppliedMigration
+from ..plan.entries import AppliedMigration
 from ..plan.reports import BaselineReport
 from .terminal import Style, counted
 

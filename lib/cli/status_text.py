@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from ..clean_text import Clean, blocks, one_line, table
 from ..deployment import Deployment
-from ..plan.migration_plan import Entry
+from ..plan.entries import Entry
 from ..plan.reports import Status
 from .terminal import Style
 

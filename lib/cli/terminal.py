@@ -22,6 +22,7 @@ class Style:
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> "Style":
         """Detect colour (see https://no-color.org) and whether the encoding has the signs."""
+        # TERM=dumb is how editors and CI systems ask for text without escapes.
         colour = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         return cls(
             colour=colour, unicode=(stream.encoding or "").lower().replace("-", "") == "utf8"

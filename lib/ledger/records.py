@@ -11,7 +11,7 @@ from psycopg import sql
 
 from ..database.composing import OWN_SETTINGS, filled, joined
 from ..database.connection import Connection
-from ..plan.migration_plan import AppliedMigration
+from ..plan.entries import AppliedMigration
 from .runs import INTERRUPT_STALE_RUNS, NO_PROGRESS, WORD, WROTE, RunRecord, RunStart, new_run
 from .survey import whole
 from .trust import CATCH_UP, LOCK, ask, check, tables_of

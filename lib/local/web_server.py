@@ -64,6 +64,7 @@ def serve(
 ) -> None:
     """Serve until a signal ends the process. ConfigurationError if the port is not available."""
     site = Site(Service(environ, root, fallback))
+    # Werkzeug exits by itself if the port is taken.
     try:
         server = make_server(HOST, port, site, threaded=True, request_handler=_Handler)
     except (OSError, SystemExit):

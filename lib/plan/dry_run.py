@@ -66,6 +66,8 @@ class DryRun:
 
     def _lock_timeout(self, script: Script) -> float | None:
         """Return the lock timeout of a script, None if nothing limits it."""
+        # A statement such as CREATE INDEX CONCURRENTLY waits for transactions, not only for locks:
+        # the runner sets no limit for it unless the header does.
         default = None if script.waits_without_lock_timeout else self.lock_timeout
         return (
             default if script.file.header.lock_timeout is None else script.file.header.lock_timeout

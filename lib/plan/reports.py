@@ -9,7 +9,8 @@ from ..clean_text import message
 from ..deployment import Deployment
 from ..errors import Interrupted, MigratorError
 from ..files.folder import MigrationFile
-from .migration_plan import AppliedMigration, Entry, Plan
+from .entries import AppliedMigration, Entry
+from .migration_plan import Plan
 
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
@@ -69,6 +70,7 @@ class Status:
 
     def to_dict(self, *, newest: int | None = None) -> Document:
         """Make the document, with the `newest` migrations only if a number of them is given."""
+        # The keys are a contract with scripts and with the status page: add keys, rename none.
         last, entries = self.plan.last, self.plan.entries
         return {
             "success": True,

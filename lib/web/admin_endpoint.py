@@ -31,6 +31,7 @@ from .shell import Answer, BadRequestError, Endpoint, Request
 LONGEST_BODY = 16 * 1024
 ACTIONS = ("migrate", "status", "validate", "plan")
 
+# The first class that fits decides.
 _STATUS_CODES: tuple[tuple[type[MigratorError], int], ...] = (
     (ConfigurationError, 503),
     (GuardError, 409),
@@ -148,6 +149,7 @@ def _act(context: RunContext, action: str) -> Answer:
 
 
 def _migrate(context: RunContext) -> Answer:
+    # A failed run is an answer too: it lists what was applied before the failure.
     report = migrate(context)
     content: Document = report.to_dict()
     if isinstance(report.error, MigratorError):

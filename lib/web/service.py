@@ -42,6 +42,7 @@ class Service:
 
     def context(self, *, admin: bool, web_token: str | None = None) -> RunContext:
         """Make the run context of one request; `web_token` is the OIDC token of that request."""
+        # First of all: reading settings and asking AWS take time from the same budget.
         deadline = self._deadline(admin=admin)
         settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
         target = (settings.migration_target if admin else settings.status_target) or self.fallback
@@ -80,5 +81,6 @@ def time_limit(root: Path) -> tuple[float, float]:
         longest = float(entry["maxDuration"])
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         longest = DEFAULT_MAX_DURATION
+    # A function with a short maxDuration keeps most of it for work.
     margin = min(MARGIN, longest / 4)
     return longest - margin, margin * CLEANUP_SHARE

@@ -18,6 +18,7 @@ from ..plan.reports import Document
 
 NO_STORE = "no-store"
 
+# For the log of Vercel, which shows what a function writes to standard error.
 _log = logging.getLogger("migrations")
 
 
@@ -114,6 +115,7 @@ class Answer:
         return [
             ("Content-Type", "application/json"),
             ("Cache-Control", self.cache),
+            # A browser must not take an error text for HTML.
             ("X-Content-Type-Options", "nosniff"),
             *self.more_headers,
             ("Content-Length", str(len(self.body))),

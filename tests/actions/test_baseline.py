@@ -25,7 +25,8 @@ from lib.errors import (
 )
 from lib.files.folder import parse
 from lib.ledger.run_lock import KEY, RunLock
-from lib.plan.migration_plan import AppliedMigration, make_plan
+from lib.plan.entries import AppliedMigration
+from lib.plan.migration_plan import make_plan
 from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]

@@ -18,7 +18,8 @@ from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse
 from lib.files.preparation import prepare_all
 from lib.plan.dry_run import DryRun
-from lib.plan.migration_plan import AppliedMigration, make_plan
+from lib.plan.entries import AppliedMigration
+from lib.plan.migration_plan import make_plan
 from lib.plan.reports import AppliedNow, RunReport, Status
 
 PLAIN = Style()

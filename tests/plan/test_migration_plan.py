@@ -8,7 +8,8 @@ import pytest
 
 from lib.errors import IntegrityError, MigrationFileError, OrderError
 from lib.files.folder import MigrationFile, parse
-from lib.plan.migration_plan import AppliedMigration, Plan, make_plan
+from lib.plan.entries import AppliedMigration
+from lib.plan.migration_plan import Plan, make_plan
 
 VARIANTS = (
     b"a;\n\nb;\n",

@@ -1,0 +1,88 @@
+"""What a plan reports about files and rows that do not fit: warnings, and the texts of errors."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import MigrationFileError
+from ..files.folder import MigrationFile
+from .entries import AppliedMigration, number_of
+from .renames import Renamed
+
+# Of more missing files than this, a warning names the first and the last.
+MOST_WARNINGS = 10
+
+MIXED_LEDGER = (
+    "The ledger may hold what another project applied in the same database, and a ledger belongs "
+    "to one project alone. If so, give each project a database of its own."
+)
+
+
+def modified_fault(file: MigrationFile) -> str:
+    return (
+        f"Migration {file.version} has been modified after being applied! "
+        f"Restore {file.path} as it was, and put the change into a new migration."
+    )
+
+
+def renamed_faults(renamed: Sequence[Renamed], here: Mapping[int | None, str]) -> Iterable[str]:
+    """A line for each renamed file, and then the other solutions for all of them."""
+    for row, file in renamed:
+        now = (
+            f"Migration {row.version} was applied under that name, "
+            f"and its file is now {file.version}."
+        )
+        yield f"{now} {_way_back(row, file, here)}"
+    if renamed:
+        yield "  Or update the ledger, in every database where it was applied under the old name:"
+    for row, file in renamed:
+        # The version of another runner may hold a quote.
+        old = row.version.replace("'", "''")
+        checksum = "" if file.matches(row.checksum) else f", checksum = '{file.checksum}'"
+        yield (
+            f"    update public.schema_migrations set version = '{file.version}', "
+            f"name = '{file.name}'{checksum} where version = '{old}';"
+        )
+    if any(number_of(row.version) != file.number for row, file in renamed):
+        yield ("  Or, to run the same text once more, put a comment line into the new file.")
+
+
+def _way_back(row: AppliedMigration, file: MigrationFile, here: Mapping[int | None, str]) -> str:
+    holder = here.get(number_of(row.version), file.version)
+    if holder != file.version:
+        return f"It has the same text, and its old number is now that of {holder}."
+    header = "" if file.matches(row.checksum) else ", with its number in its header"
+    return f"Rename {file.path} back to {row.version}.sql{header}."
+
+
+def fault_warnings(faults: Sequence[MigrationFileError], why: str) -> Iterable[str]:
+    """A line for each fault of files that do not run; of many similar faults, a few."""
+    if not faults:
+        return ()
+    return (
+        f"{line.strip()}{'' if line.endswith('.') else '.'} {why}"
+        for line in str(MigrationFileError.together(faults)).splitlines()
+    )
+
+
+def late_fault(file: MigrationFile) -> str:
+    return (
+        f"Migration {file.version} is numbered below the newest applied one, "
+        "and MIGRATION_STRICT_ORDER is set. Give it the next free number."
+    )
+
+
+def missing_warnings(rows: Sequence[AppliedMigration]) -> Iterable[str]:
+    """A line for each row; of many rows, the first and the last."""
+    if len(rows) <= MOST_WARNINGS:
+        return map(missing_warning, rows)
+    return (
+        f"{len(rows)} migrations are applied, but their files are not in this bundle, "
+        f"from {rows[0].version} to {rows[-1].version}: "
+        "the database is ahead (a rollback, or an older branch).",
+    )
+
+
+def missing_warning(row: AppliedMigration) -> str:
+    return (
+        f"Migration {row.version} is applied, but its file is not in this bundle: "
+        "the database is ahead (a rollback, or an older branch)."
+    )
