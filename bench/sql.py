@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from lib.apply.session import reset_script
 from lib.files.folder import parse
 from lib.files.preparation import prepare
-from lib.sql.lexer import split
+from lib.sql.splitter import split
 
 SCHEMA = """\
 -- The table; it's needed

@@ -5,7 +5,8 @@ import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 
-from ..sql.lexer import LexicalError, Piece, scan, words_of
+from ..sql.lexer import LexicalError, scan, words_of
+from ..sql.splitter import Piece
 from .folder import MigrationFile
 
 # Controls, what only has a width, what has none, and what turns the direction of others.

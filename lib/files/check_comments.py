@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ..sql.lexer import Piece, comments, tokens
+from ..sql.lexer import tokens
+from ..sql.splitter import Piece, comments
 from .folder import MigrationFile
 from .header import is_directive, leading_comments
 

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from ..errors import MigrationFileError
-from ..sql.lexer import LexicalError, Piece, backslashes, escaped_quotes, variables
+from ..sql.lexer import LexicalError, backslashes, variables
+from ..sql.splitter import Piece, escaped_quotes
 from ..sql.statement import Statement, is_on
 from ..sql.transaction_control import (
     begin_options,

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import MigrationFileError
 from ..sql.effects import sets_session, writes_large_object
-from ..sql.lexer import LexicalError, Piece, end_of_blank, split
+from ..sql.lexer import LexicalError, end_of_blank
+from ..sql.splitter import Piece, split
 from ..sql.statement import Statement
 from ..sql.transaction_control import begin_options, begins_block, commits, refuses_transaction
 from .check_characters import check_characters

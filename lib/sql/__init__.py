@@ -4,7 +4,8 @@ Pure: no driver, no files, no environment.
 May import: nothing but the floor.
 Must not: judge a statement, or know what a migration is.
 
-    lexer                a script cut into tokens and statements, as psql cuts it
+    lexer                the tokens of SQL, as psql and the server cut them
+    splitter             a script cut into statements, as psql cuts it
     statement            one statement: its place, its words, and what is sent for it
     concurrent           the operation of a statement with CONCURRENTLY, and its relation
     transaction_control  whether a statement begins or ends a transaction, or refuses one

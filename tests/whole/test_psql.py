@@ -15,7 +15,8 @@ from sql_fragments import FRAGMENTS, ONE_STATEMENT
 
 from lib.files.check_statements import PSQL_VARIABLES
 from lib.settings.connection_target import ConnectionTarget
-from lib.sql.lexer import LexicalError, split
+from lib.sql.lexer import LexicalError
+from lib.sql.splitter import split
 
 GOLDEN = ROOT / "tests" / "sql" / "golden"
 # How many texts are tried: LEXER_CASES=100000 ./test.sh tests/whole/test_psql.py
