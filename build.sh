@@ -27,11 +27,9 @@ find_python() {
       if (cd "$folder" && "$candidate" -c "$code") 2>/dev/null; then return; fi
     done
   done
-  if [ -n "${PYTHON:-}" ]; then
-    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which is older or does not run." >&2
-  else
-    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
-  fi
+  local advice="; install one, or name it in PYTHON."
+  if [ -n "${PYTHON:-}" ]; then advice=": PYTHON names $PYTHON, which is older or does not run."; fi
+  printf '%s: no Python 3.11 or newer was found%s\n' "${0##*/}" "$advice" >&2
   return 1
 }
 
@@ -95,7 +93,8 @@ else
   fi
 fi
 if [ "$python" = .venv/bin/python ] && ! "$python" -c "$recent" 2>/dev/null; then
-  say "build.sh: psycopg 3.2 or newer is not installed; add psycopg[binary] and flask to requirements.txt." >&2
+  say "build.sh: psycopg 3.2 or newer is not installed;" \
+    "add psycopg[binary] and flask to requirements.txt." >&2
   exit 1
 fi
 

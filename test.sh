@@ -29,11 +29,9 @@ find_python() {
       if (cd "$folder" && "$candidate" -c "$code") 2>/dev/null; then return; fi
     done
   done
-  if [ -n "${PYTHON:-}" ]; then
-    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found: PYTHON names $PYTHON, which is older or does not run." >&2
-  else
-    printf '%s\n' "${0##*/}: no Python 3.11 or newer was found; install one, or name it in PYTHON." >&2
-  fi
+  local advice="; install one, or name it in PYTHON."
+  if [ -n "${PYTHON:-}" ]; then advice=": PYTHON names $PYTHON, which is older or does not run."; fi
+  printf '%s: no Python 3.11 or newer was found%s\n' "${0##*/}" "$advice" >&2
   return 1
 }
 
