@@ -94,6 +94,8 @@ GRACE = 5.0
 
 # For a cancelled statement to end, or a transaction to roll back, before the connection is dropped.
 CANCEL = 3.0
+# To send the request to cancel: also once no time is left, since the server still obeys it.
+SHORTEST_CANCEL = 0.1
 # To record a run's end, over a new connection where the old one is gone.
 RECORD = 3.0
 # To let the run lock go: the server does so anyway once the connection is gone.

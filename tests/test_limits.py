@@ -1,11 +1,57 @@
 """The limits fit into one another, as the page of `lib.limits` says that they do."""
 
+import ast
 import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
 
 from lib import limits
 from lib.limits import RunLimits
 
 DEFAULTS = RunLimits()
+LIB = ROOT / "lib"
+MODULES = [path for path in sorted(LIB.rglob("*.py")) if path != LIB / "limits.py"]
+
+
+def seconds_in(code: ast.Module) -> list[str]:
+    """The numbers of seconds in a module: in a constant of its own, a sleep, or a timeout."""
+    found = [
+        ast.unparse(statement)
+        for statement in code.body
+        if isinstance(statement, ast.Assign)
+        for part in ast.walk(statement.value)
+        if isinstance(part, ast.Constant) and isinstance(part.value, float)
+    ]
+    for node in ast.walk(code):
+        if isinstance(node, ast.Call):
+            is_sleep = ast.unparse(node.func) == "time.sleep"
+            values = [*(node.args if is_sleep else ())]
+            values += [word.value for word in node.keywords if word.arg == "timeout"]
+            # A timeout of 0 is no limit to choose: it says not to wait.
+            if any(isinstance(value, ast.Constant) and value.value for value in values):
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
+def test_every_limit_on_time_stands_on_the_page_of_limits(path: Path) -> None:
+    assert seconds_in(ast.parse(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "WAIT = 3.0",
+        "PAUSE = (4, 6.0)",
+        "time.sleep(0.5)",
+        "connect(timeout=2)",
+        "lock.acquire(timeout=1.0)",
+    ],
+)
+def test_a_limit_elsewhere_would_be_found(code: str) -> None:
+    assert seconds_in(ast.parse(code)) == [code]
 
 
 def test_the_clean_up_of_a_function_fits_into_its_margin() -> None:

@@ -37,6 +37,15 @@ from .notices import Listener
 
 T = TypeVar("T")
 
+# The client notices within half a minute that the server's machine has vanished. Not GSSAPI, which
+# costs a round trip where there is no Kerberos.
+_DEFAULTS = {
+    "gssencmode": "disable",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
 _CODE = re.compile(rb'\tErrorResponse\t.*? C "([0-9A-Z]{5})"')
 
 
@@ -121,17 +130,8 @@ def _log_in(
 def _connect_once(
     target: ConnectionTarget, login: Mapping[str, str], application_name: str, timeout: float
 ) -> psycopg.Connection[tuple[Any, ...]]:
-    # The client notices within half a minute that the server's machine has vanished. Not GSSAPI,
-    # which costs a round trip where there is no Kerberos.
-    defaults = {
-        "gssencmode": "disable",
-        "keepalives_idle": "15",
-        "keepalives_interval": "5",
-        "keepalives_count": "3",
-        "tcp_user_timeout": "30000",
-    }
     parameters = {
-        **defaults,
+        **_DEFAULTS,
         **target.parameters,
         **tls_parameters(target),
         **login,
@@ -144,19 +144,29 @@ def _connect_once(
         # pooler may send the next message to a server process that does not know the statement.
         return psycopg.connect("", autocommit=True, prepare_threshold=None, **parameters)  # type: ignore[arg-type]
     except psycopg.Error as error:
-        reason = recognise(error)
-        # Only what the words do not tell is worth a second connection.
-        if reason is UNKNOWN:
-            reason = recognise_code(_sqlstate(parameters))
-        # Those that the environment or libpq's own files have added, too.
-        used = error.pgconn
-        secrets = (
-            *target.secrets,
-            login.get("password", ""),
-            _text(used.password if used else None),
-        )
-        names = (parameters.get("user", ""), _text(used.user if used else None))
-        raise _NotConnectedError(reason, quotation(error, secrets=secrets, names=names)) from None
+        raise _not_connected(error, target, login, parameters) from None
+
+
+def _not_connected(
+    error: psycopg.Error,
+    target: ConnectionTarget,
+    login: Mapping[str, str],
+    parameters: Mapping[str, str],
+) -> _NotConnectedError:
+    """Find the reason of a failure, and quote it without secrets and names."""
+    reason = recognise(error)
+    # Only what the words do not tell is worth a second connection.
+    if reason is UNKNOWN:
+        reason = recognise_code(_sqlstate(parameters))
+    # Those that the environment or libpq's own files have added, too.
+    used = error.pgconn
+    secrets = (
+        *target.secrets,
+        login.get("password", ""),
+        _text(used.password if used else None),
+    )
+    names = (parameters.get("user", ""), _text(used.user if used else None))
+    return _NotConnectedError(reason, quotation(error, secrets=secrets, names=names))
 
 
 def _sqlstate(parameters: Mapping[str, str]) -> str | None:

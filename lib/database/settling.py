@@ -6,12 +6,9 @@ import psycopg
 from psycopg import pq
 
 from ..errors import DatabaseUnavailableError
-from ..limits import CANCEL, SLICE
+from ..limits import CANCEL, SHORTEST_CANCEL, SLICE
 from .server_error import ServerError, StatementError, connection_lost
 from .transport import Transport
-
-# The server takes a cancellation that comes with no time left, too.
-_SHORTEST_CANCEL = 0.1
 
 
 class Settled(Enum):
@@ -65,7 +62,7 @@ def cancel(transport: Transport) -> Settled:
     if in_pipeline:
         send_sync(transport)
     # A request that overtakes its statement, or comes between two of them, is lost: ask again.
-    while not _is_stopped(transport, max(_SHORTEST_CANCEL, deadline.remaining())):
+    while not _is_stopped(transport, max(SHORTEST_CANCEL, deadline.remaining())):
         if deadline.has_passed():
             transport.raw.close()
             return Settled.UNKNOWN

@@ -133,10 +133,10 @@ def _upgrade(connection: Connection, tables: Tables, lock_timeout: float) -> Non
         return
     added = ", ".join(f"add column if not exists {name} {ADDED_COLUMNS[name]}" for name in missing)
     alter = f"alter table public.{RUNS} {added}"
-    patience = f"set local lock_timeout = {milliseconds(lock_timeout)}"
+    limit = f"set local lock_timeout = {milliseconds(lock_timeout)}"
     try:
         # Under the lock the tables are looked at once more: they are still those that were trusted.
-        connection.query(joined(patience, _LOCK_JOURNAL, tables.check, alter))
+        connection.query(joined(limit, _LOCK_JOURNAL, tables.check, alter))
     except StatementError as error:
         if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise LedgerError(
