@@ -1,4 +1,4 @@
-"""Files recorded as applied without being run: which ones, all or none, under the same lock, guard and checks as a run."""
+"""`baseline`: which files are recorded, all or none, with the lock, guard and checks of a run."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ CHAIN = ("000-a", "001-b", "002-c")
 
 @pytest.fixture
 def chain(bundle: Bundle, db: Database) -> Bundle:
-    """Three files, of which the first two have been carried out by hand."""
+    """Three files, the first two of which have been run by hand."""
     for version in CHAIN:
         bundle.write(f"{version}.sql", f"create table {version[-1]} (x int)")
     db.query("create table a (x int); create table b (x int)")
@@ -77,12 +77,18 @@ class TestTheVersion:
         [
             (
                 "004-invoices",
-                r"no migration '004-invoices'\. Is it 004-add-invoices\? There are 000-start to 1000-c\.$",
+                (
+                    r"no migration '004-invoices'\. Is it 004-add-invoices\? There are 000-start "
+                    r"to 1000-c\.$"
+                ),
             ),
             ("005-add-invoices", r"Is it 004-add-invoices\?"),
             (
                 "invoices",
-                r"no migration 'invoices'\. (Is it 004-add-invoices\? )?There are 000-start to 1000-c\.$",
+                (
+                    r"no migration 'invoices'\. (Is it 004-add-invoices\? )?There are 000-start "
+                    r"to 1000-c\.$"
+                ),
             ),
             ("5", r"no migration '5'\. There are 000-start to 1000-c\.$"),
             ("", r"no migration ''\. There are"),
@@ -92,16 +98,16 @@ class TestTheVersion:
             ("9" * 5000, r"no migration '9+'\. There are"),
         ],
     )
-    def test_one_that_is_unknown_names_what_there_is(self, wanted: str, told: str) -> None:
+    def test_the_error_for_an_unknown_one_names_what_exists(self, wanted: str, told: str) -> None:
         with pytest.raises(ConfigurationError, match=told) as raised:
             find_file(self.FILES, wanted)
         assert raised.value.exit_code == 2
 
-    def test_without_any_file_there_is_nothing_to_name(self) -> None:
+    def test_the_error_for_an_empty_folder_says_so(self) -> None:
         with pytest.raises(ConfigurationError, match="The folder has none yet"):
             find_file((), "000-a")
 
-    def test_one_that_is_unknown_is_told_before_the_database_is_asked(
+    def test_an_unknown_one_is_refused_before_the_database_is_asked(
         self, make_context: MakeContext, chain: Bundle
     ) -> None:
         nowhere = ConnectionTarget(
@@ -131,7 +137,8 @@ class TestWhatIsRecorded:
         bundle.write("000-create-a-table.sql", b"\xef\xbb\xbfcreate table a (x int);\r\n")
         baseline(make_context(), "0")
         [(name, checksum, milliseconds, age)] = db.query(
-            "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() at time zone 'utc')))"
+            "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() "
+            "at time zone 'utc')))"
             " from schema_migrations"
         )
         assert (name, milliseconds) == ("Create A Table", None)
@@ -183,7 +190,7 @@ class TestWhatIsRecorded:
         assert recorded(make_context(environment="preview"), "001-b") == ["001-b"]
         assert db.versions() == ["000-a", "001-b"]
 
-    def test_a_name_in_a_header_that_may_be_a_typing_error_is_warned_about(
+    def test_an_environment_name_that_may_be_a_typo_is_warned_about(
         self, make_context: MakeContext, chain: Bundle
     ) -> None:
         chain.write("001-b.sql", "-- Environments: producton\ncreate table b (x int)")
@@ -241,7 +248,7 @@ class TestNothingToRecord:
         assert recorded(make_context(), "0") == []
         assert [db.query(f"select ctid, xmin, * from {table}") for table in tables] == before
 
-    def test_where_nothing_runs_in_this_environment_not_even_the_tables_are_made(
+    def test_not_even_the_tables_are_created_if_nothing_runs_in_this_environment(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "-- Environments: preview\nselect 1")
@@ -258,16 +265,19 @@ class TestNothingToRecord:
             second.start()
             wait_until(lambda: witness.of("waiting"), "a word of the other run")
             db.query(
-                "create table schema_migrations (id serial primary key, version varchar(255) unique not null,"
-                " name varchar(255) not null, applied_at timestamp, execution_time_ms integer, checksum varchar(64));"
-                "insert into schema_migrations (version, name) values ('000-a', 'A'), ('001-b', 'B')"
+                "create table schema_migrations (id serial primary key, version varchar(255) "
+                "unique not null,"
+                " name varchar(255) not null, applied_at timestamp, execution_time_ms integer, "
+                "checksum varchar(64));"
+                "insert into schema_migrations (version, name) values ('000-a', 'A'), ('001-b', "
+                "'B')"
             )
         second.join(30)
         assert found == [[]]
         assert not db.has("public.schema_migration_runs")
 
 
-class TestWhatForbidsIt:
+class TestRefusals:
     def test_a_modified_or_a_renamed_file(
         self, make_context: MakeContext, chain: Bundle, db: Database
     ) -> None:
@@ -355,7 +365,7 @@ class TestAllOrNone:
         assert db.versions() == ["000-a"]
         assert len(db.runs()) == 1
 
-    def test_a_connection_that_is_lost_is_told_with_the_way_on(
+    def test_the_error_for_a_lost_connection_says_what_to_do(
         self, make_context: MakeContext, ready: Bundle, db: Database
     ) -> None:
         told: list[DatabaseUnavailableError] = []
@@ -373,8 +383,10 @@ class TestAllOrNone:
             thread.start()
             db.wait_for("schema_migration_runs in row exclusive mode")
             db.query(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()"
-                " and query like '%schema_migration_runs in row exclusive mode%' and pid <> pg_backend_pid()"
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = "
+                "current_database()"
+                " and query like '%schema_migration_runs in row exclusive mode%' and pid <> "
+                "pg_backend_pid()"
             )
             thread.join(30)
         assert told
@@ -410,7 +422,7 @@ class TestTheJournal:
         with pytest.raises(GuardError, match="belongs to production"):
             baseline(make_context(environment="preview"), "1")
 
-    def test_a_file_that_was_left_half_way_is_left_so_no_longer(
+    def test_a_file_that_was_left_midway_is_no_longer_resumed(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "-- Transaction: none\ncreate table a (x int);\nselect 1 / 0;")
@@ -435,7 +447,7 @@ class TestTheJournal:
 
 
 class TestADatabaseThatLooksEmpty:
-    def test_it_is_warned_about_and_recorded_all_the_same(
+    def test_it_is_warned_about_and_still_recorded(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -470,18 +482,20 @@ class TestTheCommand:
         done = cli("baseline", "001-b")
         assert done.returncode == 0
         assert done.stdout == (
-            f"✓ Recorded 2 migrations as applied without running them, in {where}: 000-a to 001-b.\n"
+            f"✓ Recorded 2 migrations as applied without running them, in {where}: 000-a to "
+            "001-b.\n"
             "  Still pending: 1, 002-c.\n"
         )
         assert done.stderr == f"Recording in {db.target.place} (from DATABASE_URL; direct).\n"
         again = cli("baseline", "migrations/001-b.sql")
         assert again.returncode == 0
-        assert (
-            again.stdout
-            == f"✓ Nothing to record: {where} has everything up to 001-b.\n  Still pending: 1, 002-c.\n"
+        assert again.stdout == (
+            f"✓ Nothing to record: {where} has everything up to 001-b.\n"
+            "  Still pending: 1, 002-c.\n"
         )
         assert cli("baseline", "2").stdout == (
-            f"✓ Recorded 1 migration as applied without running it, in {where}: 002-c.\n  Still pending: none.\n"
+            f"✓ Recorded 1 migration as applied without running it, in {where}: 002-c.\n"
+            "  Still pending: none.\n"
         )
         assert cli("status", "--check").returncode == 0
         assert " UTC\n" in cli("status").stdout
@@ -529,7 +543,7 @@ class TestTheCommand:
 
 
 class TestForgetting:
-    """Three files were applied, and are one by now."""
+    """Three files were applied, and have been merged into one since."""
 
     @pytest.fixture
     def squashed(self, make_context: MakeContext, bundle: Bundle, db: Database) -> Bundle:
@@ -541,7 +555,7 @@ class TestForgetting:
         bundle.write("002-squashed.sql", "create table b (x int); create table c (x int)")
         return bundle
 
-    def test_what_was_made_into_one_file_is_neither_missing_nor_run_again(
+    def test_files_that_were_merged_are_neither_missing_nor_run_again(
         self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         assert recorded(make_context(), "002-squashed") == ["002-squashed"]
@@ -581,7 +595,8 @@ class TestForgetting:
             (
                 ["002-squashed"],
                 [
-                    "'002-squashed' can't be forgotten: its file is in the bundle, migrations/002-squashed.sql."
+                    "'002-squashed' can't be forgotten: its file is in the bundle, "
+                    "migrations/002-squashed.sql."
                 ],
             ),
             (["009-x"], ["'009-x' can't be forgotten: it is not on record in this database."]),
@@ -596,7 +611,7 @@ class TestForgetting:
             ),
         ],
     )
-    def test_what_can_not_be_forgotten_is_named_and_nothing_is(
+    def test_what_cannot_be_forgotten_is_named_and_nothing_is_forgotten(
         self,
         make_context: MakeContext,
         squashed: Bundle,
@@ -676,13 +691,14 @@ class TestForgetting:
         thread.join(30)
         assert len(told) == 1
 
-    def test_a_role_without_the_right_is_told_which_it_needs(
+    def test_the_error_for_a_role_without_the_right_names_it(
         self, make_context: MakeContext, squashed: Bundle, db: Database
     ) -> None:
         with db.another_role() as theirs:
             role = theirs.target.parameters["user"]
             db.query(
-                f"grant select, insert, update on schema_migrations, schema_migration_runs to {role};"
+                "grant select, insert, update on schema_migrations, schema_migration_runs to "
+                f"{role};"
                 f"grant usage on sequence schema_migrations_id_seq to {role}"
             )
             with pytest.raises(
@@ -700,7 +716,8 @@ class TestForgetting:
         done = cli("baseline", "--forget", "001-b")
         assert (done.returncode, done.stderr.partition(" in ")[0]) == (0, "Forgetting")
         assert done.stdout == (
-            f"✓ Took 1 migration off the record of {db.target.database} (development): 001-b. What they made stays.\n"
+            f"✓ Took 1 migration off the record of {db.target.database} (development): 001-b. What "
+            "they made stays.\n"
             "  Still pending: 1, 002-squashed.\n"
         )
         document = json.loads(cli("baseline", "--forget", "2", "--json").stdout)

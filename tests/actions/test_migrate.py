@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import pytest
 from conftest import Bundle, Database, Witness
@@ -16,7 +15,6 @@ from lib.actions.status import read_status
 from lib.actions.validate import validate
 from lib.errors import (
     ConfigurationError,
-    GuardError,
     IntegrityError,
     LedgerError,
     MigrationFailedError,
@@ -61,7 +59,8 @@ def test_the_ledger_row_holds_name_checksum_time_and_duration(
     bundle.write("000-create-a-table.sql", "create table a (x int);\r\nselect pg_sleep(0.05);\r\n")
     report = migrate(make_context())
     [(name, checksum, milliseconds, age)] = db.query(
-        "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() at time zone 'utc')))"
+        "select name, checksum, execution_time_ms, abs(extract(epoch from applied_at - (now() at "
+        "time zone 'utc')))"
         " from public.schema_migrations"
     )
     assert name == "Create A Table"
@@ -80,7 +79,8 @@ def test_the_time_in_the_ledger_is_utc_whatever_the_session_has(
     bundle.write("000-a.sql", "create table a (x int)")
     migrate(make_context())
     assert db.query(
-        "select abs(extract(epoch from applied_at - (now() at time zone 'utc'))) < 10 from schema_migrations"
+        "select abs(extract(epoch from applied_at - (now() at time zone 'utc'))) < 10 from "
+        "schema_migrations"
     ) == [(True,)]
     last = read_status(make_context()).plan.last
     assert last is not None
@@ -166,7 +166,7 @@ def test_a_modified_file_stops_everything(
     assert not db.has("b")
 
 
-def test_a_renamed_file_stops_everything_and_both_names_are_told(
+def test_a_renamed_file_stops_everything_and_the_error_has_both_names(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
@@ -179,7 +179,7 @@ def test_a_renamed_file_stops_everything_and_both_names_are_told(
     assert db.versions() == ["000-a"]
 
 
-def test_the_way_out_of_a_rename_that_the_error_gives_is_one(
+def test_the_way_out_that_the_error_for_a_rename_names_works(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
@@ -305,7 +305,7 @@ def test_validate_reads_the_sql_of_applied_files_too_and_warns(
     assert migrate(make_context()).warnings == ()
 
 
-def test_a_file_with_a_fault_is_skipped_where_it_is_not_to_run(
+def test_a_file_with_a_fault_is_skipped_in_an_environment_where_it_does_not_run(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     bundle.write("000-a.sql", "-- Environments: production\n-- Transacton: none\nselect 1;")
@@ -350,169 +350,6 @@ def test_a_file_that_was_given_another_number_in_its_header_too_is_not_run_again
     assert db.query("select count(*) from a") == [(1,)]
 
 
-class Met(NamedTuple):
-    """How a run meets the test's database: as which environment, by which host's name, knowing of the server or not."""
-
-    environment: str
-    host: str = ""
-    tells_its_system: bool = True
-
-
-NEON, ANOTHER = "ep-shop-1.eu-central-1.aws.neon.tech", "ep-preview-2.eu-central-1.aws.neon.tech"
-PRODUCTION, PREVIEW = Met("production"), Met("preview")
-
-
-class TestTheGuard:
-    @pytest.mark.parametrize(
-        ("claim", "run", "is_free"),
-        [
-            pytest.param(None, PREVIEW, True, id="nobody has claimed it"),
-            pytest.param(PREVIEW, PREVIEW, True, id="previews share one"),
-            pytest.param(PREVIEW, Met("staging"), True, id="only production claims"),
-            pytest.param(PREVIEW, PRODUCTION, True, id="production comes second"),
-            pytest.param(PRODUCTION, PRODUCTION, True, id="production comes again"),
-            pytest.param(PRODUCTION, PREVIEW, False, id="a preview"),
-            pytest.param(PRODUCTION, Met("development"), False, id="a laptop"),
-            pytest.param(PRODUCTION, Met("staging"), False, id="a custom environment"),
-            pytest.param(
-                PRODUCTION._replace(host=NEON),
-                PREVIEW._replace(host=NEON),
-                False,
-                id="the same branch",
-            ),
-            pytest.param(
-                PRODUCTION._replace(host=NEON),
-                PREVIEW._replace(host=NEON.replace("-1.", "-1-pooler.")),
-                False,
-                id="the same branch by its pooler",
-            ),
-            pytest.param(
-                PRODUCTION._replace(host=NEON),
-                PREVIEW._replace(host=ANOTHER),
-                True,
-                id="another branch",
-            ),
-            pytest.param(
-                PRODUCTION._replace(host=NEON), PREVIEW, False, id="the branch by a tunnel"
-            ),
-            pytest.param(PRODUCTION, PREVIEW._replace(host=NEON), False, id="claimed by a tunnel"),
-            pytest.param(
-                PRODUCTION,
-                PREVIEW._replace(tells_its_system=False),
-                False,
-                id="a role that may not ask for the server",
-            ),
-            pytest.param(
-                PRODUCTION._replace(tells_its_system=False),
-                PREVIEW,
-                False,
-                id="claimed by a role that may not ask for it",
-            ),
-            pytest.param(
-                PRODUCTION._replace(host=NEON, tells_its_system=False),
-                PREVIEW._replace(host=ANOTHER, tells_its_system=False),
-                True,
-                id="another branch of a server that does not tell",
-            ),
-        ],
-    )
-    def test_who_may_migrate_what(
-        self,
-        make_context: MakeContext,
-        bundle: Bundle,
-        db: Database,
-        claim: Met | None,
-        run: Met,
-        *,
-        is_free: bool,
-    ) -> None:
-        with db.another_role("in role pg_read_all_data, pg_write_all_data") as lowly:
-            db.query("revoke execute on function pg_control_system() from public")
-
-            def context(met: Met) -> RunContext:
-                login = db if met.tells_its_system else lowly
-                named = login.but(host=met.host, hostaddr="127.0.0.1") if met.host else login
-                return make_context(environment=met.environment, target=named.target)
-
-            if claim:
-                assert migrate(context(claim)).error is None
-            bundle.write("000-a.sql", "create table a (x int)")
-            report = migrate(context(run))
-            found, planned = read_status(context(run)), preview(context(run))
-        assert (report.error is None) is is_free
-        assert found.plan.state == ("up-to-date" if is_free else "pending")
-        claimed = (
-            claim and claim.environment == "production" and not is_free
-        ) or run.environment == "production"
-        assert found.owner == ("production" if claimed else None)
-        if not is_free:
-            assert isinstance(report.error, GuardError)
-            assert isinstance(planned.obstacle, GuardError)
-            for way_out in (
-                "a database of its own",
-                "MIGRATION_ENVIRONMENT=production",
-                "delete from public.schema_mig",
-            ):
-                assert way_out in str(report.error)
-
-    def test_a_claimed_database_is_refused_to_another_environment(
-        self, make_context: MakeContext, bundle: Bundle, db: Database
-    ) -> None:
-        bundle.write("000-a.sql", "create table a (x int)")
-        assert migrate(make_context(environment="preview")).error is None
-        assert migrate(make_context(environment="production")).applied == ()
-        assert [(run["environment"], run["outcome"], run["applied"]) for run in db.runs()] == [
-            ("preview", "succeeded", ["000-a"]),
-            ("production", "succeeded", []),
-        ]
-        bundle.write("001-b.sql", "create table b (x int)")
-        report = migrate(make_context(environment="preview"))
-        assert isinstance(report.error, GuardError)
-        assert "belongs to production, and this run's environment is preview" in str(report.error)
-        assert not db.has("b")
-        assert migrate(make_context(environment="production")).error is None
-
-    def test_production_claims_once(self, make_context: MakeContext, db: Database) -> None:
-        migrate(make_context(environment="production"))
-        migrate(make_context(environment="production"))
-        assert len(db.runs()) == 1
-
-    def test_production_that_is_met_in_another_way_claims_in_that_way(
-        self, make_context: MakeContext, db: Database
-    ) -> None:
-        """By a tunnel it might be a branch of what was claimed by name."""
-        by_name = db.but(host=NEON, hostaddr="127.0.0.1").target
-        for target in (by_name, by_name, db.target, db.target, by_name, by_name):
-            assert migrate(make_context(environment="production", target=target)).error is None
-        assert [run["database_fingerprint"].count(":") for run in db.runs()] == [2, 1, 2]
-        other_branch = db.but(host=ANOTHER, hostaddr="127.0.0.1").target
-        assert migrate(make_context(environment="preview", target=other_branch)).error is None
-
-    def test_a_logical_copy_is_free(
-        self, make_context: MakeContext, bundle: Bundle, db: Database
-    ) -> None:
-        bundle.write("000-a.sql", "create table a (x int)")
-        migrate(make_context(environment="production"))
-        name = f"{db.target.database}_copy"
-        db.named("postgres").query(f"create database {name} template {db.target.database}")
-        try:
-            bundle.write("001-b.sql", "create table b (x int)")
-            target = db.named(name).target
-            assert read_status(make_context(environment="preview", target=target)).owner is None
-            assert migrate(make_context(environment="preview", target=target)).error is None
-        finally:
-            db.query(f"drop database {name} with (force)")
-
-    def test_a_claim_that_was_dropped_frees_the_database(
-        self, make_context: MakeContext, bundle: Bundle, db: Database
-    ) -> None:
-        """As a physical copy's has to be: it has its origin's fingerprint."""
-        migrate(make_context(environment="production"))
-        told = str(migrate(make_context(environment="preview")).error)
-        db.query(told[told.index("delete from") :].rstrip("."))
-        assert migrate(make_context(environment="preview")).error is None
-
-
 def test_plan_says_mode_timeouts_and_statements_and_writes_nothing(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
@@ -543,20 +380,23 @@ def test_strings_that_escape_by_default_are_refused(
 REFUSING_TRIGGER = """
 create function refuse() returns event_trigger language plpgsql as $$
 begin
-    raise exception 'no tables on weekdays' using detail = E'It is Monday,\nsays the calendar.', hint = 'Wait for Sunday.';
+    raise exception 'no tables on weekdays'
+        using detail = E'It is Monday,\nsays the calendar.', hint = 'Wait for Sunday.';
 end $$;
-create event trigger no_tables on ddl_command_start when tag in ('CREATE TABLE') execute function refuse();
+create event trigger no_tables on ddl_command_start
+    when tag in ('CREATE TABLE') execute function refuse();
 """
 
 
-def test_what_an_event_trigger_says_of_the_runners_own_statement_is_shown_as_a_whole(
+def test_the_message_of_an_event_trigger_is_shown_as_a_whole(
     make_context: MakeContext, bundle: Bundle, db: Database
 ) -> None:
     db.query(REFUSING_TRIGGER)
     bundle.write("000-a.sql", "select 1")
     for error in (migrate(make_context()).error, _error_of_baseline(make_context())):
         assert str(error).startswith(
-            "The database refused the runner's own statement: no tables on weekdays (SQLSTATE P0001).\n"
+            "The database refused the runner's own statement: no tables on weekdays (SQLSTATE "
+            "P0001).\n"
             "  Detail: It is Monday,\n    says the calendar.\n"
             "  Hint: Wait for Sunday.\n"
             "  Context: PL/pgSQL function "
@@ -586,7 +426,8 @@ class TestAFileWithoutAStatement:
             assert (report.exit_code, report.pending) == (0, 1)
             assert [migration.version for migration in report.applied] == applied
             assert report.warnings == (
-                "migrations/001-b.sql has no statement yet, so it stays pending: write its SQL and run this again. "
+                "migrations/001-b.sql has no statement yet, so it stays pending: write its SQL and "
+                "run this again. "
                 "On Vercel and in a CI such a file is applied as it is.",
             )
             assert witness.of("warning")[-1] == report.warnings
@@ -599,7 +440,7 @@ class TestAFileWithoutAStatement:
     @pytest.mark.parametrize(
         "hosted", [{"source": "build", "is_hosted": True}, {"source": "admin"}]
     )
-    def test_elsewhere_it_is_applied_as_the_nothing_that_it_is(
+    def test_elsewhere_it_is_applied(
         self, make_context: MakeContext, bundle: Bundle, db: Database, hosted: dict[str, object]
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")
@@ -619,7 +460,8 @@ class TestAFileWithoutAStatement:
         report = migrate(make_context())
         assert db.versions() == ["000-a", "001-b"]
         assert report.warnings[0].startswith(
-            "migrations/002-c.sql, migrations/003-d.sql have no statement yet, so they stay pending: write their SQL"
+            "migrations/002-c.sql, migrations/003-d.sql have no statement yet, so they stay "
+            "pending: write their SQL"
         )
 
     def test_with_nothing_else_nothing_is_written(
@@ -629,7 +471,7 @@ class TestAFileWithoutAStatement:
         assert migrate(make_context()).pending == 1
         assert not db.has("public.schema_migrations")
 
-    def test_production_claims_its_database_all_the_same(
+    def test_production_still_claims_its_database(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write("000-a.sql", self.HEADER)

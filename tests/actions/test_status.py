@@ -1,4 +1,4 @@
-"""The bundle and its database side by side: how long a look may take, and who is told when it takes longer."""
+"""`status`: how long reading the ledger may take, and which session is named if it takes longer."""
 
 import json
 import threading
@@ -27,16 +27,19 @@ def applied(make_context: MakeContext, bundle: Bundle) -> None:
 
 
 @pytest.mark.usefixtures("applied")
-class TestALedgerThatIsLocked:
+class TestALockedLedger:
     @pytest.mark.parametrize("read", READERS)
     @pytest.mark.parametrize("table", ["schema_migrations", "schema_migration_runs"])
-    def test_who_locks_it_is_told_within_the_time_allowed(
+    def test_the_error_names_the_session_that_locks_it_within_the_time_allowed(
         self, make_context: MakeContext, db: Database, read: Callable[..., object], table: str
     ) -> None:
         with db.connect(application_name="somebody") as holder:
             holder.execute(f"begin; lock table {table} in access exclusive mode")
             began = time.monotonic()
-            who = rf"locked by pid {holder.info.backend_pid} \(application somebody, in a transaction for \d+ s, idle in "
+            who = (
+                rf"locked by pid {holder.info.backend_pid} \(application somebody, in a "
+                r"transaction for \d+ s, idle in "
+            )
             with pytest.raises(
                 LedgerError, match=rf"wasn't read within 0\.5 s: .* is {who}transaction\)\. Wait"
             ) as caught:
@@ -46,7 +49,7 @@ class TestALedgerThatIsLocked:
             holder.execute("rollback")
         read(make_context(), timeout=5)
 
-    def test_one_who_waits_to_lock_it_is_told_with_whom_that_one_waits_for(
+    def test_the_error_names_a_session_that_waits_to_lock_it_and_what_that_one_waits_for(
         self, make_context: MakeContext, db: Database
     ) -> None:
         with (
@@ -69,12 +72,13 @@ class TestALedgerThatIsLocked:
             reader.execute("rollback")
             thread.join()
 
-    def test_a_role_that_may_see_little_is_told_the_pid(
+    def test_a_role_that_may_see_little_gets_the_pid(
         self, make_context: MakeContext, db: Database
     ) -> None:
         with db.another_role() as theirs, db.connect() as holder:
             db.query(
-                f"grant select on schema_migrations, schema_migration_runs to {theirs.target.parameters['user']}"
+                "grant select on schema_migrations, schema_migration_runs to "
+                f"{theirs.target.parameters['user']}"
             )
             holder.execute("begin; lock table schema_migrations in access exclusive mode")
             with pytest.raises(LedgerError, match=f"is locked by pid {holder.info.backend_pid}"):
@@ -91,7 +95,7 @@ class TestALedgerThatIsLocked:
         assert f"is locked by pid {pid} (" in json.loads(done.stdout)["error"]
 
 
-def test_a_look_that_nobody_holds_up_and_that_takes_too_long_says_so(
+def test_the_error_says_so_if_nobody_locks_a_ledger_that_takes_too_long(
     make_context: MakeContext,
 ) -> None:
     with pytest.raises(

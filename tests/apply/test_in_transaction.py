@@ -1,4 +1,4 @@
-"""One file, once: in a transaction, alone, or statement by statement, and what it sets stays its own."""
+"""A file in its transaction: whole or not at all, and what it sets reaches nothing else."""
 
 import threading
 from collections.abc import Callable
@@ -6,7 +6,6 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Database, connect
 
-from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
 from lib.actions.run_context import RunContext
 from lib.database.pipeline import AHEAD
@@ -19,35 +18,6 @@ from lib.errors import (
 from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
-
-
-@pytest.mark.parametrize(
-    ("sql", "place", "sqlstate"),
-    [
-        ("create table é (x int);\nselect 'ü', nothing;", ":2:13:", "42703"),
-        ("select 1;\r\nselekt 2;\r\n", ":2:1:", "42601"),
-        ("\ufeffselect 1;\nselect 2 +;", ":2:11:", "42601"),
-        ("select 1;\n\n\ndo $$ begin raise exception 'no'; end $$;", ":4:7:", "P0001"),
-        ("-- c\nbegin;\nselect 1;\nselect 1/0;\ncommit;", ":4:1:", "22012"),
-        ("create table a (x int);\ncopy a from stdin;\n1\n2\n\\.\nselect 1/0;", ":6:1:", "22012"),
-    ],
-    ids=[
-        "multi-byte",
-        "windows line ends",
-        "byte order mark",
-        "run time",
-        "own begin",
-        "after COPY data",
-    ],
-)
-def test_an_error_names_line_and_column(
-    make_context: MakeContext, bundle: Bundle, sql: str, place: str, sqlstate: str
-) -> None:
-    bundle.write("000-a.sql", sql)
-    report = migrate(make_context())
-    assert isinstance(report.error, MigrationFailedError)
-    assert f"migrations/000-a.sql{place}" in str(report.error)
-    assert report.error.sqlstate == sqlstate
 
 
 def test_a_deferred_constraint_that_fails_at_commit_undoes_the_file(
@@ -65,165 +35,27 @@ def test_a_deferred_constraint_that_fails_at_commit_undoes_the_file(
     assert db.versions() == []
 
 
-FUNCTION = "create function boom() returns void language plpgsql as $$begin perform 1/0; end$$;\n"
-
-
-@pytest.mark.parametrize(
-    ("sql", "expected"),
-    [
-        (
-            "select 1;\n\tselect * fro t;",
-            '2:11: syntax error at or near "fro" (SQLSTATE 42601)\n  2 |  select * fro t;\n    |           ^',
-        ),
-        (
-            "select 1,\n\n",
-            "1:10: syntax error at end of input (SQLSTATE 42601)\n  1 | select 1,\n    |          ^",
-        ),
-        (
-            "create table users (user_id int);\r\nselect 'é', userid\r\n  from users;",
-            '2:13: column "userid" does not exist (SQLSTATE 42703)\n'
-            "  2 | select 'é', userid\n    |             ^\n"
-            '  Hint: Perhaps you meant to reference the column "users.user_id".',
-        ),
-        (
-            "create table a (x int);\ninsert into a\n  select 1/0;\nselect 1;",
-            "2:1: division by zero (SQLSTATE 22012)\n  2 | insert into a\n    | ^\n  In statement 2 of 3.",
-        ),
-        (
-            "select 1;\ndo $$\nbegin\n  perform 1;\n  perform 1\n    from nope;\nend $$;",
-            '6:10: relation "nope" does not exist (SQLSTATE 42P01)\n  6 |     from nope;\n    |          ^\n'
-            "  In statement 2 of 2.\n  Context: PL/pgSQL function inline_code_block line 4 at PERFORM",
-        ),
-        (
-            f"{FUNCTION}do $$\nbegin\n  perform boom();\nend $$;",
-            "4:3: division by zero (SQLSTATE 22012)\n  4 |   perform boom();\n    |   ^\n  In statement 2 of 2.\n"
-            '  Context: SQL statement "SELECT 1/0"\n    PL/pgSQL function boom() line 1 at PERFORM\n'
-            '    SQL statement "SELECT boom()"\n    PL/pgSQL function inline_code_block line 3 at PERFORM',
-        ),
-        (
-            "create function f() returns int language plpgsql as $$\nbegin\n  retrn 1;\nend $$;",
-            '3:3: syntax error at or near "retrn" (SQLSTATE 42601)\n  3 |   retrn 1;\n    |   ^',
-        ),
-        (
-            "create table a (x int, y text);\ncopy a from stdin;\n1\tok\ntwo\tbäd\n\\.\nselect 1;",
-            '4:1: invalid input syntax for type integer: "two" (SQLSTATE 22P02)\n  4 | two bäd\n    | ^\n'
-            '  In statement 2 of 3.\n  Context: COPY a, line 2, column x: "two"',
-        ),
-        (
-            'create table a (x int, y text);\ncopy a from stdin (format csv, header);\nx,y\n1,"a\nb"\nq,z\n\\.\n',
-            '6:1: invalid input syntax for type integer: "q" (SQLSTATE 22P02)\n  6 | q,z\n    | ^\n'
-            '  In statement 2 of 2.\n  Context: COPY a, line 4, column x: "q"',
-        ),
-        (
-            "create table a (x int primary key, y int references a deferrable initially deferred);\n"
-            "insert into a values (1, 2);",
-            'insert or update on table "a" violates foreign key constraint "a_y_fkey" (SQLSTATE 23503)\n'
-            "  At the file's end, where what was deferred is checked, and the file recorded.\n"
-            '  Detail: Key (y)=(2) is not present in table "a".',
-        ),
-        (
-            "-- Transaction: none\nselect 1;\nselect 1,\n  nope;",
-            '4:3: column "nope" does not exist (SQLSTATE 42703)\n  4 |   nope;\n    |   ^\n'
-            "  What ran outside a transaction before it stays: 1 of the file's statements. "
-            "The next run goes on after them.",
-        ),
-        (
-            "create table a (x int);\ndo $$begin commit; end$$;",
-            "2:6: invalid transaction termination (SQLSTATE 2D000)\n  2 | do $$begin commit; end$$;\n    |      ^\n"
-            "  In statement 2 of 2.\n  Context: PL/pgSQL function inline_code_block line 1 at COMMIT\n"
-            "  The file is one transaction: put `-- Transaction: none` in its header, and this commits as it does in psql.",
-        ),
-    ],
-    ids=[
-        *(
-            "syntax",
-            "end of input",
-            "hint",
-            "run time",
-            "in a DO block",
-            "in a function",
-            "in a function's source",
-        ),
-        *("COPY data", "CSV data", "deferred", "outside a transaction", "a DO that commits"),
-    ],
-)
-def test_an_error_shows_its_place(
-    make_context: MakeContext, bundle: Bundle, db: Database, sql: str, expected: str
-) -> None:
-    bundle.write("000-a.sql", sql)
-    error = migrate(make_context()).error
-    assert isinstance(error, MigrationFailedError)
-    assert str(error) == f"migrations/000-a.sql:{'' if expected[0].isdigit() else ' '}{expected}"
-    assert db.versions() == []
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "create role app login\n  password 'hunter2hunter2' nonsense;",
-        "create role %s login password 'hunter2hunter2'; selekt 1;",
-        "create subscription s connection 'postgresql://u:hunter2hunter2@h/db' publication;",
-        "create subscription s connection 'host=h password=hunter2hunter2' publication p; select 1;",
-        "create table a (x int, password text);\ncopy a (x, password) from stdin;\none\thunter2hunter2\n\\.\n",
-        "do $$begin\n  execute format('alter role nobody_at_all password %%L', 'hunter2hunter2');\nend$$;",
-        "-- Transaction: none\nalter role nobody_at_all password 'hunter2hunter2';",
-        "do $$begin alter role nobody_at_all password 'hunter2hunter2'; end$$;",
-        "create role app password hunter2hunter2;",
-        "alter role nobody_at_all password /* new */ U&'hunter2hunter2';",
-    ],
-    ids=[
-        *(
-            "on its line",
-            "beside it",
-            "a URL",
-            "refused",
-            "COPY data",
-            "in a block",
-            "outside a transaction",
-            "context",
-        ),
-        *("without quotes", "behind a comment"),
-    ],
-)
-def test_a_password_is_not_shown(
-    make_context: MakeContext, bundle: Bundle, db: Database, sql: str
-) -> None:
-    bundle.write("000-a.sql", sql.replace("%%", "%").replace("%s", f"app_{db.target.database}"))
-    error = str(migrate(make_context()).error)
-    assert error.startswith("migrations/000-a.sql")
-    assert "hunter2" not in error
-    if db.has("public.schema_migration_runs"):
-        assert not any("hunter2" in (run["error"] or "") for run in db.runs())
-
-
-def test_an_enum_value_that_is_used_too_early_is_told_with_the_way_out(
-    make_context: MakeContext, bundle: Bundle, db: Database
-) -> None:
-    db.query("create type mood as enum ('fine'); create table t (m mood)")
-    bundle.write("000-a.sql", "alter type mood add value 'well';\ninsert into t values ('well');")
-    error = str(migrate(make_context()).error)
-    assert "(SQLSTATE 55P04)" in error
-    assert "put ALTER TYPE … ADD VALUE into a file of its own, before this one." in error
-
-
 class TestLargeFiles:
     """More than is sent ahead of the server."""
 
     ROWS = "".join(f"insert into a values ({n}, '{'é' * 1000}');\n" for n in range(2500))
 
-    def test_it_is_one_transaction_all_the_same(
+    def test_it_is_still_one_transaction(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
             "000-a.sql",
-            f"create table a (x int, y text);\n{self.ROWS}create table ids as select txid_current() as id;",
+            (
+                "create table a (x int, y text);\n"
+                f"{self.ROWS}create table ids as select txid_current() as id;"
+            ),
         )
         assert len(self.ROWS) > 10 * AHEAD
         assert migrate(make_context()).error is None
         assert db.query("select count(*), count(distinct xmin::text) from a") == [(2500, 1)]
         assert db.versions() == ["000-a"]
 
-    def test_an_error_late_in_it_is_at_its_place_and_undoes_it_all(
+    def test_an_error_late_in_it_has_its_place_and_undoes_everything(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
@@ -248,7 +80,10 @@ class TestLargeFiles:
         smuggled = "select '\\', '; commit; create table half (y int); select 2; --';"
         bundle.write(
             "000-a.sql",
-            f"create table a (x int, y text);\n{off};\n{self.ROWS}{smuggled}\n{self.ROWS}select 1/0;",
+            (
+                f"create table a (x int, y text);\n{off};\n{self.ROWS}{smuggled}\n"
+                f"{self.ROWS}select 1/0;"
+            ),
         )
         error = migrate(make_context()).error
         assert isinstance(error, MigrationFailedError)
@@ -278,7 +113,7 @@ class TestLargeFiles:
         assert migrate(make_context()).error is None
         assert db.query("select count(*), sum(length(y)) from a") == [(3000, 1_500_000)]
 
-    def test_the_data_of_a_copy_is_sent_again_when_it_is_tried_again(
+    def test_the_next_try_sends_the_data_of_a_copy_again(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table a (x int primary key)")
@@ -317,7 +152,8 @@ class TestModes:
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "-- Transaction: none\ncreate table a (x int);\nbegin;\ninsert into a values (1);\ncommit;\n"
+            "-- Transaction: none\ncreate table a (x int);\nbegin;\ninsert into a values (1);\n"
+            "commit;\n"
             "create index concurrently a_x on a (x);\nvacuum a;",
         )
         assert migrate(make_context()).error is None
@@ -356,7 +192,10 @@ class TestModes:
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "create table a (x int, y text);\ncopy a from stdin;\n1\tit's; ok\n2\t\\N\n\\.\nupdate a set x = x + 1;",
+            (
+                "create table a (x int, y text);\ncopy a from stdin;\n1\tit's; ok\n2\t\\N\n\\.\n"
+                "update a set x = x + 1;"
+            ),
         )
         assert migrate(make_context()).error is None
         assert db.query("select * from a order by x") == [(2, "it's; ok"), (3, None)]
@@ -395,7 +234,10 @@ class TestModes:
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "create function begin() returns int language sql as 'select 1';\ncreate table a (x int);\ncommit;",
+            (
+                "create function begin() returns int language sql as 'select 1';\n"
+                "create table a (x int);\ncommit;"
+            ),
         )
         report = migrate(make_context())
         assert isinstance(report.error, MigrationFileError)
@@ -444,13 +286,17 @@ class TestModes:
 
 # All that outlives a transaction in its session.
 EVERYTHING = (
-    "set work_mem = '5MB'; select set_config('search_path', 'pg_catalog', false), pg_advisory_lock(4242);"
-    "create temp table t (x int); prepare p as select 1; do $$begin execute 'prepare \"q;\" as select 1'; end$$;"
+    "set work_mem = '5MB'; select set_config('search_path', 'pg_catalog', false), "
+    "pg_advisory_lock(4242);"
+    'create temp table t (x int); prepare p as select 1; do $$begin execute \'prepare "q;" as '
+    "select 1'; end$$;"
     "listen news; declare c cursor with hold for select 1; set role pg_monitor;"
 )
 LEFT = (
-    "select current_setting('work_mem'), current_setting('search_path'), current_user, to_regclass('pg_temp.t'),"
-    " (select count(*) from pg_prepared_statements), (select count(*) from pg_cursors where name <> ''),"
+    "select current_setting('work_mem'), current_setting('search_path'), current_user, "
+    "to_regclass('pg_temp.t'),"
+    " (select count(*) from pg_prepared_statements), (select count(*) from pg_cursors where name "
+    "<> ''),"
     " (select count(*) from pg_listening_channels()),"
     " (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())"
 )
@@ -467,12 +313,18 @@ class TestWhatAFileSets:
         bundle.write("000-a.sql", f"{header}{EVERYTHING}")
         bundle.write(
             "001-b.sql",
-            f"create table b (memory, path, who, temp, prepared, cursors, channels, locks) as {LEFT}",
+            (
+                "create table b (memory, path, who, temp, prepared, cursors, channels, locks) as "
+                f"{LEFT}"
+            ),
         )
         bundle.write("002-c.sql", "prepare p as select 2; execute p;")
         bundle.write(
             "003-d.sql",
-            "create sequence s cache 10; create table d (n int default nextval('s')); insert into d select;",
+            (
+                "create sequence s cache 10; create table d (n int default nextval('s')); insert "
+                "into d select;"
+            ),
         )
         bundle.write("004-e.sql", "insert into d select;")
         assert migrate(make_context()).error is None
@@ -522,7 +374,10 @@ class TestWhatAFileSets:
         bundle.write("000-a.sql", sql.replace("%s", role))
         bundle.write(
             "001-b.sql",
-            "create table b as select current_user::text as who, current_setting('search_path') as path",
+            (
+                "create table b as select current_user::text as who, "
+                "current_setting('search_path') as path"
+            ),
         )
         try:
             report = migrate(make_context())
@@ -553,7 +408,7 @@ class TestWhatAFileSets:
         ) == [("public.a", "b", "c")]
         assert [run["outcome"] for run in db.runs()] == ["succeeded"]
 
-    def test_a_new_session_that_would_read_strings_otherwise_is_refused(
+    def test_a_new_session_that_would_read_strings_differently_is_refused(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         bundle.write(
@@ -570,19 +425,21 @@ class TestWhatAFileSets:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(
-            "create function leak() returns text language sql as $$select set_config('search_path', 'pg_catalog', false)$$"
+            "create function leak() returns text language sql as $$select "
+            "set_config('search_path', 'pg_catalog', false)$$"
         )
         bundle.write("000-a.sql", "values (public.leak());")
         bundle.write("001-b.sql", "create table b (x int)")
         assert migrate(make_context()).error is None
         assert db.has("public.b")
 
-    def test_a_temporary_table_with_a_deferred_constraint_is_no_obstacle(
+    def test_a_temporary_table_may_have_a_deferred_constraint(
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "create temp table t (x int primary key, y int references t deferrable initially deferred);\n"
+            "create temp table t (x int primary key, y int references t deferrable initially "
+            "deferred);\n"
             "insert into t values (1, 2), (2, 1);",
         )
         assert migrate(make_context()).error is None
@@ -593,12 +450,13 @@ class TestWhatAFileSets:
         bundle.write(
             "000-a.sql",
             "-- Transaction: none\nset lock_timeout = '30s';\ncreate table a (x int);\n"
-            "create index concurrently a_x on a (x);\ncreate table t as select current_setting('lock_timeout') as v;",
+            "create index concurrently a_x on a (x);\n"
+            "create table t as select current_setting('lock_timeout') as v;",
         )
         assert migrate(make_context()).error is None
         assert db.query("select v from t") == [("30s",)]
 
-    def test_bytes_that_are_no_utf8_in_a_result_are_no_matter(
+    def test_bytes_in_a_result_need_not_be_utf8(
         self, make_context: MakeContext, bundle: Bundle
     ) -> None:
         bundle.write(
@@ -611,7 +469,8 @@ class TestWhatAFileSets:
     ) -> None:
         bundle.write(
             "000-a.sql",
-            "SET statement_timeout = 0;\nSET lock_timeout = 0;\nSELECT pg_catalog.set_config('search_path', '', false);\n"
+            "SET statement_timeout = 0;\nSET lock_timeout = 0;\n"
+            "SELECT pg_catalog.set_config('search_path', '', false);\n"
             "create table public.a as select current_setting('lock_timeout') as t;",
         )
         assert migrate(make_context()).error is None
@@ -623,117 +482,8 @@ class TestWhatAFileSets:
         bundle.write(
             "000-a.sql",
             "-- Lock-Timeout: 5s\n-- Statement-Timeout: 1min\n"
-            "create table a as select current_setting('lock_timeout') as l, current_setting('statement_timeout') as s",
+            "create table a as select current_setting('lock_timeout') as l, "
+            "current_setting('statement_timeout') as s",
         )
         assert migrate(make_context()).error is None
         assert db.query("select l, s from a") == [("5s", "1min")]
-
-
-class TestWhatIsThereAlready:
-    """A database that had its tables before its first run."""
-
-    @pytest.mark.parametrize(
-        ("sql", "sqlstate"),
-        [
-            ("create table t (x int)", "42P07"),
-            ("create index t_x on t (x)", "42P07"),
-            ("create type mood as enum ('fine')", "42710"),
-            ("create function f() returns int language sql as 'select 1'", "42723"),
-            ("create schema s", "42P06"),
-            ("alter table t add column x int", "42701"),
-            ("do $$begin create table t (x int); end$$", "42P07"),
-            ("create table if not exists k (x int);\nalter table k add primary key (x)", "42P16"),
-            (
-                "create table if not exists k (x int primary key);\ninsert into k values (1)",
-                "23505",
-            ),
-            ("create index concurrently t_x on t (x)", "42P07"),
-        ],
-    )
-    def test_the_first_run_names_baseline_with_the_files_version(
-        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str, sqlstate: str
-    ) -> None:
-        db.query(
-            "create table t (x int); create index t_x on t (x); create type mood as enum ('fine'); create schema s"
-        )
-        db.query("create function f() returns int language sql as 'select 1'")
-        db.query("create table k (x int primary key); insert into k values (1)")
-        bundle.write("000-create-migration-table.sql", "select 1")
-        bundle.write("001-tables.sql", sql)
-        # The second build has the ledger's own file on record.
-        for _ in range(2):
-            error = str(migrate(make_context()).error)
-            assert f"(SQLSTATE {sqlstate})" in error
-            assert "\n  No file but the ledger's own was on record here before this run." in error
-            assert "in place of running them: python -m lib baseline 001-tables\n" in error
-
-    def test_the_command_that_is_named_is_the_way_out(
-        self, make_context: MakeContext, bundle: Bundle, db: Database
-    ) -> None:
-        db.query("create table t (x int)")
-        bundle.write("001-tables.sql", "create table t (x int)")
-        bundle.write("002-more.sql", "alter table t add column y int")
-        error = str(migrate(make_context()).error)
-        version = error.partition("python -m lib baseline ")[2].split()[0]
-        baseline(make_context(), version)
-        assert [migration.version for migration in migrate(make_context()).applied] == ["002-more"]
-
-    def test_a_later_run_names_it_for_a_file_that_was_carried_out_by_hand(
-        self, make_context: MakeContext, bundle: Bundle, db: Database
-    ) -> None:
-        bundle.write("001-a.sql", "create table a (x int)")
-        assert migrate(make_context()).error is None
-        db.query("create table b (x int)")
-        bundle.write("002-b.sql", "create table b (x int)")
-        error = str(migrate(make_context()).error)
-        assert "on record here" not in error
-        assert error.endswith("record it in place of running it: python -m lib baseline 002-b")
-
-    def test_another_error_names_it_not(self, make_context: MakeContext, bundle: Bundle) -> None:
-        bundle.write("001-a.sql", "create table a (x nothing)")
-        assert "baseline" not in str(migrate(make_context()).error)
-
-
-class TestPendingTriggerEvents:
-    TABLES = (
-        "create table a (x int primary key); create table b (x int references a deferrable initially deferred);"
-        "insert into a values (1)"
-    )
-    CHANGE = "insert into b values (1);\n{}alter table b add column y int;"
-
-    @pytest.mark.parametrize("wrap", ["{}", "-- Transaction: none\nbegin;\n{}\ncommit;"])
-    def test_the_way_out_is_told_and_is_one(
-        self, make_context: MakeContext, bundle: Bundle, db: Database, wrap: str
-    ) -> None:
-        db.query(self.TABLES)
-        bundle.write("001-a.sql", wrap.format(self.CHANGE.format("")))
-        error = str(migrate(make_context()).error)
-        assert "pending trigger events (SQLSTATE 55006)" in error
-        assert (
-            "Put `set constraints all immediate;` before this statement, or this statement into a file of its own"
-            in error
-        )
-        bundle.write(
-            "001-a.sql", wrap.format(self.CHANGE.format("set constraints all immediate;\n"))
-        )
-        assert migrate(make_context()).error is None
-
-    def test_another_reason_of_the_same_sqlstate_has_another_way_out(
-        self, make_context: MakeContext, bundle: Bundle, db: Database
-    ) -> None:
-        db.query("create table a (x int); insert into a values (1)")
-        bundle.write("001-a.sql", _ALTERED_IN_A_LOOP)
-        error = str(migrate(make_context()).error)
-        assert "(SQLSTATE 55006)" in error
-        assert "set constraints" not in error
-
-
-_ALTERED_IN_A_LOOP = """do $$
-declare
-    r record;
-begin
-    for r in select x from a loop
-        alter table a add column y int;
-    end loop;
-end $$;
-"""
