@@ -20,7 +20,7 @@ def seconds_in(code: ast.Module) -> list[str]:
     found = [
         ast.unparse(statement)
         for statement in code.body
-        if isinstance(statement, ast.Assign)
+        if isinstance(statement, ast.Assign) and not isinstance(statement.value, ast.Dict)
         for part in ast.walk(statement.value)
         if isinstance(part, ast.Constant) and isinstance(part.value, float)
     ]
