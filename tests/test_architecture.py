@@ -220,14 +220,10 @@ STATUS_ROOMS = listed("""
     web: service shell status_endpoint
 """)
 MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
-    sql: concurrent effects error_position lexer redaction statement transaction_control
-    files: script
+    sql: concurrent effects lexer statement transaction_control
+    files: check_characters check_comments check_own_tables check_statements preparation script
     plan: dry_run
-    database: pipeline
-    ledger: records run_lock runs
-    apply: catalog in_transaction leftover_indexes observer outside_transaction recording_errors
-      resume session statement_errors table_waits
-    actions: file_runner ledger_change migrate preview run_connection validate
+    actions: migrate preview run_connection validate
     web: admin_endpoint
 """)
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

@@ -1,9 +1,8 @@
 """What a run would do now, and what would stop it."""
 
-from collections.abc import Sequence
-
 from ..errors import MigratorError
-from ..files.folder import MigrationFile, discover
+from ..files.folder import discover
+from ..files.preparation import prepare_all
 from ..files.script import Script, without_statements_at_the_end
 from ..ledger.guard import check_guard, must_claim, read_only_error
 from ..ledger.ledger_errors import ledger_errors_translated
@@ -24,7 +23,7 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context, timeout=timeout)
     status = status_from_survey(context, files, survey)
-    scripts = prepare_pending(status.plan.pending)
+    scripts = prepare_all(status.plan.pending)
     pending = {file.version for file in status.plan.pending}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
     obstacle = _obstacle(context, survey, status.plan)
@@ -38,15 +37,6 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
         half_done,
         held_back(context, scripts),
     )
-
-
-def prepare_pending(pending: Sequence[MigrationFile]) -> tuple[Script, ...]:
-    """Prepare the pending files; with none, load nothing that only the preparation needs."""
-    if not pending:
-        return ()
-    from ..files.preparation import prepare_all
-
-    return prepare_all(pending)
 
 
 def held_back(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:

@@ -4,14 +4,12 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
 
-from ..apply.session import reset_script
+from ..database.composing import reset_script
 from ..database.connection import Connection
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
 from ..database.notices import Listener
-from ..errors import ConfigurationError, DatabaseUnavailableError, MigrationFileError
-from ..files.script import Mode, Script
-from ..ledger.run_lock import RunLock
+from ..errors import ConfigurationError, DatabaseUnavailableError
 from ..ledger.survey import Survey, read_backend
 from ..limits import ANSWER, SECOND_CONNECTION
 from ..settings.search_path import first_schema
@@ -108,28 +106,22 @@ class RunConnection:
         with self.current.limit_to(ANSWER, NO_ANSWER):
             return read_backend(self.current)
 
-    def detect_pooler(self, scripts: tuple[Script, ...], lock: RunLock) -> None:
-        """Find out whether a transaction pooler is in between; raise if the files cannot bear one.
+    def detect_pooler(self, *, matters: bool, lock_backend: str | None) -> None:
+        """Find out whether a transaction pooler is in between; `is_pooled` says so.
 
-        Behind such a pooler each transaction may get another server process, so whatever a file
-        sets for its session would reach another client.
+        Behind such a pooler each transaction may get another server process. Unless it `matters`
+        that a pooler in session mode is none, the server is not asked for its process.
         """
-        self.is_pooled = self._has_pooler(scripts, lock)
-        if self.is_pooled:
-            check_sessions(scripts)
-            if self._context.target.search_path:
-                raise ConfigurationError(no_search_path(self._context.target))
+        self.is_pooled = self._has_pooler(matters=matters, lock_backend=lock_backend)
 
-    def _has_pooler(self, scripts: tuple[Script, ...], lock: RunLock) -> bool:
+    def _has_pooler(self, *, matters: bool, lock_backend: str | None) -> bool:
         # A server announces the pid of its own process on connecting, a pooler some other number.
         if {self.current.announced_backend} == self._backends:
             return False
-        target = self._context.target
-        # Whether a pooler is in session mode is asked only if it makes a difference.
-        if all(script.mode is Mode.TRANSACTION for script in scripts) and not target.search_path:
-            return not target.is_known_direct
+        if not matters:
+            return not self._context.target.is_known_direct
         self._backends |= {read_backend(self.current) for _ in range(_BACKEND_PROBES)}
-        return len(self._backends) > 1 or lock.backend in self._backends
+        return len(self._backends) > 1 or lock_backend in self._backends
 
     def _check_connection_limits(self) -> None:
         with self.current.limit_to(ANSWER, NO_ANSWER):
@@ -161,23 +153,6 @@ class RunConnection:
                 f"The schema {wanted}, which {target.source} names, is not there or not open to "
                 "this role: until a file makes it, what is made without naming a schema "
                 f"{where}."
-            )
-
-
-def check_sessions(scripts: tuple[Script, ...]) -> None:
-    """Raise MigrationFileError for a file that cannot run through a transaction pooler."""
-    for script in scripts:
-        if script.needs_a_session:
-            what = (
-                "its timeouts need"
-                if len(script.statements) == 1
-                else "its statements outside a transaction need"
-            )
-            raise MigrationFileError(
-                f"{what} a session of their own, and this connection goes through a transaction "
-                "pooler; set MIGRATION_DATABASE_URL to a direct connection",
-                file=script.file.path,
-                version=script.file.version,
             )
 
 

@@ -1,4 +1,4 @@
-"""What a surface hands to the runner: settings, a database, the time allowed, and a listener."""
+"""What a surface hands to the runner, and what a run has come to."""
 
 from dataclasses import dataclass, field
 
@@ -6,9 +6,13 @@ from ..database import login
 from ..database.connection import Connection
 from ..database.notices import Listener
 from ..deadline import Deadline
+from ..files.folder import MigrationFile
+from ..ledger.guard import check_guard
+from ..ledger.survey import Survey
 from ..limits import CONNECT, SHORTEST_CONNECT, RunLimits
+from ..plan.migration_plan import Plan
 from ..plan.progress import Progress
-from ..plan.reports import Source
+from ..plan.reports import AppliedNow, Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings
 
@@ -94,3 +98,35 @@ class RunContext:
             on_retry=self.progress.retrying_connection if is_reported else None,
             cleanup_sql=cleanup_sql,
         )
+
+
+@dataclass
+class RunState:
+    """What a run has come to; its report is made of it, however the run ends.
+
+    `pending` counts files and is None until they are known. `current` is the file under way.
+    """
+
+    survey: Survey | None = None
+    pending: int | None = None
+    warnings: tuple[str, ...] = ()
+    applied: list[AppliedNow] = field(default_factory=list)
+    current: MigrationFile | None = None
+
+    def check(self, plan: Plan, environment: str) -> None:
+        """Raise what forbids a run: the guard, then the ledger's integrity."""
+        assert self.survey is not None  # the plan was made of it
+        self.pending = len(plan.pending)
+        check_guard(self.survey, environment)
+        plan.verify()
+
+    def warn(self, progress: Progress, *warnings: str) -> None:
+        """Keep the warnings, and pass them on."""
+        self.warnings = warnings
+        for warning in warnings:
+            progress.warning(warning)
+
+    def settle_current(self) -> None:
+        """Take note that the current file is pending no more."""
+        self.current = None
+        self.pending = (self.pending or 1) - 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..database.composing import OWN_SETTINGS
+from ..database.composing import reset_statements
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..duration import milliseconds
@@ -27,30 +27,6 @@ GONE = ("42P01", "42703", "3F000")
 # lock_not_available and deadlock_detected: the server rolled the file back, and another try may
 # succeed.
 LOCK_CONFLICTS = ("55P03", "40P01")
-# Undoes what a file may have set.
-_RESET = (
-    "reset session authorization",
-    "reset role",
-    "reset all",
-    *OWN_SETTINGS,
-    "close all",
-    "unlisten *",
-    "discard temporary",
-    "discard sequences",
-    "select pg_advisory_unlock_all()",
-)
-# A pooler prepares statements of its own in the session; pg_prepared_statements tells them apart.
-_DEALLOCATE = """
-do $$
-declare
-    prepared text;
-begin
-    for prepared in select name from pg_prepared_statements where from_sql loop
-        execute format('deallocate %I', prepared);
-    end loop;
-end
-$$
-"""
 
 
 @dataclass(frozen=True)
@@ -141,18 +117,3 @@ class Session:
             if not self.connection.is_closed:
                 return find(self.connection, self.run, script.file.version), True
         return None, False
-
-
-def reset_statements(*, direct: bool = False, prepared: bool = False) -> tuple[str, ...]:
-    """The SQL that undoes what a file may have set, inside a transaction or out.
-
-    On a `direct` connection, prepared statements end too; through a pooler only with `prepared`,
-    and only those that SQL has prepared.
-    """
-    deallocate = ("deallocate all",) if direct else (_DEALLOCATE,) if prepared else ()
-    return (*_RESET, *deallocate)
-
-
-def reset_script(*, direct: bool = False, prepared: bool = False) -> str:
-    """The same as one message."""
-    return ";".join(reset_statements(direct=direct, prepared=prepared))

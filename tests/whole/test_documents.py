@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from lib import limits
-from lib.actions.run_connection import check_sessions
+from lib.actions.locked_run import check_sessions
 from lib.cli import options
 from lib.cli.console import Console
 from lib.cli.progress_log import ProgressLog

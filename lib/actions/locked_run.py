@@ -1,0 +1,318 @@
+"""A run that has something to do: lock, plan again, apply each file once, record the end."""
+
+from contextlib import suppress
+from dataclasses import replace
+
+from ..apply.in_transaction import Execution
+from ..apply.observer import Observer
+from ..apply.resume import renamed_midway_error
+from ..apply.session import Session
+from ..database.connection import Connection
+from ..database.login import no_search_path
+from ..database.server_error import StatementError
+from ..errors import (
+    ConfigurationError,
+    Interrupted,
+    MigrationFileError,
+    MigratorError,
+    OutOfTimeError,
+)
+from ..files.checkpoint import Checkpoint, Interruption
+from ..files.folder import MigrationFile
+from ..files.preparation import prepare_all
+from ..files.script import Mode, Script
+from ..ledger.guard import check_writable, must_claim
+from ..ledger.run_lock import RunLock
+from ..ledger.runs import RunRecord, finish_run, interrupt_stale_runs, start_run
+from ..ledger.survey import Survey
+from ..limits import ANSWER, RECORD, STALE_RUN
+from ..plan.dry_run import held_warnings
+from ..plan.migration_plan import Plan
+from ..plan.reports import AppliedNow, Outcome
+from .ledger_change import prepare_run
+from .preview import has_work, held_back
+from .run_connection import NO_ANSWER, RunConnection
+from .run_context import RunContext, RunState
+from .status import plan_from_survey
+
+# The file that creates the ledger, and nothing else.
+LEDGER_FILE = "000-create-migration-table"
+
+
+def run_pending(
+    context: RunContext,
+    database: RunConnection,
+    state: RunState,
+    files: tuple[MigrationFile, ...],
+    plan: Plan,
+) -> None:
+    """Apply the pending files of `plan`, claim the database, or tidy up after a run that is gone.
+
+    `state` holds the survey that the plan was made of, and is kept up to date.
+    """
+    assert state.survey is not None  # the plan was made of it
+    # A refused file is found before the lock is waited for.
+    scripts = prepare_all(plan.pending)
+    if has_work(context, state.survey, scripts):
+        check_writable(state.survey, context.target.source)
+        with RunLock(
+            database.connect_for_lock,
+            timeout=context.run_wait,
+            on_wait=context.progress.waiting,
+            limits=context.limits,
+        ) as lock:
+            _LockedRun(context, database, state, lock).carry_out(files, scripts)
+    else:
+        state.warn(
+            context.progress, *state.survey.tables.open, *plan.warnings, *held_warnings(scripts)
+        )
+        if state.survey.unfinished_runs:
+            _interrupt_stale_runs(context, database, state.survey)
+
+
+class _LockedRun:
+    """A run while it holds the run lock."""
+
+    def __init__(
+        self, context: RunContext, database: RunConnection, state: RunState, lock: RunLock
+    ) -> None:
+        self._context = context
+        self._database = database
+        self._state = state
+        self._lock = lock
+
+    def carry_out(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...]) -> None:
+        """Plan again, now that nobody else may write the ledger, and carry the plan out."""
+        context, environment = self._context, self._context.settings.environment
+        survey = self._state.survey = self._database.survey_under_lock()
+        plan = plan_from_survey(context, files, survey)
+        self._state.check(plan, environment)
+        scripts = _scripts_of(plan, scripts)
+        held = held_back(context, scripts)
+        self._state.warn(
+            context.progress, *survey.tables.open, *plan.warnings, *held_warnings(held)
+        )
+        scripts = scripts[: len(scripts) - len(held)]
+        self._check_pooler(scripts)
+        if not scripts and not must_claim(survey, environment):
+            # Another run has done it all while this one waited.
+            return
+        check_writable(survey, context.target.source)
+        self._check_interruptions(files, scripts, survey)
+        survey.tables.verify_rights()
+        run = self._start(survey, "running" if scripts else "succeeded")
+        if scripts:
+            runner = _FileRunner(context, self._database, self._state, self._lock)
+            runner.apply_all(scripts, survey, run)
+
+    def _check_pooler(self, scripts: tuple[Script, ...]) -> None:
+        """Raise if a transaction pooler is in between and the files cannot bear one.
+
+        Whatever a file sets for its session would reach another client there.
+        """
+        target = self._context.target
+        self._database.detect_pooler(
+            matters=bool(target.search_path)
+            or any(script.mode is not Mode.TRANSACTION for script in scripts),
+            lock_backend=self._lock.backend,
+        )
+        if self._database.is_pooled:
+            check_sessions(scripts)
+            if target.search_path:
+                raise ConfigurationError(no_search_path(target))
+
+    def _start(self, survey: Survey, outcome: Outcome) -> RunRecord:
+        """Record the run in the journal; a run with nothing to apply has ended with that."""
+        connection = self._database.current
+        with connection.limit_to(ANSWER, NO_ANSWER):
+            start = prepare_run(self._context, connection, survey)
+            return start_run(connection, self._context.trusted, start, outcome=outcome)
+
+    def _check_interruptions(
+        self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
+    ) -> None:
+        """Warn of files left midway that this bundle lacks; raise if one has another name now."""
+        names = {file.version for file in files}
+        for version, interruption in survey.interruptions.items():
+            if version in names:
+                continue
+            if fault := renamed_midway_error(scripts, interruption):
+                raise fault
+            self._context.progress.warning(
+                f"Run {interruption.run} stopped at statement {interruption.checkpoint.statement} "
+                f"of {version}, which is not in this bundle."
+            )
+
+
+def _scripts_of(plan: Plan, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The scripts of the plan; another run may have changed what is pending meanwhile."""
+    prepared = {script.file.version: script for script in scripts}
+    missing = [file for file in plan.pending if file.version not in prepared]
+    prepared |= {script.file.version: script for script in prepare_all(missing)}
+    return tuple(prepared[file.version] for file in plan.pending)
+
+
+def _interrupt_stale_runs(context: RunContext, database: RunConnection, survey: Survey) -> None:
+    """Mark runs whose runner is gone; if the lock is held, one of them is still at work.
+
+    A run with nothing to apply does not fail for this bookkeeping.
+    """
+    timeout = min(context.run_wait, STALE_RUN)
+    with (
+        suppress(MigratorError, StatementError),
+        RunLock(database.connect_for_lock, timeout=timeout, limits=context.limits),
+        database.current.limit_to(ANSWER, NO_ANSWER),
+    ):
+        interrupt_stale_runs(database.current, survey.tables)
+
+
+def check_sessions(scripts: tuple[Script, ...]) -> None:
+    """Raise MigrationFileError for a file that cannot run through a transaction pooler."""
+    for script in scripts:
+        if script.needs_a_session:
+            what = (
+                "its timeouts need"
+                if len(script.statements) == 1
+                else "its statements outside a transaction need"
+            )
+            raise MigrationFileError(
+                f"{what} a session of their own, and this connection goes through a transaction "
+                "pooler; set MIGRATION_DATABASE_URL to a direct connection",
+                file=script.file.path,
+                version=script.file.version,
+            )
+
+
+class _FileRunner:
+    """Applies files, each once, and records how the run ended."""
+
+    def __init__(
+        self, context: RunContext, database: RunConnection, state: RunState, lock: RunLock
+    ) -> None:
+        self._context = context
+        self._database = database
+        self._lock = lock
+        self._state = state
+
+    def apply_all(self, scripts: tuple[Script, ...], survey: Survey, run: RunRecord) -> None:
+        """Apply the scripts in order, and record how the run ended."""
+        self._execution = Execution(self._session(survey, run))
+        try:
+            self._apply_each(scripts, survey)
+        except (Interrupted, MigratorError, StatementError) as error:
+            if isinstance(error, Interrupted) and self._state.current:
+                error.args = (f"{error} It was at {self._state.current.path}.",)
+            outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
+            self._record_end(outcome, error, self._execution.checkpoint)
+            raise
+        else:
+            self._record_end("succeeded")
+        finally:
+            self._execution.session.observer.close()
+
+    def _apply_each(self, scripts: tuple[Script, ...], survey: Survey) -> None:
+        for script in scripts:
+            self._check()
+            self._apply(script, survey.interruptions.get(script.file.version))
+            # After `alter database … set` or the like, the next file needs a new session to see it.
+            # A pooler's sessions are not the runner's to end.
+            if (
+                script.changes_defaults
+                and not self._database.is_pooled
+                and script is not scripts[-1]
+            ):
+                self._begin_new_session(survey)
+
+    def _apply(self, script: Script, interruption: Interruption | None) -> None:
+        self._state.current = script.file
+        self._context.progress.started(script.file)
+        elapsed = self._execution.apply(script, interruption)
+        self._state.settle_current()
+        # None if another run had applied it.
+        if elapsed is not None:
+            applied = AppliedNow(script.file.version, script.file.name, elapsed)
+            self._state.applied.append(applied)
+            self._context.progress.applied(applied)
+
+    def _check(self) -> None:
+        """Raise if the run may not continue: the lock is lost, or its time is up."""
+        self._lock.check()
+        if self._context.deadline.has_passed():
+            raise OutOfTimeError("The time allowed ran out before the next migration began.")
+
+    def _begin_new_session(self, survey: Survey) -> None:
+        session = self._execution.session
+        session.observer.close()
+        session.connection.close()
+        self._database.connect()
+        survey = replace(survey, backend=self._database.backend())
+        self._execution = Execution(self._session(survey, session.run))
+
+    def _session(self, survey: Survey, run: RunRecord) -> Session:
+        context, is_pooled = self._context, self._database.is_pooled
+        observer = Observer(
+            context.connect_for_cleanup,
+            backend=None if is_pooled else survey.backend,
+            application_name=context.application_name,
+            lock_backend=self._lock.backend,
+            is_lock_silent=lambda: self._lock.is_silent,
+            limits=context.limits,
+        )
+        return Session(
+            connection=self._database.current,
+            observer=observer,
+            pooled=is_pooled,
+            notices_departure=survey.notices_departure,
+            run=run,
+            lock_timeout=context.settings.lock_timeout,
+            lock_retries=context.settings.lock_retries,
+            run_wait=context.run_wait,
+            progress=context.progress,
+            check=self._check,
+            limits=context.limits,
+            is_new=all(row.version == LEDGER_FILE for row in survey.ledger or ()),
+        )
+
+    def _record_end(
+        self,
+        outcome: Outcome,
+        error: BaseException | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Write the run's end, over a new connection if this one is lost.
+
+        If that fails, too, the next run marks this one as interrupted.
+        """
+
+        def write(connection: Connection) -> None:
+            connection.settle()
+            with connection.extend_deadline(RECORD):
+                finish_run(
+                    connection,
+                    self._execution.session.run,
+                    outcome,
+                    version=self._state.current.version if self._state.current else None,
+                    error=_record_of(error),
+                    sqlstate=getattr(error, "sqlstate", None),
+                    checkpoint=checkpoint,
+                )
+
+        with suppress(StatementError, MigratorError):
+            if self._database.current.is_alive():
+                write(self._database.current)
+                return
+        with suppress(StatementError, MigratorError):
+            if self._context.may_still_connect:
+                with self._context.connect_for_cleanup(RECORD) as connection:
+                    write(connection)
+                return
+        self._context.progress.warning(
+            "The end of the run could not be recorded; the next run marks it interrupted."
+        )
+
+
+def _record_of(error: BaseException | None) -> str | None:
+    """The journal's text of an error, which holds no data of rows."""
+    if error is None:
+        return None
+    return error.record if isinstance(error, MigratorError) else str(error)
