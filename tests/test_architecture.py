@@ -1,4 +1,4 @@
-"""The maps in `lib/__init__.py` and in each wing are the truth: who imports whom, and what an import costs."""
+"""The maps in `lib/__init__.py` and in each wing are true: who imports whom, and at what cost."""
 
 import ast
 import re
@@ -52,7 +52,7 @@ def arrows() -> dict[str, list[str]]:
 
 
 def imports(path: Path) -> set[tuple[str, ...]]:
-    """The modules of the package that a module imports, wherever in it: ("errors",) or ("sql", "lexer")."""
+    """The modules of the package that a module imports anywhere: ("errors",), ("sql", "lexer")."""
     package = path.relative_to(LIB).parts[:-1]
     found: set[tuple[str, ...]] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -232,7 +232,10 @@ FLASK = {"blinker", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "w
 
 def loaded_by(statement: str, *, after: str = "") -> set[str]:
     """The modules that a statement loads in a fresh interpreter, beyond those of `after`."""
-    code = f"import runpy, sys\n{after}\nbefore = set(sys.modules)\n{statement}\nprint(*set(sys.modules) - before)"
+    code = (
+        f"import runpy, sys\n{after}\nbefore = set(sys.modules)\n"
+        f"{statement}\nprint(*set(sys.modules) - before)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
     )

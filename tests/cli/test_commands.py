@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Bundle, Cli, Database, local_environ
+from conftest import ROOT, UNTIL_RELEASED, Bundle, Cli, Database, local_environ
 from fault_proxy import FaultProxy
 
 COMMANDS = ("migrate", "status", "validate", "plan", "create", "baseline", "serve", "stop")
@@ -391,11 +391,10 @@ class TestExitCodes:
     def test_a_signal_while_it_waits_for_another_run_ends_it(
         self, cli: Cli, bundle: Bundle, db: Database
     ) -> None:
-        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(4)")
+        bundle.write("000-a.sql", f"create table a (x int);\n{UNTIL_RELEASED}")
         first, second = cli.start("migrate"), None
         try:
-            while not db.has("schema_migration_runs"):
-                time.sleep(0.05)
+            db.wait_for("released")
             second = cli.start("migrate")
             assert second.stderr is not None
             assert any("Waiting for another migration run" in line for line in second.stderr)
@@ -403,6 +402,7 @@ class TestExitCodes:
             if second:
                 second.send_signal(signal.SIGTERM)
                 second.communicate(timeout=20)
+            db.query("create table released ()")
             first.communicate(timeout=20)
         assert second.returncode == 143
         assert first.returncode == 0

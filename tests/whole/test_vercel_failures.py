@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import VERSIONS, Database, wait_until
+from conftest import UNTIL_RELEASED, VERSIONS, Database, wait_until
 from vercel_cli import Function, Project, copy_clone, require_machine
 
 require_machine()
@@ -156,9 +156,6 @@ class TestInterruption:
             process.communicate()
 
     SLOW = "create table slow (x int);\nselect pg_sleep({seconds});"
-    UNTIL_RELEASED = """do $$ begin
-        while not exists (select from pg_class where relname = 'released') loop perform pg_sleep(0.1); end loop;
-    end $$"""
 
     def test_sigterm_to_a_build_rolls_back_and_is_recorded(
         self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
@@ -187,12 +184,12 @@ class TestInterruption:
         self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
     ) -> None:
         """Vercel's CLI doesn't pass a signal on: killed, it leaves build.sh and the runner at work."""
-        orphaned = start("orphaned", self.UNTIL_RELEASED)
+        orphaned = start("orphaned", UNTIL_RELEASED)
         os.kill(orphaned.pid, signal.SIGKILL)
         orphaned.wait()
         assert not is_over(orphaned)
         wait = "Waiting for another migration run (migrations build local), since 20"
-        newer = start("next", self.UNTIL_RELEASED, wait, _005_more="create table more (x int)")
+        newer = start("next", UNTIL_RELEASED, wait, _005_more="create table more (x int)")
         db.query("create table released ()")
         log, _ = newer.communicate(timeout=60)
         assert newer.returncode == 0, log
