@@ -32,7 +32,7 @@ _CONTROL_AND_BREAKS = re.compile(f"[{_UNSEEN}\t\n]")
 _COMMAND_IN_LINE = re.compile(r"##(?=\w*\[)")
 # The allowed beginnings of a message: no command of a CI system, and no mark of a result.
 _HARMLESS_BEGINNING = re.compile(r"""[^\W_]|[_./"'`(<…]""")
-# A line of an excerpt from a file begins with its number, and the line below it with a blank gutter.
+# A line that is quoted from a file begins with its number, the caret line with a blank gutter.
 _GUTTER = re.compile(r" {2,12}(?:[0-9]+ )?\|(?: |$)")
 # The colors of `cli.terminal`.
 _COLOR = re.compile(r"(\x1b\[(?:0|1|2|31|32|33)m)")

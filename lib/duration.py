@@ -1,18 +1,18 @@
-"""Durations as people write them in variables and headers: `500ms`, `2s`, `10min`, or a bare number of seconds."""
+"""Durations in variables and headers: `500ms`, `2s`, `10min`, or a number of seconds."""
 
 import re
 
 _UNITS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "": 1.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|)", re.IGNORECASE | re.ASCII)
 
-# What PostgreSQL's own timeouts can hold: an int of milliseconds.
+# In seconds. The timeouts of PostgreSQL are an int of milliseconds.
 LONGEST = 2_147_483
 
 
 def parse_duration(text: str) -> float:
-    """Return seconds; ValueError if `text` is not a duration or is longer than PostgreSQL can be told.
+    """Return seconds; ValueError if `text` is not a duration, or is longer than PostgreSQL allows.
 
-    The error doesn't repeat `text`: it may be a secret in the wrong variable.
+    The error does not repeat `text`, which may be a secret in the wrong variable.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None:
@@ -24,12 +24,15 @@ def parse_duration(text: str) -> float:
 
 
 def milliseconds(seconds: float) -> int:
-    """Round to whole milliseconds, but never a small duration down to 0, which PostgreSQL reads as "no limit"."""
+    """Round to whole milliseconds.
+
+    A small duration is at least 1, because PostgreSQL reads 0 as "no limit".
+    """
     return max(1, round(seconds * 1000)) if seconds > 0 else 0
 
 
 def in_words(seconds: float) -> str:
-    """Write a duration the way `parse_duration` reads it, to the millisecond, in the largest unit that keeps it whole."""
+    """Write a duration, to the millisecond, in a form that `parse_duration` reads."""
     if seconds >= 60 and seconds % 60 == 0:
         return f"{seconds / 60:g}min"
     if seconds >= 1 or seconds == 0:

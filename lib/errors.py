@@ -1,4 +1,4 @@
-"""Everything that can go wrong, each with the data a caller needs.
+"""The errors, each with the data that a caller needs.
 
     MigratorError                     exit 1
     ├── ConfigurationError            exit 2   a variable is missing or unreadable
@@ -8,52 +8,53 @@
     │   └── OrderError                         a late file, under MIGRATION_STRICT_ORDER
     ├── LockError                     exit 4
     │   ├── RunInProgressError                 another run holds the lock
-    │   └── BusyTableError                     a table lock could not be had within its retries
+    │   └── BusyTableError                     a table lock was not granted within the retries
     ├── MigrationFailedError          exit 1   the server refused a statement of a file
     ├── DatabaseUnavailableError      exit 1   no connection, or it was lost
-    │   └── WebTokenRefusedError               AWS refused what the request brought
-    ├── LedgerError                   exit 1   the ledger is another tool's, or may not be read
-    └── OutOfTimeError                exit 1   the caller's deadline passed; the file was rolled back
+    │   └── WebTokenRefusedError               AWS refused the token of the request
+    ├── LedgerError                   exit 1   the ledger belongs to another tool, or is unreadable
+    └── OutOfTimeError                exit 1   the deadline passed; the file was rolled back
 
-`Interrupted` stands apart: a signal raises it. It is a `KeyboardInterrupt`, on which psycopg cancels the query under way.
+`Interrupted` stands apart: a signal raises it. It is a `KeyboardInterrupt`, on which psycopg
+cancels the running query.
 """
 
 import signal
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-# Of many files with the same fault, so many are named.
-TOLD = 3
+# At most this many files with the same fault are named.
+NAMED_FILES = 3
 
 
 class MigratorError(Exception):
-    """What happened and what to do next, in words for a person; never a secret."""
+    """An error whose text says what happened and what to do next; it never contains a secret."""
 
     exit_code = 1
     _record: str | None = None
 
     def details(self) -> dict[str, object]:
-        """The machine-readable part, as the JSON documents carry it."""
+        """Return the machine-readable part for the JSON documents."""
         return {}
 
     @property
     def public(self) -> str:
-        """The text without any detail of the connection, for HTTP."""
+        """The text for HTTP, without details of the connection."""
         return str(self)
 
     @property
     def record(self) -> str:
-        """The text for the journal, which holds no data of any row."""
+        """The text for the journal, without data of any row."""
         return self.public if self._record is None else self._record
 
     def recorded_as(self, text: str) -> Self:
-        """Give the journal another text than the log has."""
+        """Record another text in the journal than in the log."""
         self._record = text
         return self
 
 
 class ConfigurationError(MigratorError):
-    """All faults of the configuration at once, each naming its variable."""
+    """All faults of the configuration at once; each names its variable."""
 
     exit_code = 2
 
@@ -63,10 +64,10 @@ class ConfigurationError(MigratorError):
 
 
 class MigrationFileError(MigratorError):
-    """A file that can't be run as it is. `line` counts from 1.
+    """A file that can't run as it is. `line` counts from 1.
 
-    `fault` is what is wrong, in words that are the same for every file of which the same is true, and `way_out` what to
-    do about this one.
+    `fault` says what is wrong, in the same words for every file with the same fault; `way_out` says
+    what to do about this file.
     """
 
     exit_code = 2
@@ -90,32 +91,33 @@ class MigrationFileError(MigratorError):
 
     @classmethod
     def together(cls, faults: "Sequence[MigrationFileError]") -> "MigrationFileError":
-        """One error that tells of all `faults`, a line each, and carries the first one's place.
+        """Return one error with all `faults`, one on each line, and the file and line of the first.
 
-        Of many files with the same fault three are named, and how many there are.
+        Of many files with the same fault, three are named, and the others are counted.
         """
         each = tuple(single for fault in faults for single in fault.faults)
         together = cls("", file=each[0].file, line=each[0].line, version=each[0].version)
         together.faults = each
-        together.args = ("\n".join(_told_once(each)),)
+        together.args = ("\n".join(_grouped(each)),)
         return together
 
     def details(self) -> dict[str, object]:
         return _given(version=self.version, line=self.line)
 
 
-def _told_once(faults: "Sequence[MigrationFileError]") -> Iterator[str]:
+def _grouped(faults: "Sequence[MigrationFileError]") -> Iterator[str]:
     alike: dict[str, list[MigrationFileError]] = {}
     for fault in faults:
         alike.setdefault(fault.fault, []).append(fault)
     for group in alike.values():
-        yield from map(str, group[:TOLD])
-        if len(group) > TOLD:
-            yield f"  … and {len(group) - TOLD} more with the same fault, {len(group)} in all."
+        yield from map(str, group[:NAMED_FILES])
+        if len(group) > NAMED_FILES:
+            others = len(group) - NAMED_FILES
+            yield f"  … and {others} more with the same fault, {len(group)} in all."
 
 
 class GuardError(MigratorError):
-    """A run of one environment met a database that another one has claimed."""
+    """Another environment has claimed the database of this run."""
 
     exit_code = 2
 
@@ -138,13 +140,16 @@ class OrderError(IntegrityError):
 
 
 class LockError(MigratorError):
-    """A lock was not to be had in the time allowed."""
+    """A lock was not granted in time."""
 
     exit_code = 4
 
 
 class RunInProgressError(LockError):
-    """Another run holds the run lock. `holder` says who, `since` when (ISO 8601, UTC), as far as the role may see."""
+    """Another run holds the run lock.
+
+    `holder` is that run, `since` the time (ISO 8601, UTC); None where the role may not see them.
+    """
 
     def __init__(self, holder: str | None, since: str | None) -> None:
         who = f" ({holder})" if holder else ""
@@ -160,7 +165,7 @@ class RunInProgressError(LockError):
 
 
 class BusyTableError(LockError):
-    """A file gave up waiting for a lock on a table; it was rolled back each time."""
+    """A file did not get a lock on a table; it was rolled back at each attempt."""
 
     def __init__(self, message: str, *, version: str, sqlstate: str) -> None:
         super().__init__(message)
@@ -172,7 +177,7 @@ class BusyTableError(LockError):
 
 
 class MigrationFailedError(MigratorError):
-    """The server refused a statement. `line` and `column` count from 1, in characters of the file."""
+    """The server refused a statement. `line` and `column` count from 1, in characters."""
 
     def __init__(
         self,
@@ -194,9 +199,9 @@ class MigrationFailedError(MigratorError):
 
 
 class DatabaseUnavailableError(MigratorError):
-    """No connection could be made, or it was lost. `public` is the text for HTTP.
+    """No connection could be made, or the connection was lost. `public` is the text for HTTP.
 
-    `final` when trying again would not help, `silent` when there was no answer at all.
+    `final` is true if trying again would not help, `silent` if there was no answer at all.
     """
 
     def __init__(
@@ -220,19 +225,19 @@ class DatabaseUnavailableError(MigratorError):
 
 
 class WebTokenRefusedError(DatabaseUnavailableError):
-    """AWS gave nothing for a web token, for good. Another request's may do."""
+    """AWS refused a web token for good; the token of another request may be accepted."""
 
 
 class LedgerError(MigratorError):
-    """The ledger can't be used: another tool's table, or no right to read it."""
+    """The ledger can't be used: the table belongs to another tool, or may not be read."""
 
 
 class OutOfTimeError(MigratorError):
-    """The deadline passed. What was under way was rolled back; what had committed stays."""
+    """The deadline passed. The transaction was rolled back; what had committed stays."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal arrived that ends the run. `exit_code` is the shell's: 128 plus the signal's number."""
+    """A signal ended the run. `exit_code` is that of a shell: 128 plus the number of the signal."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(f"Interrupted by {signal.Signals(signum).name}.")

@@ -1,4 +1,7 @@
-"""Letters that nobody sees, where PostgreSQL takes them for a part of a name: an error would point at nothing."""
+"""Invisible characters in SQL, which PostgreSQL takes for a part of a name.
+
+The error of the server would show a name that looks right.
+"""
 
 import re
 import unicodedata
@@ -9,18 +12,19 @@ from ..sql.lexer import LexicalError, scan, words_of
 from ..sql.splitter import Piece
 from .folder import MigrationFile
 
-# Controls, what only has a width, what has none, and what turns the direction of others.
+# Control characters, spaces, characters without a width, and those that change the direction.
 _UNSEEN = re.compile(
-    "[\x01-\x08\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180e\u2000-\u200f\u2028-\u202f"
-    "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
+    "[\x01-\x08\x0e-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180e"
+    "\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
-# What joins the letters beside it, as in Persian and in Indic scripts, or varies the one before it, as in pictures.
+# Joiners change the letters beside them, as in Persian and in Indic scripts; a variation selector
+# changes the character before it, as in emoji.
 _JOINERS = "\u200c\u200d"
 _VARIANTS = re.compile("[\u034f\u180b-\u180d\ufe00-\ufe0f\U000e0020-\U000e01ef]")
 
 
 def check_characters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
-    """Refuse them outside of strings, comments and quoted names."""
+    """Refuse invisible characters outside strings, comments and quoted names."""
     if not _UNSEEN.search(file.text):
         return
     unseen = list(_unseen(file.text, pieces))
@@ -40,7 +44,7 @@ def check_characters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
 
 
 def _unseen(text: str, pieces: Sequence[Piece]) -> Iterator[int]:
-    """The offsets of such letters; only pieces that hold one are read."""
+    """Yield the offsets of invisible characters; only pieces that hold one are scanned."""
     starts = [piece.start for piece in pieces]
     end = 0
     for match in _UNSEEN.finditer(text):
@@ -67,14 +71,14 @@ def _unseen_in(text: str, start: int, end: int) -> Iterator[int]:
 
 
 def _is_part(name: str, at: int) -> bool:
-    """Tell whether such a letter belongs to those beside it in a name: it is seen by what it does to them."""
+    """True if the character at `at` changes a letter beside it, and is visible by that."""
     if name[at] in _JOINERS:
         return _is_seen(name[:at]) and _is_seen(name[:at:-1])
     return bool(_VARIANTS.match(name[at])) and _is_seen(name[:at])
 
 
 def _is_seen(letters: str) -> bool:
-    """Tell whether the last of them is one that can be joined or varied, what varies it aside."""
+    """True if the last letter, variation selectors aside, can be joined or varied."""
     base = next(
         (
             letter
@@ -87,7 +91,7 @@ def _is_seen(letters: str) -> bool:
 
 
 def _is_read_as_sql(statement: str) -> bool:
-    """Tell whether the body of a DO, or of a function, is read by PostgreSQL's own rules."""
+    """True if the body of a DO or of a function is in SQL or PL/pgSQL."""
     words = words_of(statement)
     language = words[words.index("LANGUAGE") + 1 :][:1] if "LANGUAGE" in words else ()
     return language in (("PLPGSQL",), ("SQL",)) or (words[:1] == ("DO",) and not language)

@@ -1,4 +1,4 @@
-"""What comments between the statements show: the way back of another tool's file, a header that stands too low."""
+"""Comments between the statements: a down migration of another tool, a header that is too low."""
 
 import re
 from bisect import bisect_right
@@ -14,10 +14,12 @@ from .header import is_directive, leading_comments
 _LINE = r"(?im)(?:^|(?<=\r))[ \t]*+(?P<comment>--[^\n\r]*?"
 _MAY_BE_A_MARKER = re.compile(rf"{_LINE}(?:down|undo|below|up\b)[^\n\r]*)")
 _MAY_BE_A_HEADER = re.compile(
-    rf"{_LINE}\b(?:transaction|lock-timeout|statement-timeout|environments|phase|backfill|requires|from)\s*:[^\n\r]*)"
+    rf"{_LINE}\b(?:transaction|lock-timeout|statement-timeout|environments"
+    r"|phase|backfill|requires|from)\s*:[^\n\r]*)"
 )
 
-# dbmate; goose, sql-migrate and micrate; rambler; MyBatis; Play; tern, which has none for the way up.
+# dbmate; goose, sql-migrate and micrate; rambler; Play. `_DOWN` adds MyBatis and tern, which have no
+# marker for up.
 _TOOLS = (
     r"migrate\s*:\s*{0}(?:\s+\w+:\S+)*",
     r"\+\s*\w+\s+{0}(?:\s+no\s*transaction)?",
@@ -25,17 +27,18 @@ _TOOLS = (
     r"!\s*{0}s",
 )
 _DOWN = re.compile(
-    rf"--+\s*(?:{'|'.join(_TOOLS).format('down')}|(?://\s*)?@\s*undo|create\s+above\s*/\s*drop\s+below\s*-*)\s*",
+    rf"--+\s*(?:{'|'.join(_TOOLS).format('down')}|(?://\s*)?@\s*undo"
+    r"|create\s+above\s*/\s*drop\s+below\s*-*)\s*",
     re.IGNORECASE,
 )
 _UP = re.compile(
     rf"--+\s*(?:{'|'.join(_TOOLS).format('up')}|up\s+migration[\s=*#.:-]*)\s*", re.IGNORECASE
 )
-# node-pg-migrate's, in plain English: a comment may say so too, of what stands in it.
+# The marker of node-pg-migrate is plain English; an ordinary comment may begin so, too.
 _DOWN_IN_ENGLISH = re.compile(
     r"--[\s=*#-]*down\s+migrations?\s*(?:\([^()]*\))?[\s=*#.:-]*", re.IGNORECASE
 )
-# Of a tool that somebody wrote for himself. Only as a pair, one above all statements, one above what takes away.
+# For home-made tools: counts only as a pair, `up` above all statements and `down` above a removal.
 _DOWN_ALONE = re.compile(r"--[\s=*#@+\[\]<>:.-]*down[\s=*#\[\]<>:.-]*", re.IGNORECASE)
 _UP_ALONE = re.compile(r"--[\s=*#@+\[\]<>:.-]*up[\s=*#\[\]<>:.-]*", re.IGNORECASE)
 _COMMENT_LINES = re.compile(r"--[^\n\r]*+(?:\r?\n[ \t]*+--[^\n\r]*+)*+")
@@ -45,7 +48,7 @@ _TAKES_AWAY = ("DROP", "ALTER", "DELETE", "TRUNCATE", "REVOKE")
 
 @dataclass(frozen=True)
 class _Comment:
-    """A comment that stands alone on its line, in the piece at `index`; `between` statements, or within one."""
+    """A comment alone on its line, in the piece at `index`: `between` statements, or within one."""
 
     offset: int
     text: str
@@ -54,27 +57,30 @@ class _Comment:
 
 
 def check_comments(file: MigrationFile, pieces: Sequence[Piece]) -> None:
-    """Refuse a file of which a part is not meant to be run, and one with a header where nobody reads it."""
-    _check_way_back(file, pieces)
+    """Refuse a file with a part that is not meant to run, or with a header that is not read."""
+    _check_down_migration(file, pieces)
     header = {offset for offset, _ in leading_comments(file.text)}
     for comment in _comments(file.text, pieces, _MAY_BE_A_HEADER, is_directive):
         if comment.between and comment.offset not in header:
             key = is_directive(comment.text)
-            fault = f"the header's {key} is not read here; move the line to the file's top, above the first statement"
-            raise file.error_at(comment.offset, fault)
+            raise file.error_at(
+                comment.offset,
+                f"the header's {key} is not read here; move the line to the file's top, "
+                "above the first statement",
+            )
 
 
-def _check_way_back(file: MigrationFile, pieces: Sequence[Piece]) -> None:
+def _check_down_migration(file: MigrationFile, pieces: Sequence[Piece]) -> None:
     markers = tuple(_comments(file.text, pieces, _MAY_BE_A_MARKER, _is_marker))
     begins_with_up = any(
         _UP_ALONE.fullmatch(each.text) and _is_above_all(pieces, each) for each in markers[:1]
     )
     for at, comment in enumerate(markers):
-        if _is_way_up(comment) or not _begins_way_back(
+        if _is_up_marker(comment) or not _begins_down_migration(
             file.text, pieces, comment, begins_with_up=begins_with_up
         ):
             continue
-        up = next(filter(_is_way_up, markers[at:]), None)
+        up = next(filter(_is_up_marker, markers[at:]), None)
         as_far = f", up to line {file.line_at(up.offset)}" if up else ""
         out = f"remove this line and what is below it{as_far}"
         raise file.error_at(
@@ -83,7 +89,7 @@ def _check_way_back(file: MigrationFile, pieces: Sequence[Piece]) -> None:
         )
 
 
-def _begins_way_back(
+def _begins_down_migration(
     text: str, pieces: Sequence[Piece], comment: _Comment, *, begins_with_up: bool
 ) -> bool:
     if _DOWN.fullmatch(comment.text):
@@ -105,7 +111,7 @@ def _is_marker(comment: str) -> bool:
     )
 
 
-def _is_way_up(comment: _Comment) -> bool:
+def _is_up_marker(comment: _Comment) -> bool:
     return any(pattern.fullmatch(comment.text) for pattern in (_UP, _UP_ALONE))
 
 
@@ -116,7 +122,7 @@ def _is_above_all(pieces: Sequence[Piece], comment: _Comment) -> bool:
 
 
 def _goes_on_with_sql(text: str, comment: _Comment) -> bool:
-    """Tell whether the lines after it are comments, and SQL in them: that is how a way back is written down, not run."""
+    """True if the next lines are comments with SQL: the down migration is noted, and not run."""
     block = _COMMENT_LINES.match(text, comment.offset)
     return block is not None and any(
         line.rstrip().endswith(";") for line in block.group().splitlines()
@@ -124,7 +130,7 @@ def _goes_on_with_sql(text: str, comment: _Comment) -> bool:
 
 
 def _statement_below(text: str, pieces: Sequence[Piece], comment: _Comment) -> str | None:
-    """The first word of what is run below the comment, in the rest of its statement or in the next."""
+    """Return the first word below the comment, in the rest of its statement or in the next."""
     if not comment.between:
         word = next(tokens(text[comment.offset : pieces[comment.index].end]), ";")
         if word != ";":
@@ -146,7 +152,7 @@ def _first_word(text: str, piece: Piece) -> str:
 def _comments(
     text: str, pieces: Sequence[Piece], pattern: re.Pattern[str], is_one: Callable[[str], object]
 ) -> Iterator[_Comment]:
-    """The comments alone on their line that are wanted; what stands in strings and in data is none."""
+    """Yield the wanted comments that stand alone on their line, not in strings or COPY data."""
     starts: list[int] = []
     known: tuple[int, frozenset[int]] = (-1, frozenset())
     for match in pattern.finditer(text):

@@ -1,4 +1,4 @@
-"""What a file may not do to the runner's own tables: make them once more, take them away, or change what they say."""
+"""What a file may not do to the tables of the runner: create, drop, alter or empty them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -11,13 +11,16 @@ _COLUMNS = {"id", "version", "name", "applied_at", "execution_time_ms", "checksu
 _COMMANDS = ("CREATE", "DROP", "ALTER", "TRUNCATE", "DELETE", "UPDATE", "MERGE")
 _TABLE = "the table in which the runner keeps what it has applied"
 
-# A name in its parts.
+# The parts of a qualified name.
 _Name = tuple[str, ...]
 _SCHEMA_PUBLIC: _Name = ("public", "*")
 
 
 def check_own_tables(file: MigrationFile, statements: Sequence[Statement]) -> None:
-    """Refuse what names the ledger or the journal. What adds rows is left: a file may record others as applied."""
+    """Refuse a statement that damages the ledger or the journal.
+
+    INSERT and COPY are allowed: a file may record other files as applied.
+    """
     for statement in statements:
         if statement.command not in _COMMANDS or not _may_name_them(statement):
             continue
@@ -27,7 +30,7 @@ def check_own_tables(file: MigrationFile, statements: Sequence[Statement]) -> No
 
 
 def _may_name_them(statement: Statement) -> bool:
-    """What costs little to know, and leaves next to nothing."""
+    """True if it is worth parsing the statement: cheap, and false for nearly all."""
     text = statement.text.lower()
     return "schema_migration" in text or (
         statement.command in ("DROP", "ALTER") and "schema" in text
@@ -45,7 +48,7 @@ def _refused(
 
 
 def _done_to_them(statement: Statement, text: str) -> str | None:
-    """What the statement would do, in words; None where it does nothing to them."""
+    """Return what the statement would do to the tables, in words; None if nothing."""
     words = [unquoted(token) for token in statement.tokens]
     if statement.command == "ALTER":
         return _altered(words, text, statement.offset)
@@ -54,7 +57,7 @@ def _done_to_them(statement: Statement, text: str) -> str | None:
     )(words)
     if _SCHEMA_PUBLIC in names:
         return f"drop the schema that holds {_TABLE}"
-    # What becomes of the journal's rows is noticed by the run itself; no migration is taken off the record by it.
+    # Changed rows of the journal are noticed by the run itself, and take no file off the ledger.
     owned = _LEDGER[:1] if statement.command in ("UPDATE", "MERGE") else _LEDGER
     if any(_is_own(name, text, statement.offset) and name[-1] in owned for name in names):
         return f"{_VERBS[statement.command]} {_TABLE}"
@@ -72,14 +75,17 @@ _VERBS = {
 
 
 def _is_own(name: _Name, text: str, offset: int) -> bool:
-    """Behind a search_path of the file's own, a bare name is perhaps another schema's."""
+    """True if the name is that of a table of the runner.
+
+    After the file has set a search_path, an unqualified name may belong to another schema.
+    """
     if len(name) == 1:
         return name[0] in _LEDGER and text.find("search_path", 0, offset) < 0
     return name[-2:-1] == ("public",) and name[-1] in _LEDGER
 
 
 def _made(words: list[str]) -> list[_Name]:
-    """The table of a CREATE TABLE. `create table if not exists` makes nothing of what is there."""
+    """Return the table of a CREATE TABLE; none with IF NOT EXISTS, which does no harm."""
     rest = _after(words[1:], "unlogged")
     if rest[:1] != ["table"] or rest[1:3] == ["if", "not"]:
         return []
@@ -87,7 +93,7 @@ def _made(words: list[str]) -> list[_Name]:
 
 
 def _dropped(words: list[str]) -> list[_Name]:
-    """The tables of a DROP TABLE; of a DROP SCHEMA, whether it is that of the tables."""
+    """Return the tables of a DROP TABLE; for a DROP SCHEMA, `_SCHEMA_PUBLIC` if that is dropped."""
     found = list(_names(_after(words[2:], "if", "exists")))
     if words[1:2] == ["schema"]:
         return [_SCHEMA_PUBLIC for name in found if name == ("public",)]
@@ -99,12 +105,12 @@ def _truncated(words: list[str]) -> list[_Name]:
 
 
 def _changed(words: list[str]) -> list[_Name]:
-    """The table of a DELETE, an UPDATE or a MERGE."""
+    """Return the table of a DELETE, an UPDATE or a MERGE."""
     return [_name(_after(words[1:], "from") if words[0] == "delete" else _after(words[1:], "into"))]
 
 
 def _filled(statement: Statement) -> list[_Name]:
-    """The table of an INSERT or a COPY."""
+    """Return the table of an INSERT or a COPY."""
     if statement.command not in ("INSERT", "COPY"):
         return []
     words = [unquoted(token) for token in statement.tokens]
@@ -130,7 +136,7 @@ def _altered(words: list[str], text: str, offset: int) -> str | None:
 
 
 def _lost_columns(action: list[str]) -> Iterator[str]:
-    """The columns that an ALTER TABLE drops or renames."""
+    """Yield the columns that an ALTER TABLE drops or renames."""
     for at, word in enumerate(action):
         if word == "drop" or (word == "rename" and at == 0):
             rest = _after(_after(action[at + 1 :], "column"), "if", "exists")
@@ -139,12 +145,12 @@ def _lost_columns(action: list[str]) -> Iterator[str]:
 
 
 def _after(words: list[str], *optional: str) -> list[str]:
-    """The words after those that may stand at their beginning."""
+    """Return the words without the optional ones at their beginning."""
     return words[len(optional) :] if words[: len(optional)] == list(optional) else words
 
 
 def _names(words: list[str]) -> Iterator[_Name]:
-    """The names of a list, as far as it goes."""
+    """Yield the names of a list that is separated by commas."""
     while words:
         words = _after(words, "only")
         name = _name(words)
@@ -156,7 +162,7 @@ def _names(words: list[str]) -> Iterator[_Name]:
 
 
 def _name(words: list[str]) -> _Name:
-    """The name, in its parts, that stands at the beginning."""
+    """Return the parts of the name at the beginning of the words."""
     words = _after(words, "only")
     parts = words[:1]
     while words[1:2] == ["."]:

@@ -1,4 +1,4 @@
-"""Migration files: their names, headers and checksums, and the folder they lie in. Nothing here knows a database."""
+"""Migration files: their names, headers and checksums, and the folder that holds them."""
 
 import codecs
 import hashlib
@@ -18,8 +18,8 @@ _VERSION_LINE = re.compile(
     r"^([ \t]*--[ \t]*version[ \t]*:[ \t]*)[0-9]+(?=[ \t\r]*$)", re.IGNORECASE | re.MULTILINE
 )
 _NOT_THE_FORMAT = (
-    "the name is not NNN-description.sql: three or more digits, then lower-case words joined by hyphens, "
-    "as in 004-add-invoices.sql"
+    "the name is not NNN-description.sql: three or more digits, then lower-case words joined by "
+    "hyphens, as in 004-add-invoices.sql"
 )
 
 _NUMBERED = re.compile(r"[vV]?([0-9]{3,})[-_ ]+([A-Za-z][A-Za-z0-9_ -]*)", re.ASCII)
@@ -27,9 +27,10 @@ _NUMBERED = re.compile(r"[vV]?([0-9]{3,})[-_ ]+([A-Za-z][A-Za-z0-9_ -]*)", re.AS
 
 @dataclass(frozen=True)
 class MigrationFile:
-    """One file. `text` is as written but for a byte order mark; `path` is how messages name the file.
+    """One file. `text` is the content without a byte order mark; `path` is the name in messages.
 
-    `faults` are those of its header: they refuse it while it is pending, and are a warning once it is applied.
+    `faults` are those of the header: a pending file is refused for them, and an applied file is
+    reported with a warning.
     """
 
     version: str
@@ -43,25 +44,34 @@ class MigrationFile:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256, hex, of the text with LF line ends and no byte order mark: what a new ledger row stores."""
+        """The checksum for a new row of the ledger.
+
+        It is the SHA-256, in hex, of the text with LF line ends and no byte order mark.
+        """
         return _sha256(_unix(self.content))
 
     def matches(self, stored: str | None) -> bool:
-        """Tell whether a ledger's checksum is this file's, whatever its line ends or byte order mark were then.
+        """True if a checksum in the ledger belongs to this file.
 
-        A row without a checksum can't be compared and counts as a match.
+        Line ends and the byte order mark do not matter. A row without a checksum counts as a match.
         """
         return stored is None or stored == self.checksum or stored.strip().lower() in self.checksums
 
     @cached_property
     def checksums(self) -> frozenset[str]:
-        """What a ledger may hold for this file: of either kind of line ends, or of its own, with a mark or without."""
+        """The checksums that a ledger may hold for this file.
+
+        The line ends may be LF, CRLF or mixed, each with or without a byte order mark.
+        """
         unix = _unix(self.content)
         texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
         return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
 
     def checksums_as(self, number: str) -> frozenset[str]:
-        """What a ledger may hold for it from when its header said another number; empty where that says none."""
+        """Return the checksums of the file with another number in the `Version` of its header.
+
+        Empty if the header has no such line.
+        """
         header, rest = (
             self.text[: first_statement(self.text)],
             self.text[first_statement(self.text) :],
@@ -74,22 +84,23 @@ class MigrationFile:
 
     @cached_property
     def has_statement(self) -> bool:
-        """Tell whether there is anything in it but comments."""
+        """True if the file holds anything but comments."""
         return first_statement(self.text) < len(self.text)
 
     def runs_in(self, environment: str) -> bool:
+        """True if the header names the environment, or none at all."""
         return not self.header.environments or environment in self.header.environments
 
     def line_at(self, offset: int) -> int:
-        """The line, from 1, that holds the character at `offset` of `text`."""
+        """Return the line, from 1, of the character at `offset` of `text`."""
         return self.text.count("\n", 0, offset) + 1
 
     def column_at(self, offset: int) -> int:
-        """The column, from 1, in characters, of `offset` in its line."""
+        """Return the column of `offset` in its line, from 1, in characters."""
         return offset - self.text.rfind("\n", 0, offset)
 
     def place(self, offset: int) -> str:
-        """File, line and column, as in `migrations/001-a.sql:3:7`."""
+        """Return file, line and column, as in `migrations/001-a.sql:3:7`."""
         return f"{self.path}:{self.line_at(offset)}:{self.column_at(offset)}"
 
     def error_at(self, offset: int, fault: str) -> MigrationFileError:
@@ -100,7 +111,10 @@ class MigrationFile:
 
 
 def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
-    """Read one file; MigrationFileError if its name or encoding is wrong. What is wrong in its header, it carries."""
+    """Read one file; MigrationFileError if its name or encoding is wrong.
+
+    The faults of the header are kept in the file.
+    """
     path = one_line(f"{folder}/{filename}")
     match = NAME.fullmatch(filename)
     if match is None:
@@ -126,9 +140,10 @@ def parse(filename: str, content: bytes, *, folder: str = "migrations") -> Migra
 
 
 def discover(directory: Path) -> tuple[MigrationFile, ...]:
-    """Read every migration of the folder, in numeric order; MigrationFileError with every file's fault.
+    """Read every migration of the folder, in numeric order.
 
-    Other files (README.md, dotfiles) are left alone, but whatever ends in `.sql` must be a migration, and lie here.
+    MigrationFileError with the faults of all files. Other files (README.md, dotfiles) are ignored,
+    but every file that ends in `.sql` must be a migration, and must not be in a subfolder.
     """
     files: list[MigrationFile] = []
     faults: list[MigrationFileError] = []
@@ -147,7 +162,7 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
 
 
 def next_number(files: Sequence[MigrationFile]) -> str:
-    """The number after the last of `files`, in numeric order, with as many digits as that one has."""
+    """Return the number after that of the last file, with as many digits."""
     if not files:
         return "000"
     digits = files[-1].version.partition("-")[0]
@@ -155,7 +170,7 @@ def next_number(files: Sequence[MigrationFile]) -> str:
 
 
 def name_in_words(description: str) -> str:
-    """`create-users-table` becomes `Create Users Table`."""
+    """Return `Create Users Table` for `create-users-table`."""
     return " ".join(word.capitalize() for word in description.split("-"))
 
 
@@ -178,7 +193,7 @@ def _is_sql(path: Path) -> bool:
 
 
 def _read(path: Path, directory: Path) -> bytes:
-    """The file's content; nothing outside the folder is ever read, wherever a link may lead."""
+    """Return the content of the file. Nothing outside the folder is read, not by a link either."""
     name = f"{directory.name}/{path.name}"
     if _leads_out(path, directory):
         raise MigrationFileError(
@@ -193,7 +208,7 @@ def _read(path: Path, directory: Path) -> bytes:
 
 
 def _leads_out(path: Path, directory: Path) -> bool:
-    """Tell whether it is a link to something outside the folder, which may be a link itself."""
+    """True for a link to something outside the folder; the folder itself may be a link."""
     if not path.is_symlink():
         return False
     try:
@@ -204,9 +219,9 @@ def _leads_out(path: Path, directory: Path) -> bool:
 
 
 def _faults_below(directory: Path, entries: Iterable[Path]) -> Iterator[MigrationFileError]:
-    """A file in a folder below is never applied, and never left out without a word.
+    """Yield the faults of `.sql` files in subfolders, which would never be applied.
 
-    A folder set aside, by a name that begins with `_` or `.`, is left alone, and so is one without such files.
+    A folder whose name begins with `_` or `.` is set aside and ignored.
     """
     for path in entries:
         if path.name.startswith(("_", ".")) or _is_sql(path) or not path.is_dir():
@@ -229,13 +244,19 @@ def _sql_below(folder: Path, directory: Path) -> Iterator[MigrationFileError]:
         yield MigrationFileError(
             "the file is in a subfolder, where nothing is applied",
             file=f"{directory.name}/{path.relative_to(directory)}",
-            way_out=f"move it to {directory.name}/{_name_above(path)}, or begin the folder's name with _ to set it aside",
+            way_out=(
+                f"move it to {directory.name}/{_name_above(path)}, "
+                "or begin the folder's name with _ to set it aside"
+            ),
         )
     yield from _faults_below(directory, entries)
 
 
 def _name_above(path: Path) -> str:
-    """What a file in a folder below may be called in the folder itself: Prisma calls each by its folder's name."""
+    """Return a name for a file of a subfolder, for use in the folder itself.
+
+    Prisma gives the name to the subfolder, and calls every file `migration.sql`.
+    """
     if NAME.fullmatch(path.name):
         return path.name
     name = f"{path.parent.name}.sql" if path.stem in ("migration", "up") else path.name
@@ -248,7 +269,7 @@ def _other_name(filename: str) -> str:
 
 
 def _in_the_format(filename: str) -> str | None:
-    """The name with hyphens and in lower case, where that is all that is wrong with it."""
+    """Return the name in the format; None if more is wrong than separators and case."""
     stem = filename[: -len(".sql")]
     numbered = _NUMBERED.fullmatch(stem)
     if numbered is None:

@@ -1,7 +1,8 @@
-"""A file's header: what its leading comments ask of the runner, and what in them only looks as if it did.
+"""The header of a file: what its leading comments ask of the runner.
 
-A line of the header is `-- Key: value`. Comments of either kind may stand above it, and a statement ends it. Prose with a
-colon is none of it, unless its key is a near miss of one that changes how the file runs, and its value would do for that.
+A line of the header is `-- Key: value`. Comments of either kind may stand above the line, and the
+first statement ends the header. Prose with a colon is not a line of the header; it is a fault only
+if its key is nearly one that changes how the file runs, and its value suits that key.
 """
 
 import re
@@ -16,17 +17,17 @@ _T = TypeVar("_T")
 ENVIRONMENTS = ("production", "preview", "development")
 
 _LINE = re.compile(r"--+\s*([A-Za-z-]+)\s*:(.*)", re.ASCII)
-# A key as somebody may write it who doesn't have it before his eyes: with blanks, with underscores, with a wrong letter.
+# A key as people write it from memory: with blanks, with underscores, with a wrong letter.
 _LIKE_A_LINE = re.compile(r"--+\s*([A-Za-z][A-Za-z _-]{1,24}?)\s*([:=])\s*(.*)", re.ASCII)
 _DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments")
 _RESERVED = ("phase", "backfill", "requires", "from")
-# Sqitch's files begin so, and have lines with `requires:`, of which nothing depends here.
-_SQITCHS_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
+# Files of Sqitch begin with this line; their `requires:` is not the reserved key.
+_SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
 
 _SPACE = re.compile(r"[ \t\n\r\f\v]*")
 _COMMENT = re.compile(r"--[^\n\r]*")
 _EDGE = re.compile(r"/\*|\*/")
-# What looks like a space or like nothing, and a colon of another width.
+# Characters that look like a space, that are invisible, and a fullwidth colon.
 _LOOKALIKES = {
     **dict.fromkeys((0xA0, 0x1680, *range(0x2000, 0x200B), 0x202F, 0x205F, 0x3000), " "),
     **dict.fromkeys(
@@ -45,7 +46,7 @@ _LOOKALIKES = {
 
 @dataclass(frozen=True)
 class Header:
-    """What a file's leading comment asks of the runner. Timeouts are in seconds; None leaves the runner's own."""
+    """What the leading comments ask. Timeouts are in seconds; with None, those of the settings."""
 
     transactional: bool = True
     lock_timeout: float | None = None
@@ -54,7 +55,7 @@ class Header:
 
 
 class HeaderFault(NamedTuple):
-    """What is wrong with the line at `offset` of the text."""
+    """What is wrong with the line at `offset`."""
 
     offset: int
     fault: str
@@ -67,16 +68,19 @@ class _Line(NamedTuple):
 
 
 def read_header(text: str, number: str) -> tuple[Header, tuple[HeaderFault, ...]]:
-    """The header of a file with this number, and its faults; what can't be read is left as if it weren't there."""
+    """Return the header of the file with this number, and the faults in it.
+
+    A line with a fault counts as absent.
+    """
     faults: list[HeaderFault] = []
     lines: dict[str, _Line] = {}
     comments = tuple(leading_comments(text))
-    is_sqitchs = any(_SQITCHS_FIRST_LINE.match(comment) for _, comment in comments[:1])
+    is_sqitch = any(_SQITCH_FIRST_LINE.match(comment) for _, comment in comments[:1])
     for offset, comment in comments:
         line = _line(offset, comment)
         if line is None:
             faults += _near_miss(offset, comment)
-        elif is_sqitchs and line.key == "requires":
+        elif is_sqitch and line.key == "requires":
             continue
         elif line.key in _RESERVED:
             faults.append(HeaderFault(offset, _reserved(line.key)))
@@ -90,7 +94,7 @@ def read_header(text: str, number: str) -> tuple[Header, tuple[HeaderFault, ...]
 
 
 def leading_comments(text: str) -> Iterator[tuple[int, str]]:
-    """The `--` comments above the first statement, each with its offset."""
+    """Yield the `--` comments above the first statement with their offsets."""
     offset: int | None = 0
     while offset is not None:
         offset = _past(_SPACE, text, offset)
@@ -102,7 +106,7 @@ def leading_comments(text: str) -> Iterator[tuple[int, str]]:
 
 
 def first_statement(text: str) -> int:
-    """The offset of what is neither space nor comment nor a lone semicolon; the end, if there is nothing else."""
+    """Return the offset of the first token that is not a lone semicolon; without one, the end."""
     offset, end = -1, 0
     while offset != end:
         offset = end
@@ -112,7 +116,7 @@ def first_statement(text: str) -> int:
 
 
 def is_directive(comment: str) -> str | None:
-    """The key of a comment that would be a line of the header that changes how the file runs, were it in its place."""
+    """Return the key of a comment that would change how the file runs if it were in the header."""
     line = _line(0, comment)
     if line is None or line.key not in _VALID:
         return None
@@ -125,7 +129,7 @@ def _past(pattern: re.Pattern[str], text: str, offset: int) -> int:
 
 
 def _block(text: str, start: int) -> int | None:
-    """The end of the block comment that begins here; None where none does, or it is never closed."""
+    """Return the end of the block comment at `start`; None without one that is closed."""
     if not text.startswith("/*", start):
         return None
     depth = 0
@@ -181,8 +185,8 @@ def _environments(value: str) -> tuple[str, ...]:
 
 def _reserved(key: str) -> str:
     return (
-        f"the header's {key.title()} is reserved for a later version of the runner, and this one can't run such a file; "
-        "if it is only prose, write it without the colon"
+        f"the header's {key.title()} is reserved for a later version of the runner, "
+        "and this one can't run such a file; if it is only prose, write it without the colon"
     )
 
 
@@ -197,7 +201,7 @@ def _other_version(line: _Line, number: str) -> Iterator[HeaderFault]:
 
 
 def _near_miss(offset: int, comment: str) -> Iterator[HeaderFault]:
-    """A key that is nearly one of ours, in front of a value that would do for it."""
+    """Yield the fault of a key that is nearly one of ours, with a value that suits it."""
     cleaned = comment.translate(_LOOKALIKES)
     match = _LIKE_A_LINE.match(cleaned)
     if match is None:
@@ -209,7 +213,10 @@ def _near_miss(offset: int, comment: str) -> Iterator[HeaderFault]:
     if near is None:
         return
     if written.lower() != near and sign == ":":
-        fault = f"the header has no key {written}; did you mean {near.title()}? If it is only prose, word it otherwise"
+        fault = (
+            f"the header has no key {written}; did you mean {near.title()}? "
+            "If it is only prose, word it otherwise"
+        )
     elif cleaned != comment and sign == ":":
         fault = f"the header's {near.title()} contains an invisible character; type the line again"
     elif written.lower() == near and sign == "=":
@@ -228,7 +235,7 @@ def _is_near(written: str, key: str) -> bool:
 
 
 def _edits(one: str, other: str) -> int:
-    """How many letters have to be put in, left out, replaced or swapped with the next."""
+    """Return the Damerau-Levenshtein distance: insertions, deletions, replacements and swaps."""
     before: list[int] = []
     row = list(range(len(other) + 1))
     for i, letter in enumerate(one, 1):
@@ -242,7 +249,7 @@ def _edits(one: str, other: str) -> int:
 
 
 def _means_environments(value: str) -> bool:
-    """Names separated by commas; or, with a comma forgotten, few words of which one is an environment."""
+    """True for names with commas; without them, for a few words with an environment among them."""
     words = re.findall(r"[^\s,]+", value.lower())
     return bool(_NAMES.fullmatch(value)) or (
         len(words) <= 4 and any(word in ENVIRONMENTS for word in words)
@@ -256,12 +263,13 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 
 _NAMES = re.compile(r"[\w-]+(?:\s*,\s*[\w-]+)*", re.ASCII)
 _TOOLS = (
-    "alembic|atlas|dbmate|diesel|django|drizzle|ecto|flyway|golang-migrate|goose|knex|kysely|liquibase|migrate|mikro-orm|"
-    "node-pg-migrate|pgroll|prisma|rails|sequelize|sql-migrate|sqitch|sqlx|supabase|tern|typeorm"
+    "alembic|atlas|dbmate|diesel|django|drizzle|ecto|flyway|golang-migrate|goose|knex|kysely"
+    "|liquibase|migrate|mikro-orm|node-pg-migrate|pgroll|prisma|rails|sequelize|sql-migrate|sqitch"
+    "|sqlx|supabase|tern|typeorm"
 )
 _TIME = r"[0-9]+(?:\.[0-9]+)?\s*(?:ms|s|min|h)?"
 _DURATION = r"[0-9][0-9.]*\s*[a-z]*|none|off|unlimited|default"
-# By key: what its value looks like where the line is meant for the runner, readable or not.
+# For each key, the values that show that a line is meant for the runner, readable or not.
 _MEANT: Mapping[str, Callable[[str], bool]] = {
     "transaction": _matches("none|no|off|false|on|true|yes|always|never|per[ -]statement|required"),
     "lock-timeout": _matches(_DURATION),
@@ -272,7 +280,7 @@ _MEANT: Mapping[str, Callable[[str], bool]] = {
     "requires": _matches(r"[0-9]{3,}(?:-[a-z0-9-]+)?(?:\s*,\s*[0-9]{3,}(?:-[a-z0-9-]+)?)*"),
     "from": _matches(rf"(?:{_TOOLS})\s+\S+"),
 }
-# What it looks like where nothing else can be meant.
+# The values that leave no doubt. A comment below the first statement needs one to be refused.
 _VALID: Mapping[str, Callable[[str], bool]] = {
     **_MEANT,
     "transaction": _matches("none"),
@@ -284,5 +292,6 @@ _VALID: Mapping[str, Callable[[str], bool]] = {
         bool(_NAMES.fullmatch(value)) and any(name in value.lower() for name in ENVIRONMENTS)
     ),
 }
+# Words of prose that are only one or two letters away from a key.
 _WORDS_OF_THEIR_OWN = ("translation", "transition")
 _ALSO_CALLED = {"transaction": ("tx", "txn"), "environments": ("env", "envs")}
