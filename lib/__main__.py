@@ -1,5 +1,6 @@
 """The command line. The web server that `serve` needs is imported only for that command."""
 
+import gc
 import os
 import sys
 
@@ -23,6 +24,9 @@ def _run() -> int:
 
     # Before the imports, which take some time.
     exit_on_signals()
+    # What imports leave stays to the end: to look for garbage among it would take a tenth of a run
+    # that has nothing to apply.
+    gc.disable()
     try:
         from .cli.main import main
     except ImportError as fault:
@@ -35,6 +39,8 @@ def _run() -> int:
         advice = "see that requirements.txt names flask and psycopg[binary], and run ./build.sh."
         print(message(f"{what}: {advice}"), file=sys.stderr)
         return 2
+    gc.freeze()
+    gc.enable()
     return main(sys.argv[1:], os.environ, _serve)
 
 
