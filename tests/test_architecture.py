@@ -216,6 +216,7 @@ STATUS_ROOMS = listed("""
     database: composing connection connection_errors login notices read_only server_error settling
       transport
     ledger: fingerprint guard ledger_errors schema survey trust
+      trust_queries
     actions: run_context status
     web: service shell status_endpoint
 """)

@@ -15,7 +15,7 @@ from ..files.checkpoint import Checkpoint, Interruption
 from ..files.script import Mode, Script
 from ..ledger.records import record_statements
 from ..ledger.survey import whole
-from ..ledger.trust import LOCK
+from ..ledger.trust_queries import LOCK
 from ..limits import CONNECTION_CHECK_MS, GRACE
 from ..sql.statement import Statement
 from .outside_transaction import StatementRun

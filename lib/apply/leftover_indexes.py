@@ -1,4 +1,4 @@
-"""Indexes that a build CONCURRENTLY leaves invalid: found, dropped, and never taken for a success."""
+"""Indexes that a build CONCURRENTLY leaves invalid: found, dropped, never taken for a success."""
 
 from contextlib import suppress
 
@@ -37,13 +37,13 @@ class Leftovers:
             self.drop()
 
     def drop(self) -> None:
-        """Drop what an earlier try has left; raises StatementError as a statement of the file does."""
+        """Drop what an earlier try has left; raises StatementError as the file's statements do."""
         for name in sorted(self._names & self._invalid() if self._names else ()):
             self._connection.run(f"drop index concurrently if exists {name}")
         self._names = set()
 
     def _invalid(self) -> set[str]:
-        """The invalid indexes that may be the statement's: the one that it names, or its table's."""
+        """The invalid indexes that may be the statement's: the one it names, or its table's."""
         operation = self._operation
         if operation.kind is OperationKind.CREATE and operation.relation:
             found = catalog.find_index(self._connection, operation)

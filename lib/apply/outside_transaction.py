@@ -318,7 +318,7 @@ class _RunnersTables:
         self.run = record_alone(self._session.connection, self.run, row)
 
     def _connection(self, index: int) -> Connection:
-        """The file's own, until a statement may have changed its role; then another, if possible."""
+        """The file's own, until a statement may have changed its role; then another if possible."""
         if self._may_observe and self._script.may_have_changed_session(index):
             try:
                 return self._session.observer.session(timeout=CANCEL)

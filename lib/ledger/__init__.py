@@ -5,6 +5,7 @@ May import: files, settings, plan, database.
 Must not: run a statement of a file, or decide what is applied.
 
     fingerprint       which database this is, and whether production has claimed it
+    trust_queries     the SQL that looks at the two tables
     trust             whose the tables are, and whether anything in them runs code
     schema            how the two tables are created, and upgraded
     survey            everything that one look at the database tells

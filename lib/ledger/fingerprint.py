@@ -1,16 +1,20 @@
-"""Which database it is, by whatever host it is met, and whether it is one that production has claimed."""
+"""Which database this is, whatever its host name, and whether production has claimed it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-# In the place of a server's identity that the server, or the role's rights, keep back.
+# In place of an identity that the server, or the rights of the role, keep back.
 UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The server's `system_identifier`, the database's oid, and the provider's name of the branch, where it is known."""
+    """The identity of a database.
+
+    `system` is the server's system_identifier, `database` the oid, `branch` the provider's name of
+    the branch, or empty.
+    """
 
     system: str
     database: str
@@ -21,15 +25,16 @@ class Fingerprint:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """As the journal of runs has it; what isn't one is of no database that there is."""
+        """Read the text form from the journal. Malformed text matches no database."""
         system, database, branch, *_ = [*text.split(":"), "", ""]
         return cls(system, database, branch)
 
     def belongs_to(self, claims: Sequence[Self]) -> bool:
-        """Tell whether one of the claims, the newest last, is about this very database.
+        """True if one of the claims, the newest last, is about this database.
 
-        What isn't known on one side, as the branch behind a tunnel, can't tell the two apart: such a claim counts. But only
-        the newest may: what production has claimed since is known to be another database, which this one was copied from.
+        A part that is unknown on one side, such as the branch behind a tunnel, cannot tell two
+        databases apart: such a claim counts if it is the newest. An older one does not: production
+        has since claimed another database, from which this one was copied.
         """
         return self in claims or (bool(claims) and self._may_be(claims[-1]))
 

@@ -14,7 +14,8 @@ from ..database.connection import Connection
 from ..plan.entries import AppliedMigration
 from .runs import INTERRUPT_STALE_RUNS, NO_PROGRESS, WORD, WROTE, RunRecord, RunStart, new_run
 from .survey import whole
-from .trust import CATCH_UP, LOCK, ask, check, tables_of
+from .trust import ask, check, tables_of
+from .trust_queries import CATCH_UP, LOCK
 
 _INSERT = """
 insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
@@ -30,7 +31,8 @@ update public.schema_migration_runs
 _PROOF = """
 select coalesce(
     (select m.execution_time_ms from public.schema_migrations m
-      where m.version = {version} and m.name = {name} and m.checksum = {checksum} and {run_is_there}),
+      where m.version = {version} and m.name = {name} and m.checksum = {checksum}
+        and {run_is_there}),
     (jsonb_build_object('fault', case when {run_is_there} then 'unrecorded' else 'emptied' end)
      ::text)::integer)
 """
@@ -145,7 +147,7 @@ class PreparedRecord:
 
 
 def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigration) -> RunRecord:
-    """Record a file that has run outside a transaction; return the run with the tables as they are."""
+    """Record a file that has run outside a transaction; return the run with the tables of now."""
     elapsed = sql.Literal(migration.execution_time_ms)
     write, proof = _record(run, migration, elapsed, has_notes=True)
     held = filled(_HELD, word=_word(run), expected=run.contents.word)

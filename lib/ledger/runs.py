@@ -17,20 +17,8 @@ from ..errors import LedgerError
 from ..files.checkpoint import Checkpoint, without_marks
 from ..plan.reports import Outcome, Source
 from .schema import missing_columns
-from .trust import (
-    CATCH_UP,
-    COMPARE,
-    LOCK,
-    REMEMBER,
-    ROWS,
-    UNRECORDED,
-    Tables,
-    ask,
-    check,
-    glance,
-    tables_of,
-    told_by,
-)
+from .trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
+from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS
 
 # The rows of the ledger that a run wrote: those above the highest id when it began, up to the next
 # run's. A later run of an earlier version has no such id, and names its files in `applied`.
@@ -163,9 +151,10 @@ class RunRecord:
 def start_run(
     connection: Connection, trusted: Sequence[str], start: RunStart, *, outcome: Outcome = "running"
 ) -> RunRecord:
-    """Mark runs whose runner is gone and record this one, in one transaction; the lock must be held.
+    """Mark runs whose runner is gone, and record this one; the run lock must be held.
 
-    Looks at the tables once more, now that nobody can change them, and sets their sequences right.
+    One transaction. Looks at the tables once more, now that nobody can change them, and sets their
+    sequences right.
     """
     held = filled(
         _CONTENTS,

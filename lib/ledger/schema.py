@@ -12,7 +12,8 @@ from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..duration import milliseconds
 from ..errors import LedgerError, LockError
-from .trust import LEDGER, RUNS, Tables
+from .trust import Tables
+from .trust_queries import LEDGER, RUNS
 
 _CREATE_LEDGER = """
 create table public.schema_migrations (

@@ -1,8 +1,9 @@
-"""What one look at a database tells: the server, the ledger, the journal of runs, and whose the database is.
+"""One look at a database: the server, the ledger, the journal, and whether it is production's.
 
-One read-only message, which says nothing to the session that outlives it. Both tables are looked up in the catalog before
-they are read, so that nothing is created, and no right is needed, by a mere look, and nothing of a table is read that can't
-be trusted (`ledger.trust`): the message fails before. Where there is something to weigh it takes a second one.
+A look is one read-only message that leaves nothing in the session. The catalog is asked for both
+tables before they are read, so a look creates nothing and needs no right. If a table cannot be
+trusted (`ledger.trust`), the message fails before the table is read. If something has to be
+weighed, the look takes a second message.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,21 +34,12 @@ from ..plan.reports import Outcome, Run, Source
 from ..settings.connection_target import ConnectionTarget
 from .fingerprint import UNKNOWN, Fingerprint
 from .schema import ADDED_COLUMNS
-from .trust import (
-    LEDGER,
-    LOCK_TO_READ,
-    RUNS,
-    Table,
-    Tables,
-    check,
-    distrust,
-    glance,
-    tables_of,
-    told_by,
-)
+from .trust import Table, Tables, check, distrust, glance, tables_of, told_by
+from .trust_queries import LEDGER, LOCK_TO_READ, RUNS
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
-# How a server refuses to tell its system_identifier: by rights, or, as Aurora refuses what concerns its WAL, by these.
+# How a server refuses its system_identifier: insufficient_privilege, or, as Aurora refuses what
+# concerns its WAL, feature_not_supported or object_not_in_prerequisite_state.
 _UNTOLD = (INSUFFICIENT_PRIVILEGE, "0A000", "55000")
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
@@ -55,20 +47,23 @@ _BIGINT = 1 << 63
 _SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
 _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},
-       (select oid from pg_catalog.pg_database where datname = current_database())::text, pg_catalog.pg_backend_pid(),
+       (select oid from pg_catalog.pg_database where datname = current_database())::text,
+       pg_catalog.pg_backend_pid(),
        pg_catalog.version() ~* 'linux'
-       or pg_catalog.version() ~* 'darwin|apple|bsd' and current_setting('server_version_num')::integer >= 150000,
+       or pg_catalog.version() ~* 'darwin|apple|bsd'
+      and current_setting('server_version_num')::integer >= 150000,
        case when pg_catalog.pg_is_in_recovery() then {standby}
             when current_setting('default_transaction_read_only') = 'on'
-            then (select source from pg_catalog.pg_settings where name = 'default_transaction_read_only') end
+            then (select source from pg_catalog.pg_settings
+                   where name = 'default_transaction_read_only') end
 """
 _READ_BACKEND = "select pg_catalog.pg_backend_pid()"
 _READ_LEDGER = """
 select version, name, extract(epoch from applied_at), execution_time_ms, checksum
   from public.schema_migrations order by id
 """
-# The journal, also of an earlier version: an unqualified name that the table does not have refers to
-# the query around it (PostgreSQL manual, "LATERAL Subqueries"), where each added column is null.
+# The journal, also of an earlier version: a name that the table does not have refers to the query
+# around it (PostgreSQL manual, "LATERAL Subqueries"), where each added column is null.
 _JOURNAL = f"""
 (select {", ".join(f"null::{kind} as {name}" for name, kind in ADDED_COLUMNS.items())}) as absent
 cross join lateral (
@@ -93,8 +88,8 @@ _READ_CLAIMS = """
 select database_fingerprint from public.schema_migration_runs where environment = 'production'
  group by database_fingerprint order by max(id)
 """
-# `applied` is written at a run's end. Until then, and where an earlier version has ended the run, its
-# files are the ledger's rows between two runs; a later run that names a file overrides that.
+# `applied` is written at a run's end. Until then, and where an earlier version has ended the run,
+# its files are the ledger's rows between two runs; a later run that names a file overrides that.
 _READ_ORIGINS = f"""
 select version, git_commit, git_ref, deployment from (
     select id, version, git_commit, git_ref, deployment
@@ -109,18 +104,23 @@ select version, git_commit, git_ref, deployment from (
 ) as origin
  order by id
 """
-# Who holds the tables against being read, or waits to, and whom such a one waits for.
+# The sessions that hold, or wait for, a lock against reading the tables, and those they wait for.
 _READ_LOCKERS = """
 with locks as (
-    select l.pid, l.granted from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
-     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock' and l.pid is distinct from pg_catalog.pg_backend_pid()
+    select l.pid, l.granted
+      from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+       and l.pid is distinct from pg_catalog.pg_backend_pid()
        and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
        and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
        and c.relname in ('schema_migrations', 'schema_migration_runs')
 ), pids as (
-    select pid from locks union select pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) from locks where not granted
+    select pid from locks
+    union
+    select pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) from locks where not granted
 )
-select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::integer, a.application_name, a.state
+select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::integer,
+       a.application_name, a.state
   from pids left join pg_catalog.pg_stat_activity a using (pid)
  order by a.xact_start limit 5
 """
@@ -128,16 +128,15 @@ select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::int
 
 @dataclass(frozen=True)
 class Survey:
-    """What one look at the database tells. `ledger` is None where there is no table yet; `backend` is the server's pid.
+    """The result of one look at the database.
 
-    `tables` is how the two tables were found to be.
-
-    `claims` has what production has claimed, here and where it was copied from, the newest last. `is_direct` where the
-    server itself has answered, or a proxy that gives each client a session of its own. `notices_departure` tells
-    whether the server can be asked to look for its client while it works (`client_connection_check_interval`), and
-    `read_only` why it takes no writes, as `database.read_only` has it, None where it does.
-    `interruptions` has the files that a run left half-way, by version, and `origins` the deployments that applied the
-    others, where they were asked for.
+    `backend` is the pid of the server process; `ledger` is None if there is no table yet. `claims`
+    are those of production, also of databases that this one was copied from, the newest last.
+    `is_direct` if the server itself answered, or a proxy that gives each client its own session.
+    `notices_departure` if the server can watch for its client while it works
+    (client_connection_check_interval). `read_only` is why the database accepts no writes, as
+    `database.read_only` has it, or None. `interruptions` are by version, as are `origins`, which
+    are empty unless asked for.
     """
 
     database: str
@@ -167,10 +166,10 @@ def take_survey(
     *,
     origins: bool = False,
 ) -> Survey:
-    """Read all that a run needs and, with `origins`, what a status tells besides. Writes nothing.
+    """Read all that a run needs and, with `origins`, what a status shows besides. Writes nothing.
 
-    `trusted` names the roles whose tables are trusted besides the usual. Raises LedgerError if a table is another tool's,
-    may not be read, or can't be trusted.
+    `trusted` names the roles whose tables are trusted besides the usual. Raises LedgerError if a
+    table belongs to another tool, may not be read, or cannot be trusted.
     """
     glance = _Look(trusted, origins=origins, at_a_glance=True)
     for look in (glance, replace(glance, at_a_glance=False)):
@@ -200,7 +199,7 @@ def read_backend(connection: Connection) -> str | None:
 
 
 def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
-    """The sessions for which the ledger or the journal can't be read at the moment."""
+    """The sessions that keep the ledger or the journal from being read at the moment."""
     return tuple(
         Blocker(int(pid or 0), None if seconds is None else int(seconds), application, state)
         for pid, seconds, application, state in connection.query(_READ_LOCKERS, read_only=True)[0]
@@ -209,7 +208,7 @@ def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
 
 @dataclass(frozen=True)
 class _Look:
-    """What is asked: of the server, the catalog, the ledger, the journal, its claims and, if wanted, who applied what."""
+    """The statements of one look; with `origins`, also which deployment applied which file."""
 
     trusted: Sequence[str]
     origins: bool
@@ -253,7 +252,7 @@ def _tells_its_system(connection: Connection) -> bool:
 
 
 def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
-    """The same answers where a table is missing, or isn't ours, or may not be read, which is told."""
+    """Read the same if a table is missing; LedgerError if it is foreign or may not be read."""
     try:
         server, tables = connection.query(joined(look.server, look.tables), read_only=True)
     except StatementError as error:
@@ -284,8 +283,9 @@ def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
             raise LedgerError(_foreign(table.name, table.columns)) from None
         if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise LedgerError(
-                f"The role may not read public.{table.name}. Grant it, as the tables' owner: grant usage on schema public "
-                f"to ROLE; grant select on public.{LEDGER} to ROLE; grant select on public.{RUNS} to ROLE."
+                f"The role may not read public.{table.name}. Grant it, as the tables' owner: "
+                "grant usage on schema public to ROLE; "
+                f"grant select on public.{LEDGER} to ROLE; grant select on public.{RUNS} to ROLE."
             ) from None
         raise distrust(error) or error from None
 
@@ -324,7 +324,7 @@ def _survey(
 
 
 def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
-    """The newest word on each file that some run left half-way."""
+    """The newest interruption of each file that a run left half-way."""
     found: dict[str, Interruption] = {}
     for row in runs:
         version, statement, failed_version, sqlstate, in_doubt, *digests, marks = row[7:]
@@ -371,7 +371,7 @@ def _applied(row: Row) -> AppliedMigration:
 
 
 def whole(number: str | None) -> int | None:
-    """A number as the server writes it, rounded; None where there is none (NaN, a text), or one past a bigint."""
+    """A number as the server writes it, rounded; None for NaN, a text, or one past a bigint."""
     try:
         found = 0 if number is None else int(number)
     except ValueError:
@@ -382,7 +382,7 @@ def whole(number: str | None) -> int | None:
 
 
 def _moment(epoch: str | None) -> datetime | None:
-    """Seconds since 1970 as a time; what Python can't hold (infinity, BC) as none. Independent of DateStyle."""
+    """Seconds since 1970 as a time, whatever DateStyle is; None for infinity or a time BC."""
     try:
         return None if epoch is None else datetime.fromtimestamp(float(epoch), UTC)
     except (ValueError, OverflowError, OSError):
@@ -394,7 +394,8 @@ def _foreign(table: str, columns: Sequence[str]) -> str:
     return (
         f"public.{table} is not this runner's table; it looks like {whose} "
         f"(its columns: {', '.join(columns)}). It was left untouched. "
-        "Use a database of its own for these migrations, or rename that table if its tool is no longer in use."
+        "Use a database of its own for these migrations, or rename that table if its tool is no "
+        "longer in use."
     )
 
 

@@ -404,7 +404,7 @@ class TestTablesOfAnotherRole:
         warnings = read_status(make_context()).warnings
         assert len(warnings) == 2
         assert all(
-            f"belongs to the role {evil.target.role}, which isn't trusted" in warning
+            f"belongs to the role {evil.target.role}, which is not trusted" in warning
             for warning in warnings
         )
         assert read_status(make_context(ledger_owner=evil.target.role)).warnings == ()
