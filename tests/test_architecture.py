@@ -222,7 +222,7 @@ STATUS_ROOMS = listed("""
 """)
 MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     sql: concurrent effects lexer statement transaction_control
-    files: check_characters check_comments check_own_tables check_statements preparation script
+    files: script
     plan: dry_run
     actions: migrate preview run_connection validate
     web: admin_endpoint

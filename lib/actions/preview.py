@@ -2,7 +2,6 @@
 
 from ..errors import MigratorError
 from ..files.folder import discover
-from ..files.preparation import prepare_all
 from ..files.script import Script, without_statements_at_the_end
 from ..ledger.guard import check_guard, must_claim, read_only_error
 from ..ledger.ledger_errors import ledger_errors_translated
@@ -19,6 +18,9 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
 
     The ledger is read within `timeout` seconds.
     """
+    # Not at the top: the endpoint that migrates loads this room, and mostly has nothing to prepare.
+    from ..files.preparation import prepare_all
+
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context, timeout=timeout)

@@ -18,8 +18,8 @@ _MAY_BE_A_HEADER = re.compile(
     r"|phase|backfill|requires|from)\s*:[^\n\r]*)"
 )
 
-# dbmate; goose, sql-migrate and micrate; rambler; Play. `_DOWN` adds MyBatis and tern, which have no
-# marker for up.
+# dbmate; goose, sql-migrate and micrate; rambler; Play. `_DOWN` adds MyBatis and tern, which have
+# no marker for up.
 _TOOLS = (
     r"migrate\s*:\s*{0}(?:\s+\w+:\S+)*",
     r"\+\s*\w+\s+{0}(?:\s+no\s*transaction)?",
