@@ -22,6 +22,7 @@ from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 
 from lib.actions.run_context import RunContext
 from lib.local import embedded_server as embedded
+from lib.local.cluster_files import Cluster
 from lib.plan.progress import Progress
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
@@ -291,7 +292,7 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
 
 
 @contextmanager
-def new_cluster(folder: Path) -> Iterator[embedded.Cluster]:
+def new_cluster(folder: Path) -> Iterator[Cluster]:
     """A server of the test's own, not started yet; stopped and removed afterwards."""
     cluster = embedded.locate(folder, name="own")
     try:

@@ -1,4 +1,4 @@
-"""What a terminal can show, and the text of a run: coloured, plain in a log, ASCII without UTF-8."""
+"""What a terminal can show, and the text of a run: coloured, or plain, or in ASCII only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from lib.actions.validate import validate
 from lib.database import read_only
 from lib.errors import LedgerError
 from lib.local import embedded_server as embedded
-from lib.local.embedded_server import Cluster
+from lib.local.cluster_files import Cluster
 from lib.plan.reports import RunReport
 
 MakeContext = Callable[..., RunContext]

@@ -16,7 +16,7 @@ from conftest import ROOT, connect, local_environ
 
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
-from lib.local.embedded_server import Cluster
+from lib.local.cluster_files import Cluster
 from lib.settings.connection_target import ConnectionTarget
 
 only_as_root = pytest.mark.skipif(

@@ -20,6 +20,7 @@ from conftest import ROOT, Database, local_environ, new_database, wait_until
 from fault_proxy import Fault, FaultProxy, Trouble
 
 from lib.local import embedded_server as embedded
+from lib.local.cluster_files import Cluster
 from lib.settings.connection_target import ConnectionTarget
 
 SEED = os.environ.get("FAULT_SEED", "0")
@@ -247,7 +248,7 @@ def test_a_stream_in_trouble(scene: Scene, fault: int, kind: Fault) -> None:
 
 
 @pytest.fixture(scope="module")
-def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Cluster]:
+def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A server that nobody else needs."""
     cluster = embedded.locate(ROOT, name=f"faults-{os.environ.get('PYTEST_XDIST_WORKER', 'one')}")
     yield cluster
@@ -256,9 +257,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Clust
 
 
 @faults()
-def test_a_server_that_stops_in_the_middle(
-    fragile: embedded.Cluster, scene: Scene, fault: int
-) -> None:
+def test_a_server_that_stops_in_the_middle(fragile: Cluster, scene: Scene, fault: int) -> None:
     scene.db = Database(embedded.start(fragile)).new(f"stopped_{fault}")
     process = scene.start()
     scene.wait_for_the_moment(process)

