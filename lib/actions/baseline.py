@@ -115,6 +115,7 @@ def _decide(
     check_guard(survey, context.settings.environment)
     plan = plan_from_survey(context, files, survey)
     plan.verify_unchanged()
+    # By number, not by place: `plan.pending` may hold a late file, numbered below applied ones.
     recorded = tuple(file for file in plan.pending if file.number <= last.number)
     # Once recorded, a file can no longer be corrected, and another database would refuse it.
     if faults := [fault for file in recorded for fault in file.faults]:
@@ -126,6 +127,7 @@ def _decide(
         *plan.environment_warnings,
         *([_LOOKS_EMPTY] if looks_empty else []),
     )
+    # Production claims its database even if there is no file to record.
     claims = must_claim(survey, context.settings.environment)
     if recorded or claims:
         check_writable(survey, context.target.source)
@@ -152,6 +154,7 @@ def _existing(files: Sequence[MigrationFile], version: str) -> str:
     of_this_number = [
         file.version for file in files if version.partition("-")[0].lstrip("0") == str(file.number)
     ]
+    # A number with a wrong name is the likelier typo.
     near = of_this_number or difflib.get_close_matches(version, [file.version for file in files])
     first, last = files[0].version, files[-1].version
     there_is = f"There is {first}." if first == last else f"There are {first} to {last}."
@@ -168,6 +171,8 @@ def forget(context: RunContext, wanted: Sequence[str]) -> BaselineReport:
     def decide(_: Connection, survey: Survey) -> _Removal:
         check_guard(survey, context.settings.environment)
         plan = plan_from_survey(context, files, survey)
+        # A row whose file was renamed looks like one whose file is gone: forgetting it would run
+        # the file again.
         plan.verify_unchanged()
         rows = find_rows(plan, files, wanted)
         check_writable(survey, context.target.source)

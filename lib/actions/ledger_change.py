@@ -1,6 +1,7 @@
 """How an action changes the ledger: decide, lock, decide again, write all or nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 from ..database.connection import Connection
@@ -14,6 +15,7 @@ from ..limits import ANSWER
 from .run_context import RunContext
 from .status import survey_database
 
+_SILENT = "The database stopped answering."
 _NO_ANSWER = (
     "The database stopped answering. If the run lock was held already, a pooler may have one "
     "server connection alone, and two are needed: set MIGRATION_DATABASE_URL to a direct "
@@ -51,6 +53,7 @@ def change_ledger(
             survey = _survey(context, connection)
             context.progress.connected(context.target, is_direct=survey.is_direct)
             decision = decide(connection, survey)
+        # This connection is closed before the lock is waited for: it would be idle all that time.
         for warning in decision.warnings:
             context.progress.warning(warning)
         if not decision.has_work:
@@ -66,17 +69,24 @@ def change_ledger(
         ):
             survey = _survey(context, connection)
             decision = decide(connection, survey)
+            # The server may have ended the lock's session while the survey was taken.
             lock.check()
             # Another run may have done it all while this one waited.
             if decision.has_work:
-                try:
-                    with connection.limit_to(ANSWER, "The database stopped answering."):
-                        write(connection, decision, prepare_run(context, connection, survey))
-                except DatabaseUnavailableError:
-                    raise DatabaseUnavailableError(
-                        f"The connection to the database was lost. {after_loss}"
-                    ) from None
+                # One transaction: a lost connection leaves all of it recorded, or nothing.
+                with _loss_explained(after_loss), connection.limit_to(ANSWER, _SILENT):
+                    write(connection, decision, prepare_run(context, connection, survey))
         return decision
+
+
+@contextmanager
+def _loss_explained(after_loss: str) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailableError:
+        raise DatabaseUnavailableError(
+            f"The connection to the database was lost. {after_loss}"
+        ) from None
 
 
 def prepare_run(context: RunContext, connection: Connection, survey: Survey) -> RunStart:

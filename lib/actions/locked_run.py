@@ -1,5 +1,6 @@
 """A run that has something to do: lock, plan again, apply each file once, record the end."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -200,6 +201,7 @@ class _FileRunner:
         try:
             self._apply_each(scripts, survey)
         except (Interrupted, MigratorError, StatementError) as error:
+            # An error names its file by itself; a signal knows of none.
             if isinstance(error, Interrupted) and self._state.current:
                 error.args = (f"{error} It was at {self._state.current.path}.",)
             outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
@@ -242,6 +244,7 @@ class _FileRunner:
 
     def _begin_new_session(self, survey: Survey) -> None:
         session = self._execution.session
+        # The observer knows the old session by its server process.
         session.observer.close()
         session.connection.close()
         self._database.connect()
@@ -285,6 +288,7 @@ class _FileRunner:
         """
 
         def write(connection: Connection) -> None:
+            # A signal may have arrived in the middle of a message.
             connection.settle()
             with connection.extend_deadline(RECORD):
                 finish_run(
@@ -297,18 +301,23 @@ class _FileRunner:
                     checkpoint=checkpoint,
                 )
 
+        if not self._write_somewhere(write):
+            self._context.progress.warning(
+                "The end of the run could not be recorded; the next run marks it interrupted."
+            )
+
+    def _write_somewhere(self, write: Callable[[Connection], None]) -> bool:
+        """True if something was written, over this connection or a new one."""
         with suppress(StatementError, MigratorError):
             if self._database.current.is_alive():
                 write(self._database.current)
-                return
+                return True
         with suppress(StatementError, MigratorError):
             if self._context.may_still_connect:
                 with self._context.connect_for_cleanup(RECORD) as connection:
                     write(connection)
-                return
-        self._context.progress.warning(
-            "The end of the run could not be recorded; the next run marks it interrupted."
-        )
+                return True
+        return False
 
 
 def _record_of(error: BaseException | None) -> str | None:

@@ -28,6 +28,7 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
     scripts = prepare_all(status.plan.pending)
     pending = {file.version for file in status.plan.pending}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    # An obstacle is a part of the preview: the files are shown all the same.
     obstacle = _obstacle(context, survey, status.plan)
     if has_work(context, survey, scripts):
         obstacle = obstacle or read_only_error(survey, context.target.source)

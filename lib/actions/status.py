@@ -63,6 +63,7 @@ def survey_database(
         with connection.limit_to(timeout, otherwise):
             return take_survey(connection, context.target, context.trusted, origins=origins)
     except DatabaseUnavailableError:
+        # A connection that is still open was put in order: the server answers, only not this.
         if connection.is_closed:
             raise
         raise LedgerError(_not_read(connection, timeout)) from None
@@ -70,6 +71,7 @@ def survey_database(
 
 def _not_read(connection: Connection, timeout: float) -> str:
     lockers: tuple[Blocker, ...] = ()
+    # Asking about locks takes no lock on the tables, so it is answered even now.
     with suppress(StatementError, MigratorError), connection.limit_to(LOCKERS, ""):
         lockers = read_lockers(connection)
     if not lockers:

@@ -74,7 +74,9 @@ def _fault_of_file(
 ) -> MigrationFailedError | None:
     """The error if the file has done something to the runner's tables."""
     fault, server_error = told_by(error).get("fault"), error.server_error
+    # Before its first statement, the file cannot have caused anything.
     has_begun = step is not None and step.number > 0 and not step.is_at_end
+    # With a context, it is a trigger of somebody else that misses something.
     is_gone = has_begun and server_error.sqlstate in GONE and not server_error.context
     if fault == "emptied" or is_gone:
         return _meddling(
@@ -105,6 +107,7 @@ def _meddling(script: Script, what: str) -> MigrationFailedError:
 def _unrecorded(session: Session, script: Script) -> MigrationFailedError:
     """The error for a ledger row that was not there after it had been written."""
     code = ""
+    # The reason is a help, not a must: looking for it may fail.
     with suppress(StatementError, MigratorError):
         code = code_on_tables(session.connection)
     then = (
@@ -149,6 +152,7 @@ def _not_recorded(script: Script, server_error: ServerError) -> LedgerError:
         ),
     }.get(server_error.sqlstate, "")
     if server_error.context:
+        # The runner's own SQL calls no function that would give a context.
         way_out = (
             "A trigger on the runner's tables runs while only pg_catalog is searched: give its "
             "function a search_path of its own, alter function … set search_path = public.\n"

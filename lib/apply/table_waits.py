@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
+from ..database.connection import Connection
 from ..database.server_error import ServerError, StatementError
 from ..database.transport import Rows
 from ..deadline import Deadline
@@ -63,6 +64,7 @@ class TableWait:
                 if error.server_error.sqlstate not in LOCK_CONFLICTS:
                     raise
                 self._connection.settle()
+                # The observer still knows who held the table.
                 longer = self._enough_for_autovacuum(longest)
                 timeout = longer or self._lock_timeout
                 longest = max(longest, timeout)
@@ -118,7 +120,7 @@ class TableWait:
         blockers = self._observer.blockers
         if not (waited and blockers and all(blocker.gives_way for blocker in blockers)):
             return None
-        if not self._may_wait_longer():
+        if not _may_wait_longer(self._session, self._script):
             return None
         deadlock_timeout = self._observer.deadlock_timeout()
         if deadlock_timeout is None or deadlock_timeout > LONGEST_DEADLOCK_TIMEOUT:
@@ -127,15 +129,9 @@ class TableWait:
         # If a try has lasted that long already, another one would not help.
         return enough if enough > waited else None
 
-    def _may_wait_longer(self) -> bool:
-        """True if the runner decides about the lock timeout, and not the file or a pooler."""
-        if self._script.mode is not Mode.TRANSACTION:
-            return not self._session.pooled
-        settings = (statement.setting for statement in self._script.statements)
-        return not any(setting and setting[0] == "lock_timeout" for setting in settings)
-
     def _pause(self, server_error: ServerError, longer: float | None) -> None:
         """Report the failed try, and pause before the next one, which may wait `longer` seconds."""
+        # At random, so that two runs do not try in step.
         pause = random.uniform(*TABLE_PAUSE) * max(self._session.lock_timeout_of(self._script), 0.1)
         reason = self._reason(server_error, longer)
         self._session.progress.retrying(self._script.file, reason, pause)
@@ -144,13 +140,13 @@ class TableWait:
             raise OutOfTimeError(
                 f"The time allowed ran out while a migration waited for a table: {reason}."
             )
-        self._sleep(pause)
+        _sleep(self._connection, pause)
         if longer:
             return
         # Another try would only hold up the application while the same transaction has the table.
         deadline = self._connection.deadline.clip(pause)
         while not deadline.has_passed() and self._observer.still_hold():
-            self._sleep(STILL_HELD_POLL)
+            _sleep(self._connection, STILL_HELD_POLL)
 
     def _reason(self, server_error: ServerError, longer: float | None) -> str:
         blockers = self._observer.blockers
@@ -176,12 +172,22 @@ class TableWait:
                     observing, self._session.run, f"{self._script.file.path}: {what}{held_up}"
                 )
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep, with a query now and then: `idle_session_timeout` would end a silent session."""
-        pause = Deadline.after(seconds)
-        while (left := pause.remaining()) > 0:
-            time.sleep(min(left, SPEAK_EVERY))
-            with self._connection.limit_to(
-                ANSWER, "The database stopped answering while a table was waited for."
-            ):
-                self._connection.query("select 1")
+
+def _may_wait_longer(session: Session, script: Script) -> bool:
+    """True if the runner decides about the lock timeout, and not the file or a pooler."""
+    if script.mode is not Mode.TRANSACTION:
+        # Through a pooler, a setting of the session would reach another client.
+        return not session.pooled
+    settings = (statement.setting for statement in script.statements)
+    return not any(setting and setting[0] == "lock_timeout" for setting in settings)
+
+
+def _sleep(connection: Connection, seconds: float) -> None:
+    """Sleep, with a query now and then: `idle_session_timeout` would end a silent session."""
+    pause = Deadline.after(seconds)
+    while (left := pause.remaining()) > 0:
+        time.sleep(min(left, SPEAK_EVERY))
+        with connection.limit_to(
+            ANSWER, "The database stopped answering while a table was waited for."
+        ):
+            connection.query("select 1")

@@ -34,6 +34,7 @@ def must_claim(survey: Survey, environment: str) -> bool:
     Also if the newest claim has another fingerprint. That claim may be about the database this one
     was copied from, even where its fingerprint holds a part that is unknown here.
     """
+    # Only the newest claim counts: see Fingerprint.belongs_to.
     return environment == PRODUCTION and survey.claims[-1:] != (survey.fingerprint,)
 
 
