@@ -1,4 +1,4 @@
-"""What leaves for a terminal, a log, the journal and an answer: escaped, behind a prefix, without secrets."""
+"""Text for a terminal, a log, the journal and a response: escaped, and behind a prefix."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ texts = st.text(st.characters(codec=None) | st.sampled_from("\n\r\t\x1b\u202e|:#
 
 
 def forges_nothing(printed: str) -> bool:
-    """No line of it begins, after blanks, as a CI system's command or a result of the runner's that never was."""
+    """True if no line begins, after blanks, as a command of a CI system or as a forged result."""
     lines = printed.split("\n")
     return not OBEYED.search(printed) and not any(
         line.strip().startswith(FORGED) or "##[" in line for line in lines
@@ -99,7 +99,7 @@ class TestADocument:
 
 
 def test_nothing_is_printed_but_what_has_passed() -> None:
-    """The surfaces print in one place each: what `print` gets there is `Clean`, which mypy sees to."""
+    """Each surface prints in one place, and mypy checks that `print` gets a `Clean` there."""
     prints = []
     for path in sorted((ROOT / "lib").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""Letters that nobody sees: where they break a statement they are named, and elsewhere left alone."""
+"""Invisible characters: named where they break a statement, and allowed elsewhere."""
 
 import pytest
 

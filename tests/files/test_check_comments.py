@@ -1,4 +1,4 @@
-"""What comments between statements show: another tool's way back, and a header that stands too low."""
+"""Comments between statements: down migrations, and headers below the first statement."""
 
 import pytest
 
@@ -53,7 +53,7 @@ class TestTheWayBack:
         sql = f"-- about\n{UP}  {marker} \n\n-- drop it\ndrop table a;".replace("\n", line_end)
         with pytest.raises(
             MigrationFileError,
-            match=r"^migrations/001-x\.sql:3: .* begins a down migration, .*; remove this line and what",
+            match=r"^migrations/001-x\.sql:3: .* begins a down migration, .*; remove this line",
         ) as raised:
             script_of(sql)
         assert f'"{marker}"' in str(raised.value)
@@ -72,7 +72,8 @@ class TestTheWayBack:
     def test_it_is_refused_in_a_file_outside_a_transaction_as_well(self) -> None:
         with pytest.raises(MigrationFileError, match=r"001-x\.sql:4: .* begins a down migration"):
             script_of(
-                "-- Transaction: none\n-- +goose NO TRANSACTION\n-- +goose Up\n-- +goose Down\nselect 1;"
+                "-- Transaction: none\n-- +goose NO TRANSACTION\n"
+                "-- +goose Up\n-- +goose Down\nselect 1;"
             )
 
     @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ class TestAHeaderBelow:
         key = line.strip(" -").partition(":")[0].title()
         with pytest.raises(
             MigrationFileError,
-            match=rf"001-x\.sql:{place}: the header's {key} is not read here; move the line to the file's top",
+            match=rf"001-x\.sql:{place}: the header's {key} is not read here; move the line",
         ):
             script_of(f"{above}{line}\nselect 2;")
         with pytest.raises(MigrationFileError, match=f"{key} is not read here"):

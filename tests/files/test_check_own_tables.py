@@ -83,7 +83,8 @@ def test_what_fills_them_is_named_where_something_does(filler: str) -> None:
         "create table schema_migrations_old (x int)",
         "create table schema_migrations.history (x int)",
         'create table "Schema_Migrations" (x int)',
-        "set search_path = app; create table schema_migrations (version text); drop table schema_migrations",
+        "set search_path = app; create table schema_migrations (version text); "
+        "drop table schema_migrations",
         "set search_path = app; truncate schema_migrations; delete from schema_migrations",
         "drop schema publications; drop table my_schema_migrations; drop table schema.public",
         "comment on table public.schema_migrations is 'drop table schema_migrations'",
@@ -91,9 +92,11 @@ def test_what_fills_them_is_named_where_something_does(filler: str) -> None:
         "alter table public.schema_migrations enable row level security",
         "alter table public.schema_migrations owner to me, alter column name drop default",
         "alter table public.schema_migrations drop constraint x, alter checksum drop not null",
-        "alter table public.schema_migrations add note text; alter table public.schema_migrations drop note",
+        "alter table public.schema_migrations add note text; "
+        "alter table public.schema_migrations drop note",
         "alter table app.schema_migrations rename to old; truncate app.schema_migrations",
-        "alter table users rename to schema_users; alter schema public owner to me; alter schema app rename to public",
+        "alter table users rename to schema_users; alter schema public owner to me; "
+        "alter schema app rename to public",
         "update public.schema_migration_runs set error = null",
         "delete from users using schema_migrations; update users set x = 'schema_migrations'",
         "grant select on schema_migrations to web; analyze schema_migrations; lock schema_migrations",

@@ -1,4 +1,4 @@
-"""Migration files: what a name, a header and a checksum may be, and what becomes of everything else in the folder."""
+"""Migration files: names, headers, checksums, and everything else in the folder."""
 
 import codecs
 import hashlib

@@ -1,4 +1,4 @@
-"""How a file runs: its mode, its statements, what is refused by name and line, and the way back to a place in the file."""
+"""How a file runs: its mode, its statements, and what is refused by name and line."""
 
 import hashlib
 
@@ -334,7 +334,10 @@ class TestBlocksThatNeverEnd:
 
 
 class TestABackslashBeforeAQuote:
-    SAYS = "a backslash before a quote is not an escape in a plain string, which ends there; write '' or E'…'"
+    SAYS = (
+        "a backslash before a quote is not an escape in a plain string, which ends there; "
+        "write '' or E'…'"
+    )
 
     @pytest.mark.parametrize(
         ("sql", "line"),
@@ -357,7 +360,7 @@ class TestABackslashBeforeAQuote:
     def test_that_may_be_meant_is_told_beside_the_error(self) -> None:
         with pytest.raises(
             MigrationFileError,
-            match=r"x\.sql:3: unterminated quoted string; perhaps because of the backslash at 1:11: a ",
+            match=r"x\.sql:3: unterminated quoted string; perhaps because of the backslash at 1:11: ",
         ):
             script_of("select 'C:\\', 1;\nselect 2;\nselect 'never closed;")
 
@@ -538,7 +541,10 @@ class TestOutermostTransaction:
         assert texts("set lock_timeout = 0;\nbegin;\nselect 1;\ncommit;") == ["select 1;"]
 
     def test_what_sets_the_session_for_it_may_stand_before_it(self) -> None:
-        sql = "set client_min_messages = warning;\nselect set_config('search_path', 'app', false);\nbegin;\nselect 1;\nend;"
+        sql = (
+            "set client_min_messages = warning;\n"
+            "select set_config('search_path', 'app', false);\nbegin;\nselect 1;\nend;"
+        )
         script = script_of(sql)
         assert [statement.head for statement in script.statements] == [
             *(
@@ -684,7 +690,7 @@ def test_more_statements_than_a_file_has_are_not_its_beginning() -> None:
 
 
 def test_the_digests_of_an_interrupted_file_stay_what_they_were() -> None:
-    """The journal of a database has them: computed in another way, no file could be gone on with."""
+    """Journals hold the digests: computed in another way, no file could be resumed."""
     script = script_of(
         "-- Transaction: none\ncreate table a (x int);\ncopy a from stdin;\n1\n\\.\n-- é\nselect 'é' -- end"
     )
