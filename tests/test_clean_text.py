@@ -112,7 +112,7 @@ def test_nothing_is_printed_but_what_has_passed() -> None:
                 ]
     assert sorted(set(prints)) == [
         "__main__.py: _run",
-        "commands.py: _print",
+        "console.py: _print",
         "web_server.py: _say",
     ]
 
