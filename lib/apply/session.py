@@ -115,5 +115,5 @@ class Session:
             self.connection.extend_deadline(CANCEL),
         ):
             if not self.connection.is_closed:
-                return find(self.connection, self.run, script.file.version), True
+                return find(self.connection, self.run, self.row_of(script)), True
         return None, False

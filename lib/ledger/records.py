@@ -65,7 +65,8 @@ _ELAPSED_IN_TRANSACTION = (
 )
 _FIND = f"""
 select m.execution_time_ms,
-       exists (select from public.schema_migration_runs r where r.id = {{run}} and {WROTE})
+       m.checksum = {{checksum}}
+       and exists (select from public.schema_migration_runs r where r.id = {{run}} and {WROTE})
   from public.schema_migrations m where m.version = {{version}}
 """
 
@@ -156,9 +157,11 @@ def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigra
     return replace(run, tables=tables)
 
 
-def find(connection: Connection, run: RunRecord, version: str) -> tuple[int, bool] | None:
-    """The milliseconds in the version's row, and whether this run wrote it; None without a row."""
-    find_row = filled(_FIND, run=run.id, version=version)
+def find(
+    connection: Connection, run: RunRecord, migration: AppliedMigration
+) -> tuple[int, bool] | None:
+    """The milliseconds in the file's row, and whether this run wrote it; None without a row."""
+    find_row = filled(_FIND, run=run.id, version=migration.version, checksum=migration.checksum)
     rows = ask(connection, run.tables, find_row, read_only=True)[-1]
     return (whole(rows[0][0]) or 0, rows[0][1] == "t") if rows else None
 

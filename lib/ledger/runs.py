@@ -21,9 +21,10 @@ from .trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
 from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS
 
 # The rows of the ledger that a run wrote: those above the highest id when it began, up to the next
-# run's. A later run of an earlier version has no such id, and names its files in `applied`.
+# run's. A later run of an earlier version has no such id, and names its files in `applied`. A row
+# without a checksum is another tool's.
 WROTE = """
-m.id > r.ledger_id_before and not exists (
+m.id > r.ledger_id_before and m.checksum is not null and not exists (
     select from public.schema_migration_runs later
      where later.id > r.id and (later.ledger_id_before < m.id or m.version = any (later.applied)))
 """
