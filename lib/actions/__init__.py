@@ -4,7 +4,7 @@ The endpoints and the command line call the same ones.
 May import: files, settings, plan, database, ledger, apply.
 Must not: print, or know who called.
 
-    run_context     settings, database, time allowed and listener of an action; what a run has come to
+    run_context     settings, database, time allowed and listener; what a run has come to
     status          the bundle and its database side by side
     validate        the chain of files checked against a database
     preview         what a run would do now, and what would stop it

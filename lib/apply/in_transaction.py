@@ -26,10 +26,11 @@ from .statement_errors import statement_error
 from .table_waits import TableWait
 
 # active_sql_transaction: the statement "cannot run inside a transaction block", which its words did
-# not tell. invalid_transaction_termination: a DO block or a procedure commits.
+# not say. invalid_transaction_termination: a DO block or a procedure commits.
 REFUSES_TRANSACTION = ("25001", "2D000")
-# invalid_sql_statement_name, duplicate_prepared_statement, and feature_not_supported for a plan that
-# no longer fits: code that the file has called can have taken the runner's prepared statements away.
+# invalid_sql_statement_name, duplicate_prepared_statement, and feature_not_supported for a plan
+# that no longer fits: code that the file has called can have taken the runner's prepared statements
+# away.
 NOT_PREPARED = ("26000", "42P05", "0A000")
 # These make the server do what the file has deferred to its end.
 _AT_END = ("set constraints all immediate", "commit")
