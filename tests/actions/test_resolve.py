@@ -1,4 +1,4 @@
-"""A verdict on a file that was left half-way: recorded once, and only where the journal has a doubt."""
+"""A verdict on a file that was left half-way: recorded once, and only if there is a doubt."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A file outside a transaction: what it leaves when it fails or is cut off, and what is known of it."""
+"""A file outside a transaction: what a failure or a kill leaves, and what is known of it."""
 
 import os
 import signal
@@ -112,7 +112,8 @@ class TestItsSession:
         shown = ", ".join(f"current_setting('{name}') as {name}" for name in names)
         bundle.write(
             "000-a.sql",
-            f"{NONE}set statement_timeout = '1h';\nvacuum pg_class;\ncreate table a as select {shown};",
+            f"{NONE}set statement_timeout = '1h';\nvacuum pg_class;\ncreate table a as select"
+            f" {shown};",
         )
         assert migrate(make_context()).error is None
         assert db.query("select * from a") == [("1h", "200ms", "1s")]
@@ -122,7 +123,8 @@ class TestItsSession:
     ) -> None:
         bundle.write(
             "000-a.sql",
-            f"{NONE}select 1;\nreset all;\ncreate table a as select current_setting('lock_timeout') as v;",
+            f"{NONE}select 1;\nreset all;\ncreate table a as select"
+            " current_setting('lock_timeout') as v;",
         )
         assert migrate(make_context()).error is None
         assert db.query("select v from a") == [("200ms",)]
@@ -155,7 +157,8 @@ class TestItsSession:
         )
         with db.another_role("connection limit 2") as limited:
             db.query(
-                f"grant create on database {db.target.database} to {limited.target.parameters['user']}"
+                f"grant create on database {db.target.database} to"
+                f" {limited.target.parameters['user']}"
             )
             assert migrate(make_context(target=limited.target)).error is None
 
@@ -175,7 +178,8 @@ class TestTheRecord:
         note = "select in_progress_version, in_progress_statement from public.schema_migration_runs"
         bundle.write(
             "000-a.sql",
-            f"{NONE}create table a as {note};\ninsert into a {note};\nbegin;\ninsert into a {note};\ncommit;",
+            f"{NONE}create table a as {note};\ninsert into a {note};\nbegin;\ninsert into a"
+            f" {note};\ncommit;",
         )
         assert migrate(make_context()).error is None
         assert db.query("select * from a order by 2") == [("000-a", 1), ("000-a", 2), ("000-a", 3)]

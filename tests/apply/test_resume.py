@@ -1,4 +1,4 @@
-"""A file outside a transaction that was left half-way: what ran isn't run again, what didn't is, and a doubt is named."""
+"""A file outside a transaction that was left half-way: what ran stays, and a doubt is named."""
 
 import re
 import shlex
@@ -37,7 +37,7 @@ def effects(db: Database) -> list[str]:
 
 
 def vanish_at(db: Database, bundle: Bundle, statement: int) -> None:
-    """Leave the journal as a runner does that vanishes with this statement of 001-b, as it is now, under way."""
+    """Leave the journal as a runner that vanishes while this statement of 001-b is under way."""
     filename = "001-b.sql"
     script = prepare(parse(filename, (bundle.migrations / filename).read_bytes()))
     [(run,)] = db.query("select max(id) from schema_migration_runs")
@@ -215,7 +215,8 @@ class TestABlockOfTheFilesOwn:
     ) -> None:
         end_lock = (
             "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory'"
-            " and database = (select oid from pg_database where datname = current_database());\nselect pg_sleep(0.3);\n"
+            " and database = (select oid from pg_database where datname ="
+            " current_database());\nselect pg_sleep(0.3);\n"
         )
         bundle.write("001-b.sql", f"{NONE}begin;\n{note('a')}{end_lock}{note('b')}commit;\n")
         assert "the run lock was lost" in str(migrate(make_context()).error)
@@ -463,7 +464,8 @@ class TestIndexes:
         self, make_context: MakeContext, bundle: Bundle, db: Database, half_off: bool
     ) -> None:
         db.query(
-            "create table p (x int) partition by range (x); create table q partition of p for values from (1) to (9)"
+            "create table p (x int) partition by range (x); create table q partition of p for"
+            " values from (1) to (9)"
         )
         fail_at(bundle, make_context, "")
         if half_off:

@@ -1,4 +1,4 @@
-"""Whose a database is, as a table: what production has claimed by, the newest last, and how the database is met."""
+"""Whether production has claimed a database: its claims, the newest last, and what is known now."""
 
 from itertools import product
 
@@ -83,7 +83,7 @@ ELSEWHERE = [*views("1", "ep-a"), *views("2", "ep-b"), Fingerprint("1", "6", "ep
 def test_however_production_is_met_no_other_view_of_its_database_is_free(
     inherited: tuple[Fingerprint, ...],
 ) -> None:
-    """Whatever claims were copied along: production claims where the newest claim is not its own."""
+    """Whatever claims were copied along: production claims unless the newest claim is its own."""
     for runs in (sequence for times in (1, 2, 3) for sequence in product(HERE, repeat=times)):
         claims = list(inherited)
         for own in runs:

@@ -1,4 +1,4 @@
-"""The ledger and the journal of runs: what is recorded, and what another runner's, or another tool's, table means."""
+"""The ledger and the journal: what is recorded, and what the table of another tool means."""
 
 import hashlib
 import time
@@ -76,9 +76,12 @@ class TestTheJournalOfRuns:
 
 class TestAnotherRunner:
     ROWS = (
-        "create table schema_migrations (id serial primary key, version varchar(255) unique not null,"
-        " name varchar(255) not null, applied_at timestamp default now(), execution_time_ms integer, checksum varchar(64));"
-        "insert into schema_migrations (version, name, applied_at, execution_time_ms, checksum) values"
+        "create table schema_migrations (id serial primary key, version varchar(255) unique not"
+        " null,"
+        " name varchar(255) not null, applied_at timestamp default now(), execution_time_ms"
+        " integer, checksum varchar(64));"
+        "insert into schema_migrations (version, name, applied_at, execution_time_ms, checksum)"
+        " values"
     )
 
     def test_a_database_of_the_original_runner_is_carried_on_as_it_is(
@@ -88,8 +91,10 @@ class TestAnotherRunner:
         bundle.write("000-a.sql", first)
         bundle.write("001-b.sql", second)
         db.query(
-            f"{self.ROWS} ('000-a', 'A', '2024-01-01 10:00', 12, '{hashlib.sha256(first.encode()).hexdigest()}'),"
-            f"('001-b', 'B', '2024-01-02 10:00', null, '{hashlib.sha256(second.encode()).hexdigest()}')"
+            f"{self.ROWS} ('000-a', 'A', '2024-01-01 10:00', 12,"
+            f" '{hashlib.sha256(first.encode()).hexdigest()}'),"
+            "('001-b', 'B', '2024-01-02 10:00', null,"
+            f" '{hashlib.sha256(second.encode()).hexdigest()}')"
         )
         before = db.query("select ctid, xmin, * from schema_migrations")
         assert migrate(make_context()).applied == ()
@@ -141,7 +146,8 @@ class TestOddLedgers:
         migrate(make_context())
         for odd in ("'infinity'", "'0044-03-15 BC'", "null"):
             db.query(
-                f"update schema_migrations set applied_at = {odd}, execution_time_ms = null, checksum = null"
+                f"update schema_migrations set applied_at = {odd}, execution_time_ms = null,"
+                " checksum = null"
             )
             found = read_status(make_context())
             assert found.plan.state == "up-to-date"

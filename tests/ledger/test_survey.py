@@ -1,4 +1,4 @@
-"""What one look at a database tells: who applied what, whether a pooler is in between, and what a server may keep back."""
+"""One look at a database: who applied what, whether a pooler is in between, what may be refused."""
 
 import json
 from collections.abc import Callable
@@ -142,7 +142,8 @@ class TestAnyRowOfTheLedger:
         migrate(make_context())
         db.query(
             "alter table schema_migrations alter version drop not null, alter name drop not null;"
-            " insert into schema_migrations default values; update schema_migrations set name = null"
+            " insert into schema_migrations default values; update schema_migrations set name ="
+            " null"
         )
         found = read_status(make_context())
         assert [entry["version"] for entry in found.to_dict()["migrations"]] == ["", "000-a"]
@@ -162,11 +163,16 @@ def test_a_pooler_in_between_is_seen(
 def test_a_server_that_does_not_tell_its_identity_is_guarded_by_the_rest(
     make_context: MakeContext, bundle: Bundle, db: Database, sqlstate: str
 ) -> None:
-    """As Aurora answers functions about its WAL with 55000: https://github.com/DataDog/integrations-core/issues/20356."""
+    """Aurora answers functions about its WAL with 55000.
+
+    https://github.com/DataDog/integrations-core/issues/20356
+    """
     db.query(
         "alter function pg_catalog.pg_control_system() rename to untold;"
-        " create function pg_catalog.pg_control_system(out pg_control_version int, out catalog_version_no int,"
-        " out system_identifier bigint, out pg_control_last_modified timestamptz) returns record language plpgsql as"
+        " create function pg_catalog.pg_control_system(out pg_control_version int, out"
+        " catalog_version_no int,"
+        " out system_identifier bigint, out pg_control_last_modified timestamptz) returns record"
+        " language plpgsql as"
         f" $$ begin raise exception 'not here' using errcode = '{sqlstate}'; end $$"
     )
     bundle.write("000-a.sql", "create table a (x int)")

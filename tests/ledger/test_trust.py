@@ -93,7 +93,7 @@ def trapped(planted: str, server: ConnectionTarget) -> Iterator[Database]:
 
 
 class TestTraps:
-    """Operators, functions, aggregates, types and views of another role, where the search_path leads."""
+    """Operators, functions, aggregates, types and views of another role, on the search_path."""
 
     @pytest.fixture(
         params=["public", "public, pg_catalog"], ids=["after pg_catalog", "before pg_catalog"]
@@ -127,7 +127,8 @@ class TestTraps:
         bundle.write("002-c.sql", "create table public.c (x pg_catalog.int4)")
         migrate(context)
         quiet.query(
-            "update public.schema_migration_runs set outcome = 'running', finished_at = null where id = 1"
+            "update public.schema_migration_runs set outcome = 'running', finished_at = null"
+            " where id = 1"
         )
         migrate(context)
         bundle.write("003-d.sql", "create table public.d (x pg_catalog.int4)")
@@ -191,13 +192,19 @@ class TestTraps:
 
 
 LEDGER_TABLE = (
-    "create table public.schema_migrations (id serial primary key, version varchar(255) unique not null,"
-    " name varchar(255) not null, applied_at timestamp default now(), execution_time_ms integer, checksum varchar(64));"
+    "create table public.schema_migrations (id serial primary key, version varchar(255) unique"
+    " not null,"
+    " name varchar(255) not null, applied_at timestamp default now(), execution_time_ms integer,"
+    " checksum varchar(64));"
 )
-TRIGGER = "create trigger t before insert on schema_migrations for each row execute function public.run_trigger()"
+TRIGGER = (
+    "create trigger t before insert on schema_migrations for each row execute function"
+    " public.run_trigger()"
+)
 COUNTS = (
     "create sequence public.ran; grant usage on sequence public.ran to public;"
-    "create function public.run_it() returns boolean language sql as $$ select nextval('public.ran') > 0 $$;"
+    "create function public.run_it() returns boolean language sql as $$ select"
+    " nextval('public.ran') > 0 $$;"
     "create function public.run_trigger() returns trigger language plpgsql as"
     " $$ begin perform nextval('public.ran'); return new; end $$;"
 )
@@ -216,7 +223,8 @@ class TestTablesOfAnotherRole:
         ("code", "what"),
         [
             (
-                "create trigger t before insert on schema_migrations for each row execute function run_trigger()",
+                "create trigger t before insert on schema_migrations for each row execute"
+                " function run_trigger()",
                 "trigger t",
             ),
             (
@@ -234,26 +242,32 @@ class TestTablesOfAnotherRole:
             ("create policy p on schema_migrations using (run_it())", "the policy p"),
             ("create table child () inherits (schema_migrations)", "the child table public.child"),
             (
-                "create domain d as varchar check (run_it()); alter table schema_migrations alter name type d",
+                "create domain d as varchar check (run_it()); alter table schema_migrations"
+                " alter name type d",
                 "the type of the column name",
             ),
             (
-                "create function public.stable_it(text) returns text language sql immutable as 'select $1';"
+                "create function public.stable_it(text) returns text language sql immutable as"
+                " 'select $1';"
                 "create index odd on schema_migrations (public.stable_it(name))",
                 "the index public.odd",
             ),
             (
-                "create trigger t before insert on schema_migrations for each row when (public.run_it())"
+                "create trigger t before insert on schema_migrations for each row when"
+                " (public.run_it())"
                 " execute function suppress_redundant_updates_trigger()",
                 "the trigger t",
             ),
             (
-                "create function public.stable_it(text) returns text language sql immutable as 'select $1';"
-                "create statistics s (ndistinct) on (public.stable_it(version)), name from schema_migrations",
+                "create function public.stable_it(text) returns text language sql immutable as"
+                " 'select $1';"
+                "create statistics s (ndistinct) on (public.stable_it(version)), name from"
+                " schema_migrations",
                 "the statistics s",
             ),
             (
-                "create table f (v varchar references schema_migrations (version) on update cascade)",
+                "create table f (v varchar references schema_migrations (version) on update"
+                " cascade)",
                 "the foreign key f_v_fkey of public.f",
             ),
         ],
@@ -351,8 +365,10 @@ class TestTablesOfAnotherRole:
         assert migrate(make_context(target=evil.target)).error is None
         evil.query(COUNTS)
         view = (
-            "create view public.schema_migrations as select 1 as id, 'a'::varchar as version, '' as name,"
-            " now()::timestamp as applied_at, run_it()::int as execution_time_ms, null::varchar as checksum"
+            "create view public.schema_migrations as select 1 as id, 'a'::varchar as version, ''"
+            " as name,"
+            " now()::timestamp as applied_at, run_it()::int as execution_time_ms, null::varchar"
+            " as checksum"
         )
         told: list[BaseException] = []
 
@@ -380,7 +396,8 @@ class TestTablesOfAnotherRole:
         assert migrate(make_context()).error is None
         db.query(f"grant references on schema_migrations to {evil.target.role}")
         evil.query(
-            "create table f (v varchar references public.schema_migrations (version) on delete cascade)"
+            "create table f (v varchar references public.schema_migrations (version) on delete"
+            " cascade)"
         )
         with pytest.raises(LedgerError, match=r"the foreign key f_v_fkey of public\.f"):
             read_status(make_context())
@@ -459,8 +476,10 @@ class TestTablesOfAnotherRole:
         service: Service,
     ) -> None:
         evil.query(
-            f"{COUNTS} create view schema_migrations as select 1 as id, 'a'::varchar as version, '' as name,"
-            " now()::timestamp as applied_at, run_it()::int as execution_time_ms, null::varchar as checksum"
+            f"{COUNTS} create view schema_migrations as select 1 as id, 'a'::varchar as version,"
+            " '' as name,"
+            " now()::timestamp as applied_at, run_it()::int as execution_time_ms, null::varchar"
+            " as checksum"
         )
         with pytest.raises(LedgerError, match="is a view, and not the runner's table"):
             read_status(make_context())
@@ -510,7 +529,8 @@ class TestWhatAFileDoesToThem:
             "truncate schema_migrations",
             "delete from public.schema_migrations",
             "update public.schema_migrations set checksum = 'x'",
-            "delete from schema_migrations; insert into schema_migrations (version, name) values ('000-a', 'A')",
+            "delete from schema_migrations; insert into schema_migrations (version, name) values"
+            " ('000-a', 'A')",
             "delete from schema_migration_runs",
             "truncate schema_migration_runs",
             "update schema_migration_runs set environment = 'preview'",
@@ -520,9 +540,12 @@ class TestWhatAFileDoesToThem:
             "alter schema public rename to legacy",
             "drop table schema_migrations; create table schema_migrations (id int, version text)",
             "set local track_counts = off; delete from schema_migrations",
-            "create trigger z after insert on schema_migrations for each row execute function zap()",
-            "create rule z as on insert to schema_migrations do also delete from schema_migrations where id = 1",
-            "alter table schema_migrations rename name to n; alter table schema_migrations rename version to name;"
+            "create trigger z after insert on schema_migrations for each row execute function"
+            " zap()",
+            "create rule z as on insert to schema_migrations do also delete from"
+            " schema_migrations where id = 1",
+            "alter table schema_migrations rename name to n; alter table schema_migrations"
+            " rename version to name;"
             "alter table schema_migrations rename n to version",
             "alter table schema_migrations drop column checksum;"
             "alter table schema_migrations add column checksum varchar(64)",
@@ -535,9 +558,12 @@ class TestWhatAFileDoesToThem:
     ) -> None:
         db.query(
             "create function zap() returns trigger language plpgsql as"
-            " 'begin delete from public.schema_migrations where version <> new.version; return null; end';"
-            "create table puts_off (i int); create function put_off() returns trigger language plpgsql as"
-            " 'begin if new.i < 2 then set constraints all deferred; insert into puts_off values (new.i + 1);"
+            " 'begin delete from public.schema_migrations where version <> new.version; return"
+            " null; end';"
+            "create table puts_off (i int); create function put_off() returns trigger language"
+            " plpgsql as"
+            " 'begin if new.i < 2 then set constraints all deferred; insert into puts_off values"
+            " (new.i + 1);"
             " else delete from public.schema_migrations; end if; return null; end';"
             "create constraint trigger q after insert on puts_off deferrable initially deferred"
             " for each row execute function put_off()"
@@ -577,8 +603,10 @@ class TestWhatAFileDoesToThem:
     ) -> None:
         quoted = change.replace("'", "''")
         loop = (
-            "do $$ declare t text; begin for t in select tablename from pg_tables where schemaname = 'public' loop"
-            f" begin execute format('alter table public.%I {quoted}', t); exception when undefined_column then end;"
+            "do $$ declare t text; begin for t in select tablename from pg_tables where"
+            " schemaname = 'public' loop"
+            f" begin execute format('alter table public.%I {quoted}', t); exception when"
+            " undefined_column then end;"
             " end loop; end $$;"
         )
         bundle.write("001-b.sql", f"{none}{loop}\nselect 1;")
@@ -601,7 +629,8 @@ class TestWhatAFileDoesToThem:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query(
-            "drop table schema_migrations, schema_migration_runs; create table idx_schema_migrations_version ()"
+            "drop table schema_migrations, schema_migration_runs; create table"
+            " idx_schema_migrations_version ()"
         )
         with pytest.raises(LedgerError, match="Something else in schema public has a name"):
             raise migrate(make_context()).error or AssertionError
@@ -632,7 +661,8 @@ class TestWhatAFileDoesToThem:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         loop = (
-            "do $$ declare t text; begin for t in select tablename from pg_tables where schemaname = 'public'{} loop"
+            "do $$ declare t text; begin for t in select tablename from pg_tables where"
+            " schemaname = 'public'{} loop"
             " execute format('truncate public.%I', t); end loop; end $$"
         )
         bundle.write("001-b.sql", loop.format(""))
@@ -706,8 +736,10 @@ class TestWhatAFileDoesToThem:
                 "the rule r on",
             ),
             (
-                "create function nothing() returns trigger language plpgsql as 'begin return null; end';"
-                "create trigger t before insert on schema_migrations for each row execute function nothing()",
+                "create function nothing() returns trigger language plpgsql as 'begin return"
+                " null; end';"
+                "create trigger t before insert on schema_migrations for each row execute"
+                " function nothing()",
                 "the trigger t on",
             ),
         ],
@@ -740,7 +772,8 @@ class TestWhatAFileDoesToThem:
         self, make_context: MakeContext, bundle: Bundle, db: Database, table: str
     ) -> None:
         db.query(
-            "create function nothing() returns trigger language plpgsql as 'begin return null; end';"
+            "create function nothing() returns trigger language plpgsql as 'begin return null;"
+            " end';"
             f"create trigger t before insert on {table} for each row execute function nothing()"
         )
         bundle.write("001-b.sql", f"{NONE}create table b (x int);")
@@ -755,7 +788,8 @@ class TestWhatAFileDoesToThem:
         else:
             assert "does something else in place" in error
         db.query(
-            f"drop trigger t on {table}; create trigger t before delete on {table} for each row execute function nothing()"
+            f"drop trigger t on {table}; create trigger t before delete on {table} for each row"
+            " execute function nothing()"
         )
         (bundle.migrations / "000-a.sql").unlink()
         if table == "schema_migrations":
@@ -778,7 +812,8 @@ class TestWhatAFileDoesToThem:
         bundle.write(
             "001-b.sql",
             "create function zap() returns trigger language plpgsql as"
-            " 'begin if new.outcome = ''succeeded'' then delete from public.schema_migrations; end if; return null; end';"
+            " 'begin if new.outcome = ''succeeded'' then delete from public.schema_migrations;"
+            " end if; return null; end';"
             "do $$ begin execute 'create trigger z after update on public.schema_migration_runs"
             " for each row execute function zap()'; end $$",
         )
@@ -804,7 +839,8 @@ class TestWhatAFileDoesToThem:
     @pytest.mark.parametrize(
         "sql",
         [
-            "insert into schema_migration_runs (source, environment, database_fingerprint) values ('cli', 'x', 'x')",
+            "insert into schema_migration_runs (source, environment, database_fingerprint)"
+            " values ('cli', 'x', 'x')",
             "alter table schema_migrations enable row level security, force row level security",
         ],
     )
@@ -834,7 +870,8 @@ class TestWhatAFileDoesToThem:
             "create table seen (version text);"
             "create function see() returns trigger language plpgsql as"
             " 'begin insert into public.seen values (new.version); return new; end';"
-            "create trigger t after insert on schema_migrations for each row execute function see()",
+            "create trigger t after insert on schema_migrations for each row execute function"
+            " see()",
         )
         bundle.write("002-c.sql", "create table c (x int)")
         assert migrate(make_context(environment="production")).error is None
@@ -848,7 +885,8 @@ class TestRights:
         with a_role(db) as anon, a_role(db) as reader:
             for what in ("tables", "sequences"):
                 db.query(
-                    f"alter default privileges in schema public grant all on {what} to {anon.target.role}, public"
+                    f"alter default privileges in schema public grant all on {what} to"
+                    f" {anon.target.role}, public"
                 )
             bundle.write("000-a.sql", "create table a (x int)")
             assert migrate(make_context(status_target=reader.target)).warnings == ()
@@ -910,8 +948,10 @@ class TestRights:
             assert len(read_status(context).warnings) == 1
             db.query(f"grant create on schema public to {role}")
             anon.query(
-                "create function public.anons() returns trigger language plpgsql as 'begin return new; end';"
-                "create trigger t before insert on schema_migrations for each row execute function public.anons()"
+                "create function public.anons() returns trigger language plpgsql as 'begin"
+                " return new; end';"
+                "create trigger t before insert on schema_migrations for each row execute"
+                " function public.anons()"
             )
             bundle.write("001-b.sql", "create table b (x int)")
             assert "may run what another role has chosen" in str(migrate(context).error)
@@ -1033,12 +1073,14 @@ class TestIdsThatAreBehind:
             bundle.write(f"{name}.sql", "select 1")
         assert migrate(make_context()).error is None
         db.query(
-            "alter sequence schema_migrations_id_seq restart 1;alter table schema_migration_runs alter id restart with 1"
+            "alter sequence schema_migrations_id_seq restart 1;alter table schema_migration_runs"
+            " alter id restart with 1"
         )
         bundle.write("003-d.sql", "select 1")
         assert migrate(make_context()).error is None
         assert db.query(
-            "select max(id) from schema_migrations union all select max(id) from schema_migration_runs"
+            "select max(id) from schema_migrations union all select max(id) from"
+            " schema_migration_runs"
         ) == [
             (4,),
             (2,),
@@ -1072,9 +1114,11 @@ class TestIdsThatAreBehind:
 
 def rights_of(db: Database, role: str) -> set[str]:
     rows = db.query(
-        "select privilege_type from pg_class c, aclexplode(c.relacl) x where c.relname like 'schema_migration%'"
+        "select privilege_type from pg_class c, aclexplode(c.relacl) x where c.relname like"
+        " 'schema_migration%'"
         f" and x.grantee = '{role}'::regrole union "
-        "select privilege_type from pg_attribute a join pg_class c on c.oid = a.attrelid, aclexplode(a.attacl) x"
+        "select privilege_type from pg_attribute a join pg_class c on c.oid = a.attrelid,"
+        " aclexplode(a.attacl) x"
         f" where c.relname like 'schema_migration%' and x.grantee = '{role}'::regrole"
     )
     return {row[0] for row in rows}
