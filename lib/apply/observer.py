@@ -74,6 +74,22 @@ class Sight:
     index: IndexProgress | None = None
 
 
+class _State:
+    """A state that was seen now and again, and for how long it has lasted without a break."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+
+    def see(self, *, holds: bool) -> None:
+        self._began = (self._began or time.monotonic()) if holds else None
+
+    def lasts(self, seconds: float, *, not_before: float = 0.0) -> bool:
+        """True if it has lasted for `seconds`, counted from `not_before` at the earliest."""
+        if self._began is None:
+            return False
+        return time.monotonic() - max(self._began, not_before) >= seconds
+
+
 class Observer:
     """Watches the session that migrates, over a connection that is made when it is first needed.
 
@@ -104,8 +120,9 @@ class Observer:
         self._is_lock_silent = is_lock_silent
         self._limits = limits
         self._connection: Connection | None = None
-        self._silent_since: float | None = None
-        self._idle_since: float | None = None
+        # Nobody answers this session; the server waits for us while we wait for it.
+        self._silence = _State()
+        self._idleness = _State()
         self.blockers: tuple[Blocker, ...] = ()
 
     def close(self) -> None:
@@ -157,7 +174,7 @@ class Observer:
         come, the connection is closed, and DatabaseUnavailableError ends the wait.
         """
         self.blockers = ()
-        self._idle_since = None
+        self._idleness = _State()
         limits, began, next_look = self._limits, time.monotonic(), Deadline.after(first)
 
         def look() -> None:
@@ -185,34 +202,26 @@ class Observer:
                 sight = _sight(*session.query(self._look_query, read_only=True))
         except OutOfTimeError:
             # Another look on this connection would read the answer to this one.
-            self._silent_since = self._silent_since or time.monotonic()
+            self._silence.see(holds=True)
             self.close()
             return None
         except DatabaseUnavailableError as error:
-            self._silent_since = (self._silent_since or time.monotonic()) if error.silent else None
+            self._silence.see(holds=error.silent)
             return None
         except (StatementError, MigratorError):
             return None
-        self._silent_since = None
+        self._silence.see(holds=False)
         return sight
 
     def _give_up_if_stuck(self, watched: Connection, sight: Sight | None) -> None:
         """End a wait without end: the server waits for us too, or is silent on all connections."""
-        now = time.monotonic()
+        stuck, limit = False, self._limits.stuck
         if sight is not None:
-            self._idle_since = (self._idle_since or now) if self._is_idle(sight) else None
-        # What has arrived since then proves that the stream is not stuck.
-        idle_since = None if self._idle_since is None else max(self._idle_since, watched.heard_at)
-        stuck = (
-            sight is not None and idle_since is not None and now - idle_since >= self._limits.stuck
-        )
+            self._idleness.see(holds=self._is_idle(sight))
+            # What has arrived proves that the stream was not stuck then.
+            stuck = self._idleness.lasts(limit, not_before=watched.heard_at)
         # This session alone may be cut off; if the run lock's is silent too, the server is.
-        silent = (
-            self._silent_since is not None
-            and now - self._silent_since >= self._limits.stuck
-            and self._is_lock_silent()
-        )
-        if stuck or silent:
+        if stuck or (self._silence.lasts(limit) and self._is_lock_silent()):
             watched.close()
             raise DatabaseUnavailableError(
                 "The server's answer did not come: the connection to the database is stuck. "
