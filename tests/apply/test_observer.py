@@ -166,16 +166,28 @@ class TestAStreamThatIsStuck:
         db: Database,
     ) -> None:
         """The server has answered long ago, and its answer is held back on the way."""
-        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(1);")
+        bundle.write("000-a.sql", "create table a (x int);\nselect pg_sleep(2);")
+        asleep = (
+            "select pid from pg_stat_activity where state = 'active'"
+            " and datname = current_database() and pid <> pg_backend_pid()"
+            " and query like '%pg_sleep(2)%'"
+        )
         with FaultProxy(db.target.port) as proxy:
             context = make_context(
                 target=db.through(proxy.port).target,
                 deadline=Deadline.after(60),
                 limits=RunLimits(stuck=1.0),
             )
-            threading.Timer(0.7, proxy.freeze_first).start()
+
+            def freeze_while_it_sleeps() -> None:
+                wait_until(lambda: db.query(asleep), "the statement has begun")
+                proxy.freeze_first()
+
+            thread = threading.Thread(target=freeze_while_it_sleeps)
+            thread.start()
             began = time.monotonic()
             report = migrate(context)
+            thread.join()
             assert isinstance(report.error, DatabaseUnavailableError)
             assert "the connection to the database is stuck" in str(report.error)
             assert time.monotonic() - began < 20
