@@ -15,9 +15,9 @@ from server import BenchError, Server, exit_code_of, started
 
 sys.path.insert(0, str(ROOT))
 
-from lib.database.composing import reset_script
+from lib.database.sql_composition import reset_script
 from lib.files.folder import parse
-from lib.files.preparation import prepare
+from lib.files.prepare_script import prepare
 from lib.sql.splitter import split
 
 SCHEMA = """\

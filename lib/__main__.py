@@ -19,7 +19,7 @@ def _run() -> int:
             file=sys.stderr,
         )
         return 2
-    from .clean_text import message
+    from .escaping import message
     from .signals import exit_on_signals
 
     # Before the imports, which take some time.

@@ -20,14 +20,14 @@ import pytest
 from pgbouncer import PGBOUNCER, pgbouncer
 from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.local import embedded_server as embedded
 from lib.local.cluster_files import Cluster
-from lib.plan.progress import Progress
+from lib.plan.progress_listener import Progress
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
 from lib.settings.loader import Settings
-from lib.web.service import Service
+from lib.web.endpoint_setup import Service
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"

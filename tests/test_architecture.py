@@ -155,7 +155,7 @@ def test_a_pure_room_knows_no_driver_and_no_environment(path: Path) -> None:
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
 def test_only_the_outermost_modules_read_the_environment(path: Path) -> None:
-    allowed = {"__main__.py", "service.py", "cluster_files.py"}
+    allowed = {"__main__.py", "endpoint_setup.py", "cluster_files.py"}
     assert path.name in allowed or not re.search(r"os\.environ\b(?! \()", path.read_text())
 
 
@@ -208,23 +208,23 @@ def listed(text: str) -> set[str]:
 # The modules of the package that importing an entrypoint loads, exactly; of other packages, at
 # most these.
 STATUS_ROOMS = listed("""
-    floor: clean_text deadline deployment duration errors limits masking secret_patterns signals
-    files: checkpoint folder header
+    floor: escaping deadline deployment duration errors time_limits masking secret_patterns signals
+    files: file_progress folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables
-    plan: activity entries migration_plan plan_messages renames progress reports
-    database: composing connection connection_errors login notices read_only server_error settling
-      transport
-    ledger: fingerprint guard ledger_errors schema survey trust
+    plan: blockers migration_states migration_plan plan_messages renames progress_listener reports
+    database: sql_composition connection connection_errors login notices read_only server_error cancel_and_rollback
+      send_and_receive
+    ledger: fingerprint production_guard ledger_errors schema ledger_state table_trust
       trust_queries
-    actions: run_context status
-    web: service shell status_endpoint
+    actions: run_parameters status
+    web: endpoint_setup http_endpoint status_endpoint
 """)
 MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
-    sql: concurrent effects lexer statement transaction_control
-    files: script
-    plan: dry_run
-    actions: migrate preview run_connection validate
+    sql: concurrent session_effects lexer statement transaction_control
+    files: runnable_script
+    plan: dry_run_report
+    actions: migrate dry_run connection_for_files validate
     web: admin_endpoint
 """)
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lib.clean_text import message
+from lib.escaping import message
 from lib.masking import is_secretive, lines_without_credentials, masked, without_credentials
 
 SECRET = "hunter2-Hunter2"

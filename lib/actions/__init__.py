@@ -4,14 +4,14 @@ The endpoints and the command line call the same ones.
 May import: files, settings, plan, database, ledger, apply.
 Must not: print, or know who called.
 
-    run_context     settings, database, time allowed and listener; what a run has come to
-    status          the bundle and its database side by side
-    validate        the chain of files checked against a database
-    preview         what a run would do now, and what would stop it
-    run_connection  the connection that files go over: made, checked, and whether it is pooled
-    ledger_change   decide, lock, decide again, write: how an action changes the ledger
-    locked_run      a run with something to do: lock, plan again, apply each file, record the end
-    migrate         plan, and make a run of it if there is something to do
-    baseline        files recorded as applied without running them
-    resolve         a verdict on a file that a run left half-way
+    run_parameters        settings, database, time allowed and listener; what a run has come to
+    status                the bundle and its database side by side
+    validate              the chain of files checked against a database
+    dry_run               what a run would do now, and what would stop it
+    connection_for_files  the connection that files go over: made, checked, and whether it is pooled
+    locked_ledger_edit    decide, lock, decide again, write: how an action changes the ledger
+    locked_run            a run with something to do: lock, plan again, apply each file, record the end
+    migrate               plan, and make a run of it if there is something to do
+    baseline              files recorded as applied without running them
+    resolve               a verdict on a file that a run left half-way
 """

@@ -8,21 +8,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from ..apply import catalog
+from ..apply import index_state
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..errors import ConfigurationError, LedgerError, MigrationFileError
 from ..files.folder import MigrationFile, discover
-from ..ledger.guard import check_guard, check_writable, must_claim
+from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE, Survey
+from ..ledger.production_guard import check_guard, check_writable, must_claim
 from ..ledger.records import delete_records, record_baseline
 from ..ledger.runs import RunStart
-from ..ledger.survey import INSUFFICIENT_PRIVILEGE, Survey
-from ..limits import ANSWER
-from ..plan.entries import AppliedMigration, number_of
 from ..plan.migration_plan import Plan
+from ..plan.migration_states import AppliedMigration, number_of
 from ..plan.reports import BaselineReport
-from .ledger_change import change_ledger
-from .run_context import RunContext
+from ..time_limits import ANSWER
+from .locked_ledger_edit import change_ledger
+from .run_parameters import RunContext
 from .status import plan_from_survey
 
 _RECORDED_OR_NOT = (
@@ -121,7 +121,7 @@ def _decide(
     if faults := [fault for file in recorded for fault in file.faults]:
         raise MigrationFileError.together(faults)
     with connection.limit_to(ANSWER, "The database stopped answering."):
-        looks_empty = bool(recorded) and not catalog.has_tables(connection)
+        looks_empty = bool(recorded) and not index_state.has_tables(connection)
     warnings = (
         *survey.tables.open,
         *plan.environment_warnings,

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 
+from ..apply.blocker_watch import Observer
 from ..apply.in_transaction import Execution
-from ..apply.observer import Observer
 from ..apply.resume import renamed_midway_error
 from ..apply.session import Session
 from ..database.connection import Connection
@@ -18,22 +18,22 @@ from ..errors import (
     MigratorError,
     OutOfTimeError,
 )
-from ..files.checkpoint import Checkpoint, Interruption
+from ..files.file_progress import Checkpoint, Interruption
 from ..files.folder import MigrationFile
-from ..files.preparation import prepare_all
-from ..files.script import Mode, Script
-from ..ledger.guard import check_writable, must_claim
+from ..files.prepare_script import prepare_all
+from ..files.runnable_script import Mode, Script
+from ..ledger.ledger_state import Survey
+from ..ledger.production_guard import check_writable, must_claim
 from ..ledger.run_lock import RunLock
 from ..ledger.runs import RunRecord, finish_run, interrupt_stale_runs, start_run
-from ..ledger.survey import Survey
-from ..limits import ANSWER, RECORD, STALE_RUN
-from ..plan.dry_run import held_warnings
+from ..plan.dry_run_report import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome
-from .ledger_change import prepare_run
-from .preview import has_work, held_back
-from .run_connection import NO_ANSWER, RunConnection
-from .run_context import RunContext, RunState
+from ..time_limits import ANSWER, RECORD, STALE_RUN
+from .connection_for_files import NO_ANSWER, RunConnection
+from .dry_run import has_work, held_back
+from .locked_ledger_edit import prepare_run
+from .run_parameters import RunContext, RunState
 from .status import plan_from_survey
 
 # The file that creates the ledger, and nothing else.

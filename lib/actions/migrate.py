@@ -2,12 +2,12 @@
 
 from ..errors import Interrupted, MigratorError
 from ..files.folder import discover
-from ..ledger.guard import must_claim
 from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.production_guard import must_claim
 from ..masking import masked
 from ..plan.reports import RunReport
-from .run_connection import RunConnection
-from .run_context import RunContext, RunState
+from .connection_for_files import RunConnection
+from .run_parameters import RunContext, RunState
 from .status import plan_from_survey
 
 

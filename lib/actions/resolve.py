@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from ..clean_text import message
 from ..database.connection import Connection
 from ..errors import ConfigurationError
-from ..files.checkpoint import Checkpoint, Interruption
+from ..escaping import message
+from ..files.file_progress import Checkpoint, Interruption
 from ..files.folder import MigrationFile, discover
-from ..files.preparation import prepare
-from ..ledger.guard import check_guard, check_writable
+from ..files.prepare_script import prepare
+from ..ledger.ledger_state import Survey
+from ..ledger.production_guard import check_guard, check_writable
 from ..ledger.runs import RunStart, forget_progress, rename_progress, settle_doubt
-from ..ledger.survey import Survey
-from ..plan.entries import number_of
+from ..plan.migration_states import number_of
 from ..plan.reports import Document
-from .ledger_change import change_ledger
-from .run_context import RunContext
+from .locked_ledger_edit import change_ledger
+from .run_parameters import RunContext
 
 _RESOLVED_OR_NOT = "The verdict is recorded, or not: run the command again, and it says which."
 

@@ -10,14 +10,14 @@ from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..errors import DatabaseUnavailableError, LedgerError, MigratorError
 from ..files.folder import MigrationFile, discover
-from ..ledger.guard import PRODUCTION, belongs_to_production
 from ..ledger.ledger_errors import ledger_errors_translated
-from ..ledger.survey import Survey, read_lockers, take_survey
-from ..limits import LOCKERS, SURVEY
-from ..plan.activity import Blocker, describe_blockers
+from ..ledger.ledger_state import Survey, read_lockers, take_survey
+from ..ledger.production_guard import PRODUCTION, belongs_to_production
+from ..plan.blockers import Blocker, describe_blockers
 from ..plan.migration_plan import Plan, make_plan
 from ..plan.reports import Status
-from .run_context import RunContext
+from ..time_limits import LOCKERS, SURVEY
+from .run_parameters import RunContext
 
 
 def read_status(context: RunContext, *, timeout: float = SURVEY) -> Status:

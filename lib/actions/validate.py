@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from ..files.folder import discover
 from ..ledger.ledger_errors import ledger_errors_translated
-from ..limits import SURVEY
 from ..plan.reports import Status
-from .run_context import RunContext
+from ..time_limits import SURVEY
+from .run_parameters import RunContext
 from .status import status_from_survey, survey_database
 
 
@@ -18,7 +18,7 @@ def validate(context: RunContext, *, timeout: float = SURVEY) -> Status:
     within `timeout` seconds.
     """
     # Not at the top: the endpoint that migrates loads this room, and mostly has nothing to prepare.
-    from ..files.preparation import faults_of, prepare_all
+    from ..files.prepare_script import faults_of, prepare_all
 
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:

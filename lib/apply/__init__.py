@@ -4,11 +4,11 @@ Also what can go wrong on the way, and who is in the way.
 May import: sql, files, plan, database, ledger.
 Must not: choose files, or take the run lock.
 
-    catalog              what the server knows about an index, a partition, a statement under way
-    observer             what a statement waits for, seen from a second session
+    index_state          what the server knows about an index, a partition, a statement under way
+    blocker_watch        what a statement waits for, seen from a second session
     session              where files run: what it waits for, sets and undoes
     table_waits          how often and how long a file tries to lock a table
-    recording_errors     why a statement of the runner itself failed
+    ledger_write_errors  why a statement of the runner itself failed
     statement_errors     the error for a statement that failed: place, words, way out
     resume               where to continue a file that was left midway
     leftover_indexes     what an index build CONCURRENTLY leaves invalid

@@ -4,22 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from ..database.composing import OWN_SETTINGS, keepalives
 from ..database.connection import Connection
 from ..database.pipeline import carry_out
+from ..database.send_and_receive import Rows
 from ..database.server_error import StatementError
-from ..database.transport import Rows
+from ..database.sql_composition import OWN_SETTINGS, keepalives
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, OutOfTimeError
-from ..files.checkpoint import Checkpoint, Interruption
-from ..files.script import Mode, Script
+from ..files.file_progress import Checkpoint, Interruption
+from ..files.runnable_script import Mode, Script
+from ..ledger.ledger_state import whole
 from ..ledger.records import record_statements
-from ..ledger.survey import whole
 from ..ledger.trust_queries import LOCK
-from ..limits import CONNECTION_CHECK_MS, GRACE
 from ..sql.statement import Statement
+from ..time_limits import CONNECTION_CHECK_MS, GRACE
+from .ledger_write_errors import FailedStep, changed_tables
 from .outside_transaction import StatementRun
-from .recording_errors import FailedStep, changed_tables
 from .resume import changed_error, in_doubt_error
 from .session import Session
 from .statement_errors import statement_error

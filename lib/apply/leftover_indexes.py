@@ -5,11 +5,11 @@ from contextlib import suppress
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..errors import MigrationFailedError, MigratorError
-from ..files.script import Script
-from ..limits import DROP_INDEX
+from ..files.runnable_script import Script
 from ..sql.concurrent import ConcurrentOperation, OperationKind, is_concurrent, parse_concurrent
 from ..sql.statement import Statement
-from . import catalog
+from ..time_limits import DROP_INDEX
+from . import index_state
 from .resume import DUPLICATE_TABLE
 
 
@@ -46,13 +46,13 @@ class Leftovers:
         """The invalid indexes that may be the statement's: the one it names, or its table's."""
         operation = self._operation
         if operation.kind is OperationKind.CREATE and operation.relation:
-            found = catalog.find_index(self._connection, operation)
+            found = index_state.find_index(self._connection, operation)
             is_left = (
-                found and not found.is_valid and not catalog.who_builds(self._connection, found)
+                found and not found.is_valid and not index_state.who_builds(self._connection, found)
             )
             return {found.name} if found and is_left else set()
         by_reindex = operation.kind is OperationKind.REINDEX
-        return catalog.invalid_indexes(self._connection, operation, by_reindex=by_reindex)
+        return index_state.invalid_indexes(self._connection, operation, by_reindex=by_reindex)
 
     @property
     def advice(self) -> str:
@@ -69,7 +69,7 @@ class Leftovers:
         """The error for an invalid index of an earlier build, which IF NOT EXISTS accepts."""
         if not (self._operation.if_not_exists and self._operation.relation):
             return None
-        found = catalog.find_index(self._connection, self._operation)
+        found = index_state.find_index(self._connection, self._operation)
         if found is None or found.is_valid:
             return None
         file = script.file

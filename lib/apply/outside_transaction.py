@@ -6,24 +6,24 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from ..database.composing import keepalives
+from ..database.cancel_and_rollback import Settled
 from ..database.connection import Connection
+from ..database.send_and_receive import Rows
 from ..database.server_error import StatementError
-from ..database.settling import Settled
-from ..database.transport import Rows
+from ..database.sql_composition import keepalives
 from ..errors import DatabaseUnavailableError, MigrationFailedError, MigratorError, OutOfTimeError
-from ..files.checkpoint import Checkpoint, Interruption
-from ..files.script import Script
+from ..files.file_progress import Checkpoint, Interruption
+from ..files.runnable_script import Script
 from ..ledger.records import record_alone
 from ..ledger.runs import Contents, RunRecord, note_progress, read_contents
-from ..ledger.trust import distrust
-from ..limits import CANCEL, CONNECTION_CHECK_MS, IDLE_IN_FILE, NOTE_STATEMENT
+from ..ledger.table_trust import distrust
 from ..sql.concurrent import is_concurrent, waits_without_lock_timeout
-from ..sql.effects import resets_session
+from ..sql.session_effects import resets_session
 from ..sql.statement import Statement
 from ..sql.transaction_control import begins_block, ends_block, may_commit_inside
+from ..time_limits import CANCEL, CONNECTION_CHECK_MS, IDLE_IN_FILE, NOTE_STATEMENT
+from .ledger_write_errors import FailedStep
 from .leftover_indexes import Leftovers, leftovers_of
-from .recording_errors import FailedStep
 from .resume import DUPLICATE_TABLE, Recovery
 from .session import GONE, Session
 from .statement_errors import statement_error

@@ -14,12 +14,12 @@ from .. import COMMAND
 from ..database.connection import Connection
 from ..deadline import Deadline
 from ..errors import LockError, MigrationFailedError
-from ..files.checkpoint import Interruption
-from ..files.script import Script
-from ..limits import ANSWER, EARLIER_RUN_POLL
+from ..files.file_progress import Interruption
+from ..files.runnable_script import Script
 from ..sql.concurrent import ConcurrentOperation, OperationKind, parse_concurrent
-from ..sql.effects import is_repeatable, leaves_session_state, sets_session
-from . import catalog
+from ..sql.session_effects import is_repeatable, leaves_session_state, sets_session
+from ..time_limits import ANSWER, EARLIER_RUN_POLL
+from . import index_state
 
 # duplicate_table: the index existed before the statement, so the file did not leave it behind.
 DUPLICATE_TABLE = "42P07"
@@ -61,7 +61,7 @@ class Recovery:
             # Before any role of the file's is set, which might not see the other session.
             unit = script.statements[index : script.block_end(index)]
             self._wait_while(
-                index, lambda: catalog.who_carries_out(self.connection, [s.sent for s in unit])
+                index, lambda: index_state.who_carries_out(self.connection, [s.sent for s in unit])
             )
         for earlier in script.statements[:index]:
             if sets_session(earlier):
@@ -133,13 +133,13 @@ class Recovery:
         if operation.kind is OperationKind.CREATE:
             return self._is_index_built(operation, index)
         if operation.kind is OperationKind.DROP:
-            return is_in_doubt and not catalog.relation_exists(
+            return is_in_doubt and not index_state.relation_exists(
                 self.connection, operation.relation or ""
             )
         if operation.kind is OperationKind.DETACH:
             return self._is_detached(operation)
         if self._has_begun(index):
-            self._drop(catalog.invalid_indexes(self.connection, operation, by_reindex=True))
+            self._drop(index_state.invalid_indexes(self.connection, operation, by_reindex=True))
         return False
 
     def _has_begun(self, index: int) -> bool:
@@ -157,18 +157,18 @@ class Recovery:
                 why = f"its index has no name to look for; see {_INDEXES_OF_A_TABLE}"
                 raise in_doubt_error(self.script, self.interruption, index, why)
             return False
-        found = catalog.find_index(self.connection, operation)
+        found = index_state.find_index(self.connection, operation)
         if found and not found.is_valid:
             invalid = found
-            self._wait_while(index, lambda: catalog.who_builds(self.connection, invalid))
-            found = catalog.find_index(self.connection, operation)
+            self._wait_while(index, lambda: index_state.who_builds(self.connection, invalid))
+            found = index_state.find_index(self.connection, operation)
         if found and not found.is_valid and self._has_begun(index):
             self._drop({found.name})
             return False
         return is_in_doubt and found is not None and found.is_valid
 
     def _is_detached(self, operation: ConcurrentOperation) -> bool:
-        is_attached, is_half_off = catalog.is_partition(self.connection, operation)
+        is_attached, is_half_off = index_state.is_partition(self.connection, operation)
         if is_half_off:
             self.tell(f"{self.script.file.path}: finishing what run {self.interruption.run} began.")
             self.check()

@@ -7,20 +7,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..database.composing import reset_statements
 from ..database.connection import Connection
 from ..database.server_error import StatementError
+from ..database.sql_composition import reset_statements
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, MigratorError
-from ..files.script import Script
+from ..files.runnable_script import Script
 from ..ledger.records import PreparedRecord, find
 from ..ledger.runs import RunRecord
-from ..limits import CANCEL, RunLimits
-from ..plan.entries import AppliedMigration
-from ..plan.progress import Progress
+from ..plan.migration_states import AppliedMigration
+from ..plan.progress_listener import Progress
 from ..sql.concurrent import waits_without_lock_timeout
 from ..sql.statement import Statement
-from .observer import Observer
+from ..time_limits import CANCEL, RunLimits
+from .blocker_watch import Observer
 
 # undefined_table, undefined_column, invalid_schema_name: what the runner's SQL names is gone.
 GONE = ("42P01", "42703", "3F000")

@@ -9,14 +9,14 @@ from .. import COMMAND
 from ..database import read_only
 from ..database.server_error import ServerError, StatementError
 from ..errors import BusyTableError, MigrationFailedError, MigratorError
-from ..files.script import Mode, Script
-from ..plan.activity import Blocker, describe_blockers
+from ..files.runnable_script import Mode, Script
+from ..plan.blockers import Blocker, describe_blockers
 from ..secret_patterns import HIDDEN
 from ..sql.error_position import position_inside
 from ..sql.lexer import end_of_last_token
 from ..sql.redaction import ALREADY_EXISTS, Redactor, covers, redacted_line
 from ..sql.statement import Statement
-from .recording_errors import FailedStep, recording_error
+from .ledger_write_errors import FailedStep, recording_error
 from .session import LOCK_CONFLICTS, Session
 
 # What to do about a statement that fails because the file is one transaction:

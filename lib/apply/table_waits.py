@@ -11,14 +11,17 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
 from ..database.connection import Connection
+from ..database.send_and_receive import Rows
 from ..database.server_error import ServerError, StatementError
-from ..database.transport import Rows
 from ..deadline import Deadline
 from ..duration import in_words, milliseconds
 from ..errors import MigratorError, OutOfTimeError
-from ..files.script import Mode, Script
+from ..files.runnable_script import Mode, Script
 from ..ledger.runs import note_obstacle
-from ..limits import (
+from ..masking import masked
+from ..plan.blockers import describe_blockers
+from ..sql.statement import Statement
+from ..time_limits import (
     ANSWER,
     LONGEST_DEADLOCK_TIMEOUT,
     NOTE_OBSTACLE,
@@ -27,10 +30,7 @@ from ..limits import (
     STILL_HELD_POLL,
     TABLE_PAUSE,
 )
-from ..masking import masked
-from ..plan.activity import describe_blockers
-from ..sql.statement import Statement
-from .observer import Sight
+from .blocker_watch import Sight
 from .session import LOCK_CONFLICTS, Session
 
 

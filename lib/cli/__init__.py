@@ -7,11 +7,11 @@ Must not: import the web, or decide anything about migrations.
     terminal          what a stream can show, and the text of a run
     status_text       the status as text for people
     report_texts      the reports of plan, baseline and resolve as text for people
-    console           standard output and standard error
+    output_streams    standard output and standard error
     progress_log      a run as it goes, line by line
     options           the commands and their options, as argparse reads them
     package_manifest  the file from which Vercel installs the packages of the functions
-    invocation        one command as it was called: its settings, its database, its run context
+    command_setup     one command as it was called: its settings, its database, its run context
     commands          what each command does
     main              from the words of a command to its exit code, failures included
 """

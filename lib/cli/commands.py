@@ -8,14 +8,14 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
-from ..actions.run_context import RunContext
-from ..clean_text import message
+from ..actions.run_parameters import RunContext
 from ..errors import ConfigurationError, IntegrityError
+from ..escaping import message
 from ..files.folder import discover, next_number
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
-from .invocation import Invocation
+from .command_setup import Invocation
 
 LONGEST_SLUG = 200
 
@@ -100,7 +100,7 @@ def _validate(call: Invocation) -> int:
 
 
 def _plan(call: Invocation) -> int:
-    from ..actions.preview import preview
+    from ..actions.dry_run import preview
     from .report_texts import plan_text
 
     planned = preview(call.context(reading=False))

@@ -10,10 +10,10 @@ from ..errors import Interrupted, MigratorError
 from ..plan.reports import error_document
 from ..settings.loader import ROOT
 from ..signals import interrupt_on_signals
+from .command_setup import Invocation, Serve
 from .commands import COMMANDS
-from .console import Console, printable
-from .invocation import Invocation, Serve
 from .options import read_arguments
+from .output_streams import Console, printable
 
 
 def main(

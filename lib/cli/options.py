@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from .. import COMMAND, __version__
-from ..clean_text import one_line
 from ..errors import ConfigurationError
+from ..escaping import one_line
 from ..masking import without_credentials
 
 DEFAULT_PORT = 3000

@@ -2,11 +2,11 @@
 
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
-from ..plan.activity import Blocker, IndexProgress, describe_blockers
-from ..plan.progress import Progress
+from ..plan.blockers import Blocker, IndexProgress, describe_blockers
+from ..plan.progress_listener import Progress
 from ..plan.reports import AppliedNow
 from ..settings.connection_target import ConnectionTarget
-from .console import Console
+from .output_streams import Console
 from .terminal import progress_bar, route_text
 
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from ..actions.resolve import ResolveReport
-from ..clean_text import Clean, blocks, message, one_line, signed, table
+from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..files.folder import MigrationFile
-from ..files.script import Mode
-from ..plan.dry_run import DryRun
-from ..plan.entries import AppliedMigration
+from ..files.runnable_script import Mode
+from ..plan.dry_run_report import DryRun
+from ..plan.migration_states import AppliedMigration
 from ..plan.reports import BaselineReport
 from .terminal import Style, counted
 

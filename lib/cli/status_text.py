@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from ..clean_text import Clean, blocks, one_line, table
 from ..deployment import Deployment
-from ..plan.entries import Entry
+from ..escaping import Clean, blocks, one_line, table
+from ..plan.migration_states import Entry
 from ..plan.reports import Status
 from .terminal import Style
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TextIO
 
-from ..clean_text import Clean, one_line, signed
 from ..duration import in_words
-from ..plan.activity import IndexProgress
+from ..escaping import Clean, one_line, signed
+from ..plan.blockers import IndexProgress
 from ..plan.reports import RunReport
 
 _COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}

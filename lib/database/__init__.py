@@ -4,14 +4,14 @@ Knows nothing of migrations.
 May import: settings.
 Must not: hold SQL about the ledger.
 
-    composing          SQL put together
-    server_error       what the server says when it refuses a statement
-    notices            the server's notices, passed on
-    transport          what travels over one connection, until a deadline
-    settling           a connection put in order after a message was cut off
-    connection         the two ways in which SQL is sent
-    pipeline           many statements in one round trip
-    connection_errors  why a connection failed, recognised and quoted
-    login              a connection that is retried, and checked
-    read_only          why a database accepts no writes
+    sql_composition      SQL put together
+    server_error         what the server says when it refuses a statement
+    notices              the server's notices, passed on
+    send_and_receive     what travels over one connection, until a deadline
+    cancel_and_rollback  a connection put in order after a message was cut off
+    connection           the two ways in which SQL is sent
+    pipeline             many statements in one round trip
+    connection_errors    why a connection failed, recognised and quoted
+    login                a connection that is retried, and checked
+    read_only            why a database accepts no writes
 """

@@ -20,12 +20,12 @@ from psycopg import pq, sql
 
 from ..deadline import Deadline
 from ..errors import DatabaseUnavailableError, OutOfTimeError
-from ..limits import CANCEL
-from .composing import OWN_SETTINGS, text_of
+from ..time_limits import CANCEL
+from .cancel_and_rollback import Settled, cancel, error_after
 from .notices import Listener
+from .send_and_receive import Rows, Transport, rows_of
 from .server_error import StatementError, connection_lost, server_error_of
-from .settling import Settled, cancel, error_after
-from .transport import Rows, Transport, rows_of
+from .sql_composition import OWN_SETTINGS, text_of
 
 _OWN = ";".join(OWN_SETTINGS)
 

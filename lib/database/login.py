@@ -14,11 +14,11 @@ from psycopg.conninfo import make_conninfo
 
 from ..deadline import Deadline
 from ..errors import ConfigurationError, DatabaseUnavailableError, MigratorError
-from ..limits import CONNECT_ATTEMPT, RECONNECT_PAUSE, SHORTEST_CONNECT
 from ..settings import providers as provider
 from ..settings.connection_target import ConnectionTarget
 from ..settings.search_path import search_path_option
 from ..settings.tls import tls_parameters
+from ..time_limits import CONNECT_ATTEMPT, RECONNECT_PAUSE, SHORTEST_CONNECT
 from .connection import Connection
 from .connection_errors import (
     FULL,

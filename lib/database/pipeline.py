@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 from psycopg import pq
 
+from .cancel_and_rollback import end_pipeline, error_after, send_sync
 from .connection import Connection
+from .send_and_receive import Rows, Transport, rows_of
 from .server_error import connection_lost, server_error_of
-from .settling import end_pipeline, error_after, send_sync
-from .transport import Rows, Transport, rows_of
 
 # Bytes sent ahead of the statement that the server is at: fewer than the smallest receive buffer.
 AHEAD = 32 * 1024

@@ -9,8 +9,8 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
-from ..clean_text import one_line
 from ..errors import MigrationFileError
+from ..escaping import one_line
 from .header import Header, first_statement, read_header
 
 NAME = re.compile(r"(?P<number>[0-9]{3,})-(?P<description>[a-z0-9]+(?:-[a-z0-9]+)*)\.sql", re.ASCII)

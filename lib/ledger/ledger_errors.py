@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from ..database import read_only
 from ..database.server_error import ServerError, StatementError
 from ..errors import LedgerError
-from .survey import INSUFFICIENT_PRIVILEGE
-from .trust import GRANTS, UNRECORDED, distrust, told_by
+from .ledger_state import INSUFFICIENT_PRIVILEGE
+from .table_trust import GRANTS, UNRECORDED, distrust, told_by
 
 UNIQUE_VIOLATION = "23505"
 # The longest detail, hint or context from the server that is quoted, in characters.

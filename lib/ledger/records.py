@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from psycopg import sql
 
-from ..database.composing import OWN_SETTINGS, filled, joined
 from ..database.connection import Connection
-from ..plan.entries import AppliedMigration
+from ..database.sql_composition import OWN_SETTINGS, filled, joined
+from ..plan.migration_states import AppliedMigration
+from .ledger_state import whole
 from .runs import INTERRUPT_STALE_RUNS, NO_PROGRESS, WORD, WROTE, RunRecord, RunStart, new_run
-from .survey import whole
-from .trust import ask, check, tables_of
+from .table_trust import ask, check, tables_of
 from .trust_queries import CATCH_UP, LOCK
 
 _INSERT = """

@@ -22,13 +22,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from ..database.composing import keepalives
 from ..database.connection import Connection
 from ..database.server_error import StatementError
+from ..database.sql_composition import keepalives
 from ..deadline import Deadline
 from ..duration import milliseconds
 from ..errors import DatabaseUnavailableError, MigratorError, OutOfTimeError, RunInProgressError
-from ..limits import ANSWER, LOCK_POLL, RELEASE, RunLimits
+from ..time_limits import ANSWER, LOCK_POLL, RELEASE, RunLimits
 
 # Any constant will do, as long as every runner uses the same one.
 KEY = int.from_bytes(b"vercmig")

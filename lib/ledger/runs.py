@@ -1,7 +1,7 @@
 """Rows of the journal: a run begins, notes what it has come to, and ends.
 
 `schema_migration_runs` has a row for each run that had something to apply. Every write first locks
-the tables and checks that they are those that were looked at (`ledger.trust`).
+the tables and checks that they are those that were looked at (`ledger.table_trust`).
 """
 
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 
 from psycopg import sql
 
-from ..clean_text import message, one_line
-from ..database.composing import filled, joined
 from ..database.connection import Connection
 from ..database.server_error import StatementError
+from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
-from ..files.checkpoint import Checkpoint, without_marks
+from ..escaping import message, one_line
+from ..files.file_progress import Checkpoint, without_marks
 from ..plan.reports import Outcome, Source
 from .schema import missing_columns
-from .trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
+from .table_trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
 from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS
 
 # The rows of the ledger that a run wrote: those above the highest id when it began, up to the next

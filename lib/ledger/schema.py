@@ -7,12 +7,12 @@ those that are missing.
 
 from psycopg import sql
 
-from ..database.composing import filled, joined
 from ..database.connection import Connection
 from ..database.server_error import StatementError
+from ..database.sql_composition import filled, joined
 from ..duration import milliseconds
 from ..errors import LedgerError, LockError
-from .trust import Tables
+from .table_trust import Tables
 from .trust_queries import LEDGER, RUNS
 
 _CREATE_LEDGER = """

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import DatabaseUnavailableError
-from ..limits import EMBEDDED_PORT
 from ..settings.connection_target import ConnectionTarget
+from ..time_limits import EMBEDDED_PORT
 from .cluster_files import (
     PACKAGE,
     Cluster,

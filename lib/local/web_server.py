@@ -8,12 +8,12 @@ from typing import Any
 from flask import Flask, Response, send_from_directory
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from ..clean_text import message, one_line
 from ..errors import ConfigurationError
+from ..escaping import message, one_line
 from ..settings.connection_target import ConnectionTarget
 from ..web.admin_endpoint import create_migrate_app
-from ..web.service import MIGRATE_PATH, STATUS_PATH, Service
-from ..web.shell import Answer
+from ..web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
+from ..web.http_endpoint import Answer
 from ..web.status_endpoint import create_status_app
 
 HOST = "127.0.0.1"

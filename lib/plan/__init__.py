@@ -4,12 +4,12 @@ Pure: the command line, JSON and the page show the same values.
 May import: files, settings.
 Must not: know the driver, or print.
 
-    entries         a row of the ledger, and a migration as files and ledger show it
-    renames         files that were renamed after they were applied
-    plan_messages   what a plan reports about files and rows that do not fit
-    migration_plan  from the files and the ledger, what is to be applied
-    activity        what the server does meanwhile: who is in the way, how far an index is
-    reports         outcomes, and their JSON documents
-    progress        the listener of a run
-    dry_run         the report of a run that is not carried out
+    migration_states   a row of the ledger, and a migration as files and ledger show it
+    renames            files that were renamed after they were applied
+    plan_messages      what a plan reports about files and rows that do not fit
+    migration_plan     from the files and the ledger, what is to be applied
+    blockers           what the server does meanwhile: who is in the way, how far an index is
+    reports            outcomes, and their JSON documents
+    progress_listener  the listener of a run
+    dry_run_report     the report of a run that is not carried out
 """

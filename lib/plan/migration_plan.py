@@ -7,7 +7,7 @@ from typing import Literal
 from ..errors import IntegrityError, MigrationFileError, OrderError
 from ..files.folder import MigrationFile
 from ..files.header import ENVIRONMENTS
-from .entries import AppliedMigration, Entry, EntryState, number_of, row_order
+from .migration_states import AppliedMigration, Entry, EntryState, number_of, row_order
 from .plan_messages import (
     MIXED_LEDGER,
     fault_warnings,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import MigrationFileError
 from ..files.folder import MigrationFile
-from .entries import AppliedMigration, number_of
+from .migration_states import AppliedMigration, number_of
 from .renames import Renamed
 
 # Of more missing files than this, a warning names the first and the last.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from ..files.folder import MigrationFile
-from .entries import AppliedMigration, number_of, row_order
+from .migration_states import AppliedMigration, number_of, row_order
 
 # A renumbered file may have its new number in its header, too, and so another checksum. This many
 # of the newest rows without a file are compared with every such variant.

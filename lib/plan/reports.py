@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from ..clean_text import message
 from ..deployment import Deployment
 from ..errors import Interrupted, MigratorError
+from ..escaping import message
 from ..files.folder import MigrationFile
-from .entries import AppliedMigration, Entry
 from .migration_plan import Plan
+from .migration_states import AppliedMigration, Entry
 
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]

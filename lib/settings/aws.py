@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from .. import limits
+from .. import time_limits
 from ..errors import ConfigurationError, DatabaseUnavailableError, WebTokenRefusedError
 from .providers import DSQL_REFUSED, is_dsql
 
@@ -57,7 +57,7 @@ class Account:
         # Held while AWS is asked, so that concurrent requests ask once.
         with _lock:
             access = _accesses.get(self._key)
-            if access is None or access.expires_at - time.time() < limits.AWS_REFRESH:
+            if access is None or access.expires_at - time.time() < time_limits.AWS_REFRESH:
                 access = _accesses[self._key] = self._authenticate(access, began)
             return access.client(service)
 
@@ -74,7 +74,7 @@ class Account:
             with _failing_together(self._key, began):
                 return self._assume_role_with_any_token(self.role)
         except DatabaseUnavailableError:
-            if before is None or before.expires_at - time.time() < limits.AWS_LAST_USE:
+            if before is None or before.expires_at - time.time() < time_limits.AWS_LAST_USE:
                 raise
             return before
 
@@ -231,9 +231,9 @@ class _Access:
 
         if service not in self.clients:
             config = Config(
-                connect_timeout=limits.AWS_CONNECT,
-                read_timeout=limits.AWS_ANSWER,
-                retries={"total_max_attempts": limits.AWS_ATTEMPTS},
+                connect_timeout=time_limits.AWS_CONNECT,
+                read_timeout=time_limits.AWS_ANSWER,
+                retries={"total_max_attempts": time_limits.AWS_ATTEMPTS},
                 **options,
             )
             self.clients[service] = self.session.client(service, config=config)

@@ -9,7 +9,7 @@ Must not: judge a statement, or know what a migration is.
     statement            one statement: its place, its words, and what is sent for it
     concurrent           the operation of a statement with CONCURRENTLY, and its relation
     transaction_control  whether a statement begins or ends a transaction, or refuses one
-    effects              what a statement leaves behind in its session
+    session_effects      what a statement leaves behind in its session
     error_position       where in a file an error belongs, and how that line is shown
     redaction            what of a server's message may be shown: no secret, no data of rows
 """

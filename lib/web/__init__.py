@@ -4,8 +4,8 @@ Deployed as functions, so lean: what it imports is loaded on every cold start.
 May import: files, settings, plan, database, actions.
 Must not: import the command line, or show a detail of the connection.
 
-    service          the environment and the bundle, and the run context of a request
-    shell            HTTP as both endpoints speak it
+    endpoint_setup   the environment and the bundle, and the run context of a request
+    http_endpoint    HTTP as both endpoints speak it
     status_endpoint  GET /api/migration-status
     admin_endpoint   POST /api/migrate
 """

@@ -6,9 +6,9 @@ import json
 
 from flask import Flask
 
+from ..actions.dry_run import preview
 from ..actions.migrate import migrate
-from ..actions.preview import preview
-from ..actions.run_context import RunContext
+from ..actions.run_parameters import RunContext
 from ..actions.status import read_status
 from ..actions.validate import validate
 from ..errors import (
@@ -25,8 +25,8 @@ from ..errors import (
 )
 from ..plan.reports import Document, public_error_document, validation_document
 from ..settings.loader import read_admin_secrets, secret_bytes
-from .service import MIGRATE_PATH, WEB_TOKEN_HEADER, Service
-from .shell import Answer, BadRequestError, Endpoint, Request
+from .endpoint_setup import MIGRATE_PATH, WEB_TOKEN_HEADER, Service
+from .http_endpoint import Answer, BadRequestError, Endpoint, Request
 
 LONGEST_BODY = 16 * 1024
 ACTIONS = ("migrate", "status", "validate", "plan")

@@ -4,7 +4,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 
-from ..actions.run_context import RunContext
+from ..actions.run_parameters import RunContext
 from ..actions.status import read_status_over
 from ..database.connection import Connection
 from ..errors import (
@@ -17,10 +17,10 @@ from ..errors import (
     WebTokenRefusedError,
 )
 from ..files.folder import MigrationFile, discover
-from ..limits import KEPT_CONNECTION, REMEMBERED
 from ..plan.reports import Status
-from .service import STATUS_PATH, WEB_TOKEN_HEADER, Service
-from .shell import NO_STORE, Answer, Endpoint, Request, internal_error
+from ..time_limits import KEPT_CONNECTION, REMEMBERED
+from .endpoint_setup import STATUS_PATH, WEB_TOKEN_HEADER, Service
+from .http_endpoint import NO_STORE, Answer, Endpoint, Request, internal_error
 
 # The CDN answers by itself for 5 seconds, and for 30 more from its copy while it asks again.
 STATUS_CACHE = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"

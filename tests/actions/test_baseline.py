@@ -11,7 +11,7 @@ from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions.baseline import baseline, find_file, find_rows, forget
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
 from lib.actions.validate import validate
 from lib.errors import (
@@ -25,8 +25,8 @@ from lib.errors import (
 )
 from lib.files.folder import parse
 from lib.ledger.run_lock import KEY, RunLock
-from lib.plan.entries import AppliedMigration
 from lib.plan.migration_plan import make_plan
+from lib.plan.migration_states import AppliedMigration
 from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]

@@ -8,7 +8,7 @@ from conftest import Bundle, Cli, Database
 
 from lib.actions.migrate import migrate
 from lib.actions.resolve import Verdict, resolve
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import ConfigurationError, GuardError, RunInProgressError
 from lib.ledger.run_lock import KEY
 

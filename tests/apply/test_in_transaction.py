@@ -7,7 +7,7 @@ import pytest
 from conftest import Bundle, Database, connect
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.database.pipeline import AHEAD
 from lib.errors import (
     BusyTableError,

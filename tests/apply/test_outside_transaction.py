@@ -10,7 +10,7 @@ import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import BusyTableError, MigrationFailedError
 
 MakeContext = Callable[..., RunContext]

@@ -11,17 +11,17 @@ import pytest
 from conftest import Bundle, Database, Witness, wait_until
 from fault_proxy import FaultProxy
 
+from lib.actions.dry_run import preview
 from lib.actions.migrate import migrate
-from lib.actions.preview import preview
 from lib.actions.resolve import Verdict, resolve
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.cli.options import make_parser
 from lib.database.login import connect
 from lib.errors import LockError, MigrationFailedError, MigrationFileError
 from lib.files.folder import parse
-from lib.files.preparation import prepare
+from lib.files.prepare_script import prepare
 from lib.ledger import runs as ledger
-from lib.ledger.survey import take_survey
+from lib.ledger.ledger_state import take_survey
 
 MakeContext = Callable[..., RunContext]
 NONE = "-- Transaction: none\n"

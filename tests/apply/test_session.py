@@ -8,7 +8,7 @@ import pytest
 from conftest import Bundle, Cli, Database, wait_until
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.deadline import Deadline
 
 MakeContext = Callable[..., RunContext]

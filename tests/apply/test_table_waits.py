@@ -10,7 +10,7 @@ import pytest
 from conftest import Bundle, Database, Witness, new_cluster, new_database, wait_until
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import BusyTableError
 from lib.local import embedded_server as embedded
 from lib.settings.connection_target import ConnectionTarget

@@ -16,10 +16,10 @@ from lib.cli.terminal import Style, run_text
 from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse
-from lib.files.preparation import prepare_all
-from lib.plan.dry_run import DryRun
-from lib.plan.entries import AppliedMigration
+from lib.files.prepare_script import prepare_all
+from lib.plan.dry_run_report import DryRun
 from lib.plan.migration_plan import make_plan
+from lib.plan.migration_states import AppliedMigration
 from lib.plan.reports import AppliedNow, RunReport, Status
 
 PLAIN = Style()

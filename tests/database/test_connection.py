@@ -9,15 +9,15 @@ from conftest import Bundle, Database
 from fault_proxy import FaultProxy, Trouble
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
+from lib.database.cancel_and_rollback import Settled
 from lib.database.connection import Connection
-from lib.database.settling import Settled
 from lib.deadline import Deadline
 from lib.errors import (
     DatabaseUnavailableError,
     OutOfTimeError,
 )
-from lib.limits import RunLimits
+from lib.time_limits import RunLimits
 
 MakeContext = Callable[..., RunContext]
 

@@ -11,7 +11,7 @@ from conftest import Bundle, Database
 from refusing_server import refusing_server
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.database import login
 from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognise
 from lib.errors import DatabaseUnavailableError

@@ -11,7 +11,7 @@ from conftest import Bundle, Cli, Database, wait_until
 from fault_proxy import FaultProxy
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.database.connection import Connection
 from lib.database.login import connect
 from lib.database.pipeline import AHEAD, carry_out

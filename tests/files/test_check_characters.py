@@ -4,7 +4,7 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.files.folder import parse
-from lib.files.preparation import prepare
+from lib.files.prepare_script import prepare
 
 
 def check(sql: str) -> None:

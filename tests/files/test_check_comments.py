@@ -4,8 +4,8 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.files.folder import parse
-from lib.files.preparation import prepare
-from lib.files.script import Mode, Script
+from lib.files.prepare_script import prepare
+from lib.files.runnable_script import Mode, Script
 
 UP = "create table a (x int);\n"
 

@@ -4,8 +4,8 @@ import pytest
 
 from lib.errors import MigrationFileError
 from lib.files.folder import parse
-from lib.files.preparation import prepare
-from lib.files.script import Mode, Script
+from lib.files.prepare_script import prepare
+from lib.files.runnable_script import Mode, Script
 
 TABLE = "the table in which the runner keeps what it has applied"
 

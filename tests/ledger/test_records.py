@@ -8,7 +8,7 @@ import pytest
 from conftest import Bundle, Database
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
 from lib.errors import (
     LedgerError,

@@ -9,14 +9,14 @@ import pytest
 from conftest import Bundle, Database, Witness, wait_until
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.deadline import Deadline
 from lib.errors import BusyTableError, DatabaseUnavailableError, RunInProgressError
 from lib.files.folder import MigrationFile
 from lib.ledger.run_lock import RunLock
-from lib.limits import RunLimits
-from lib.plan.progress import Progress
+from lib.plan.progress_listener import Progress
 from lib.plan.reports import AppliedNow
+from lib.time_limits import RunLimits
 
 MakeContext = Callable[..., RunContext]
 

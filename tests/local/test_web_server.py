@@ -13,7 +13,7 @@ from conftest import SECRET, Bundle, Cli
 from werkzeug.serving import make_server
 
 from lib.local.web_server import Site
-from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 
 
 @pytest.fixture

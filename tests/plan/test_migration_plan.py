@@ -8,8 +8,8 @@ import pytest
 
 from lib.errors import IntegrityError, MigrationFileError, OrderError
 from lib.files.folder import MigrationFile, parse
-from lib.plan.entries import AppliedMigration
 from lib.plan.migration_plan import Plan, make_plan
+from lib.plan.migration_states import AppliedMigration
 
 VARIANTS = (
     b"a;\n\nb;\n",

@@ -24,10 +24,10 @@ from lib.errors import (
     RunInProgressError,
 )
 from lib.files.folder import parse
-from lib.files.preparation import prepare_all
-from lib.plan.dry_run import DryRun
-from lib.plan.entries import AppliedMigration
+from lib.files.prepare_script import prepare_all
+from lib.plan.dry_run_report import DryRun
 from lib.plan.migration_plan import make_plan
+from lib.plan.migration_states import AppliedMigration
 from lib.plan.reports import (
     AppliedNow,
     Run,

@@ -33,16 +33,16 @@ from tls_postgres import TlsServer
 from werkzeug.serving import make_server
 from werkzeug.test import Client, TestResponse
 
-from lib import limits
+from lib import time_limits
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local.web_server import Site
 from lib.plan.reports import RunReport
 from lib.settings import aws
 from lib.settings.loader import Settings, load_settings
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 REGION = "eu-west-1"
@@ -407,7 +407,7 @@ class TestCredentials:
 
         with ThreadPoolExecutor(4) as pool:
             assert list(pool.map(post, range(4))) == [503] * 4
-        assert len(amazon.asked(STS)) < 4 * limits.AWS_ATTEMPTS
+        assert len(amazon.asked(STS)) < 4 * time_limits.AWS_ATTEMPTS
 
     def test_revoked_credentials_are_replaced_once(
         self, aurora: Function, amazon: Amazon, tls_server: TlsServer
@@ -604,9 +604,9 @@ class TestARefusal:
         self, aurora: Function, amazon: Amazon, code: str, status: int
     ) -> None:
         aurora.environ["MIGRATION_CONNECT_TIMEOUT"] = "20s"
-        amazon.refuse(STS, status, code, times=limits.AWS_ATTEMPTS + 1)
+        amazon.refuse(STS, status, code, times=time_limits.AWS_ATTEMPTS + 1)
         assert aurora.post("status").status_code == 200
-        assert len(amazon.asked(STS)) == limits.AWS_ATTEMPTS + 2
+        assert len(amazon.asked(STS)) == time_limits.AWS_ATTEMPTS + 2
 
     def test_a_transient_error_that_persists_is_reported(
         self, aurora: Function, amazon: Amazon

@@ -8,7 +8,7 @@ from conftest import Bundle, Cli, Database
 from pgbouncer import pgbouncer
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import ConfigurationError
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target

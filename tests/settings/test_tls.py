@@ -12,13 +12,13 @@ from tls_postgres import TlsServer
 from werkzeug.test import Client
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.tls import relies_on_public_authorities, tls_parameters
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 PLAIN_HOST = "db.example.com"

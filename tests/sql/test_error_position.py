@@ -3,7 +3,7 @@
 import pytest
 
 from lib.files.folder import parse
-from lib.files.preparation import prepare
+from lib.files.prepare_script import prepare
 from lib.sql.error_position import WIDTH, line_bounds, position_inside, shown_line
 from lib.sql.statement import Statement
 

@@ -4,7 +4,7 @@ import pytest
 
 from lib.database.server_error import ServerError
 from lib.files.folder import parse
-from lib.files.preparation import prepare
+from lib.files.prepare_script import prepare
 from lib.sql.redaction import LONGEST_MESSAGE, Redactor, redacted_line
 
 

@@ -11,10 +11,10 @@ from conftest import COMMIT, SECRET, Bundle, Database
 from werkzeug.test import TestResponse
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.ledger.run_lock import RunLock
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.service import MIGRATE_PATH, Service
+from lib.web.endpoint_setup import MIGRATE_PATH, Service
 
 PREVIOUS = "previous horse battery staple"
 

@@ -14,11 +14,11 @@ from jsonschema.exceptions import best_match
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from werkzeug.test import Client, TestResponse
 
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.database.connection import Connection
 from lib.ledger.run_lock import KEY
 from lib.web.admin_endpoint import ACTIONS, LONGEST_BODY, create_migrate_app
-from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 DESCRIPTION: dict[str, Any] = json.loads(

@@ -12,9 +12,9 @@ from conftest import COMMIT, SECRET, Bundle, Database
 from werkzeug.test import Client, create_environ
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.web.admin_endpoint import create_migrate_app
-from lib.web.service import MIGRATE_PATH, STATUS_PATH, Service
+from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 from lib.web.status_endpoint import create_status_app
 
 CDN = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"

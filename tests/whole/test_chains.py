@@ -12,7 +12,7 @@ from conftest import Bundle, Database, new_database
 from psql import PSQL
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.settings.connection_target import ConnectionTarget
 
 LEDGER = (

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lib import limits
+from lib import time_limits
 from lib.actions.locked_run import check_sessions
 from lib.cli import options
-from lib.cli.console import Console
+from lib.cli.output_streams import Console
 from lib.cli.progress_log import ProgressLog
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
@@ -28,16 +28,16 @@ from lib.errors import (
     MigratorError,
 )
 from lib.files.folder import parse
-from lib.files.preparation import prepare
+from lib.files.prepare_script import prepare
 from lib.ledger.fingerprint import Fingerprint
-from lib.ledger.guard import check_guard
+from lib.ledger.ledger_state import Survey
+from lib.ledger.production_guard import check_guard
 from lib.ledger.schema import ADDED_COLUMNS
-from lib.ledger.survey import Survey
-from lib.ledger.trust import Tables
+from lib.ledger.table_trust import Tables
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.variables import DATABASE, VARIABLES
-from lib.web import admin_endpoint, shell, status_endpoint
+from lib.web import admin_endpoint, http_endpoint, status_endpoint
 
 README = ROOT / "README.md"
 OWN = Fingerprint("1", "5")
@@ -183,8 +183,8 @@ def test_every_variable_that_names_a_database_is_in_a_providers_page() -> None:
 def test_the_readme_gives_the_default_connect_timeouts_of_the_code() -> None:
     written = re.findall(r"`([^`]+)`", rows("Variables")["MIGRATION_CONNECT_TIMEOUT"][0])
     assert tuple(map(parse_duration, written)) == (
-        limits.CONNECT,
-        limits.STATUS_CONNECT,
+        time_limits.CONNECT,
+        time_limits.STATUS_CONNECT,
     )
 
 
@@ -200,7 +200,7 @@ def test_the_readme_gives_every_exit_code_and_no_other() -> None:
 
 def test_the_readme_gives_every_http_status_and_no_other() -> None:
     source = "".join(
-        inspect.getsource(module) for module in (admin_endpoint, shell, status_endpoint)
+        inspect.getsource(module) for module in (admin_endpoint, http_endpoint, status_endpoint)
     )
     # 404 is for paths that Vercel sends elsewhere.
     given = {200} | {int(code) for code in re.findall(r"\b[45]\d\d\b", source)} - {404}

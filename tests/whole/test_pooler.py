@@ -8,7 +8,7 @@ import pytest
 from conftest import Bundle, Cli, Database, connect
 
 from lib.actions.migrate import migrate
-from lib.actions.run_context import RunContext
+from lib.actions.run_parameters import RunContext
 from lib.errors import MigrationFileError, RunInProgressError
 from lib.ledger.run_lock import RunLock
 from lib.settings.connection_target import ConnectionTarget

@@ -235,7 +235,7 @@ class TestStatus:
             "jinja2",
             "werkzeug",
             "lib.sql.lexer",
-            "lib.files.script",
+            "lib.files.runnable_script",
             "lib.actions.migrate",
             "lib.ledger.run_lock",
         }

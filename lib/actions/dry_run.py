@@ -1,0 +1,64 @@
+"""What a run would do now, and what would stop it."""
+
+from ..errors import MigratorError
+from ..files.folder import discover
+from ..files.runnable_script import Script, without_statements_at_the_end
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.ledger_state import Survey
+from ..ledger.production_guard import check_guard, must_claim, read_only_error
+from ..plan.dry_run_report import DryRun
+from ..plan.migration_plan import Plan
+from ..time_limits import SURVEY
+from .run_parameters import RunContext
+from .status import status_from_survey, survey_database
+
+
+def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
+    """Return what `migrate` would do now. Writes nothing, locks nothing.
+
+    The ledger is read within `timeout` seconds.
+    """
+    # Not at the top: the endpoint that migrates loads this room, and mostly has nothing to prepare.
+    from ..files.prepare_script import prepare_all
+
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context, timeout=timeout)
+    status = status_from_survey(context, files, survey)
+    scripts = prepare_all(status.plan.pending)
+    pending = {file.version for file in status.plan.pending}
+    half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    # An obstacle is a part of the preview: the files are shown all the same.
+    obstacle = _obstacle(context, survey, status.plan)
+    if has_work(context, survey, scripts):
+        obstacle = obstacle or read_only_error(survey, context.target.source)
+    return DryRun(
+        status,
+        scripts,
+        context.settings.lock_timeout,
+        obstacle,
+        half_done,
+        held_back(context, scripts),
+    )
+
+
+def held_back(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The last scripts, if they have no statement yet and somebody may still be writing them."""
+    return without_statements_at_the_end(scripts) if context.is_from_laptop else ()
+
+
+def has_work(context: RunContext, survey: Survey, scripts: tuple[Script, ...]) -> bool:
+    """True if a run has to write: a script to apply, or production's claim to record."""
+    return len(scripts) > len(held_back(context, scripts)) or must_claim(
+        survey, context.settings.environment
+    )
+
+
+def _obstacle(context: RunContext, survey: Survey, plan: Plan) -> MigratorError | None:
+    """The error that would stop a run before it begins: the guard's, then the ledger's."""
+    try:
+        check_guard(survey, context.settings.environment)
+        plan.verify()
+    except MigratorError as error:
+        return error
+    return None

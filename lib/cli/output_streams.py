@@ -1,0 +1,76 @@
+"""The output of a command: results go to standard output, diagnostics to standard error."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import TextIO
+
+from ..escaping import Clean, document, message, signed, table
+from ..plan.reports import Document
+from .terminal import Style
+
+
+@dataclass
+class Console:
+    """The two streams of a command, and whether a progress bar is still open on one of them."""
+
+    out: TextIO
+    err: TextIO
+    environ: Mapping[str, str]
+    bar_is_open: bool = False
+
+    @property
+    def style(self) -> Style:
+        """What standard output can show."""
+        return Style.of(self.out, self.environ)
+
+    @property
+    def error_style(self) -> Style:
+        """What standard error can show."""
+        return Style.of(self.err, self.environ)
+
+    def say(self, text: str, *, sign: str = "") -> None:
+        """Print a result, behind `sign` if one is given."""
+        self._print(signed(sign, text) if sign else message(text), self.out)
+
+    def tell(self, text: str, *, sign: str = "") -> None:
+        """Print a diagnostic, behind `sign` if one is given."""
+        self._print(signed(sign, text) if sign else message(text), self.err)
+
+    def show(self, text: Clean) -> None:
+        """Print a result that `terminal` has composed."""
+        self._print(text, self.out)
+
+    def show_bar(self, bar: str) -> None:
+        """Print a line on standard error that the next bar overwrites and any other text ends."""
+        # So that _print does not end the line of the bar that this one overwrites.
+        self.bar_is_open = False
+        self._print(table([bar]), self.err, before="\r", end="\x1b[K")
+        self.bar_is_open = True
+
+    def print_json(self, content: Document) -> None:
+        """Print a document as a result."""
+        self._print(document(content, indent=2), self.out)
+
+    def _print(self, text: Clean, stream: TextIO, *, before: str = "", end: str = "\n") -> None:
+        try:
+            if self.bar_is_open:
+                self.bar_is_open = False
+                print(file=self.err, flush=True)
+            print(f"{before}{text}", file=stream, end=end, flush=True)
+        except OSError:
+            # The reader of a pipe has gone, or the disk is full. Neither may stop a migration
+            # halfway through its chain.
+            with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path of ours
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def printable(stream: TextIO | None) -> TextIO:
+    """Return a stream that prints any text; the null device if the caller has closed the stream."""
+    if stream is None:
+        # Open until the process ends.
+        return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream

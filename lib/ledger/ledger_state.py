@@ -1,0 +1,407 @@
+"""One look at a database: the server, the ledger, the journal, and whether it is production's.
+
+A look is one read-only message that leaves nothing in the session. The catalog is asked for both
+tables before they are read, so a look creates nothing and needs no right. If a table cannot be
+trusted (`ledger.table_trust`), the message fails before the table is read. If something has to be
+weighed, the look takes a second message.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import cast
+
+from psycopg import sql
+
+from ..database.connection import Connection
+from ..database.read_only import STANDBY
+from ..database.send_and_receive import Row, Rows
+from ..database.server_error import StatementError
+from ..database.sql_composition import filled, joined
+from ..deployment import Deployment
+from ..errors import LedgerError
+from ..files.file_progress import (
+    LONGEST_MARKS,
+    Checkpoint,
+    Interruption,
+    StatementDigest,
+    read_marks,
+)
+from ..plan.blockers import Blocker
+from ..plan.migration_states import AppliedMigration
+from ..plan.reports import Outcome, Run, Source
+from ..settings.connection_target import ConnectionTarget
+from .fingerprint import UNKNOWN, Fingerprint
+from .schema import ADDED_COLUMNS
+from .table_trust import Table, Tables, check, distrust, glance, tables_of, told_by
+from .trust_queries import LEDGER, LOCK_TO_READ, RUNS
+
+UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
+# How a server refuses its system_identifier: insufficient_privilege, or, as Aurora refuses what
+# concerns its WAL, feature_not_supported or object_not_in_prerequisite_state.
+_UNTOLD = (INSUFFICIENT_PRIVILEGE, "0A000", "55000")
+COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
+
+_BIGINT = 1 << 63
+_SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
+_READ_SERVER = """
+select current_database(), current_setting('server_version'), {system},
+       (select oid from pg_catalog.pg_database where datname = current_database())::text,
+       pg_catalog.pg_backend_pid(),
+       pg_catalog.version() ~* 'linux'
+       or pg_catalog.version() ~* 'darwin|apple|bsd'
+      and current_setting('server_version_num')::integer >= 150000,
+       case when pg_catalog.pg_is_in_recovery() then {standby}
+            when current_setting('default_transaction_read_only') = 'on'
+            then (select source from pg_catalog.pg_settings
+                   where name = 'default_transaction_read_only') end
+"""
+_READ_BACKEND = "select pg_catalog.pg_backend_pid()"
+_READ_LEDGER = """
+select version, name, extract(epoch from applied_at), execution_time_ms, checksum
+  from public.schema_migrations order by id
+"""
+# The journal, also of an earlier version: a name that the table does not have refers to the query
+# around it (PostgreSQL manual, "LATERAL Subqueries"), where each added column is null.
+_JOURNAL = f"""
+(select {", ".join(f"null::{kind} as {name}" for name, kind in ADDED_COLUMNS.items())}) as absent
+cross join lateral (
+    select id, outcome, source, started_at, finished_at, git_commit, git_ref, deployment,
+           environment, applied, in_progress_version, in_progress_statement, failed_version, error,
+           sqlstate, {", ".join(ADDED_COLUMNS)}
+      from public.schema_migration_runs) as r
+"""
+_READ_RUNS = f"""
+select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at),
+       git_commit, environment, in_progress_version, in_progress_statement, failed_version,
+       sqlstate, r.in_progress_in_doubt,
+       r.in_progress_completed, r.in_progress_completed_sha256,
+       r.in_progress_including_next, r.in_progress_including_next_sha256,
+       case when r.in_progress_completed_sha256 is null then "right"(error, {LONGEST_MARKS}) end
+  from {_JOURNAL}
+ where id = (select max(id) from public.schema_migration_runs) or outcome = 'running'
+    or in_progress_version is not null
+ order by id
+"""
+_READ_CLAIMS = """
+select database_fingerprint from public.schema_migration_runs where environment = 'production'
+ group by database_fingerprint order by max(id)
+"""
+# `applied` is written at a run's end. Until then, and where an earlier version has ended the run,
+# its files are the ledger's rows between two runs; a later run that names a file overrides that.
+_READ_ORIGINS = f"""
+select version, git_commit, git_ref, deployment from (
+    select id, version, git_commit, git_ref, deployment
+      from public.schema_migration_runs, unnest(applied) as file (version)
+    union all
+    select r.id, m.version, git_commit, git_ref, deployment
+      from (select r.*, min(r.ledger_id_before) over later as ledger_id_after from {_JOURNAL}
+            window later as (order by id rows between 1 following and unbounded following)) as r
+      join public.schema_migrations m on m.id > r.ledger_id_before and m.checksum is not null
+       and (r.ledger_id_after is null or m.id <= r.ledger_id_after)
+     where outcome in ('running', 'interrupted') and applied = '{{}}'
+) as origin
+ order by id
+"""
+# The sessions that hold, or wait for, a lock against reading the tables, and those they wait for.
+_READ_LOCKERS = """
+with locks as (
+    select l.pid, l.granted
+      from pg_catalog.pg_locks l join pg_catalog.pg_class c on c.oid = l.relation
+     where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+       and l.pid is distinct from pg_catalog.pg_backend_pid()
+       and l.database = (select oid from pg_catalog.pg_database where datname = current_database())
+       and c.relnamespace = (select oid from pg_catalog.pg_namespace where nspname = 'public')
+       and c.relname in ('schema_migrations', 'schema_migration_runs')
+), pids as (
+    select pid from locks
+    union
+    select pg_catalog.unnest(pg_catalog.pg_blocking_pids(pid)) from locks where not granted
+)
+select pid, extract(epoch from pg_catalog.clock_timestamp() - a.xact_start)::integer,
+       a.application_name, a.state
+  from pids left join pg_catalog.pg_stat_activity a using (pid)
+ order by a.xact_start limit 5
+"""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The result of one look at the database.
+
+    `backend` is the pid of the server process; `ledger` is None if there is no table yet. `claims`
+    are those of production, also of databases that this one was copied from, the newest last.
+    `is_direct` if the server itself answered, or a proxy that gives each client its own session.
+    `notices_departure` if the server can watch for its client while it works
+    (client_connection_check_interval). `read_only` is why the database accepts no writes, as
+    `database.read_only` has it, or None. `interruptions` are by version, as are `origins`, which
+    are empty unless asked for.
+    """
+
+    database: str
+    server_version: str
+    fingerprint: Fingerprint
+    backend: str | None
+    tables: Tables
+    ledger: tuple[AppliedMigration, ...] | None
+    last_run: Run | None
+    unfinished_runs: tuple[Run, ...]
+    claims: tuple[Fingerprint, ...]
+    is_direct: bool = True
+    notices_departure: bool = False
+    read_only: str | None = None
+    interruptions: Mapping[str, Interruption] = field(default_factory=dict)
+    origins: Mapping[str, Deployment] = field(default_factory=dict)
+
+    @property
+    def runs_exist(self) -> bool:
+        return RUNS in self.tables.found
+
+
+def take_survey(
+    connection: Connection,
+    target: ConnectionTarget,
+    trusted: Sequence[str] = (),
+    *,
+    origins: bool = False,
+) -> Survey:
+    """Read all that a run needs and, with `origins`, what a status shows besides. Writes nothing.
+
+    `trusted` names the roles whose tables are trusted besides the usual. Raises LedgerError if a
+    table belongs to another tool, may not be read, or cannot be trusted.
+    """
+    glance = _Look(trusted, origins=origins, at_a_glance=True)
+    for look in (glance, replace(glance, at_a_glance=False)):
+        try:
+            return _survey(
+                connection, target, look, connection.query(joined(*look.queries), read_only=True)
+            )
+        except StatementError as error:
+            if look.at_a_glance and told_by(error).get("fault") == "any":
+                continue
+            if error.server_error.sqlstate not in (
+                UNDEFINED_TABLE,
+                UNDEFINED_COLUMN,
+                *_UNTOLD,
+            ) and not told_by(error):
+                raise
+            # The server was asked first: what failed otherwise came after that.
+            is_told = error.server_error.sqlstate not in _UNTOLD or _tells_its_system(connection)
+            break
+    look = replace(look, at_a_glance=False, system=_SYSTEM if is_told else "null")
+    return _survey(connection, target, look, _read_one_by_one(connection, look))
+
+
+def read_backend(connection: Connection) -> str | None:
+    """The pid of the server process that serves this connection at the moment."""
+    return connection.query(_READ_BACKEND)[0][0][0]
+
+
+def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
+    """The sessions that keep the ledger or the journal from being read at the moment."""
+    return tuple(
+        Blocker(int(pid or 0), None if seconds is None else int(seconds), application, state)
+        for pid, seconds, application, state in connection.query(_READ_LOCKERS, read_only=True)[0]
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The statements of one look; with `origins`, also which deployment applied which file."""
+
+    trusted: Sequence[str]
+    origins: bool
+    at_a_glance: bool
+    system: str = _SYSTEM
+
+    @property
+    def server(self) -> sql.Composed:
+        return filled(_READ_SERVER, system=sql.SQL(self.system), standby=STANDBY)
+
+    @property
+    def tables(self) -> sql.Composed:
+        return (
+            glance(self.trusted, writes=not self.origins)
+            if self.at_a_glance
+            else check(self.trusted)
+        )
+
+    @property
+    def ledger(self) -> sql.SQL:
+        return sql.SQL(_READ_LEDGER)
+
+    @property
+    def journal(self) -> list[sql.Composable]:
+        others = (_READ_CLAIMS, _READ_ORIGINS) if self.origins else (_READ_CLAIMS,)
+        return [sql.SQL(query) for query in (_READ_RUNS, *others)]
+
+    @property
+    def queries(self) -> list[sql.Composable]:
+        return [self.server, sql.SQL(LOCK_TO_READ), self.tables, self.ledger, *self.journal]
+
+
+def _tells_its_system(connection: Connection) -> bool:
+    try:
+        connection.query(f"select {_SYSTEM}", read_only=True)
+    except StatementError as error:
+        if error.server_error.sqlstate in _UNTOLD:
+            return False
+        raise
+    return True
+
+
+def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
+    """Read the same if a table is missing; LedgerError if it is foreign or may not be read."""
+    try:
+        server, tables = connection.query(joined(look.server, look.tables), read_only=True)
+    except StatementError as error:
+        raise distrust(error) or error from None
+    found = tables_of(tables, look.trusted, at_a_glance=False).found
+
+    def read(query: sql.Composable, *names: str) -> Rows:
+        if not all(name in found for name in names):
+            return []
+        lock = f"lock table {', '.join(f'public.{name}' for name in names)} in access share mode"
+        return _read(connection, found[names[-1]], joined(lock, look.tables, query))
+
+    runs, claims, *origins = look.journal
+    return [
+        server,
+        tables,
+        read(look.ledger, LEDGER),
+        *(read(query, RUNS) for query in (runs, claims)),
+        *(read(query, LEDGER, RUNS) for query in origins),
+    ]
+
+
+def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
+    try:
+        return connection.query(message, read_only=True)[-1]
+    except StatementError as error:
+        if error.server_error.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
+            raise LedgerError(_foreign(table.name, table.columns)) from None
+        if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
+            raise LedgerError(
+                f"The role may not read public.{table.name}. Grant it, as the tables' owner: "
+                "grant usage on schema public to ROLE; "
+                f"grant select on public.{LEDGER} to ROLE; grant select on public.{RUNS} to ROLE."
+            ) from None
+        raise distrust(error) or error from None
+
+
+def _survey(
+    connection: Connection, target: ConnectionTarget, look: _Look, answers: Sequence[Rows]
+) -> Survey:
+    server, catalog, ledger, runs, claims, *origins = answers
+    tables = tables_of(catalog, look.trusted, at_a_glance=look.at_a_glance)
+    kept = tables.found.get(LEDGER)
+    if kept and not set(COLUMNS) <= set(kept.columns):
+        raise LedgerError(_foreign(LEDGER, kept.columns))
+    database, version, system, oid, backend, notices_departure, read_only = server[0]
+    known = [_run(row) for row in runs]
+    applied = tuple(map(_applied, ledger)) if kept else None
+    return Survey(
+        database=database or "",
+        server_version=(version or "").split()[0],
+        fingerprint=Fingerprint(system or UNKNOWN, oid or "", target.branch),
+        backend=backend,
+        tables=tables,
+        ledger=applied,
+        last_run=known[-1] if known else None,
+        unfinished_runs=tuple(run for run in known if run.outcome == "running"),
+        claims=tuple(Fingerprint.parse(row[0] or "") for row in claims),
+        is_direct=connection.announced_backend == backend or target.is_known_direct,
+        notices_departure=notices_departure == "t",
+        read_only=read_only,
+        interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
+        origins={
+            version or "": Deployment(*deployment)
+            for rows in origins
+            for version, *deployment in rows
+        },
+    )
+
+
+def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
+    """The newest interruption of each file that a run left half-way."""
+    found: dict[str, Interruption] = {}
+    for row in runs:
+        version, statement, failed_version, sqlstate, in_doubt, *digests, marks = row[7:]
+        if version is None or version in applied:
+            continue
+        completed, including_next = _digest(*digests[:2]), _digest(*digests[2:])
+        if completed is None:
+            completed, including_next = read_marks(marks)
+        checkpoint = Checkpoint(
+            version,
+            whole(statement) or 1,
+            completed,
+            including_next,
+            # A verdict by hand, as an earlier version asks for it, fills `failed_version`.
+            in_doubt=failed_version is None and in_doubt != "f",
+        )
+        found[version] = Interruption(whole(row[0]) or 0, checkpoint, sqlstate)
+    return found
+
+
+def _digest(count: str | None, sha256: str | None) -> StatementDigest | None:
+    number = whole(count)
+    return None if number is None or sha256 is None else StatementDigest(number, sha256)
+
+
+def _run(row: Row) -> Run:
+    number, outcome, source, started_at, finished_at, commit, environment = row[:7]
+    return Run(
+        id=whole(number) or 0,
+        outcome=cast(Outcome, outcome),
+        source=cast(Source, source),
+        started_at=_moment(started_at) or datetime.fromtimestamp(0, UTC),
+        finished_at=_moment(finished_at),
+        commit=commit,
+        environment=environment or "",
+    )
+
+
+def _applied(row: Row) -> AppliedMigration:
+    version, name, applied_at, execution_time_ms, checksum = row
+    return AppliedMigration(
+        version or "", name or "", _moment(applied_at), whole(execution_time_ms), checksum
+    )
+
+
+def whole(number: str | None) -> int | None:
+    """A number as the server writes it, rounded; None for NaN, a text, or one past a bigint."""
+    try:
+        found = 0 if number is None else int(number)
+    except ValueError:
+        found = _BIGINT
+        with suppress(ValueError, OverflowError):
+            found = round(float(number or ""))
+    return None if number is None or abs(found) >= _BIGINT else found
+
+
+def _moment(epoch: str | None) -> datetime | None:
+    """Seconds since 1970 as a time, whatever DateStyle is; None for infinity or a time BC."""
+    try:
+        return None if epoch is None else datetime.fromtimestamp(float(epoch), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _foreign(table: str, columns: Sequence[str]) -> str:
+    whose = _LOOKS_LIKE.get(frozenset(columns), "another tool's")
+    return (
+        f"public.{table} is not this runner's table; it looks like {whose} "
+        f"(its columns: {', '.join(columns)}). It was left untouched. "
+        "Use a database of its own for these migrations, or rename that table if its tool is no "
+        "longer in use."
+    )
+
+
+_LOOKS_LIKE = {
+    frozenset({"version"}): "that of Rails or dbmate",
+    frozenset({"version", "dirty"}): "golang-migrate's",
+    frozenset({"version", "inserted_at"}): "Ecto's",
+    frozenset({"version", "statements", "name"}): "the Supabase command line's",
+}
