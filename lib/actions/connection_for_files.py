@@ -47,6 +47,7 @@ class RunConnection:
         # The server processes that the connection has had, each time the database was read.
         self._backends: set[str | None] = set()
         self._first_backend: str | None = None
+        self._lacked_tables = False
         self.is_pooled = False
 
     def __enter__(self) -> Self:
@@ -83,7 +84,14 @@ class RunConnection:
 
     def survey(self) -> Survey:
         """Take a survey, and remember which server process answered."""
-        survey = survey_database(self.current, self._context, timeout=ANSWER, otherwise=NO_ANSWER)
+        survey = survey_database(
+            self.current,
+            self._context,
+            may_lack_tables=self._lacked_tables,
+            timeout=ANSWER,
+            otherwise=NO_ANSWER,
+        )
+        self._lacked_tables = survey.ledger is None
         self._backends.add(survey.backend)
         self._first_backend = self._first_backend or survey.backend
         return survey

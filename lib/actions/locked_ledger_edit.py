@@ -75,7 +75,13 @@ def change_ledger(
             if decision.has_work:
                 # One transaction: a lost connection leaves all of it recorded, or nothing.
                 with _loss_explained(after_loss), connection.limit_to(ANSWER, _SILENT):
-                    write(connection, decision, prepare_run(context, connection, survey))
+                    prepare_tables(
+                        connection,
+                        survey.tables,
+                        reader=context.reader,
+                        lock_timeout=context.settings.lock_timeout,
+                    )
+                    write(connection, decision, start_of_run(context, survey))
         return decision
 
 
@@ -89,17 +95,8 @@ def _loss_explained(after_loss: str) -> Iterator[None]:
         ) from None
 
 
-def prepare_run(context: RunContext, connection: Connection, survey: Survey) -> RunStart:
-    """Create or upgrade the runner's tables, and return what the journal records of the run.
-
-    The run lock must be held.
-    """
-    prepare_tables(
-        connection,
-        survey.tables,
-        reader=context.reader,
-        lock_timeout=context.settings.lock_timeout,
-    )
+def start_of_run(context: RunContext, survey: Survey) -> RunStart:
+    """Return what the journal records of a run when it begins."""
     deployment = context.settings.deployment
     return RunStart(
         source=context.source,

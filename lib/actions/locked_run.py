@@ -26,13 +26,14 @@ from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import check_writable, must_claim
 from ..ledger.run_lock import RunLock
 from ..ledger.runs import RunRecord, finish_run, interrupt_stale_runs, start_run
+from ..ledger.schema import creation, upgrade_journal
 from ..plan.dry_run_report import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome
 from ..time_limits import ANSWER, RECORD, STALE_RUN
 from .connection_for_files import NO_ANSWER, RunConnection
 from .dry_run import has_work, held_back
-from .locked_ledger_edit import prepare_run
+from .locked_ledger_edit import start_of_run
 from .run_parameters import RunContext, RunState
 from .status import plan_from_survey
 
@@ -126,8 +127,16 @@ class _LockedRun:
         """Record the run in the journal; a run with nothing to apply has ended with that."""
         connection = self._database.current
         with connection.limit_to(ANSWER, NO_ANSWER):
-            start = prepare_run(self._context, connection, survey)
-            return start_run(connection, self._context.trusted, start, outcome=outcome)
+            upgrade_journal(
+                connection, survey.tables, lock_timeout=self._context.settings.lock_timeout
+            )
+            return start_run(
+                connection,
+                self._context.trusted,
+                start_of_run(self._context, survey),
+                outcome=outcome,
+                creation=creation(survey.tables, self._context.reader),
+            )
 
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey

@@ -51,6 +51,7 @@ def survey_database(
     context: RunContext,
     *,
     origins: bool = False,
+    may_lack_tables: bool = False,
     timeout: float = SURVEY,
     otherwise: str = "The database stopped answering while the ledger was read.",
 ) -> Survey:
@@ -61,7 +62,13 @@ def survey_database(
     """
     try:
         with connection.limit_to(timeout, otherwise):
-            return take_survey(connection, context.target, context.trusted, origins=origins)
+            return take_survey(
+                connection,
+                context.target,
+                context.trusted,
+                origins=origins,
+                may_lack_tables=may_lack_tables,
+            )
     except DatabaseUnavailableError:
         # A connection that is still open was put in order: the server answers, only not this.
         if connection.is_closed:

@@ -165,13 +165,20 @@ def take_survey(
     trusted: Sequence[str] = (),
     *,
     origins: bool = False,
+    may_lack_tables: bool = False,
 ) -> Survey:
     """Read all that a run needs and, with `origins`, what a status shows besides. Writes nothing.
 
-    `trusted` names the roles whose tables are trusted besides the usual. Raises LedgerError if a
-    table belongs to another tool, may not be read, or cannot be trusted.
+    `trusted` names the roles whose tables are trusted besides the usual. `may_lack_tables` if they
+    were missing a moment ago: then the catalog is asked first. Raises LedgerError if a table
+    belongs to another tool, may not be read, or cannot be trusted.
     """
     glance = _Look(trusted, origins=origins, at_a_glance=True)
+    if may_lack_tables:
+        weighed = replace(glance, at_a_glance=False)
+        with suppress(StatementError):
+            # What fails here is recognized below.
+            return _survey(connection, target, weighed, _read_one_by_one(connection, weighed))
     for look in (glance, replace(glance, at_a_glance=False)):
         try:
             return _survey(

@@ -150,10 +150,16 @@ class RunRecord:
 
 
 def start_run(
-    connection: Connection, trusted: Sequence[str], start: RunStart, *, outcome: Outcome = "running"
+    connection: Connection,
+    trusted: Sequence[str],
+    start: RunStart,
+    *,
+    outcome: Outcome = "running",
+    creation: Sequence[sql.Composable] = (),
 ) -> RunRecord:
     """Mark runs whose runner is gone, and record this one; the run lock must be held.
 
+    `creation` has the statements that create the tables, if they are missing.
     One transaction. Looks at the tables once more, now that nobody can change them, and sets their
     sequences right.
     """
@@ -170,12 +176,13 @@ def start_run(
     )
     at_a_glance = True
     try:
-        answers = connection.query(joined(LOCK, glance(trusted, writes=True), *begin))
+        answers = connection.query(joined(*creation, LOCK, glance(trusted, writes=True), *begin))
     except StatementError as error:
         if told_by(error).get("fault") != "any":
             raise
         at_a_glance = False
-        answers = connection.query(joined(LOCK, check(trusted), REMEMBER, *begin, COMPARE))[:-1]
+        weighed = (*creation, LOCK, check(trusted), REMEMBER, *begin, COMPARE)
+        answers = connection.query(joined(*weighed))[:-1]
     tables = tables_of(answers[0], trusted, at_a_glance=at_a_glance)
     *_, new, [[upto, word]] = answers
     if not new:

@@ -98,13 +98,11 @@ def prepare_tables(
 ) -> None:
     """Create what is missing of the two tables, and add the journal's missing columns.
 
-    The run lock must be held. New tables are closed to all but the owner, and readable for
-    `reader`. `lock_timeout` (seconds) limits the wait for the journal, which ALTER TABLE locks
-    against reads. Raises LedgerError with the statement to run if the role may not alter the
-    journal, LockError if the journal stays busy.
+    The run lock must be held. Raises what `upgrade_journal` raises.
     """
-    _create(connection, tables, reader or "")
-    _upgrade(connection, tables, lock_timeout)
+    if statements := creation(tables, reader):
+        connection.query(joined(*statements))
+    upgrade_journal(connection, tables, lock_timeout=lock_timeout)
 
 
 def missing_columns(tables: Tables) -> tuple[str, ...]:
@@ -113,22 +111,32 @@ def missing_columns(tables: Tables) -> tuple[str, ...]:
     return tuple(name for name in ADDED_COLUMNS if journal and name not in journal.columns)
 
 
-def _create(connection: Connection, tables: Tables, reader: str) -> None:
+def creation(tables: Tables, reader: str | None = None) -> tuple[sql.Composable, ...]:
+    """The statements that create what is missing of the two tables.
+
+    New tables are closed to all but the owner, and readable for `reader`.
+    """
     statements = {LEDGER: _CREATE_LEDGER, RUNS: _CREATE_RUNS}
     missing = [name for name in statements if name not in tables.found]
     if not missing:
-        return
+        return ()
     made = [name for table in missing for name in (table, f"{table}_id_seq")]
     close = filled(
         _CLOSE,
         made=sql.SQL(",").join(map(sql.Literal, made)),
-        reader=reader,
+        reader=reader or "",
         tables=sql.SQL(", ").join(sql.Identifier("public", table) for table in missing),
     )
-    connection.query(joined(*(statements[name] for name in missing), close))
+    return (*(sql.SQL(statements[name]) for name in missing), close)
 
 
-def _upgrade(connection: Connection, tables: Tables, lock_timeout: float) -> None:
+def upgrade_journal(connection: Connection, tables: Tables, *, lock_timeout: float) -> None:
+    """Add the journal's missing columns; the run lock must be held.
+
+    `lock_timeout` (seconds) limits the wait for the journal, which ALTER TABLE locks against reads.
+    Raises LedgerError with the statement to run if the role may not alter the journal, LockError if
+    the journal stays busy.
+    """
     missing = missing_columns(tables)
     if not missing:
         return
