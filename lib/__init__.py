@@ -9,7 +9,7 @@ The floor, without I/O:
     masking          secrets in a text, shown as …
     escaping       text for people: escaped, behind a prefix, without secrets
     deadline         one notion of time: handed down, clipped, extended for clean-up
-    time_limits           every limit on time, with its unit and its reason
+    time_limits      every limit on time, with its unit and its reason
     signals          the signals that end a process in order
 
 The wings, and the arrows between them: a wing imports only from those named behind it.

@@ -19,9 +19,9 @@ PURE = (
     "duration",
     "secret_patterns",
     "masking",
-    "clean_text",
+    "escaping",
     "deadline",
-    "limits",
+    "time_limits",
     "sql",
     "files",
     "plan",
@@ -135,6 +135,11 @@ def test_the_package_does_not_know_its_own_name() -> None:
         assert not [name for name in names if name.partition(".")[0] == "lib"], path
         # Messages and help use COMMAND, so that they are right under any name.
         assert not re.search(r"-m lib\b|\blib[./]", path.read_text()), path
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_room_exists(name: str) -> None:
+    assert (LIB / name).is_dir() or (LIB / f"{name}.py").is_file()
 
 
 @pytest.mark.parametrize(

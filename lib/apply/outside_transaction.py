@@ -36,21 +36,21 @@ _SETS = re.compile(r"\bset(?:_config\s*\(\s*'|\s+(?:session\s+|local\s+)?)\"?(\w
 
 
 class StatementRun:
-    """The run of one such file.
-
-    `checkpoint` is the file's progress; None before its first statement, and once it is recorded.
-    """
+    """The run of one such file."""
 
     def __init__(self, session: Session, script: Script) -> None:
         self.session = session
         self.connection = session.connection
         self.script = script
-        self.checkpoint: Checkpoint | None = None
+        self._progress = _Progress(session, script)
         self._settings = _StatementSettings(session, script)
         self._tables = _RunnersTables(session, script)
-        # The index of the BEGIN while a transaction block of the file is open.
-        self._block_began: int | None = None
         self._reset = ";".join(session.reset_statements(script))
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """The file's progress; None before its first statement, and once it is recorded."""
+        return self._progress.checkpoint
 
     @property
     def run(self) -> RunRecord:
@@ -106,38 +106,38 @@ class StatementRun:
         statement = self.script.statements[index]
         self.session.check()
         self.session.check_strings(self.script)
+        # Inside a block of the file, a note would be committed or rolled back with the block.
         if not self.connection.in_transaction:
-            self._block_began = None
-            self.checkpoint = self._tables.note_next(index)
+            self._progress.note_next(index, self._tables.note_next)
             self._settings.set_up(index)
-            self._block_began = index if begins_block(statement) else None
+            self._progress.open_block(index)
         leftovers: Leftovers | None = None
         try:
-            if self._block_began is None:
+            if not self._progress.is_in_block:
                 leftovers = leftovers_of(self.connection, statement)
             self._carry_out(statement, self._attempt(index, leftovers))
         except StatementError as error:
-            stays = index if self._block_began is None else self._block_began
             more = leftovers.advice if leftovers else ""
+            stays = self._progress.kept_before(index)
             step = FailedStep(statement, index + 1, stays=stays, more=more)
             raise statement_error(self.session, self.script, error, step) from None
         except OutOfTimeError as error:
             of = f"of the {len(self.script.statements)} in {self.script.file.path}"
             raise OutOfTimeError(f"{error} It was at statement {index + 1} {of}.") from None
         if leftovers and (invalid := leftovers.invalid_index_error(self.script, index)):
-            self._set_doubt(in_doubt=False)
+            self._progress.set_doubt(in_doubt=False)
             raise invalid
         if self.connection.in_transaction:
             # Nothing in the block takes effect before its COMMIT.
-            self._set_doubt(in_doubt=False)
+            self._progress.set_doubt(in_doubt=False)
         else:
-            self._complete(index)
+            self._progress.complete(index)
 
     def _carry_out(self, statement: Statement, attempt: Callable[[], Rows]) -> None:
         wait = TableWait(self.session, self.script, statement)
         # Of a transaction block only the whole could be tried again; a procedure may have committed
         # before it failed.
-        if self._block_began is not None or statement.command in ("CALL", "DO"):
+        if self._progress.is_in_block or statement.command in ("CALL", "DO"):
             wait.once(attempt)
         else:
             wait.with_retries(lambda _: attempt())
@@ -148,46 +148,26 @@ class StatementRun:
         def attempt() -> Rows:
             if leftovers:
                 leftovers.drop()
-            self._set_doubt(in_doubt=True)
+            # From the moment the statement is sent until the server answers, nobody knows.
+            self._progress.set_doubt(in_doubt=True)
             try:
                 return self.connection.run(statement.sent, copy_data=statement.copy_chunks())
             except StatementError as error:
-                self._set_doubt(in_doubt=may_commit_inside(statement) and self._block_began is None)
+                self._progress.set_doubt(in_doubt=self._progress.may_have_committed(statement))
                 self.connection.settle()
                 if leftovers and error.server_error.sqlstate != DUPLICATE_TABLE:
                     leftovers.clear_away()
                 raise
             except BaseException:
-                self._judge(index)
+                self._progress.judge(index)
                 raise
 
         return attempt
 
-    def _judge(self, index: int) -> None:
-        """Decide whether a statement that was cut off took effect, as far as the server said."""
-        statement = self.script.statements[index]
-        settled_as = self.connection.settled_as
-        if self.connection.is_closed or settled_as is Settled.UNKNOWN:
-            return
-        is_in_block = self._block_began is not None
-        if settled_as is Settled.FINISHED and (ends_block(statement) or not is_in_block):
-            self._complete(index)
-            return
-        # A block was rolled back as a whole. For an index, the next run asks the catalog.
-        may_stay = may_commit_inside(statement) or is_concurrent(statement)
-        self._set_doubt(in_doubt=may_stay and not is_in_block)
-
-    def _set_doubt(self, *, in_doubt: bool) -> None:
-        if self.checkpoint:
-            self.checkpoint = replace(self.checkpoint, in_doubt=in_doubt)
-
-    def _complete(self, index: int) -> None:
-        self.checkpoint = self.script.checkpoint(index + 1)
-
     def _check_ended(self) -> None:
         if self.connection.in_transaction:
             self.connection.settle()
-            self._set_doubt(in_doubt=False)
+            self._progress.set_doubt(in_doubt=False)
             raise MigrationFailedError(
                 f"{self.script.file.path}: the file begins a transaction and never ends it; it was "
                 "rolled back. Add its COMMIT.",
@@ -214,7 +194,7 @@ class StatementRun:
                     f"{self.script.file.path} was carried out, and could not be recorded in time; "
                     "the next run records it."
                 ) from None
-        self.checkpoint = None
+        self._progress.checkpoint = None
         return elapsed
 
     def _reset_session(self) -> None:
@@ -227,6 +207,63 @@ class StatementRun:
                 self.connection.run(self._reset)
         except (StatementError, MigratorError):
             self.connection.close()
+
+
+class _Progress:
+    """How far the file is: its checkpoint, and whether a transaction block of its own is open."""
+
+    def __init__(self, session: Session, script: Script) -> None:
+        self.checkpoint: Checkpoint | None = None
+        self._connection = session.connection
+        self._script = script
+        # The index of the BEGIN while a transaction block of the file is open.
+        self._block_began: int | None = None
+
+    @property
+    def is_in_block(self) -> bool:
+        """True while a transaction block of the file is open."""
+        return self._block_began is not None
+
+    def note_next(self, index: int, note: Callable[[int], Checkpoint]) -> None:
+        """Record by `note` that the statement at `index`, outside any block, is next."""
+        self._block_began = None
+        self.checkpoint = note(index)
+
+    def open_block(self, index: int) -> None:
+        """Remember the block that the statement at `index` opens, if it opens one."""
+        self._block_began = index if begins_block(self._script.statements[index]) else None
+
+    def kept_before(self, index: int) -> int:
+        """Return how many statements stay if the one at `index` fails: not those of its block."""
+        return index if self._block_began is None else self._block_began
+
+    def may_have_committed(self, statement: Statement) -> bool:
+        """True if a part of the statement may stay although it failed."""
+        # In a block, CALL and DO cannot commit:
+        # https://www.postgresql.org/docs/current/plpgsql-transactions.html
+        return may_commit_inside(statement) and not self.is_in_block
+
+    def set_doubt(self, *, in_doubt: bool) -> None:
+        """Set whether the checkpoint's statement may have taken effect."""
+        if self.checkpoint:
+            self.checkpoint = replace(self.checkpoint, in_doubt=in_doubt)
+
+    def complete(self, index: int) -> None:
+        """Count the statement at `index` as carried out."""
+        self.checkpoint = self._script.checkpoint(index + 1)
+
+    def judge(self, index: int) -> None:
+        """Decide whether a statement that was cut off took effect, as far as the server said."""
+        statement = self._script.statements[index]
+        settled_as = self._connection.settled_as
+        if self._connection.is_closed or settled_as is Settled.UNKNOWN:
+            return
+        if settled_as is Settled.FINISHED and (ends_block(statement) or not self.is_in_block):
+            self.complete(index)
+            return
+        # A block was rolled back as a whole. For an index, the next run asks the catalog.
+        may_stay = may_commit_inside(statement) or is_concurrent(statement)
+        self.set_doubt(in_doubt=may_stay and not self.is_in_block)
 
 
 class _StatementSettings:

@@ -56,13 +56,14 @@ class Recovery:
         """
         script = self.script
         index = max(0, min(self.interruption.checkpoint.statement - 1, len(script.statements)))
-        self._check_unchanged(index)
+        _check_unchanged(script, self.interruption, index)
         if index < len(script.statements):
             # Before any role of the file's is set, which might not see the other session.
             unit = script.statements[index : script.block_end(index)]
             self._wait_while(
                 index, lambda: index_state.who_carries_out(self.connection, [s.sent for s in unit])
             )
+        # The new session lacks what the file has set, as its search_path.
         for earlier in script.statements[:index]:
             if sets_session(earlier):
                 self.connection.run(earlier.sent)
@@ -72,27 +73,6 @@ class Recovery:
             run, ran = self.interruption.run, _count(index, script)
             self.tell(f"{script.file.path}: run {run} had carried out {ran}; resuming after that.")
         return index
-
-    def _check_unchanged(self, index: int) -> None:
-        """Raise if the statements to skip have changed, or made what ended with their session."""
-        at = self.interruption.checkpoint
-        if index and not any(
-            digest is not None and digest.count >= index and self.script.begins_with(digest)
-            for digest in (at.completed, at.including_next)
-        ):
-            raise changed_error(self.script, self.interruption)
-        if index == len(self.script.statements):
-            return
-        for number, earlier in enumerate(self.script.statements[:index]):
-            if leaves_session_state(earlier):
-                raise _session_gone_error(self.script, self.interruption, number)
-        if at.in_doubt and not self._is_the_same(index):
-            raise in_doubt_error(self.script, self.interruption, index, "it has changed since")
-
-    def _is_the_same(self, index: int) -> bool:
-        """True if the statement, or block, that was under way is the one at `index` now."""
-        noted = self.interruption.checkpoint.including_next
-        return noted == self.script.digests[self.script.block_end(index)]
 
     def _wait_while(self, index: int, who: Callable[[], Who | None]) -> None:
         """Wait while a session of an earlier run, whose client is gone, still works on `index`."""
@@ -145,8 +125,9 @@ class Recovery:
     def _has_begun(self, index: int) -> bool:
         """True if this very statement had begun, so that it may have left an index behind."""
         sqlstate = self.interruption.sqlstate
+        # Refused because the name was taken: the index under that name is not from this file.
         had_begun = self.interruption.checkpoint.in_doubt or sqlstate not in (None, DUPLICATE_TABLE)
-        return had_begun and self._is_the_same(index)
+        return had_begun and _is_the_same(self.script, self.interruption, index)
 
     def _is_index_built(self, operation: ConcurrentOperation, index: int) -> bool:
         """True if the index exists and is valid; an invalid one is dropped, to be built again."""
@@ -184,6 +165,34 @@ class Recovery:
             self.tell(f"{path}: run {run} left the index {name} invalid; dropping it.")
             self.check()
             self.carry_out(f"drop index concurrently if exists {name}")
+
+
+def _check_unchanged(script: Script, interruption: Interruption, index: int) -> None:
+    """Raise if the statements before `index` have changed, or made what ended with their session.
+
+    Also if the statement in doubt at `index` has changed.
+    """
+    at = interruption.checkpoint
+    # `resolve --took-effect` moves the index past the statement that was under way.
+    if index and not any(
+        digest is not None and digest.count >= index and script.begins_with(digest)
+        for digest in (at.completed, at.including_next)
+    ):
+        raise changed_error(script, interruption)
+    if index == len(script.statements):
+        return
+    for number, earlier in enumerate(script.statements[:index]):
+        # A temporary table, a cursor, a prepared statement: what follows may need it.
+        if leaves_session_state(earlier):
+            raise _session_gone_error(script, interruption, number)
+    if at.in_doubt and not _is_the_same(script, interruption, index):
+        raise in_doubt_error(script, interruption, index, "it has changed since")
+
+
+def _is_the_same(script: Script, interruption: Interruption, index: int) -> bool:
+    """True if the statement, or block, that was under way is the one at `index` now."""
+    noted = interruption.checkpoint.including_next
+    return noted == script.digests[script.block_end(index)]
 
 
 def changed_error(script: Script, interruption: Interruption) -> MigrationFailedError:
