@@ -1,4 +1,7 @@
-"""What an application feels while a migration alters a table that a long query holds: see README.md beside this file."""
+"""What an application feels while a migration alters a table that a long query reads.
+
+See README.md beside this file.
+"""
 
 import argparse
 import statistics
@@ -33,7 +36,8 @@ IS_ALTERED = (
 EVERY = 0.020
 # A read that took longer than this counts as held up, in seconds.
 HELD_UP = 0.050
-# So long the query has run when the contender starts, and so long the reads go on after its end, in seconds.
+# For this many seconds the query has run when the contender starts, and the reads go on after
+# the contender's end.
 MARGIN = 1.0
 # A contender that takes so much longer than the query hangs, in seconds, and is ended.
 PATIENCE = 45.0
@@ -41,7 +45,7 @@ PATIENCE = 45.0
 
 @dataclass(frozen=True)
 class Sample:
-    """One run, in seconds: what the contender took, and each read since it started; what went wrong, if anything."""
+    """One run: seconds of the contender, seconds of each read, and what went wrong, if anything."""
 
     wall: float
     reads: tuple[float, ...]
@@ -112,7 +116,7 @@ class Scene:
 
     @contextmanager
     def held(self, database: str) -> Iterator[None]:
-        """A session of reports runs its long query. The query is sent, and its answer is not waited for."""
+        """Send the long query of a session of reports, without waiting for the answer."""
         connection = self.server.connect(database, "reporting")
         try:
             connection.pgconn.send_query(HOLD.format(seconds=self.seconds).encode())
@@ -122,7 +126,7 @@ class Scene:
 
     @contextmanager
     def reads(self, database: str) -> Iterator[list[float]]:
-        """The application reads the table. The list has the seconds of each read, and is complete at the end."""
+        """Let the application read; the list of seconds per read is complete at the end."""
         latencies: list[float] = []
         stopped = Event()
         with (
@@ -147,7 +151,7 @@ def read_steadily(connection: psycopg.Connection, stopped: Event, latencies: lis
 
 
 def table(samples: Samples) -> str:
-    """A Markdown table: a line for each contender; median and, in brackets, the most of its runs."""
+    """A Markdown table: a line for each contender, its median and, in brackets, its maximum."""
     head = [
         "median (max)",
         "slowest read, ms",

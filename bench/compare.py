@@ -1,4 +1,7 @@
-"""Compare this runner with its peers, as whole processes, on the embedded PostgreSQL: see README.md beside this file."""
+"""Compare this runner with its peers, as whole processes, on the embedded PostgreSQL.
+
+See README.md beside this file.
+"""
 
 import argparse
 import statistics
@@ -45,7 +48,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One run: seconds by the clock, seconds of processor time, peak memory in MiB, and what the proxy heard."""
+    """One run: wall time and CPU time (s), peak memory (MiB), and what the proxy counted."""
 
     wall: float
     cpu: float
@@ -71,7 +74,7 @@ class Bench:
     def measure(
         self, scenario: Scenario, found: Sequence[Contender], runs: int
     ) -> dict[str, list[Sample]]:
-        """Each in its turn, `runs` times over, so that drift hits all alike. The first, untimed turn warms up."""
+        """Run each in turn, so that drift hits all alike; the first turn, untimed, warms up."""
         rivals = [contender for contender in found if scenario.suits(contender)]
         samples: dict[str, list[Sample]] = {contender.name: [] for contender in rivals}
         databases = (
@@ -136,7 +139,7 @@ def launch(contender: Contender, folder: Path, environ: Mapping[str, str]) -> Sa
 def table(
     corner: str, samples: Samples, cell: Callable[[Sequence[Sample], Sequence[Sample]], str]
 ) -> str:
-    """A Markdown table: a line for each contender, a column for each scenario; a cell knows ours too."""
+    """A Markdown table: a line for each contender, a column for each scenario."""
     scenarios = list(dict.fromkeys(scenario for scenario, _ in samples))
     names = list(dict.fromkeys(name for _, name in samples))
     lines = [[corner, *scenarios], ["---"] * (len(scenarios) + 1)]

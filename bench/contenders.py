@@ -1,4 +1,4 @@
-"""Who is compared: this runner, two lower bounds, and its peers, each with the same SQL in its own format."""
+"""Who is compared: this runner, two lower bounds, and its peers, each with the same SQL."""
 
 import shutil
 import subprocess
@@ -12,7 +12,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = ROOT / ".local" / "bench"
 
-# The versions that README.md's tables were measured with; `pg` and psycopg are the drivers that some of them need.
+# The versions that the tables in README.md were measured with; `pg` and psycopg are the drivers
+# that some of them need.
 VERSIONS = {
     "dbmate": "2.36.0",
     "node-pg-migrate": "9.0.0",
@@ -65,7 +66,7 @@ Write = Callable[[Path, Sequence[str]], None]
 
 @dataclass(frozen=True)
 class Contender:
-    """One of those compared. `write` puts the SQL into a folder, `command` applies it there to DATABASE_URL's database."""
+    """One contender: `write` puts the SQL into a folder, `command` applies it to DATABASE_URL."""
 
     name: str
     command: tuple[str, ...]
@@ -98,7 +99,7 @@ def absent(found: Sequence[Contender]) -> list[str]:
 
 
 def install() -> None:
-    """Install the peers in `.local/bench/`. Scripts of packages are not run; dbmate's binary lies in its package."""
+    """Install the peers in `.local/bench/`, without running the scripts of their packages."""
     PEERS.mkdir(parents=True, exist_ok=True)
     if shutil.which("npm"):
         npm = (
@@ -131,7 +132,7 @@ def install() -> None:
 
 @dataclass(frozen=True)
 class _Peer:
-    """A peer that may be installed: where its program is in `.local/bench/` (a pattern), else its name on the PATH."""
+    """A peer that may be installed: a pattern below `.local/bench/`, or a name on the PATH."""
 
     name: str
     program: str

@@ -1,4 +1,7 @@
-"""Measure the built functions cold and warm under Vercel's own runtime: see README.md beside this file."""
+"""Measure the built functions, cold and warm, under the Python runtime of Vercel.
+
+See README.md beside this file.
+"""
 
 import argparse
 import http.client
@@ -30,7 +33,7 @@ from vercel_cli import (  # noqa: E402
 
 from lib.local import embedded_server as embedded  # noqa: E402
 
-# What somebody would write by hand, and the least that can be: both make one connection and one query.
+# What somebody would write by hand, and the lower bound: both make one connection and one query.
 PEERS = {
     "flask": """
 import os
@@ -67,7 +70,7 @@ REQUESTS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One cold start, in milliseconds: our import, the whole start, the first and the second answer; memory in MiB."""
+    """One cold start: our import, the start, the first and second answer (ms), and memory (MiB)."""
 
     imported: float
     boot: float
@@ -145,8 +148,10 @@ def table(built: Built, samples: Mapping[str, list[Sample]]) -> str:
         }
         firsts = [sample.first for sample in taken]
         lines.append(
-            f"| {name} | {built.size(f'api/{name}'):,} | {middle['imported']:.0f} | {middle['boot']:.0f} | "
-            f"{middle['first']:.0f} ({min(firsts):.0f}–{max(firsts):.0f}) | {middle['warm']:.1f} | {middle['memory']:.0f} |"
+            f"| {name} | {built.size(f'api/{name}'):,} | {middle['imported']:.0f} "
+            f"| {middle['boot']:.0f} "
+            f"| {middle['first']:.0f} ({min(firsts):.0f}–{max(firsts):.0f}) "
+            f"| {middle['warm']:.1f} | {middle['memory']:.0f} |"
         )
     return "\n".join(lines)
 
@@ -178,7 +183,8 @@ def main() -> None:
                     sample = measure(function, task, built, found)
                     samples[function] += [sample] if turn else []
             print(
-                f"\nPython {DEFAULT_PYTHON}, {title}; built in {built.seconds:.1f} s; milliseconds, medians of {runs}\n"
+                f"\nPython {DEFAULT_PYTHON}, {title}; built in {built.seconds:.1f} s; "
+                f"milliseconds, medians of {runs}\n"
             )
             print(table(built, samples), flush=True)
 

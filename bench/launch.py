@@ -1,7 +1,8 @@
 """Run one command and print its wall time (s), CPU time (s), peak memory (KiB) and exit code.
 
-A process of its own, started without site-packages: on Linux a child's peak counts that of the process it was forked from,
-so whoever forks has to be small. What the command prints goes to stderr.
+A process of its own, started without site-packages: on Linux the peak of a child process includes
+that of the process it was forked from, so the parent has to be small. What the command prints goes
+to standard error.
 """
 
 import os

@@ -1,6 +1,7 @@
-"""What it costs to log in at Aurora without a password: whole processes, in turn, against a server that looks at tokens.
+"""What a login at Aurora without a password costs: whole processes, in turn.
 
-The server is Debian's PostgreSQL with TLS, of the tests; STS is moto's, on loopback, where AWS' own is a round trip away.
+The server is the PostgreSQL with TLS of the tests, which verifies tokens; STS is simulated by moto
+on loopback, while the real one is a round trip away.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def main() -> None:
     for name, all_of_it in times.items():
         walls, memory = zip(*all_of_it, strict=True)
         print(
-            f"| {name} | {statistics.median(walls):.0f} ({min(walls):.0f}–{max(walls):.0f}) | {max(memory):.0f} |"
+            f"| {name} | {statistics.median(walls):.0f} ({min(walls):.0f}–{max(walls):.0f}) "
+            f"| {max(memory):.0f} |"
         )
 
 

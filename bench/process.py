@@ -13,7 +13,7 @@ LAUNCHER = Path(__file__).with_name("launch.py")
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: seconds by the clock, seconds of processor time, peak memory in MiB; what went wrong, if anything."""
+    """How it ended: wall and CPU time (s), peak memory (MiB), and what went wrong, if anything."""
 
     wall: float
     cpu: float

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that makes a near PostgreSQL far, and counts the times its client waits for an answer."""
+"""A TCP proxy that makes a near PostgreSQL far, and counts how often its client waits."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ _MESSAGES = {
 
 @dataclass(frozen=True)
 class Flight:
-    """One wait for an answer: on which connection (from 1), and what the client had sent when the answer began."""
+    """One wait for an answer: the connection (from 1), and what the client had sent by then."""
 
     connection: int
     asked: str
@@ -85,9 +85,10 @@ class _Conversation:
 
 
 class FarServer:
-    """A context manager: while it is open, `port` leads to the server at `host` and `server_port`, `delay` seconds away.
+    """While entered, `port` leads to the server at `host` and `server_port`, `delay` seconds away.
 
-    Order is kept, and what travels together arrives together: only waiting costs. A TCP handshake costs nothing.
+    Order is kept, and what travels together arrives together: only waiting costs. A TCP handshake
+    costs nothing.
     """
 
     def __init__(self, host: str, server_port: int, delay: float) -> None:

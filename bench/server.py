@@ -35,7 +35,7 @@ class Server:
         self.databases: list[str] = []
 
     def environ(self, database: str, port: int | None = None) -> dict[str, str]:
-        """This process's environment, with this database alone in it, as a URL and in libpq's variables."""
+        """Return the environment with this database, as a URL and in variables of libpq."""
         p = self.target.parameters
         at = str(port or p["port"])
         ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "PYTHON", "DBMATE")

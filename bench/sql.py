@@ -1,4 +1,7 @@
-"""What SQL costs before and around the server's work: cutting it, large files, the session's clean-up. See README.md."""
+"""What SQL costs around the work of the server: cutting, large files, clean-up of the session.
+
+See README.md beside this file.
+"""
 
 import argparse
 import importlib
@@ -60,7 +63,7 @@ def texts(megabytes: float) -> dict[str, str]:
 
 
 def cutters() -> dict[str, Callable[[str], object]]:
-    """Ours, all that happens before a file is sent, and a well-known library's where it is installed."""
+    """Our splitter, all that precedes the sending of a file, and sqlparse if it is installed."""
     found: dict[str, Callable[[str], object]] = {
         "split": split,
         "prepare": lambda text: prepare(parse("001-x.sql", text.encode())),
@@ -73,7 +76,7 @@ def cutters() -> dict[str, Callable[[str], object]]:
 
 
 def print_lexer(megabytes: float, runs: int) -> None:
-    """MB/s of processor time, the best of the runs; a library that is slower by far gets a tenth of the text."""
+    """MB/s of CPU time, the best of the runs; a far slower library gets a tenth of the text."""
     found = cutters()
     print(f"| million characters a second | {' | '.join(found)} |")
     print("|---|" + "---|" * len(found))
@@ -92,7 +95,7 @@ def _seconds(cut: Callable[[str], object], text: str) -> float:
 
 
 def print_large(server: Server, megabytes: float, runs: int) -> None:
-    """A file of that size, through the command line and through psql in one transaction: seconds, and MiB at the peak."""
+    """Seconds and peak MiB for a file of that size, by the command line and by psql -1."""
     print(f"| a file of {megabytes:g} million characters | ours: s | MiB | psql: s | MiB |")
     print("|---|---|---|---|---|")
     # So large a schema would take more locks than one transaction can have, with psql too.
@@ -143,7 +146,7 @@ def _median(ended: Sequence[process.Ended], figure: str) -> float:
 
 
 def print_clean_up(server: Server, times: int) -> None:
-    """Microseconds that the clean-up adds to the message of one file: medians of so many messages."""
+    """Microseconds that the clean-up adds to the message of one file: medians."""
     kinds = {
         "none": "",
         "a file that may set something": reset_script(direct=True),

@@ -218,7 +218,8 @@ STATUS_ROOMS = listed("""
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables
     plan: blockers migration_states migration_plan plan_messages renames progress_listener reports
-    database: sql_composition connection connection_errors login notices read_only server_error cancel_and_rollback
+    database: sql_composition connection connection_errors login notices read_only server_error
+      cancel_and_rollback
       send_and_receive
     ledger: fingerprint production_guard ledger_errors schema ledger_state table_trust
       trust_queries

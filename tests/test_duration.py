@@ -1,4 +1,4 @@
-"""Durations: what people write is read, what is not a duration is refused, and what is printed can be read again."""
+"""Durations: what people write is read, the rest is refused, and what is printed is read again."""
 
 import pytest
 from hypothesis import given

@@ -146,7 +146,8 @@ class TestTheCommandLine:
         )
         bundle.write(
             "000-a.sql",
-            f"do $$begin raise exception '%', E'{literal}' using hint = E'{literal}', detail = 'd'; end$$",
+            f"do $$begin raise exception '%', E'{literal}' "
+            f"using hint = E'{literal}', detail = 'd'; end$$",
         )
         variables = {
             "MIGRATION_ENVIRONMENT": HOSTILE,

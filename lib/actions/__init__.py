@@ -10,7 +10,7 @@ Must not: print, or know who called.
     dry_run               what a run would do now, and what would stop it
     connection_for_files  the connection that files go over: made, checked, and whether it is pooled
     locked_ledger_edit    decide, lock, decide again, write: how an action changes the ledger
-    locked_run            a run with something to do: lock, plan again, apply each file, record the end
+    locked_run            a run with something to do: lock, plan again, apply each file, record
     migrate               plan, and make a run of it if there is something to do
     baseline              files recorded as applied without running them
     resolve               a verdict on a file that a run left half-way

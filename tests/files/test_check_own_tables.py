@@ -99,7 +99,8 @@ def test_what_fills_them_is_named_where_something_does(filler: str) -> None:
         "alter schema app rename to public",
         "update public.schema_migration_runs set error = null",
         "delete from users using schema_migrations; update users set x = 'schema_migrations'",
-        "grant select on schema_migrations to web; analyze schema_migrations; lock schema_migrations",
+        "grant select on schema_migrations to web; analyze schema_migrations; "
+        "lock schema_migrations",
     ],
 )
 def test_what_only_looks_like_it_is_left(sql: str) -> None:

@@ -294,13 +294,15 @@ class TestHeaders:
 
     def test_documentation_may_be_given_twice(self) -> None:
         file = sql_file(
-            "-- Description: a\n-- Description: b\n-- Date: 1\n-- Date: 2\n-- Version: 1\n-- Version: 001\n"
+            "-- Description: a\n-- Description: b\n-- Date: 1\n-- Date: 2\n"
+            "-- Version: 1\n-- Version: 001\n"
         )
         assert (file.header, file.faults) == (Header(), ())
 
     def test_every_fault_of_a_header_is_carried_in_the_order_of_the_lines(self) -> None:
         file = sql_file(
-            "-- Environment: preview\n-- Transaction: off\n-- Lock-Timeout: 5s\n-- Phase: contract\nselect 1;"
+            "-- Environment: preview\n-- Transaction: off\n-- Lock-Timeout: 5s\n"
+            "-- Phase: contract\nselect 1;"
         )
         assert [fault.line for fault in file.faults] == [1, 2, 4]
         assert file.header == Header(lock_timeout=5)

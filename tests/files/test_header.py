@@ -156,7 +156,8 @@ class TestReservedKeys:
         key = line.partition(":")[0].title()
         [fault] = faults(f"-- {line}")
         assert fault.startswith(
-            f"the header's {key} is reserved for a later version of the runner, and this one can't run"
+            f"the header's {key} is reserved for a later version of the runner, "
+            "and this one can't run"
         )
 
     def test_what_a_file_of_sqitchs_requires_is_sqitchs(self) -> None:

@@ -71,7 +71,8 @@ class TestModes:
             "create index i on a (x) /* not concurrently */",
             "-- create index concurrently\ncreate index i on a (x)",
             "comment on index i is 'built concurrently'",
-            "create function f() returns void language sql as $$ create index concurrently i on a (x) $$",
+            "create function f() returns void language sql as "
+            "$$ create index concurrently i on a (x) $$",
             *('drop index "concurrently"', "refresh materialized view concurrently m"),
             *("alter type mood add value 'fine'", "alter table a detach partition b"),
             *(
@@ -86,7 +87,8 @@ class TestModes:
                 "reindex (verbose) index i",
             ),
             "create subscription s connection '' publication p with (create_slot = false)",
-            "create subscription s connection '' publication p with (connect=false, slot_name = none)",
+            "create subscription s connection '' publication p "
+            "with (connect=false, slot_name = none)",
             *("discard temp", "do $$ begin perform 1; commit; end $$", "create database_x (x int)"),
         ],
     )
@@ -360,7 +362,8 @@ class TestABackslashBeforeAQuote:
     def test_that_may_be_meant_is_told_beside_the_error(self) -> None:
         with pytest.raises(
             MigrationFileError,
-            match=r"x\.sql:3: unterminated quoted string; perhaps because of the backslash at 1:11: ",
+            match=r"x\.sql:3: unterminated quoted string; "
+            r"perhaps because of the backslash at 1:11: ",
         ):
             script_of("select 'C:\\', 1;\nselect 2;\nselect 'never closed;")
 
@@ -559,7 +562,8 @@ class TestOutermostTransaction:
 
     def test_a_dumps_blocks_around_large_objects_are_taken_off(self) -> None:
         block = (
-            "BEGIN;\n\nSELECT pg_catalog.lo_open('50001', 131072);\nSELECT pg_catalog.lowrite(0, '\\x78');\n"
+            "BEGIN;\n\nSELECT pg_catalog.lo_open('50001', 131072);\n"
+            "SELECT pg_catalog.lowrite(0, '\\x78');\n"
             "SELECT pg_catalog.lo_close(0);\n\nCOMMIT;\n"
         )
         assert texts(f"select 1;\n{block}{block}select 2;")[::7] == ["select 1;", "select 2;"]
@@ -654,7 +658,8 @@ def test_a_read_only_transaction_is_refused_since_it_could_not_be_recorded(sql: 
         ("alter database app set search_path = app", True),
         ("ALTER ROLE app IN DATABASE app RESET ALL", True),
         (
-            "do $$begin execute format('alter database %I set search_path = app', current_database()); end$$",
+            "do $$begin execute format('alter database %I set search_path = app', "
+            "current_database()); end$$",
             True,
         ),
         ("alter table a alter b set not null", False),
@@ -692,7 +697,8 @@ def test_more_statements_than_a_file_has_are_not_its_beginning() -> None:
 def test_the_digests_of_an_interrupted_file_stay_what_they_were() -> None:
     """Journals hold the digests: computed in another way, no file could be resumed."""
     script = script_of(
-        "-- Transaction: none\ncreate table a (x int);\ncopy a from stdin;\n1\n\\.\n-- é\nselect 'é' -- end"
+        "-- Transaction: none\ncreate table a (x int);\ncopy a from stdin;\n1\n\\.\n"
+        "-- é\nselect 'é' -- end"
     )
     joined = [b"", b"create table a (x int);", b"create table a (x int);\0copy a from stdin;"]
     joined.append(joined[2] + "\0select 'é' -- end\n;".encode())

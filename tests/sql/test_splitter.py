@@ -1,4 +1,4 @@
-"""Splitting by the rules of psql (src/fe_utils/psqlscan.l): where a statement ends, without loss."""
+"""Splitting by the rules of psql (src/fe_utils/psqlscan.l): where statements end, without loss."""
 
 from pathlib import Path
 

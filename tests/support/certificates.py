@@ -31,7 +31,8 @@ class Authority:
         alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
         issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier)
         builder = (
-            # Critical, as RFC 5280 wants it where there is no subject: a common name would hold no name longer than 64.
+            # Critical, as RFC 5280 requires where there is no subject: a common name could not hold
+            # a name longer than 64 characters.
             builder.add_extension(alternatives, critical=True)
             .add_extension(issuer, critical=False)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

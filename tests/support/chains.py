@@ -1,4 +1,4 @@
-"""Chains of migrations that real projects ship: which package has them, in what order, and what has to be known of each.
+"""Chains of migrations that real projects ship: their packages, their order, their peculiarities.
 
 A package is fetched by its registry's own client into `.local/chains`, once.
 """
@@ -24,9 +24,10 @@ FETCH_TIMEOUT = 90
 
 @dataclass(frozen=True)
 class Registry:
-    """A command of its client, which leaves one file in the current folder; what joins name and version; how to unpack.
+    """A command that leaves one file in the current folder, and how to unpack that file.
 
-    Without a joint the version can't be chosen: Debian keeps one at a time, and mends it now and then.
+    `joint` joins name and version. Without a joint the version can't be chosen: Debian keeps one at
+    a time, and mends it now and then.
     """
 
     download: tuple[str, ...]
@@ -69,7 +70,7 @@ class Package:
     version: str
 
     def folder(self) -> Path:
-        """Where its files are, fetched if they aren't there yet. On a laptop that can't, the test is skipped."""
+        """Return the folder of its files, fetched if need be; skip the test if they can't be."""
         folder = CACHE / f"{self.name.strip('@').replace('/', '-')}-{self.version}"
         if not folder.exists():
             CACHE.mkdir(parents=True, exist_ok=True)
@@ -114,9 +115,10 @@ def _missing(what: str) -> NoReturn:
 class Chain:
     """The SQL files of a package, in their order.
 
-    `prepare` is SQL for both databases, in place of what the project expects to find. `placeholders` are those of the
-    project's own tool. `left_out` are files that psql can't apply either, by pattern and with the reason. `in_transactions`
-    tells that the project's own tool has a transaction around each file, and counts on it. What `volatile` matches in the
+    `prepare` is SQL for both databases, in place of what the project expects to find.
+    `placeholders` are those of the tool of the project. `left_out` are files that psql can't apply
+    either, by pattern and with the reason. `in_transactions` is true if the tool of the project
+    opens a transaction around each file, and the files rely on that. What `volatile` matches in the
     data is as new as the run.
     """
 
@@ -150,7 +152,7 @@ def _matches(path: Path, patterns: Mapping[str, str]) -> bool:
 
 
 def _name(number: int, path: Path) -> str:
-    """The runner's name for a file: of two components, since Prisma calls every file migration.sql."""
+    """The runner's name for a file: two components, since Prisma calls every file migration.sql."""
     words = re.sub(r"[^a-z0-9]+", "-", f"{path.parent.name} {path.stem}".lower()).strip("-")
     return f"{number:03}-{words}.sql"
 
@@ -248,7 +250,8 @@ CHAINS = (
         Package(NPM, "@hot-updater/supabase", "0.35.8"),
         _sorted("**/*.sql"),
         8,
-        prepare="create schema storage; create table storage.buckets (id text primary key, name text, public boolean)",
+        prepare="create schema storage; "
+        "create table storage.buckets (id text primary key, name text, public boolean)",
     ),
     Chain(
         "sqitch",
@@ -256,7 +259,8 @@ CHAINS = (
         _sqitch,
         16,
         prepare="create extension unaccent; "
-        "create function uuid_generate_v4() returns uuid language sql as 'select gen_random_uuid()'",
+        "create function uuid_generate_v4() returns uuid "
+        "language sql as 'select gen_random_uuid()'",
         volatile=r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
     ),
     Chain("kamailio", Package(DEBIAN, "kamailio-postgres-modules", "5.6.3-2"), _kamailio, 44),
@@ -267,7 +271,9 @@ CHAINS = (
         77,
         prepare="create extension pg_trgm; create extension btree_gist; create extension tablefunc",
         left_out={
-            "changes/1.4/*": "changes that Pg-database.sql has by now; LOADORDER lets most of them fail",
+            "changes/1.4/*": (
+                "changes that Pg-database.sql has by now; LOADORDER lets most of them fail"
+            ),
             "invoice-tbl-cogs-constraint.sql": "Pg-database.sql has it by now",
             "no-inv-entity-tables.sql": "drops what only a file of changes/1.4 makes",
             "admin.sql": "a column oid is not to be had since PostgreSQL 12",

@@ -1,7 +1,7 @@
-"""A server that a test starts by itself: in a folder of its own, on a free port of this machine, ended by its process's id.
+"""A server that a test starts by itself: in its own folder, on a free port, ended by its pid.
 
-Neither PgBouncer nor PostgreSQL runs as root: an unprivileged user then runs it, which must be able to read the folder.
-pytest's own folders are root's alone.
+Neither PgBouncer nor PostgreSQL runs as root: an unprivileged user then runs it, and must be able
+to read the folder. The folders of pytest belong to root alone.
 """
 
 import os
@@ -61,7 +61,7 @@ def running(
     is_ready: Callable[[], bool],
     environ: Mapping[str, str] | None = None,
 ) -> Iterator[None]:
-    """Have the server run, its output in `server.log`. SIGINT is a fast shutdown to PgBouncer and to PostgreSQL."""
+    """Run the server, its output in `server.log`. SIGINT is a fast shutdown to both servers."""
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A TCP proxy that does one wrong thing: at a certain byte it cuts, delays or freezes the stream, or falls silent."""
+"""A TCP proxy that does one wrong thing at a certain byte of the stream."""
 
 import select
 import socket
@@ -14,10 +14,11 @@ Fault = Literal["cut", "delay", "freeze", "silence"]
 
 @dataclass(frozen=True)
 class Trouble:
-    """What happens to the connection that carries the byte at `at`, counted over all of them, both ways.
+    """What happens to the connection that carries the byte at `at`, counted over all, both ways.
 
-    `cut` resets it; `freeze` stops it for `seconds` and resets it then; `delay` holds this and each later piece back;
-    from `silence` on nothing is carried on any connection, and new ones are accepted and not answered.
+    `cut` resets it; `freeze` stops it for `seconds` and resets it then; `delay` holds this and each
+    later piece back; from `silence` on nothing is carried on any connection, and new ones are
+    accepted and not answered.
     """
 
     fault: Fault
@@ -26,7 +27,7 @@ class Trouble:
 
 
 class FaultProxy:
-    """Listens on `port` for as long as it is entered; `struck` tells whether the trouble has come."""
+    """Listens on `port` while entered; `struck` is set once the trouble has come."""
 
     def __init__(self, target_port: str, trouble: Trouble | None = None) -> None:
         self._target = ("127.0.0.1", int(target_port))

@@ -1,6 +1,7 @@
-"""An LDAP server that knows a single operation, the simple bind: how PostgreSQL can ask a test about a clear-text password.
+"""An LDAP server that knows only the simple bind, by which PostgreSQL asks about a password.
 
-The messages are those of RFC 4511, of which PostgreSQL's `ldap` method in its simple mode sends a bind and an unbind.
+The messages are those of RFC 4511, of which the `ldap` method of PostgreSQL in its simple mode
+sends a bind and an unbind.
 """
 
 import socketserver
@@ -17,7 +18,7 @@ Refusal = Callable[[str, str], str]
 
 @contextmanager
 def bind_responder(refusal: Refusal) -> Iterator[int]:
-    """Its port on this machine. `refusal(name, password)` says why a bind is refused, and nothing where it isn't.
+    """Yield its port. `refusal(name, password)` returns why a bind is refused, or an empty text.
 
     PostgreSQL writes the reason into its own log, never to the client.
     """

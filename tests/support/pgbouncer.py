@@ -14,7 +14,7 @@ PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/s
 
 @contextmanager
 def pgbouncer(server: ConnectionTarget, *settings: str) -> Iterator[int]:
-    """Its port, for as long as it is wanted; of its settings, those given here come last, and count."""
+    """Yield its port; the settings given here come last, and prevail."""
     assert PGBOUNCER is not None
     port = free_port()
     user, password = server.parameters["user"], server.parameters["password"]

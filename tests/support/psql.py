@@ -24,7 +24,7 @@ _QUERY, _COPY_DATA, _COPY_DONE = b"Q", b"d", b"c"
 
 
 class QueryRecorder:
-    """A proxy in front of a server that keeps what goes by, in order: each query, and the data of each COPY as one text."""
+    """A proxy that records what passes, in order: each query, and each COPY as one text."""
 
     def __init__(self, target_port: int) -> None:
         self._target = ("127.0.0.1", target_port)

@@ -1,7 +1,10 @@
-"""RDS's side of a login with an IAM token: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
+"""The server's side of a login at RDS with an IAM token.
 
-A token is a URL without its scheme, presigned for 15 minutes with an access key of AWS's: whoever has the secret that
-belongs to the key can sign it again. Whether the key's owner may log in as the role (`rds-db:connect`) isn't looked into.
+https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.html
+
+A token is a URL without its scheme, presigned for 15 minutes with an access key of AWS: whoever has
+the secret of the key can sign it again. Whether the owner of the key may log in as the role
+(`rds-db:connect`) isn't checked.
 """
 
 from collections.abc import Callable, Iterator
@@ -64,7 +67,8 @@ class Attempt:
 class IamLogins:
     """What RDS goes by, all of which a test may change, and the attempts that there were.
 
-    `endpoints` are the `host:port` that the server is reached at, `credentials` those with a certain access key.
+    `endpoints` are the `host:port` pairs of the server, `credentials` those with a certain access
+    key.
     """
 
     endpoints: tuple[str, ...]
@@ -126,7 +130,7 @@ def _refuse(why: str) -> NoReturn:
 
 
 def _signature(endpoint: str, fields: dict[str, str], region: str, credentials: Credentials) -> str:
-    """Sign the request again. The fields are encoded anew, as AWS does it: how the client wrote them doesn't count."""
+    """Sign the request again, with the fields encoded anew, as AWS does it."""
     request = AWSRequest("GET", f"https://{endpoint}/", params=fields)
     request.context["timestamp"] = fields["X-Amz-Date"]
     signer = SigV4QueryAuth(credentials, "rds-db", region)

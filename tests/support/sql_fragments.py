@@ -93,11 +93,23 @@ ONE_STATEMENT = {
     "comment between operators": "select 1 +/* ; */- 1",
     "comment sign within a line comment": "select 1 -- /* ;\n",
     "parentheses": "create rule r as on update to t do (delete from a; delete from b)",
-    "nested parentheses": "create rule r as on update to t do ((delete from a; (select 1)); select 2)",
-    "parenthesis in a string in parentheses": "create rule r as on update to t do (select ')'; select 2)",
+    "nested parentheses": (
+        "create rule r as on update to t do ((delete from a; (select 1)); select 2)"
+    ),
+    "parenthesis in a string in parentheses": (
+        "create rule r as on update to t do (select ')'; select 2)"
+    ),
     "BEGIN ATOMIC": "create function f() returns int begin atomic select 1; select 2; end",
-    "BEGIN ATOMIC with CASE": "create function f() begin atomic select case when a then b end; select 2; end",
-    "BEGIN ATOMIC with CASE in parentheses": "create function f() begin atomic select (case a when b then c end); end",
-    "BEGIN ATOMIC in a procedure": "CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END",
-    "BEGIN ATOMIC after a comment": "create /* or */ function f() -- ;\n begin atomic select 1; end",
+    "BEGIN ATOMIC with CASE": (
+        "create function f() begin atomic select case when a then b end; select 2; end"
+    ),
+    "BEGIN ATOMIC with CASE in parentheses": (
+        "create function f() begin atomic select (case a when b then c end); end"
+    ),
+    "BEGIN ATOMIC in a procedure": (
+        "CREATE OR REPLACE PROCEDURE p() BEGIN ATOMIC INSERT INTO t VALUES (1); END"
+    ),
+    "BEGIN ATOMIC after a comment": (
+        "create /* or */ function f() -- ;\n begin atomic select 1; end"
+    ),
 }

@@ -1,7 +1,8 @@
-"""A real PostgreSQL with TLS, under a provider's host names, that lets roles in with an IAM token as RDS does.
+"""A real PostgreSQL with TLS, under the host names of a provider, with IAM logins as in RDS.
 
-It is Debian's: the embedded one was built without TLS and without LDAP. Its certificate is good for names that lead
-elsewhere; libpq's `hostaddr` (PGHOSTADDR) leads to this machine, and `sslmode=verify-full` goes by the name none the less.
+It is Debian's: the embedded one was built without TLS and without LDAP. Its certificate is valid
+for names that lead elsewhere; `hostaddr` of libpq (PGHOSTADDR) leads to this machine, while
+`sslmode=verify-full` verifies the name.
 """
 
 import secrets
@@ -33,9 +34,10 @@ _ENVIRONMENT = {"LC_ALL": "C", "LDAPNOINIT": "1"}
 
 @dataclass(frozen=True)
 class TlsServer:
-    """The server. `target` is a superuser's, who has a password; members of the role `rds_iam` need a token.
+    """The server. `target` is for a superuser with a password; members of `rds_iam` need a token.
 
-    `ca` is the file with the authority that signed the server's certificate; nothing here is signed by `other_ca`'s.
+    `ca` is the file with the authority that signed the certificate of the server; `other_ca` signed
+    nothing here.
     """
 
     target: ConnectionTarget
@@ -81,7 +83,7 @@ def _write_certificates(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def _write_rules(path: Path, ldap_port: int, *, force_tls: bool) -> None:
-    """Members of rds_iam are asked for a clear-text password, over TLS alone: as in RDS, where PAM verifies it."""
+    """Ask members of rds_iam for a clear-text password, over TLS alone: as in RDS, through PAM."""
     ldap = f'ldap ldapserver={_HERE} ldapport={ldap_port} ldapprefix=""'
     others = "hostssl all all 127.0.0.1/32 scram-sha-256"
     if not force_tls:
@@ -157,7 +159,7 @@ def _target(port: int, password: str, folder: Path) -> ConnectionTarget:
 
 
 def _is_ready(folder: Path) -> bool:
-    """Its port is open before it takes connections; the eighth line of this file is where pg_ctl looks."""
+    """True if it takes connections: pg_ctl, too, looks at the eighth line of this file."""
     try:
         lines = (folder / "data" / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:

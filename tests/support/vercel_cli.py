@@ -1,7 +1,7 @@
-"""The real Vercel: its CLI, which builds without a login, and its Python runtime, which serves what was built.
+"""The real Vercel: its CLI builds without a login, its Python runtime serves what was built.
 
-The CLI and npm's cache lie in `.local/vercel` and are used again. A build runs in a copy of its own, as on the platform,
-in an environment that holds nothing but what Vercel's would.
+The CLI and the cache of npm are in `.local/vercel` and are used again. A build runs in a copy of
+its own, as on the platform, in an environment that holds only what that of Vercel would hold.
 """
 
 import base64
@@ -27,7 +27,7 @@ import pytest
 import uv
 from conftest import ROOT
 
-# The default of `.python-version`, and every other that this machine may have; the CLI itself needs 3.12 at least.
+# The default of `.python-version`, and every other that may be here; the CLI needs 3.12 at least.
 DEFAULT_PYTHON = (ROOT / ".python-version").read_text().strip()
 OTHER_PYTHONS = ("3.13", "3.14")
 PINS = ROOT / "tests" / "vercel"
@@ -39,14 +39,14 @@ START_TIMEOUT = 30
 
 
 def missing(what: str) -> NoReturn:
-    """Leave the test, or the module that is being read, out on a laptop; in CI nothing may be missing."""
+    """Skip the test, or the module being read, on a laptop; in CI nothing may be missing."""
     if os.environ.get("CI"):
         pytest.fail(f"{what}, and CI must have it", pytrace=False)
     pytest.skip(f"not built by the real Vercel: {what}", allow_module_level=True)
 
 
 def require_machine() -> None:
-    """For the top of a module of tests: what can't be installed from here has to be on the machine."""
+    """Skip a module of tests, from its top, if what can't be installed here is missing."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         missing("Node.js with npm is not installed")
     if find_python(DEFAULT_PYTHON) is None:
@@ -126,7 +126,7 @@ def _npm_environ() -> dict[str, str]:
 
 
 def _machine() -> dict[str, str]:
-    """What this machine's network needs, and nothing else: no database, no CI, no version manager."""
+    """Return what the network of this machine needs, and nothing else."""
     names = ("PIP_", "UV_INDEX", "UV_DEFAULT_INDEX", "NPM_CONFIG_", "NODE_EXTRA_CA", "SSL_CERT")
     proxies = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
     return {
@@ -137,7 +137,7 @@ def _machine() -> dict[str, str]:
 
 
 def without_git(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what points git at another repository, as in a hook of the developer's."""
+    """Return the environment without what leads git to another repository, as a hook sets it."""
     return {key: value for key, value in environ.items() if not key.startswith("GIT_")}
 
 
@@ -215,14 +215,14 @@ class Built:
 
 @dataclass(frozen=True)
 class Project:
-    """A project's folder, linked to Vercel. `variables` are those that its environments have in Vercel's settings."""
+    """The folder of a project, linked to Vercel, with the `variables` of its environments."""
 
     root: Path
     python: str = DEFAULT_PYTHON
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def start(self, *, target: str = "production", **environ: str) -> "subprocess.Popen[str]":
-        """Start `vercel build` as the leader of a process group of its own, its output in one pipe."""
+        """Start `vercel build` as the leader of its own process group, its output in one pipe."""
         require_tools(self.python)
         link = self.root / ".vercel"
         link.mkdir(exist_ok=True)
@@ -268,7 +268,7 @@ class Project:
 
 
 def build_environ(home: Path, version: str) -> dict[str, str]:
-    """The environment of Vercel's build machine: the Python first on the path, uv, node, and no trace of this one."""
+    """Return the environment of the build machine: first Python on the path, uv, and node."""
     python, node = require_tools(version), shutil.which("node")
     assert node is not None
     path = [
@@ -306,9 +306,10 @@ class Answer:
 
 
 class Function:
-    """A function as the platform runs it: a process of its own that announces its port and serves HTTP there.
+    """A function as the platform runs it: a process that announces its port and serves HTTP there.
 
-    `boot` is what the runtime says its start took, in milliseconds, `imported` the part of it that is our import.
+    `boot` is how long the start took according to the runtime, in milliseconds; `imported` is the
+    part of our import.
     """
 
     def __init__(self, folder: Path, python: Path, environ: Mapping[str, str]) -> None:
@@ -348,7 +349,7 @@ class Function:
         )
 
     def _read(self) -> None:
-        """Take what the runtime says until it is gone. `_spoken` is set when it has started, or never will."""
+        """Read what the runtime says; set `_spoken` once it has started, or never will."""
         self._listener.settimeout(START_TIMEOUT)
         with suppress(OSError), self._listener.accept()[0] as connection:
             rest = b""
@@ -421,7 +422,8 @@ def invoke(
     """Call the handler as AWS Lambda does, in one process, once for each event."""
     code = (
         "import json, sys, vc__handler__python as f\n"
-        "answers = [f.vc_handler({'body': json.dumps(event)}, None) for event in json.load(sys.stdin)]\n"
+        "events = json.load(sys.stdin)\n"
+        "answers = [f.vc_handler({'body': json.dumps(event)}, None) for event in events]\n"
         "print(json.dumps([answers, sorted(sys.modules)]))"
     )
     done = subprocess.run(

@@ -34,7 +34,7 @@ GITIGNORE = "__pycache__/\nbuild/\ndist/\nlib/\nlib64/\nnode_modules/\n.next/"
 
 
 def blocks(heading: str, language: str) -> list[str]:
-    """The fenced blocks under a heading of the page, up to the next heading of its level or above."""
+    """Return the fenced blocks under a heading, up to the next of its level or above."""
     level = re.search(rf"^(#+) {re.escape(heading)}$", PAGE.read_text(), re.MULTILINE)
     assert level, f"no section {heading!r}"
     rest = PAGE.read_text()[level.end() :]

@@ -1,4 +1,4 @@
-"""Whole chains of real projects end in the same database as with psql: schema and data, as pg_dump sees them."""
+"""Whole chains of real projects end in the same database as with psql, as pg_dump sees it."""
 
 import os
 import re
@@ -45,7 +45,7 @@ def test_a_chain_ends_in_the_same_dump_as_with_psql(
 
 
 def psql(db: Database, paths: Iterable[Path], *, in_transactions: bool) -> None:
-    """Apply the files as `psql -f` does, or `psql -1 -f`, each in a new session, but all in one process."""
+    """Apply the files as `psql -f` or `psql -1 -f` does, each in a session, but in one process."""
     begin, commit = (("-c", "begin"), ("-c", "commit")) if in_transactions else ((), ())
     files = [
         word for path in paths for word in ("-c", "\\connect", *begin, "-f", str(path), *commit)
@@ -54,7 +54,7 @@ def psql(db: Database, paths: Iterable[Path], *, in_transactions: bool) -> None:
 
 
 def dump(db: Database, volatile: str) -> list[str]:
-    """The lines of pg_dump, without the ledger. A table's rows have no order, so here they are sorted."""
+    """Return the lines of pg_dump, without the ledger; rows have no order, so they are sorted."""
     ours = [f"--exclude-table=public.{name}" for name in LEDGER]
     lines: list[str] = []
     rows: list[str] | None = None

@@ -1,6 +1,7 @@
 """Whatever happens at whatever moment: the next run works, and each file has taken effect once.
 
-`./test.sh --faults` has them all, the ordinary suite a share. The seed is in the header: FAULT_SEED repeats it.
+`./test.sh --faults` runs them all, the ordinary suite a part. The seed is in the header:
+FAULT_SEED repeats it.
 """
 
 import os
@@ -41,7 +42,10 @@ drop index concurrently if exists t_y;
 ONE_INDEX = "create unique index concurrently t_xy on t (x, y);"
 CHAIN = {
     "000-effects": "create table effects (seq serial, version text);",
-    "001-table": "create table t (x int, y text);\ninsert into t select g, g::text from generate_series(1, 5000) g;",
+    "001-table": (
+        "create table t (x int, y text);\n"
+        "insert into t select g, g::text from generate_series(1, 5000) g;"
+    ),
     "002-index": "create index concurrently t_x on t (x);",
     "003-indexes": INDEXES,
     "004-slow": "alter table t add column z int;\nselect pg_sleep(0.2);",
@@ -100,7 +104,8 @@ class Scene:
         applied = [version for run in self.db.runs() for version in run["applied"]]
         assert applied == VERSIONS
         indexes = self.db.query(
-            "select indexrelid::regclass::text, indisvalid from pg_index where indrelid = 't'::regclass"
+            "select indexrelid::regclass::text, indisvalid from pg_index "
+            "where indrelid = 't'::regclass"
         )
         assert sorted(indexes) == [("t_x", True), ("t_xy", True)]
         assert "running" not in [run["outcome"] for run in self.db.runs()]
@@ -219,7 +224,8 @@ def test_a_backend_that_is_terminated(scene: Scene, fault: int, whose: str) -> N
     process = scene.start()
     time.sleep(scene.chance.uniform(0.3, scene.longest))
     ended = scene.db.query(
-        f"select pg_terminate_backend(pid) from pg_stat_activity where {whose} order by random() limit 1"
+        f"select pg_terminate_backend(pid) from pg_stat_activity "
+        f"where {whose} order by random() limit 1"
     )
     scene.tell("struck", bool(ended))
     output = end(process)
@@ -272,7 +278,7 @@ def test_a_server_that_stops_in_the_middle(fragile: Cluster, scene: Scene, fault
 
 
 def plain_statements(rounds: int = 3) -> tuple[str, dict[int, str]]:
-    """A file of statements and blocks, and which effect the one that begins at a statement's number has."""
+    """Return a file of statements and blocks, and the effect that begins at each statement."""
     statements: list[str] = []
     effect_of: dict[int, str] = {}
     for number in range(rounds):

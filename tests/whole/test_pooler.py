@@ -1,4 +1,4 @@
-"""The same runs through a real PgBouncer in transaction mode: one at a time, each file once, nothing left in the pool."""
+"""The same runs through PgBouncer in transaction mode: one at a time, nothing left in the pool."""
 
 import json
 from collections.abc import Callable

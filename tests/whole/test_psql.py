@@ -1,4 +1,4 @@
-"""psql itself cuts every text as the lexer does: it is run, and what it sends to the server is what the lexer says."""
+"""psql cuts every text as the lexer does: what it sends to the server is what the lexer says."""
 
 import os
 import re
@@ -54,7 +54,7 @@ EDGES = (
         "/**/",
     ),
 )
-# What psql leaves out at the beginning of a statement: white space, and comments to the end of a line.
+# What psql leaves out at the start of a statement: white space, and comments to a line's end.
 _LEFT_OUT = re.compile(r"(?:[ \t\n\r\f\v]+|--[^\n\r]*)*")
 _END_OF_DATA = re.compile(r"\\\.\r?\n?\Z")
 
@@ -95,7 +95,7 @@ def readable(text: str) -> str:
 
 
 def copies_in_vain(text: str) -> bool:
-    """Tell whether a COPY stands in what is none to the server: psql passes over the lines that follow."""
+    """True if the server reads no COPY here although psql skips the lines that follow."""
     pieces = split(text)
     return any(
         "stdin" in text[p.start : p.end] and not p.reads_copy_data

@@ -1,4 +1,4 @@
-"""What other tests take for granted of the server with TLS: whom it lets in, and whom it refuses."""
+"""What other tests rely on of the server with TLS: whom it lets in, and whom it refuses."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta

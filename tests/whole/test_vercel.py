@@ -1,4 +1,4 @@
-"""What Vercel makes of this bundle: built by its CLI, served by its Python runtime, on a real database."""
+"""What Vercel makes of this bundle: built by its CLI, served by its runtime, on a real database."""
 
 import functools
 import json
@@ -34,8 +34,8 @@ STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 # The command line, and what it alone needs, stay at home.
 NOT_DEPLOYED = r"lib/(__main__\.py|actions/(baseline|resolve)\.py|cli/.*|local/.*)"
 PACKAGES = {
-    "blinker", "certifi", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg", "psycopg_binary",
-    "psycopg_binary.libs", "typing_extensions.py", "werkzeug",
+    "blinker", "certifi", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg",
+    "psycopg_binary", "psycopg_binary.libs", "typing_extensions.py", "werkzeug",
 }  # fmt: skip
 # What Vercel adds to every Python function.
 VERCELS_OWN = {"_virtualenv.pth", "_virtualenv.py", "pip", "vercel_runtime"}
@@ -45,13 +45,16 @@ pytestmark = pytest.mark.timeout(400)
 
 def backends(db: Database) -> list[int]:
     """The server processes of the clients of this database, but for the one that asks."""
-    others = "backend_type = 'client backend' and datname = current_database() and pid <> pg_backend_pid()"
+    others = (
+        "backend_type = 'client backend' and datname = current_database() "
+        "and pid <> pg_backend_pid()"
+    )
     return [row[0] for row in db.query(f"select pid from pg_stat_activity where {others}")]
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A build of production, its functions as the platform lays them out, and the database it has migrated."""
+    """A build of production, its functions as the platform lays them out, and its database."""
 
     built: Built
     db: Database
@@ -186,7 +189,7 @@ class TestBuild:
     def test_a_function_is_at_most_22_mb_of_which_vercel_adds_a_third(
         self, deployment: Deployment, function: str
     ) -> None:
-        """The bound on all of it leaves room for the next pip, which is Vercel's choice; that on ours doesn't."""
+        """The bound on all leaves room for the next pip, which Vercel chooses; ours does not."""
         sizes = {
             name: path.stat().st_size for name, path in deployment.built.files(function).items()
         }

@@ -1,4 +1,4 @@
-"""Aurora on Vercel, as docs/providers/aws.md has it: built by the real Vercel, logged in by tokens of moto's STS."""
+"""Aurora on Vercel, as docs/providers/aws.md describes it: built by Vercel, logged in by tokens."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

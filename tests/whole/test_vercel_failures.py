@@ -1,4 +1,4 @@
-"""Vercel's builds that fail, are killed, orphaned or doubled: nothing is deployed, and nothing half applied."""
+"""Builds that fail, are killed, orphaned or doubled: nothing is deployed, nothing half applied."""
 
 import os
 import signal
@@ -63,7 +63,8 @@ class TestFailure:
                     "DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d",
                     "MIGRATION_CONNECT_TIMEOUT": "100ms",
                 },
-                "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: nothing listens there (",
+                "The database at 127.0.0.1:1/d (from DATABASE_URL) can't be reached: "
+                "nothing listens there (",
             ),
             (
                 {"FRONTEND_BUILD_COMMAND": "exit 7"},
@@ -113,12 +114,13 @@ class TestFailure:
 
 
 def is_over(process: "subprocess.Popen[str]") -> bool:
-    """Whether nothing of the build's process group is left: zombies that nobody has waited for don't count."""
+    """True if nothing of the process group of the build is left, except zombies."""
     process.poll()
     for path in Path("/proc").glob("[0-9]*/stat"):
         # It may end while it is looked at.
         with suppress(FileNotFoundError, ProcessLookupError):
-            # After the name, which may hold anything but ends in the last parenthesis: the state, the parent, the group.
+            # After the name, which may hold anything but ends in the last parenthesis, come the
+            # state, the parent and the group.
             state, _, group = path.read_text(errors="replace").rpartition(")")[2].split()[:3]
             if group == str(process.pid) and state != "Z":
                 return False
@@ -130,7 +132,7 @@ class TestInterruption:
     def start(
         self, make_project: MakeProject, db: Database
     ) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-        """Start a build, and return when it has said a word and a migration is under way. None is left running."""
+        """Start a build; return once a migration is under way. End all that is left at the end."""
         processes: list[subprocess.Popen[str]] = []
 
         def start(
@@ -183,7 +185,7 @@ class TestInterruption:
     def test_an_orphaned_build_beside_a_new_one_is_harmless(
         self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
     ) -> None:
-        """Vercel's CLI doesn't pass a signal on: killed, it leaves build.sh and the runner at work."""
+        """The CLI passes no signal on: once it is killed, build.sh and the runner stay at work."""
         orphaned = start("orphaned", UNTIL_RELEASED)
         os.kill(orphaned.pid, signal.SIGKILL)
         orphaned.wait()
