@@ -159,7 +159,8 @@ def _resolve(call: Invocation) -> int:
     from .report_texts import resolve_text
 
     given = vars(call.arguments)
-    verdict = next(each for each in Verdict if given[each.replace("-", "_")])
+    # argparse has seen to it that one of them is given, though perhaps with an empty value.
+    verdict = next(v for v in Verdict if given[v.replace("-", "_")] not in (None, False))
     context = call.context(reading=False, doing="Resolving in")
     report = resolve(
         context, call.arguments.version, verdict, renamed_from=call.arguments.renamed_from

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .. import COMMAND, __version__
 from ..errors import ConfigurationError
@@ -22,6 +22,10 @@ interrupted by a signal. README.md describes the environment variables.
 
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors quote the arguments only after they are escaped and masked."""
+
+    def __init__(self, **settings: Any) -> None:
+        # A command that changes a database is not to guess what `--f` abbreviates.
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(without_credentials(message)))
@@ -148,7 +152,7 @@ def _add_baseline(commands: _Commands) -> None:
 def _add_resolve(commands: _Commands) -> None:
     resolve = commands.add(
         "resolve",
-        "record what is known about a file that a run left half-way outside a transaction",
+        "record whether a statement outside a transaction, which a run left in doubt, took effect",
         has_json=True,
     )
     resolve.add_argument(

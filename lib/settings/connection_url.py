@@ -1,4 +1,6 @@
-"""Read a database URL. What libpq would misread is refused by its variable, never by its value.
+"""Read a database URL, and refuse what libpq would accept and misread.
+
+Messages name the variable and never quote the URL, which can contain a password.
 
 https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-URIS
 """
@@ -17,6 +19,8 @@ from .providers import DSQL_REFUSED, is_dsql
 from .search_path import is_schema_parameter, read_search_path, search_path_in_options
 
 _SCHEME = re.compile(r"(?:postgres|postgresql)://", re.IGNORECASE)
+# libpq takes everything up to the first @ for the login, unless a / comes before; a ? may stand in it.
+_LOGIN = re.compile(r"[^@/]*@")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # How node-postgres asks for TLS without looking at the certificate: `require` to libpq.
 NO_VERIFY = "no-verify"
@@ -24,6 +28,7 @@ ENCODE = (
     "percent-encode them in the user and the password: "
     "@ as %40, / as %2F, : as %3A, ? as %3F, # as %23, % as %25"
 )
+_SCHEMAS_DIFFER = "{source} names its schemas in several ways that differ; keep one"
 
 
 class PrismaUrlError(ValueError):
@@ -31,10 +36,13 @@ class PrismaUrlError(ValueError):
 
 
 def read_target(source: str, url: str) -> ConnectionTarget:
-    """Read the URL in the variable `source`. Raises ValueError, whose message is safe to print."""
+    """Read the URL in the variable `source`.
+
+    Raises ValueError, whose message is safe to print; PrismaUrlError for a URL of Prisma.
+    """
     if fault := pasted_values.fault(url):
         raise ValueError(f"{source} {fault}")
-    base, _, query = _with_known_scheme(source, url.strip()).partition("?")
+    base, query = _split(_with_known_scheme(source, url.strip()))
     _check_encoding(source, base)
     asked = _read_query(source, query)
     try:
@@ -46,12 +54,15 @@ def read_target(source: str, url: str) -> ConnectionTarget:
             f"{source} can't be read as a PostgreSQL URL; if it holds special characters, {ENCODE}"
         ) from None
     checked = checked_parameters(source, parameters)
+    in_options = search_path_in_options(checked.get("options", ""))
+    if asked.search_path and in_options and asked.search_path != in_options:
+        raise ValueError(_SCHEMAS_DIFFER.format(source=source))
     target = ConnectionTarget(
         source,
         checked,
         asked.dropped,
         asked.remarks,
-        search_path=asked.search_path or search_path_in_options(checked.get("options", "")),
+        search_path=asked.search_path or in_options,
     )
     check_host(source, target.host)
     _check_lists(source, checked)
@@ -65,14 +76,15 @@ def check_host(source: str, host: str) -> None:
 
 
 def checked_parameters(source: str, parameters: Mapping[str, object]) -> dict[str, str]:
-    """The parameters that are set, as text. Raises ValueError for a port that is not a number."""
+    """The parameters that are set, as text. Raises ValueError for a port that cannot be one."""
     checked = {key: str(value) for key, value in parameters.items() if value not in (None, "")}
     for port in checked.get("port", "").split(","):
-        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        is_number = port.isascii() and port.isdigit() and len(port) <= 5
+        if port and not (is_number and 0 < int(port) < 65536):
             # A raw character in a password moves what follows into the port.
             raise ValueError(
-                f"{source} can't be read: its port is not a number; "
-                f"if it holds special characters, {ENCODE}"
+                f"{source} can't be read: its port is not a number from 1 to 65535; "
+                f"if the URL holds special characters, {ENCODE}"
             )
     return checked
 
@@ -92,13 +104,23 @@ def _with_known_scheme(source: str, url: str) -> str:
     return f"{scheme.lower()}{separator}{rest}"
 
 
+def _split(url: str) -> tuple[str, str]:
+    """The URL without its parameters, and these; a ? in the login does not begin them."""
+    scheme, separator, rest = url.partition("://")
+    login = _LOGIN.match(rest)
+    end = login.end() if login else 0
+    location, _, query = rest[end:].partition("?")
+    return f"{scheme}{separator}{rest[:end]}{location}", query
+
+
 def _check_encoding(source: str, base: str) -> None:
     """Raise ValueError where libpq would split the URL at a character of the password."""
     authority = base.partition("://")[2]
-    # libpq ends the login at the first @ or /; whoever wrote the URL meant the last @.
+    # libpq ends the login at the first @ or /; whoever wrote the URL meant the last @. libpq takes a
+    # ? in the login as it is, and other clients begin the parameters there.
     user, _, password = authority.rpartition("@")[0].partition(":")
     for part, text in (("user", user), ("password", password)):
-        raw = [sign for sign in "@/" if sign in text] + ["%"] * bool(_STRAY_PERCENT.search(text))
+        raw = [sign for sign in "@/?" if sign in text] + ["%"] * bool(_STRAY_PERCENT.search(text))
         if raw:
             raise ValueError(f"the {part} in {source} holds a raw {' and '.join(raw)}; {ENCODE}")
     if any(sign.isspace() for sign in base):
@@ -160,7 +182,7 @@ def _search_path(source: str, pairs: list[str]) -> str:
         except ValueError as error:
             raise ValueError(f"the {_name(pair)} in {source} {error}") from None
     if len(found) > 1:
-        raise ValueError(f"{source} names its schemas in several ways that differ; keep one")
+        raise ValueError(_SCHEMAS_DIFFER.format(source=source))
     return next(iter(found), "")
 
 

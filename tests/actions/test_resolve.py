@@ -161,3 +161,10 @@ def test_the_command_prints_text_or_json_and_exits_with_2_the_second_time(
     cleared = cli("resolve", "001-b", "--from-start")
     assert "The next run carries the file on from its start" in cleared.stdout
     assert cli("resolve", "001-b").returncode == 2
+
+
+@pytest.mark.usefixtures("in_doubt")
+def test_an_empty_name_of_the_old_file_is_refused(cli: Cli) -> None:
+    done = cli("resolve", "001", "--renamed-from", "")
+    assert done.returncode == 2, done.stderr
+    assert "An error of the runner itself" not in done.stderr

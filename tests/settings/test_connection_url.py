@@ -195,6 +195,17 @@ class TestARefusedUrl:
             "POSTGRES_URL is for the protocol of Prisma, not for PostgreSQL; set MIGRATION_"
         )
 
+    @pytest.mark.parametrize("end", ["y", "sec&application_name=z", "", "b?c=1"])
+    def test_a_question_mark_in_the_password_is_refused(self, end: str) -> None:
+        """No part of the password is ever taken for the name of a parameter, and shown."""
+        assert "the password in DATABASE_URL holds a raw ?" in refusal(
+            f"postgres://u:{SENTINEL}?{end}@h/d?foo=1"
+        )
+
+    def test_two_ways_of_naming_a_schema_that_differ_are_refused(self) -> None:
+        url = "postgres://u:p@h/d?schema=a&options=-csearch_path%3Db"
+        assert "names its schemas in several ways that differ" in refusal(url)
+
     @pytest.mark.parametrize("space", [" ", "\n", "\t", "\r\n", "\u00a0"], ids=repr)
     @pytest.mark.parametrize(
         "url",
