@@ -15,10 +15,11 @@ from ..files.file_progress import Checkpoint, Interruption
 from ..files.runnable_script import Mode, Script
 from ..ledger.ledger_state import whole
 from ..ledger.records import record_statements
+from ..ledger.table_trust import told_by
 from ..ledger.trust_queries import LOCK
 from ..sql.statement import Statement
 from ..time_limits import CONNECTION_CHECK_MS, GRACE
-from .ledger_write_errors import FailedStep, changed_tables
+from .ledger_write_errors import FailedStep, changed_tables, with_present_contents
 from .outside_transaction import StatementRun
 from .resume import changed_error, in_doubt_error
 from .session import Session
@@ -67,7 +68,9 @@ class Execution:
     def _apply_outside(
         self, script: Script, interruption: Interruption | None = None
     ) -> int | None:
-        # It leaves the session as it began, without what was set and prepared there.
+        if self.session.prepared.is_ready(self.session.run):
+            self.session.connection.run("deallocate all")
+        # It leaves the session as it began, without what was set there.
         self.session.prepared.forget()
         self._outside = StatementRun(self.session, script)
         elapsed = self._outside.apply(interruption)
@@ -82,8 +85,12 @@ class Execution:
 
         `has_notes` if the journal says something about the file that its row takes back.
         """
+        is_counted = not is_second and _counts_rows(script)
+        if not is_counted:
+            run = with_present_contents(self.session)
+            self.session = replace(self.session, run=run)
         session, connection = self.session, self.session.connection
-        transaction = _Transaction(session, script, has_notes=has_notes, counts=not is_second)
+        transaction = _Transaction(session, script, has_notes=has_notes, is_counted=is_counted)
         try:
             rows = TableWait(session, script).with_retries(transaction.attempt)
         except BaseException as error:
@@ -110,7 +117,8 @@ class Execution:
             return self._apply_alone(script, error.server_error.sqlstate)
         step = transaction.failed_step(error)
         if step.statement is None and not is_second:
-            if error.server_error.sqlstate in NOT_PREPARED:
+            is_prepared_anew = told_by(error).get("fault") == "prepared"
+            if is_prepared_anew or error.server_error.sqlstate in NOT_PREPARED:
                 return self._apply_in_transaction(script, has_notes=True, is_second=True)
             tables = changed_tables(self.session, error)
             if tables is not None:
@@ -132,22 +140,26 @@ class Execution:
         return self._apply_outside(alone)
 
 
+def _counts_rows(script: Script) -> bool:
+    """True unless the file may switch off track_counts, without which the server counts no rows."""
+    return not any("track_counts" in each.text.lower() for each in script.statements)
+
+
 class _Transaction:
     """What is sent for one file: what its transaction begins with, the file, what records it.
 
-    `counts` if the ledger's rows are compared by their number. The second time they are looked for
-    one by one: a session's counts may be of another time.
+    `is_counted` if the server counts the rows of the ledger that the file deletes or changes. The
+    second time they are compared one by one: a session's counts may be of another time.
     """
 
-    def __init__(self, session: Session, script: Script, *, has_notes: bool, counts: bool) -> None:
+    def __init__(
+        self, session: Session, script: Script, *, has_notes: bool, is_counted: bool
+    ) -> None:
         self._session = session
         self._connection = session.connection
         self._script = script
         self._has_notes = has_notes
-        # Without track_counts the server counts no rows.
-        self._is_counted = counts and not any(
-            "track_counts" in each.text.lower() for each in script.statements
-        )
+        self._is_counted = is_counted
         self._uses_prepared = False
         self._steps: tuple[_Step, ...] = ()
 

@@ -4,12 +4,13 @@ The file is often the cause: it has changed the runner's tables, or put code on 
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..database.server_error import ServerError, StatementError
 from ..errors import BusyTableError, LedgerError, MigrationFailedError, MigratorError
 from ..files.runnable_script import Mode, Script
 from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE
+from ..ledger.runs import ALL_ROWS, RunRecord, read_contents
 from ..ledger.table_trust import GRANTS, Tables, code_on_tables, distrust, tables_now, told_by
 from ..masking import masked
 from ..plan.blockers import describe_blockers
@@ -67,6 +68,15 @@ def changed_tables(session: Session, error: StatementError) -> Tables | None:
         return tables_now(session.connection, session.run.tables.trusted)
     except StatementError as fault:
         raise distrust(fault) or error from None
+
+
+def with_present_contents(session: Session) -> RunRecord:
+    """The session's run with the contents that the tables have now, this run's rows included."""
+    try:
+        contents = read_contents(session.connection, replace(session.run, contents=ALL_ROWS))
+    except StatementError as fault:
+        raise distrust(fault) or fault from None
+    return replace(session.run, contents=contents)
 
 
 def _fault_of_file(

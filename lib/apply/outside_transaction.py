@@ -15,7 +15,7 @@ from ..errors import DatabaseUnavailableError, MigrationFailedError, MigratorErr
 from ..files.file_progress import Checkpoint, Interruption
 from ..files.runnable_script import Script
 from ..ledger.records import record_alone
-from ..ledger.runs import Contents, RunRecord, note_progress, read_contents
+from ..ledger.runs import ALL_ROWS, Contents, RunRecord, note_progress, read_contents
 from ..ledger.table_trust import distrust
 from ..sql.concurrent import is_concurrent, waits_without_lock_timeout
 from ..sql.session_effects import resets_session
@@ -318,7 +318,8 @@ class _RunnersTables:
     """The runner's tables while the file runs: its progress, and whether the file changes them."""
 
     def __init__(self, session: Session, script: Script) -> None:
-        self.run = session.run
+        # The files that this run has applied by now are rows like any other.
+        self.run = replace(session.run, contents=ALL_ROWS)
         self._session = session
         self._script = script
         self._has_begun = False

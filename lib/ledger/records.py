@@ -4,6 +4,7 @@
 transaction: both commit, or neither.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -90,6 +91,15 @@ def record_statements(
     return tuple(statement.as_string(None) for statement in statements)
 
 
+# Code that a file has called, such as a column's default, can prepare others under the same names.
+_STILL_PREPARED = """
+select case when sha256(convert_to(string_agg(statement, ';' order by name), 'UTF8'))
+                 = {digest}::bytea
+            then null else (jsonb_build_object('fault', 'prepared')::text)::integer end
+  from pg_prepared_statements where name = any ({names}::text[])
+"""
+
+
 class PreparedRecord:
     """The statements that record a file, prepared in a session for the files that follow.
 
@@ -102,12 +112,16 @@ class PreparedRecord:
     def __init__(self) -> None:
         self._run: RunRecord | None = None
         self._generation = 0
+        self._check = ""
 
     def statements(self, run: RunRecord, migration: AppliedMigration) -> tuple[str, ...]:
-        """The same as `record_statements`; they are prepared first, unless they are."""
+        """The same as `record_statements`; they are prepared first, unless they are.
+
+        They fail with the fault `prepared` if the session has other statements by these names.
+        """
         file = filled("({version}, {name}, {checksum})", **_file_values(migration))
         values = file.as_string(None)
-        prepare = () if self.is_ready(run) else self._prepare(run)
+        prepare = (self._check,) if self.is_ready(run) else self._prepare(run)
         return (
             *prepare,
             f"execute {self._name('unchanged')}",
@@ -138,9 +152,15 @@ class PreparedRecord:
             "intact": run.tables.check_intact(run.id, _word(run), run.contents.word),
             "proof (text, text, text)": filled(_PROOF, run_is_there=_run_is_there(run), **file),
         }
-        return tuple(
-            f"prepare {self._name(name)} as {body.as_string(None)}" for name, body in bodies.items()
-        )
+        statements = {
+            self._name(name): f"prepare {self._name(name)} as {body.as_string(None)}"
+            for name, body in bodies.items()
+        }
+        names = sorted(name.partition(" ")[0] for name in statements)
+        text = ";".join(statements[name] for name in sorted(statements))
+        digest = f"\\x{hashlib.sha256(text.encode()).hexdigest()}"
+        self._check = filled(_STILL_PREPARED, digest=digest, names=names).as_string(None)
+        return tuple(statements.values())
 
     def _name(self, name: str) -> str:
         # A new name each time: nobody knows whether the session still has the old one.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from psycopg import sql
 
 from ..database.connection import Connection
+from ..database.send_and_receive import Rows
 from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
@@ -139,6 +140,10 @@ class Contents:
     is_under_way: bool = True
 
 
+# The contents of all rows, however many there are by now.
+ALL_ROWS = Contents(upto=(1 << 63) - 1, word=None)
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """A run's row in the journal, with the tables and their contents when it was written."""
@@ -254,12 +259,12 @@ def note_progress(
     """Record, before it starts, which statement of a file outside a transaction comes next.
 
     `what` is for people. The statement is in doubt until the run records something else. Returns
-    the tables' contents, up to the same id as `run.contents`.
+    the tables' contents, up to the same id as `run.contents` or, of ALL_ROWS, up to the last one.
     """
     columns = _columns_of(replace(checkpoint, in_doubt=True))
     note = filled(_NOTE_NEXT, run=run.id, note=_shown(what), **columns)
     *_, noted, held = ask(connection, run.tables, note, _contents(run))
-    return Contents(run.contents.upto, held[0][1], is_under_way=bool(noted))
+    return replace(_found(run, held), is_under_way=bool(noted))
 
 
 def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None:
@@ -272,8 +277,7 @@ def note_obstacle(connection: Connection, run: RunRecord, obstacle: str) -> None
 
 def read_contents(connection: Connection, run: RunRecord) -> Contents:
     """Summarize the tables' contents, as `note_progress` does."""
-    [held] = ask(connection, run.tables, _contents(run), read_only=True)[-1]
-    return Contents(run.contents.upto, held[1])
+    return _found(run, ask(connection, run.tables, _contents(run), read_only=True)[-1])
 
 
 def settle_doubt(
@@ -299,6 +303,11 @@ def _resolve(connection: Connection, trusted: Sequence[str], update: sql.Compose
     *_, updated = connection.query(joined(LOCK, check(trusted), update))
     if not updated:
         raise LedgerError(UNRECORDED)
+
+
+def _found(run: RunRecord, rows: Rows) -> Contents:
+    last, word = rows[0]
+    return Contents(min(run.contents.upto, int(last or 0)), word)
 
 
 def _contents(run: RunRecord) -> sql.Composed:

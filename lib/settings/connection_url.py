@@ -19,7 +19,7 @@ from .providers import DSQL_REFUSED, is_dsql
 from .search_path import is_schema_parameter, read_search_path, search_path_in_options
 
 _SCHEME = re.compile(r"(?:postgres|postgresql)://", re.IGNORECASE)
-# libpq takes everything up to the first @ for the login, unless a / comes before; a ? may stand in it.
+# libpq takes all before the first @ for the login, with any ? in it, unless a / comes first.
 _LOGIN = re.compile(r"[^@/]*@")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # How node-postgres asks for TLS without looking at the certificate: `require` to libpq.
@@ -116,8 +116,8 @@ def _split(url: str) -> tuple[str, str]:
 def _check_encoding(source: str, base: str) -> None:
     """Raise ValueError where libpq would split the URL at a character of the password."""
     authority = base.partition("://")[2]
-    # libpq ends the login at the first @ or /; whoever wrote the URL meant the last @. libpq takes a
-    # ? in the login as it is, and other clients begin the parameters there.
+    # libpq ends the login at the first @ or /; whoever wrote the URL meant the last @. A ? in the
+    # login is part of it to libpq, and begins the parameters to other clients.
     user, _, password = authority.rpartition("@")[0].partition(":")
     for part, text in (("user", user), ("password", password)):
         raw = [sign for sign in "@/?" if sign in text] + ["%"] * bool(_STRAY_PERCENT.search(text))

@@ -487,3 +487,107 @@ class TestWhatAFileSets:
         )
         assert migrate(make_context()).error is None
         assert db.query("select l, s from a") == [("5s", "1min")]
+
+
+class TestRowsOfTheSameRun:
+    """What a file of the run has recorded, no later file of it may take back."""
+
+    DELETE = "execute 'delete from public.schema_' || 'migrations where true';"
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            f"do $$ begin {DELETE} end $$;",
+            f"set local application_name = 'track_counts';\ndo $$ begin {DELETE} end $$;",
+            f"-- Transaction: none\nselect 1;\ndo $$ begin {DELETE} end $$;",
+        ],
+        ids=["counted", "not counted", "outside a transaction"],
+    )
+    def test_a_file_that_deletes_them_fails(
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
+    ) -> None:
+        bundle.write("001-a.sql", "create table a (x int);")
+        bundle.write("002-b.sql", sql)
+        bundle.write("003-c.sql", "create table c (x int);")
+        report = migrate(make_context())
+        assert "runner's own tables" in str(report.error)
+        assert [each.version for each in report.applied] == ["001-a"]
+        assert db.query("select to_regclass('c')") == [(None,)]
+
+
+class TestPreparedRecords:
+    """What records a file is prepared in the session; no file can replace it."""
+
+    FORGE = """
+    create table a (id int);
+    insert into a values (1);
+    create function forge() returns int volatile language plpgsql as $$
+    declare
+        mine record;
+    begin
+        if exists (select from pg_prepared_statements where name like '%insert') then
+            for mine in select * from pg_prepared_statements loop
+                execute format('deallocate %I', mine.name);
+                execute format('prepare %I %s as select 1', mine.name,
+                               case when mine.name ~ 'insert|proof' then '(text, text, text)' end);
+            end loop;
+            execute 'delete from public.schema_' || 'migrations';
+        end if;
+        return 1;
+    end $$;
+    create domain forged as int default forge();
+    """
+
+    def test_others_by_the_same_names_are_not_executed(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-a.sql", self.FORGE)
+        bundle.write("002-b.sql", "create table b (x int);")
+        assert migrate(make_context()).error is None
+        bundle.write("003-c.sql", "create table c (x int);")
+        bundle.write("004-d.sql", "alter table a add column d forged;")
+        report = migrate(make_context())
+        # Recorded without them: then nothing is prepared, and the function forges nothing.
+        assert report.error is None
+        applied = [row[0] for row in db.query("select version from schema_migrations order by id")]
+        assert applied == ["001-a", "002-b", "003-c", "004-d"]
+
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "deallocate all;",
+            "do $$ begin execute 'deallocate all'; end $$;",
+            "discard plans;",
+            "reset all;",
+            "set search_path = pg_temp;",
+        ],
+    )
+    def test_a_file_that_takes_them_away_is_recorded_like_any_other(
+        self, make_context: MakeContext, bundle: Bundle, db: Database, sql: str
+    ) -> None:
+        bundle.write("001-a.sql", "create table a (x int);")
+        bundle.write("002-b.sql", sql)
+        bundle.write("003-c.sql", "create table c (x int);")
+        assert migrate(make_context()).error is None
+        assert db.runs()[-1]["applied"] == ["001-a", "002-b", "003-c"]
+
+    def test_a_file_outside_a_transaction_finds_none(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-a.sql", "create table a (x int);")
+        look = "create table seen as select count(*) from pg_prepared_statements;"
+        bundle.write("002-b.sql", f"-- Transaction: none\n{look}")
+        assert migrate(make_context()).error is None
+        assert db.query("select count from seen") == [(0,)]
+
+    def test_somebody_rewrites_the_ledger_between_two_files(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-a.sql", "create table a (x int);")
+        assert migrate(make_context()).error is None
+        bundle.write("002-b.sql", "create table b (x int);")
+        bundle.write("003-c.sql", "-- Transaction: none\nselect 1;\nvacuum full schema_migrations;")
+        bundle.write("004-d.sql", "create table d (x int);")
+        bundle.write("005-e.sql", "create table e (x int);")
+        assert migrate(make_context()).error is None
+        assert db.runs()[-1]["applied"][-1] == "005-e"
