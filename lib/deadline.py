@@ -18,6 +18,7 @@ class Deadline:
     """
 
     at: float = math.inf
+    # The platform kills the process soon after this moment.
     hard_at: float = math.inf
 
     @classmethod

@@ -30,6 +30,7 @@ NAMED_FILES = 3
 class MigratorError(Exception):
     """An error whose text says what happened and what to do next; it never contains a secret."""
 
+    # The exit code of every subclass that does not set another; README.md lists them.
     exit_code = 1
     _record: str | None = None
 
@@ -59,6 +60,7 @@ class ConfigurationError(MigratorError):
     exit_code = 2
 
     def __init__(self, *faults: str) -> None:
+        # All at once: whoever has to set variables in a dashboard should have to do it once.
         super().__init__("\n".join(faults))
         self.faults = faults
 
@@ -96,6 +98,7 @@ class MigrationFileError(MigratorError):
         Of many files with the same fault, three are named, and the others are counted.
         """
         each = tuple(single for fault in faults for single in fault.faults)
+        # Each fault may itself hold several, from a single file.
         together = cls("", file=each[0].file, line=each[0].line, version=each[0].version)
         together.faults = each
         together.args = ("\n".join(_grouped(each)),)
@@ -106,6 +109,7 @@ class MigrationFileError(MigratorError):
 
 
 def _grouped(faults: "Sequence[MigrationFileError]") -> Iterator[str]:
+    # A dictionary keeps the order of the files, in which people will read the list.
     alike: dict[str, list[MigrationFileError]] = {}
     for fault in faults:
         alike.setdefault(fault.fault, []).append(fault)
@@ -217,6 +221,7 @@ class DatabaseUnavailableError(MigratorError):
         self.final = final
         self.silent = silent
         self.sqlstate = sqlstate
+        # Host and user stay out of an answer that goes over HTTP.
         self._public = public
 
     @property

@@ -13,6 +13,7 @@ T = TypeVar("T")
 
 def interrupting_signals() -> tuple[signal.Signals, ...]:
     """Return those that end a run; SIGHUP too, unless the caller ignores it, as nohup does."""
+    # Windows has no SIGHUP.
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
         return (signal.SIGINT, signal.SIGTERM)
@@ -22,6 +23,7 @@ def interrupting_signals() -> tuple[signal.Signals, ...]:
 def exit_on_signals() -> None:
     """Let each of them end the process at once: there is nothing to clean up yet."""
     for each in interrupting_signals():
+        # 128 plus the number is the exit code that a shell gives for a signal.
         signal.signal(each, lambda signum, _: sys.exit(128 + signum))
 
 
@@ -31,6 +33,7 @@ def interrupt_on_signals() -> None:
 
     def interrupt(signum: int, _frame: object) -> None:
         for each in caught:
+            # A second Ctrl-C must not cut off the rollback that the first one has begun.
             signal.signal(each, signal.SIG_IGN)
         interrupted = Interrupted(signum)
         if not defer(interrupted):
@@ -40,6 +43,7 @@ def interrupt_on_signals() -> None:
         signal.signal(each, interrupt)
 
 
+# By thread: Python runs handlers of signals in the main thread, while others use libpq, too.
 class _Pending(threading.local):
     """Whether this thread is inside a call that no signal may cut, and the error that waits."""
 

@@ -211,6 +211,7 @@ def find_rows(
     faults = []
     for each in wanted:
         version = _version_of(each)
+        # Only rows without a file: the next run would apply the others again.
         found = [
             row
             for row in plan.missing
@@ -246,4 +247,5 @@ def _has_number(version: str, digits: str) -> bool:
 
 
 def _version_of(wanted: str) -> str:
+    # A path as a shell completes it.
     return PurePath(wanted).name.removesuffix(".sql") if wanted.endswith(".sql") else wanted

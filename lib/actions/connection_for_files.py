@@ -25,6 +25,7 @@ _NO_SECOND_CONNECTION = (
     "at a time, and the pooler may have one alone: set MIGRATION_DATABASE_URL to a direct "
     "connection."
 )
+# -1 in either stands for no limit.
 _CONNECTION_LIMITS = """
 select r.rolconnlimit, d.datconnlimit from pg_catalog.pg_roles r, pg_catalog.pg_database d
  where r.rolname = session_user and d.datname = current_database()
@@ -129,6 +130,7 @@ class RunConnection:
         if not matters:
             return not self._context.target.is_known_direct
         self._backends |= {read_backend(self.current) for _ in range(_BACKEND_PROBES)}
+        # A process that has served this connection and now holds the lock belongs to a pooler.
         return len(self._backends) > 1 or lock_backend in self._backends
 
     def _check_connection_limits(self) -> None:

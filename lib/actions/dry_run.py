@@ -24,6 +24,7 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context, timeout=timeout)
+    # The connection is closed by now: reading the files may take longer than a pooler waits.
     status = status_from_survey(context, files, survey)
     scripts = prepare_all(status.plan.pending)
     pending = {file.version for file in status.plan.pending}

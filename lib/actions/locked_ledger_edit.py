@@ -56,6 +56,7 @@ def change_ledger(
         # This connection is closed before the lock is waited for: it would be idle all that time.
         for warning in decision.warnings:
             context.progress.warning(warning)
+        # Without a lock: what is recorded already needs no waiting for another run.
         if not decision.has_work:
             return decision
         with (

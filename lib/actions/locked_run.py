@@ -55,6 +55,7 @@ def run_pending(
     assert state.survey is not None  # the plan was made of it
     # A refused file is found before the lock is waited for.
     scripts = prepare_all(plan.pending)
+    # Without work the lock isn't taken: a build with nothing to apply never waits for another.
     if has_work(context, state.survey, scripts):
         check_writable(state.survey, context.target.source)
         with RunLock(
@@ -86,6 +87,7 @@ class _LockedRun:
     def carry_out(self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...]) -> None:
         """Plan again, now that nobody else may write the ledger, and carry the plan out."""
         context, environment = self._context, self._context.settings.environment
+        # The first survey is out of date by now: another run may have had the lock in between.
         survey = self._state.survey = self._database.survey_under_lock()
         plan = plan_from_survey(context, files, survey)
         self._state.check(plan, environment)
@@ -99,6 +101,7 @@ class _LockedRun:
         if not scripts and not must_claim(survey, environment):
             # Another run has done it all while this one waited.
             return
+        # Only now: a standby is fine for a run that has nothing to write.
         check_writable(survey, context.target.source)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
@@ -127,6 +130,7 @@ class _LockedRun:
         """Record the run in the journal; a run with nothing to apply has ended with that."""
         connection = self._database.current
         with connection.limit_to(ANSWER, NO_ANSWER):
+            # Under the lock, so that two runs never alter the tables at once.
             upgrade_journal(
                 connection, survey.tables, lock_timeout=self._context.settings.lock_timeout
             )
@@ -146,6 +150,7 @@ class _LockedRun:
         for version, interruption in survey.interruptions.items():
             if version in names:
                 continue
+            # Under its new name, the file would run its first statements a second time.
             if fault := renamed_midway_error(scripts, interruption):
                 raise fault
             self._context.progress.warning(
@@ -206,6 +211,7 @@ class _FileRunner:
 
     def apply_all(self, scripts: tuple[Script, ...], survey: Survey, run: RunRecord) -> None:
         """Apply the scripts in order, and record how the run ended."""
+        # Whatever ends the run is recorded: otherwise the next run would have to guess.
         self._execution = Execution(self._session(survey, run))
         try:
             self._apply_each(scripts, survey)
@@ -318,6 +324,7 @@ class _FileRunner:
     def _write_somewhere(self, write: Callable[[Connection], None]) -> bool:
         """True if something was written, over this connection or a new one."""
         with suppress(StatementError, MigratorError):
+            # Seen without a round trip, so that no time is lost on a dead connection.
             if self._database.current.is_alive():
                 write(self._database.current)
                 return True

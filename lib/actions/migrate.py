@@ -24,6 +24,7 @@ def migrate(context: RunContext) -> RunReport:
             RunConnection(context, on_notice=pass_on_notice) as database,
         ):
             _carry_out(context, database, state)
+    # A value, not an exception: the report has what was committed before.
     except (MigratorError, Interrupted) as error:
         return _report(context, state, error)
     return _report(context, state, None)
@@ -40,6 +41,7 @@ def _carry_out(context: RunContext, database: RunConnection, state: RunState) ->
         # Which database it is matters most if something is wrong with it.
         is_direct = state.survey.is_direct if state.survey else None
         context.progress.connected(context.target, is_direct=is_direct)
+    # Production claims its database even when nothing is pending.
     is_claimed = not must_claim(survey, context.settings.environment)
     if not plan.pending and is_claimed and not survey.unfinished_runs:
         # Most runs end here, and load nothing that only a run with work needs.

@@ -136,6 +136,7 @@ def _record(
 
 def _decide(context: RunContext, survey: Survey, request: _Request) -> _Resolution:
     """Find the progress and decide what becomes of it; raises what forbids it."""
+    # In the order of `migrate`: whose database this is comes first.
     check_guard(survey, context.settings.environment)
     if request.verdict is Verdict.RENAMED:
         resolution = _renamed(survey, request)
@@ -143,6 +144,7 @@ def _decide(context: RunContext, survey: Survey, request: _Request) -> _Resoluti
         before = _find(survey, request.wanted)
         resolution = _Resolution(survey, before, _after(before, request.verdict))
     check_writable(survey, context.target.source)
+    # Before the lock is taken: without the rights, waiting for it would be in vain.
     survey.tables.verify_rights()
     return resolution
 
@@ -157,6 +159,7 @@ def _after(before: Interruption, verdict: Verdict) -> Checkpoint:
             f"{at.statement}, and the next run resumes there. Nothing was changed."
         )
     if verdict is Verdict.DID_NOT:
+        # The digests stay: the next run compares the file with them before it resumes.
         return replace(at, in_doubt=False)
     if at.including_next is None:
         raise ConfigurationError(
@@ -172,6 +175,7 @@ def _renamed(survey: Survey, request: _Request) -> _Resolution:
     """The progress of the former name, for the file that has another name now."""
     before = _find(survey, request.renamed_from or "")
     was, at = before.checkpoint.version, before.checkpoint
+    # With both names in the bundle, nobody could say which of the files the progress belongs to.
     if any(file.version == was for file in request.files):
         raise ConfigurationError(
             f"{was} is still a file of this bundle, so it was not renamed. Nothing was changed."
@@ -188,6 +192,7 @@ def _renamed(survey: Survey, request: _Request) -> _Resolution:
         )
     if any(row.version == file.version for row in survey.ledger or ()):
         raise ConfigurationError(f"{file.version} is applied already. Nothing was changed.")
+    # The statements decide, and not the name: no other file may inherit the progress.
     if at.completed is not None and not prepare(file).begins_with(at.completed):
         raise ConfigurationError(
             f"{file.path} does not begin with the statements of {was} that run {before.run} "
@@ -198,6 +203,7 @@ def _renamed(survey: Survey, request: _Request) -> _Resolution:
 
 def _find(survey: Survey, wanted: str) -> Interruption:
     found = [left for version, left in survey.interruptions.items() if _is(version, wanted)]
+    # A number may stand for two versions, of this branch and of another one.
     if len(found) == 1:
         return found[0]
     raise ConfigurationError(
@@ -207,7 +213,9 @@ def _find(survey: Survey, wanted: str) -> Interruption:
 
 def _is(version: str, wanted: str) -> bool:
     """True if `wanted` is the version, its file, or its number."""
+    # A path as a shell completes it, on Windows too.
     name = wanted.replace("\\", "/").rpartition("/")[2].removesuffix(".sql")
+    # str.isdigit accepts characters such as `²`, which int does not.
     is_number = name.isascii() and name.isdigit()
     return name == version or (is_number and number_of(version) == int(name))
 

@@ -33,6 +33,7 @@ class RunContext:
     @property
     def trusted(self) -> tuple[str, ...]:
         """The roles whose tables are trusted: the one that migrates, and MIGRATION_LEDGER_OWNER."""
+        # Another role may read the status; it has to trust the tables of the one that migrates.
         migrating = self.settings.migration_target or self.target
         return tuple(filter(None, (migrating.role, self.settings.ledger_owner)))
 
@@ -49,6 +50,7 @@ class RunContext:
     @property
     def application_name(self) -> str:
         """The name of a run's sessions in pg_stat_activity: the surface and the commit."""
+        # NAMEDATALEN limits the name to 63 bytes.
         commit = self.settings.deployment.commit
         return f"migrations {self.source} {commit[:12] if commit else 'local'}"
 
@@ -117,6 +119,7 @@ class RunState:
         """Raise what forbids a run: the guard, then the ledger's integrity."""
         assert self.survey is not None  # the plan was made of it
         self.pending = len(plan.pending)
+        # The guard first: of a foreign database, nothing else matters.
         check_guard(self.survey, environment)
         plan.verify()
 

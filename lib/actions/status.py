@@ -42,6 +42,7 @@ def read_status_over(
         found = status_from_survey(
             context, files, survey_database(connection, context, origins=True, timeout=timeout)
         )
+    # An applied file with a fault is a warning; a pending one could not be applied.
     found.plan.verify_headers()
     return found
 

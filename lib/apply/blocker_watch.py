@@ -27,6 +27,7 @@ from ..sql.lexer import without_strings
 from ..time_limits import RunLimits
 
 # Characters of another session's query that are shown.
+# Enough to recognize it; a query may be megabytes long.
 QUERY_SHOWN = 80
 
 # A role with few rights sees no backend_type. Of the sessions without a user, only an autovacuum
@@ -140,6 +141,7 @@ class Observer:
 
     def still_hold(self) -> bool:
         """True if a session that blocked the last statement is still in the same transaction."""
+        # A session may serve many transactions: the same start means that it is still the one.
         held = [
             sql.SQL(_STILL_IN).format(
                 pid=sql.SQL(str(blocker.pid)), began=sql.Literal(blocker.began)
@@ -152,6 +154,7 @@ class Observer:
         look = sql.SQL(_STILL_HELD).format(any_of=sql.SQL(" or ").join(held))
         with suppress(MigratorError, StatementError):
             session = self.session()
+            # Whatever the run's deadline: a look is short, and is not part of the work.
             with session.extend_deadline(self._limits.look):
                 return bool(session.query(look, read_only=True)[0])
         return False
@@ -189,6 +192,7 @@ class Observer:
                 self.blockers = sight.blockers or self.blockers
                 report(sight, now - began)
             pause = min(limits.look_every, max(first, now - began))
+            # Ever rarer, the longer a statement takes.
             next_look = Deadline.after(limits.look_again if sight is None else pause)
 
         with watched.waking(look, every=max(limits.shortest_slice, first)):

@@ -52,6 +52,7 @@ select a.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS
         and pg_catalog.starts_with(t.text, pg_catalog.left(a.query, 200)))
  limit 1
 """
+# Tables of an extension (deptype e) do not count: many providers install some from the start.
 _HAS_TABLES = """
 select exists (
     select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -63,6 +64,7 @@ select exists (
                         where d.classid = 'pg_catalog.pg_class'::regclass
                           and d.objid = c.oid and d.deptype = 'e'))
 """
+# Without a row in pg_stat_activity, the role may not see whose session it is.
 _BUILDING = """
 select p.pid, to_char(a.query_start at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
   from pg_catalog.pg_stat_progress_create_index p

@@ -17,6 +17,7 @@ from ..plan.blockers import describe_blockers
 from ..sql.statement import Statement
 from .session import GONE, LOCK_CONFLICTS, Session
 
+# The sequence of the ids is behind, as after rows were copied with their ids.
 UNIQUE_VIOLATION = "23505"
 # The faults that the tables may have got since the run looked at them: it looks again, once.
 _MAY_BE_NEW = ("changed", "emptied", "code", "policy", "kind")
@@ -51,6 +52,7 @@ def recording_error(
     if step is not None and step.is_at_end:
         # The file's own deferred constraints.
         return None
+    # Another session locks the runner's tables: that is not the fault of the file.
     if error.server_error.sqlstate in LOCK_CONFLICTS:
         return _locked(session, script, error.server_error)
     return distrust(error) or _not_recorded(script, error.server_error)
@@ -139,6 +141,7 @@ def _unrecorded(session: Session, script: Script) -> MigrationFailedError:
 
 
 def _locked(session: Session, script: Script, server_error: ServerError) -> BusyTableError:
+    # As last seen: the session that waited was rolled back, so nobody is blocked any more.
     blockers = session.observer.blockers
     held_up = f" by {describe_blockers(blockers)}" if blockers else ""
     return BusyTableError(

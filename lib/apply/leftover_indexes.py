@@ -16,6 +16,7 @@ from .resume import DUPLICATE_TABLE
 def leftovers_of(connection: Connection, statement: Statement) -> "Leftovers | None":
     """The leftovers of an index build CONCURRENTLY; None for every other statement."""
     operation = parse_concurrent(statement.text) if is_concurrent(statement) else None
+    # DROP INDEX and DETACH PARTITION leave no index; what they leave half done, `resume` finishes.
     if operation is None or operation.kind not in (OperationKind.CREATE, OperationKind.REINDEX):
         return None
     return Leftovers(connection, operation)
@@ -28,16 +29,20 @@ class Leftovers:
         self._connection = connection
         self._operation = operation
         self._names: set[str] = set()
+        # Before the statement: somebody else's invalid index must not be dropped as ours.
         self._before = self._invalid()
 
     def clear_away(self) -> None:
         """Drop what a failed build has left; if the table is busy now, the next run drops it."""
         with suppress(StatementError, MigratorError), self._connection.extend_deadline(DROP_INDEX):
+            # A build that fails leaves an invalid index, which slows writes down and makes the name
+            # taken (PostgreSQL manual, "Building Indexes Concurrently").
             self._names = self._invalid() - self._before
             self.drop()
 
     def drop(self) -> None:
         """Drop what an earlier try has left; raises StatementError as the file's statements do."""
+        # Looked up again: somebody may have dropped or rebuilt the index during the pause.
         for name in sorted(self._names & self._invalid() if self._names else ()):
             self._connection.run(f"drop index concurrently if exists {name}")
         self._names = set()
@@ -47,6 +52,7 @@ class Leftovers:
         operation = self._operation
         if operation.kind is OperationKind.CREATE and operation.relation:
             found = index_state.find_index(self._connection, operation)
+            # Invalid is also an index that another session is building now.
             is_left = (
                 found and not found.is_valid and not index_state.who_builds(self._connection, found)
             )
@@ -70,6 +76,7 @@ class Leftovers:
         if not (self._operation.if_not_exists and self._operation.relation):
             return None
         found = index_state.find_index(self._connection, self._operation)
+        # Valid: IF NOT EXISTS may skip it.
         if found is None or found.is_valid:
             return None
         file = script.file

@@ -72,35 +72,13 @@ class StatementRun:
 
     def _run_all(self, interruption: Interruption | None) -> int | None:
         began = time.monotonic()
-        first = self._resume(interruption) if interruption else 0
+        first = (
+            _resume(self.session, self.script, self._settings, interruption) if interruption else 0
+        )
         for index in range(first, len(self.script.statements)):
             self._run(index)
         self._check_ended()
         return self._record(round((time.monotonic() - began) * 1000))
-
-    def _resume(self, interruption: Interruption) -> int:
-        """Clear away what an earlier run left behind; return the index to resume at."""
-        recovery = Recovery(
-            script=self.script,
-            interruption=interruption,
-            connection=self.connection,
-            timeout=self.session.run_wait,
-            check=self.session.check,
-            carry_out=self._clean_up,
-            tell=self.session.progress.recovering,
-        )
-        try:
-            return recovery.first_statement()
-        except StatementError as error:
-            self.connection.settle()
-            raise statement_error(self.session, self.script, error) from None
-
-    def _clean_up(self, text: str) -> None:
-        """Run a statement of the runner as one of the file's: CONCURRENTLY has no lock timeout."""
-        statement = Statement(text, 0, len(text), terminated=False)
-        self._settings.set_timeouts(statement)
-        wait = TableWait(self.session, self.script, statement)
-        wait.with_retries(lambda _: self.connection.run(text))
 
     def _run(self, index: int) -> None:
         statement = self.script.statements[index]
@@ -207,6 +185,34 @@ class StatementRun:
                 self.connection.run(self._reset)
         except (StatementError, MigratorError):
             self.connection.close()
+
+
+def _resume(
+    session: Session, script: Script, settings: "_StatementSettings", interruption: Interruption
+) -> int:
+    """Clear away what an earlier run left behind; return the index to resume at."""
+
+    def clean_up(text: str) -> None:
+        # As one of the file's statements: CONCURRENTLY has no lock timeout.
+        statement = Statement(text, 0, len(text), terminated=False)
+        settings.set_timeouts(statement)
+        wait = TableWait(session, script, statement)
+        wait.with_retries(lambda _: session.connection.run(text))
+
+    recovery = Recovery(
+        script=script,
+        interruption=interruption,
+        connection=session.connection,
+        timeout=session.run_wait,
+        check=session.check,
+        carry_out=clean_up,
+        tell=session.progress.recovering,
+    )
+    try:
+        return recovery.first_statement()
+    except StatementError as error:
+        session.connection.settle()
+        raise statement_error(session, script, error) from None
 
 
 class _Progress:

@@ -77,6 +77,7 @@ class Recovery:
     def _wait_while(self, index: int, who: Callable[[], Who | None]) -> None:
         """Wait while a session of an earlier run, whose client is gone, still works on `index`."""
         deadline = Deadline.after(self.timeout)
+        # Said once: the wait may last for hours.
         is_told = False
         while at_work := self._look(who):
             pid, since = at_work
@@ -89,6 +90,7 @@ class Recovery:
             if not is_told:
                 self.tell(f"{what}; waiting for it.")
                 is_told = True
+            # Polled: there is no event by which a session learns that another one has ended.
             time.sleep(EARLIER_RUN_POLL)
             self.check()
 
@@ -153,6 +155,7 @@ class Recovery:
         if is_half_off:
             self.tell(f"{self.script.file.path}: finishing what run {self.interruption.run} began.")
             self.check()
+            # FINALIZE completes a DETACH CONCURRENTLY that was cut off (manual, ALTER TABLE).
             self.carry_out(
                 f"alter table {operation.table} detach partition {operation.relation} finalize"
             )
@@ -164,6 +167,7 @@ class Recovery:
         for name in sorted(names):
             self.tell(f"{path}: run {run} left the index {name} invalid; dropping it.")
             self.check()
+            # IF EXISTS: somebody may have dropped it in the meantime.
             self.carry_out(f"drop index concurrently if exists {name}")
 
 
@@ -173,7 +177,7 @@ def _check_unchanged(script: Script, interruption: Interruption, index: int) -> 
     Also if the statement in doubt at `index` has changed.
     """
     at = interruption.checkpoint
-    # `resolve --took-effect` moves the index past the statement that was under way.
+    # A verdict by hand, as earlier versions asked for, leaves the digests behind the number.
     if index and not any(
         digest is not None and digest.count >= index and script.begins_with(digest)
         for digest in (at.completed, at.including_next)

@@ -141,6 +141,7 @@ def _way_out_of_existing(failure: "_Failure", *, is_new: bool) -> str:
     """
     if failure.sqlstate not in (ALREADY_EXISTS + _EXISTS_IN_PART if is_new else ALREADY_EXISTS):
         return ""
+    # By its full version: a number might be that of another file by the time it is pasted.
     version = failure.script.file.version
     command = f"{COMMAND} baseline {version}"
     if not is_new:
@@ -212,6 +213,7 @@ class _Failure:
     def text(self) -> str:
         """For the log: the place, the message, the line, what else the server says; no secret."""
         more = [("Hint", self.server_error.hint)]
+        # Detail and Context quote values, which may be the secret itself.
         if not self._redactor.is_secret:
             more = [
                 ("Detail", self.server_error.detail),

@@ -63,6 +63,7 @@ class TableWait:
             except StatementError as error:
                 if error.server_error.sqlstate not in LOCK_CONFLICTS:
                     raise
+                # Rolled back, so that no lock of the failed try is held during the pause.
                 self._connection.settle()
                 # The observer still knows who held the table.
                 longer = self._enough_for_autovacuum(longest)
@@ -70,6 +71,7 @@ class TableWait:
                 longest = max(longest, timeout)
                 self._pause(error.server_error, longer)
                 self._session.check()
+        # The last try stands outside of the loop: its error is the file's, and no pause follows.
         return self._try(attempt, timeout)
 
     def _try(self, attempt: Callable[[float], Rows], timeout: float) -> Rows:
@@ -82,6 +84,7 @@ class TableWait:
         """Carry out `attempt` while the observer watches it, and report what the observer sees."""
         limits = self._session.limits
         first = limits.first_look
+        # Well before the lock timeout, or there would be nobody to see.
         if timeout:
             first = min(first, timeout * limits.first_look_share)
         next_report = limits.report_every

@@ -17,6 +17,7 @@ from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
 from .command_setup import Invocation
 
+# File systems allow 255 bytes; the number and the extension need some of them.
 LONGEST_SLUG = 200
 
 
@@ -127,6 +128,7 @@ def _create(call: Invocation) -> int:
             "The description needs a letter (a-z) or a digit, as in: create 'add invoices table'."
         )
     description = " ".join(call.arguments.description.split())
+    # A folder with a fault was refused above, so the last number is known.
     number = next_number(files)
     path = directory / f"{number}-{slug[:LONGEST_SLUG].strip('-')}.sql"
     today = datetime.now(UTC).date()

@@ -22,6 +22,7 @@ def main(
     """Run one command and return its exit code."""
     console = Console(printable(sys.stdout), printable(sys.stderr), environ)
     call = Invocation(read_arguments(argv), environ, root, console, serve)
+    # Before anything is opened that would have to be closed in order.
     interrupt_on_signals()
     try:
         return COMMANDS[call.arguments.command](call)

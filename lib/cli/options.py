@@ -28,6 +28,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
+        # A URL passed by mistake would otherwise end in the log of a CI, with its password.
         super().error(one_line(without_credentials(message)))
 
 
@@ -35,6 +36,7 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command and its options; without a command, print the help and exit with 2."""
     parser = make_parser()
     if not argv:
+        # argparse alone would print a single line that names COMMAND as missing.
         parser.print_help()
         parser.exit(ConfigurationError.exit_code)
     return parser.parse_args(argv)

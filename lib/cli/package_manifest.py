@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
+# The function's own folder comes before the root.
 _FOLDERS = ("api", ".")
 _NAMES = (
     "pyproject.toml",
@@ -27,7 +28,9 @@ _NAMES = (
     "requirements/prod.txt",
 )
 _FUNCTIONS = ("api/migrate.py", "api/migration-status.py")
+# The extra counts also if its package, psycopg-binary, is named by itself.
 _NEEDED = {"flask": "flask", "psycopg": "psycopg[binary]", "psycopg-binary": "psycopg[binary]"}
+# The name and the extras; versions, markers and hashes do not matter here.
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[([^\]]*)\])?")
 _INCLUDED = re.compile(r"\s*(?:-r|--requirement)[ =]\s*(\S+)")
 
@@ -98,6 +101,7 @@ def _of_project(document: dict[str, Any]) -> set[str] | None:
 
 
 def _of_table(table: dict[str, Any]) -> set[str]:
+    # In a Pipfile, a value is a version or a table.
     extras = {
         name: value.get("extras", ()) if isinstance(value, dict) else ()
         for name, value in table.items()
@@ -121,6 +125,7 @@ def _lines(path: Path, seen: set[Path]) -> Iterable[str]:
         included = _INCLUDED.match(line)
         if included and (other := path.parent / included[1]) not in seen:
             yield from _lines(other, seen)
+        # Each file once, since requirements files may include each other.
         elif not included:
             yield line
 

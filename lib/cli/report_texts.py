@@ -21,6 +21,7 @@ _MODES = {
 def plan_text(planned: DryRun, style: Style) -> Clean:
     """Compose, for each file, its mode, timeouts and statements, and what would stop the run."""
     lines = [style.paint("bold", f"Planned Migrations ({len(planned.scripts)}):")]
+    # From the document, so that the text and `--json` can't differ.
     for script, document in zip(planned.scripts, planned.to_dict()["plan"], strict=True):
         timeouts = f"lock timeout {document['lockTimeout'] or 'none'}"
         if document["statementTimeout"]:
@@ -38,6 +39,7 @@ def plan_text(planned: DryRun, style: Style) -> Clean:
     if not planned.scripts:
         lines.append("  None")
     found = table(lines, colour=style.colour)
+    # At the end, where a reader of a long plan still sees it.
     if not planned.obstacle:
         return found
     return blocks(
@@ -58,6 +60,7 @@ def _recorded(report: BaselineReport) -> str:
     where = one_line(f"{report.database} ({report.environment})")
     count = len(report.recorded)
     if not count:
+        # Baselining again is no error: a script may do it at each start.
         return f"Nothing to record: {where} has everything up to {report.last}."
     what = (
         f"{count} migrations as applied without running them"

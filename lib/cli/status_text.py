@@ -24,6 +24,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
     """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.is_applied]
+    # Rows of another tool may have versions of any length.
     width = max((len(one_line(entry.version)) for entry in plan.entries), default=0)
     parts = [
         [style.paint("bold", "Migration Status")],
@@ -32,6 +33,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
             *([one_line(f"Migrations go to: {migrating}")] if migrating else []),
             one_line(f"Environment: {status.environment}; {_owner(status)}"),
             f"State: {status.plan.state}{_STATES.get(status.plan.state, '')}",
+            # Known on Vercel alone.
             *([f"Deployment: {by}"] if (by := _deployment(status.deployment)) else []),
         ],
         [
@@ -62,6 +64,7 @@ def _owner(status: Status) -> str:
 def _deployment(deployment: Deployment) -> str:
     """Describe a deployment as far as it is known, as in `0123456789ab (main), dpl_x`."""
     ref = f"({deployment.ref})" if deployment.ref else ""
+    # Twelve digits are unique in practice, also in a large repository.
     commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
     return one_line(", ".join(filter(None, (commit, deployment.id))))
 
@@ -71,6 +74,7 @@ def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: 
     took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
     by = _deployment(origin) if origin else ""
     odd = "" if entry.state == "applied" else entry.state
+    # Columns of fixed width, so that lines are aligned also where a duration is unknown.
     line = (
         f"  {sign} {one_line(entry.version):<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
     )
@@ -85,6 +89,7 @@ def _advice_parts(status: Status, style: Style) -> list[list[str]]:
 
 def _odd_parts(status: Status, style: Style) -> list[list[str]]:
     plan = status.plan
+    # The most serious first.
     lists: list[tuple[str, Sequence[str]]] = [
         ("Modified after being applied", [file.version for file in plan.modified]),
         (

@@ -25,7 +25,9 @@ class Style:
         # TERM=dumb is how editors and CI systems ask for text without escapes.
         colour = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         return cls(
-            colour=colour, unicode=(stream.encoding or "").lower().replace("-", "") == "utf8"
+            # A stream in Latin-1 or ASCII would raise UnicodeEncodeError for the signs.
+            colour=colour,
+            unicode=(stream.encoding or "").lower().replace("-", "") == "utf8",
         )
 
     @property
@@ -59,6 +61,7 @@ def route_text(*, is_direct: bool) -> str:
 def run_text(report: RunReport, style: Style) -> Clean:
     """Compose the last line of a run that succeeded."""
     where = one_line(f"{report.database} ({report.environment})")
+    # Files without a statement stay pending on a laptop, where somebody may be writing them.
     if not report.applied:
         held = (
             f" but for {counted(report.pending, 'file')} without a statement"

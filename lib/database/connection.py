@@ -67,6 +67,7 @@ class BaseConnection:
     @property
     def announced_backend(self) -> str:
         """The PID that the other end gave as its own; a pooler's is not one of the server's."""
+        # From BackendKeyData, which a pooler makes up (PostgreSQL manual, "Message Formats").
         return str(self.transport.raw.info.backend_pid)
 
     @property
@@ -203,6 +204,7 @@ class Connection(BaseConnection):
         DatabaseUnavailableError when the connection is lost. Whatever ends the statement early
         cancels it first.
         """
+        # Only rows count: the message may end with SET and the like.
         results = [result for result in self._send(script, copy_data) if result.nfields]
         return rows_of(results[-1]) if results else []
 
@@ -220,6 +222,7 @@ class Connection(BaseConnection):
         results: list[pq.abc.PGresult] = []
         with self.guarded():
             self.transport.pgconn.send_query(message.encode())
+            # In the simple protocol one message brings a result for each of its statements.
             while (result := self.transport.next_result()) is not None:
                 if result.status == pq.ExecStatus.FATAL_ERROR:
                     raise error_after(self.transport, server_error_of(result), len(results))
@@ -232,11 +235,13 @@ class Connection(BaseConnection):
         """Leave nothing under way on the connection, whatever ends what is sent and waited for."""
         try:
             yield
+        # The socket is gone: there is nothing to cancel or to roll back.
         except psycopg.OperationalError:
             self.close()
             raise connection_lost() from None
         except (StatementError, DatabaseUnavailableError):
             raise
+        # A signal, the deadline, or a fault of our own: the statement must not go on without us.
         except BaseException:
             self.settle()
             raise
@@ -249,7 +254,9 @@ class Connection(BaseConnection):
                 self.settled_as = cancel(self.transport)
             if not self.is_closed and (self.in_transaction or self._is_held):
                 self._is_held = False
+                # The deadline may be what ended the statement: the rollback needs time of its own.
                 with self.extend_deadline(CANCEL):
                     self._rows_of(f"rollback; {self._cleanup_sql}")
+        # A closed connection is rolled back by the server.
         except (psycopg.Error, StatementError, DatabaseUnavailableError, OutOfTimeError):
             self.close()

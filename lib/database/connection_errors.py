@@ -12,6 +12,7 @@ import psycopg
 
 TOO_MANY_CONNECTIONS = "53300"
 # Characters of a quotation.
+# An error page of a proxy, for example, can be much longer.
 LONGEST_QUOTATION = 300
 # A shorter secret may be a common word: it is hidden only where it stands by itself, and a shorter
 # name only in quotes.
@@ -212,6 +213,7 @@ _ALL_ATTEMPTS = "\nMultiple connection attempts failed"
 
 def recognise(error: psycopg.Error) -> Reason:
     """Find by its words what a failure means; `UNKNOWN` for words in an unknown language."""
+    # Words, since failures of libpq and of poolers have no SQLSTATE.
     text = str(error).lower()
     if _is_ipv6_alone(text):
         return NO_IPV6
@@ -238,6 +240,7 @@ def quotation(error: psycopg.Error, *, secrets: Iterable[str], names: Iterable[s
 
 def cleaned(text: str, *, secrets: Iterable[str], names: Iterable[str] = ()) -> str:
     """Return the text with `***` for each secret and name, and no character a terminal obeys."""
+    # The longest first, in case one secret contains another.
     for secret in sorted(set(filter(None, secrets)), key=len, reverse=True):
         pattern = re.escape(secret)
         text = re.sub(

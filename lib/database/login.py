@@ -131,6 +131,7 @@ def _connect_once(
     target: ConnectionTarget, login: Mapping[str, str], application_name: str, timeout: float
 ) -> psycopg.Connection[tuple[Any, ...]]:
     parameters = {
+        # From general to particular: a URL overrides the defaults, and TLS rules the URL.
         **_DEFAULTS,
         **target.parameters,
         **tls_parameters(target),
@@ -154,6 +155,7 @@ def _not_connected(
     parameters: Mapping[str, str],
 ) -> _NotConnectedError:
     """Find the reason of a failure, and quote it without secrets and names."""
+    # While it connects, psycopg gives no SQLSTATE: at first, the words are all there is.
     reason = recognise(error)
     # Only what the words do not tell is worth a second connection.
     if reason is UNKNOWN:
@@ -175,6 +177,7 @@ def _sqlstate(parameters: Mapping[str, str]) -> str | None:
     While it connects, libpq shows a SQLSTATE only in its trace of the messages. The trace may hold
     the password, so it is kept in memory, and not for long.
     """
+    # Elsewhere the trace would be a file on disk, perhaps with the password in it.
     if not hasattr(os, "memfd_create"):
         return None
     deadline = Deadline.after(float(parameters["connect_timeout"]))
@@ -197,6 +200,7 @@ def _sqlstate(parameters: Mapping[str, str]) -> str | None:
 
 def _follow(pgconn: pq.abc.PGconn, deadline: Deadline) -> None:
     """Wait until libpq has connected or failed."""
+    # As libpq's manual asks for: "Database Connection Control Functions", PQconnectPoll.
     status = pq.PollingStatus.WRITING
     while (
         status in (pq.PollingStatus.READING, pq.PollingStatus.WRITING) and not deadline.has_passed()
@@ -226,6 +230,7 @@ def _unavailable(
 ) -> MigratorError:
     reason, said = error.reason, f" ({error.said})" if error.said else ""
     asked = target.search_path and search_path_option(target.search_path)
+    # The URL's schema travels as a startup parameter, which PgBouncer rejects by default.
     if reason is POOLER_REFUSES and asked and asked in target.parameters.get("options", ""):
         return ConfigurationError(no_search_path(target))
     advice = ""

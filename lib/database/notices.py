@@ -22,11 +22,13 @@ class Notices:
             diagnostic.message_primary or "",
             *(f"  {name}: {text}" for name, text in more if text),
         ]
+        # The severity and words may be in the language of the server (lc_messages).
         self._waiting.append((diagnostic.severity or "", "\n".join(lines)))
 
     def pass_on(self) -> None:
         """Give the listener what has come in since the last time."""
         while self._waiting:
+            # Taken off first, so that a listener that raises does not get the same notice again.
             notice = self._waiting.popleft()
             if self._listener:
                 self._listener(*notice)

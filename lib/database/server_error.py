@@ -6,6 +6,7 @@ from psycopg import pq
 
 from ..errors import DatabaseUnavailableError
 
+# transaction_timeout, of PostgreSQL 17 and later; see "PostgreSQL Error Codes" in the manual.
 _TRANSACTION_TIMEOUT = "25P04"
 # What is true of the file under way when a connection is gone.
 AFTER_A_LOST_CONNECTION = (

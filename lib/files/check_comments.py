@@ -160,6 +160,7 @@ def _comments(
         if not is_one(comment):
             continue
         starts = starts or [piece.start for piece in pieces]
+        # Binary search: a dump may have a comment for each of thousands of objects.
         index = bisect_right(starts, offset) - 1
         piece = pieces[index]
         if known[0] != index:

@@ -7,6 +7,7 @@ from ..sql.statement import Statement, unquoted
 from .folder import MigrationFile
 
 _LEDGER = ("schema_migrations", "schema_migration_runs")
+# Those of the runner; a column that somebody has added may go.
 _COLUMNS = {"id", "version", "name", "applied_at", "execution_time_ms", "checksum"}
 _COMMANDS = ("CREATE", "DROP", "ALTER", "TRUNCATE", "DELETE", "UPDATE", "MERGE")
 _TABLE = "the table in which the runner keeps what it has applied"
@@ -22,6 +23,7 @@ def check_own_tables(file: MigrationFile, statements: Sequence[Statement]) -> No
     INSERT and COPY are allowed: a file may record other files as applied.
     """
     for statement in statements:
+        # By command first, since a file may hold thousands of INSERT statements.
         if statement.command not in _COMMANDS or not _may_name_them(statement):
             continue
         what = _done_to_them(statement, file.text)
@@ -40,6 +42,7 @@ def _may_name_them(statement: Statement) -> bool:
 def _refused(
     file: MigrationFile, statement: Statement, what: str, statements: Iterable[Statement]
 ) -> MigrationFileError:
+    # A file adopted from another tool often creates the ledger and then fills it.
     fills = any(
         _is_own(name, file.text, each.offset) for each in statements for name in _filled(each)
     )
@@ -49,6 +52,7 @@ def _refused(
 
 def _done_to_them(statement: Statement, text: str) -> str | None:
     """Return what the statement would do to the tables, in words; None if nothing."""
+    # Unquoted, since "public"."schema_migrations" is the same table.
     words = [unquoted(token) for token in statement.tokens]
     if statement.command == "ALTER":
         return _altered(words, text, statement.offset)
@@ -80,6 +84,7 @@ def _is_own(name: _Name, text: str, offset: int) -> bool:
     After the file has set a search_path, an unqualified name may belong to another schema.
     """
     if len(name) == 1:
+        # In doubt, the statement is let through: the run checks its tables after each file anyway.
         return name[0] in _LEDGER and text.find("search_path", 0, offset) < 0
     return name[-2:-1] == ("public",) and name[-1] in _LEDGER
 
@@ -124,6 +129,7 @@ def _altered(words: list[str], text: str, offset: int) -> str | None:
     name = _name(rest)
     if words[1:2] != ["table"] or not _is_own(name, text, offset):
         return None
+    # A name of n parts has n - 1 dots between them.
     action = _after(rest[2 * len(name) - 1 :], "*")
     if action[:2] == ["rename", "to"]:
         return f"rename {_TABLE}"
@@ -140,6 +146,7 @@ def _lost_columns(action: list[str]) -> Iterator[str]:
     for at, word in enumerate(action):
         if word == "drop" or (word == "rename" and at == 0):
             rest = _after(_after(action[at + 1 :], "column"), "if", "exists")
+            # These words follow DROP in ALTER TABLE for what is not a column.
             if rest and rest[0] not in ("constraint", "default", "not", "expression", "identity"):
                 yield rest[0]
 

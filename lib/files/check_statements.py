@@ -45,6 +45,7 @@ def lexical_fault(file: MigrationFile, error: LexicalError) -> MigrationFileErro
 
     It points at a quote with a backslash before it if that is the likely cause.
     """
+    # MySQL and C escape a quote by a backslash, so this is a common mistake.
     quotes = tuple(escaped_quotes(file.text, error.offset + 1))
     sure = next((offset for offset, is_sure in quotes if is_sure), None)
     if sure is not None:
@@ -96,6 +97,7 @@ def check_text_settings(file: MigrationFile, statements: Sequence[Statement]) ->
 
     A file is read once, as UTF-8 and with standard_conforming_strings on.
     """
+    # The default since PostgreSQL 9.1, and a database with another one is refused at connecting.
     standard = True
     for statement in statements:
         name, value = statement.setting or ("", "")

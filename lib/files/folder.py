@@ -13,7 +13,9 @@ from ..errors import MigrationFileError
 from ..escaping import one_line
 from .header import Header, first_statement, read_header
 
+# Lower case only: a file system that ignores case would take two such names for one file.
 NAME = re.compile(r"(?P<number>[0-9]{3,})-(?P<description>[a-z0-9]+(?:-[a-z0-9]+)*)\.sql", re.ASCII)
+# Only the digits are replaced: every other byte counts for the checksum.
 _VERSION_LINE = re.compile(
     r"^([ \t]*--[ \t]*version[ \t]*:[ \t]*)[0-9]+(?=[ \t\r]*$)", re.IGNORECASE | re.MULTILINE
 )
@@ -22,6 +24,7 @@ _NOT_THE_FORMAT = (
     "hyphens, as in 004-add-invoices.sql"
 )
 
+# A name from which the right one can be guessed, such as Flyway's `V001__Add_users`.
 _NUMBERED = re.compile(r"[vV]?([0-9]{3,})[-_ ]+([A-Za-z][A-Za-z0-9_ -]*)", re.ASCII)
 
 
@@ -55,6 +58,7 @@ class MigrationFile:
 
         Line ends and the byte order mark do not matter. A row without a checksum counts as a match.
         """
+        # The usual case first: all variants cost four hashes of the file.
         return stored is None or stored == self.checksum or stored.strip().lower() in self.checksums
 
     @cached_property
@@ -63,6 +67,7 @@ class MigrationFile:
 
         The line ends may be LF, CRLF or mixed, each with or without a byte order mark.
         """
+        # Git may have converted line ends (core.autocrlf) since the file was applied, or before.
         unix = _unix(self.content)
         texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
         return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
@@ -116,9 +121,11 @@ def parse(filename: str, content: bytes, *, folder: str = "migrations") -> Migra
     The faults of the header are kept in the file.
     """
     path = one_line(f"{folder}/{filename}")
+    # A name of the file system may hold anything, such as an escape sequence of a terminal.
     match = NAME.fullmatch(filename)
     if match is None:
         raise MigrationFileError(_NOT_THE_FORMAT, file=path, way_out=_other_name(filename))
+    # The version is the whole name, so a renamed file is noticed.
     version = filename.removesuffix(".sql")
     text = _decode(content, path, version)
     header, faults = read_header(text, match["number"])
@@ -153,10 +160,12 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
             files.append(parse(path.name, _read(path, directory), folder=directory.name))
         except MigrationFileError as fault:
             faults.append(fault)
+    # By number: by name, `1000-…` would precede `999-…`.
     files.sort(key=lambda file: file.number)
     faults.extend(_doubled_numbers(files))
     faults.extend(_faults_below(directory, entries))
     if faults:
+        # All at once: a build takes minutes, and would otherwise show one fault each time.
         raise MigrationFileError.together(faults)
     return tuple(files)
 
@@ -189,6 +198,8 @@ def _entries(directory: Path) -> list[Path]:
 
 
 def _is_sql(path: Path) -> bool:
+    # `.SQL` counts, so that no migration is left out because of its case. macOS and editors leave
+    # files behind whose names begin with a dot, such as `._001-a.sql`.
     return path.name.lower().endswith(".sql") and not path.name.startswith(".")
 
 
@@ -199,6 +210,7 @@ def _read(path: Path, directory: Path) -> bytes:
         raise MigrationFileError(
             "the file is a link out of the folder; put the file itself here", file=name
         )
+    # Reading a FIFO might never end.
     if not path.is_file():
         raise MigrationFileError("the file can't be read: it is not a regular file", file=name)
     try:
@@ -237,6 +249,7 @@ def _faults_below(directory: Path, entries: Iterable[Path]) -> Iterator[Migratio
 
 def _sql_below(folder: Path, directory: Path) -> Iterator[MigrationFileError]:
     try:
+        # One that can't be read is passed over: nothing in a subfolder is ever applied.
         entries = sorted(folder.iterdir())
     except OSError:
         return
@@ -282,12 +295,14 @@ def _in_the_format(filename: str) -> str | None:
 def _decode(content: bytes, path: str, version: str) -> str:
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
+        # Sessions have the client_encoding UTF8, whatever encoding the database has.
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise MigrationFileError(
             "the file is not UTF-8; save it as UTF-8", file=path, line=line, version=version
         ) from None
+    # A message of the protocol ends a query at the first NUL: the rest would be dropped unnoticed.
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise MigrationFileError(
@@ -306,6 +321,7 @@ def _doubled_numbers(files: list[MigrationFile]) -> list[MigrationFileError]:
             file=second.path,
             version=second.version,
         )
+        # The files are sorted, so equal numbers are neighbours.
         for first, second in pairwise(files)
         if first.number == second.number
     ]

@@ -19,11 +19,14 @@ ENVIRONMENTS = ("production", "preview", "development")
 _LINE = re.compile(r"--+\s*([A-Za-z-]+)\s*:(.*)", re.ASCII)
 # A key as people write it from memory: with blanks, with underscores, with a wrong letter.
 _LIKE_A_LINE = re.compile(r"--+\s*([A-Za-z][A-Za-z _-]{1,24}?)\s*([:=])\s*(.*)", re.ASCII)
+# Keys that change how a file runs. All others, such as Date, are documentation.
 _DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments")
+# Refused now, so that a file which needs a later version never runs under this one.
 _RESERVED = ("phase", "backfill", "requires", "from")
 # Files of Sqitch begin with this line; their `requires:` is not the reserved key.
 _SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
 
+# What PostgreSQL's lexer takes for white space (scan.l); a no-break space is not part of it.
 _SPACE = re.compile(r"[ \t\n\r\f\v]*")
 _COMMENT = re.compile(r"--[^\n\r]*")
 _EDGE = re.compile(r"/\*|\*/")
@@ -132,6 +135,7 @@ def _block(text: str, start: int) -> int | None:
     """Return the end of the block comment at `start`; None without one that is closed."""
     if not text.startswith("/*", start):
         return None
+    # Unlike those of C, block comments nest in SQL.
     depth = 0
     for edge in _EDGE.finditer(text, start):
         depth += 1 if edge.group() == "/*" else -1
@@ -227,9 +231,11 @@ def _near_miss(offset: int, comment: str) -> Iterator[HeaderFault]:
 
 
 def _is_near(written: str, key: str) -> bool:
+    # Spaces, hyphens and underscores are the likeliest slips, and cost nothing.
     one, other = (re.sub("[ _-]", "", name.lower()) for name in (written, key))
     if one in _WORDS_OF_THEIR_OWN or one in _ALSO_CALLED.get(key, ()):
         return one not in _WORDS_OF_THEIR_OWN
+    # In a short word, two edits would take in too many others.
     limit = 1 if len(other) <= 6 else 2
     return abs(len(one) - len(other)) <= limit and _edits(one, other) <= limit
 

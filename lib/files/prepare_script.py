@@ -31,6 +31,7 @@ from .check_statements import (
 from .folder import MigrationFile
 from .runnable_script import Mode, Script
 
+# pg_dump sets these to 0 at the top of its output.
 _TIMEOUTS = (
     "lock_timeout",
     "statement_timeout",
@@ -44,6 +45,7 @@ def prepare(file: MigrationFile) -> Script:
 
     MigrationFileError if the file can't run as one unit, or not as its header asks.
     """
+    # Without a valid header it is unknown how the file has to run.
     if file.faults:
         raise MigrationFileError.together(file.faults)
     try:
@@ -58,6 +60,7 @@ def prepare(file: MigrationFile) -> Script:
     check_own_tables(file, statements)
     if not file.header.transactional:
         return _outside_a_transaction(file, statements)
+    # With more statements, the file has to say `Transaction: none` itself.
     if len(statements) == 1 and refuses_transaction(statements[0]):
         return Script(file, Mode.ALONE, statements)
     return _in_a_transaction(file, statements)
@@ -92,6 +95,7 @@ def _statements(file: MigrationFile, pieces: tuple[Piece, ...]) -> tuple[Stateme
     for index, piece in enumerate(pieces):
         if piece.kind == "meta-command":
             before = pieces[index - 1] if index else piece
+            # psql accepts a meta-command within a statement, as in `select 1 \gexec`.
             is_inside = before.kind == "statement" and not before.terminated
             check_meta_command(file, piece, is_inside=is_inside)
         if piece.kind != "statement":
@@ -140,6 +144,7 @@ def _in_a_transaction(file: MigrationFile, statements: tuple[Statement, ...]) ->
     first = next(
         (index for index, statement in enumerate(statements) if not sets_session(statement)), 0
     )
+    # The file's own BEGIN and COMMIT would end the transaction that also records the file.
     if len(statements) >= first + 2 and begins_block(statements[first]) and commits(statements[-1]):
         check_begin(file, statements[first])
         options = begin_options(statements[first])

@@ -46,6 +46,7 @@ class Script:
         digest = hashlib.sha256()
         digests = [StatementDigest(0, digest.hexdigest())]
         for count, statement in enumerate(self.statements, start=1):
+            # No file holds a NUL, so different lists of statements never join to the same text.
             digest.update(("\0" if count > 1 else "").encode() + statement.text.encode())
             digests.append(StatementDigest(count, digest.hexdigest()))
         return tuple(digests)

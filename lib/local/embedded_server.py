@@ -36,6 +36,7 @@ from .cluster_files import (
 SOURCE = "the embedded PostgreSQL"
 DATABASE = "postgres"
 USER = "postgres"
+# Every Unix has this user, so none has to be created.
 UNPRIVILEGED = "nobody"
 
 
@@ -47,6 +48,7 @@ def locate(root: Path, *, name: str = "postgres") -> Cluster:
     package = package_folder()
     if not is_root():
         return Cluster(root / ".local" / name, package)
+    # Under /var/tmp, one machine may hold several bundles.
     label = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
     # make_home makes this folder private, and checks its owner.
     home = Path("/var/tmp") / f"embedded-{name}-{label}"  # noqa: S108
@@ -73,6 +75,7 @@ def stop(cluster: Cluster) -> bool:
     """Stop the server, ending its sessions; False if none was running."""
     if not is_running(cluster):
         return False
+    # "fast" rolls back what is open, and ends the sessions.
     stopped = _pg_ctl(cluster, "stop", "-m", "fast")
     if stopped.returncode != 0:
         raise DatabaseUnavailableError(

@@ -16,6 +16,7 @@ from ..web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 from ..web.http_endpoint import Answer
 from ..web.status_endpoint import create_status_app
 
+# Never 0.0.0.0: the admin endpoint changes the database of this machine.
 HOST = "127.0.0.1"
 _NAMES = ("localhost", HOST, "[::1]")
 
@@ -31,6 +32,7 @@ class Site:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not _is_asked_by_its_name(environ):
             return _misdirected()(environ, start_response)
+        # Vercel serves a function under its path with and without the extension.
         path = environ.get("PATH_INFO", "").rstrip("/")
         for prefix, app in self._functions:
             if path in (prefix, f"{prefix}.py"):

@@ -32,9 +32,11 @@ class Blocker:
         return self.backend_type == AUTOVACUUM and not self.prevents_wraparound
 
     def __str__(self) -> str:
+        # pg_blocking_pids gives 0 for a prepared transaction, which has no session.
         if self.pid == 0:
             return "a prepared transaction (see pg_prepared_xacts)"
         known = [
+            # What is usual is left out.
             "" if self.backend_type == CLIENT else self.backend_type or "",
             "to prevent wraparound" if self.prevents_wraparound else "",
             f"application {self.application}" if self.application else "",
@@ -62,4 +64,5 @@ class IndexProgress:
     @property
     def percent(self) -> int:
         """Percentage of the phase, not of the whole build; 0 if the server gives no total."""
+        # The total may be an estimate, which `done` can pass.
         return min(100, 100 * self.done // self.total) if self.total else 0

@@ -38,6 +38,7 @@ class DryRun:
         return (*self.status.warnings, *held_warnings(self.held), *left)
 
     def to_dict(self) -> Document:
+        # The plan is part of it even if something would stop the run: it helps to find out why.
         document = error_document(self.obstacle) if self.obstacle else {"success": True}
         return {
             **document,
@@ -78,6 +79,7 @@ def held_warnings(held: Sequence[Script]) -> tuple[str, ...]:
     """Name the files that stay pending because they have no statement, and what to do."""
     if not held:
         return ()
+    # In a deployment nobody will write the rest of the file, so there it is applied.
     paths = ", ".join(script.file.path for script in held)
     no_statement, it_stays, its = (
         ("has no", "it stays", "its") if len(held) == 1 else ("have no", "they stay", "their")

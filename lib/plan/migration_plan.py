@@ -53,10 +53,12 @@ class Plan:
     @property
     def state(self) -> State:
         """The first state that holds, as the status document names it."""
+        # In order of urgency: what stops a run comes before what a run would mend.
         if self.modified or self.renamed:
             return "modified"
         if self.pending:
             return "pending"
+        # A rollback of the application: the database works, so this alone is no failure.
         if self.missing:
             return "ahead"
         return "up-to-date" if self.ledger_exists else "uninitialised"
@@ -106,6 +108,7 @@ class Plan:
                 *([f"  {MIXED_LEDGER}"] if self.modified and self._may_be_mixed else []),
                 *renamed_faults(self.renamed, self._numbers_here),
             )
+            # `error.version` names one file; the text names all of them.
             first = self.modified[0] if self.modified else self.renamed[0][1]
             raise IntegrityError("\n".join(faults), version=first.version)
 
@@ -148,6 +151,7 @@ class Plan:
         others = [row for row in self.missing if row.version != _LEDGER_FILE]
         if not unchanged - {_LEDGER_FILE} and (self.modified or self.pending):
             return bool(others) or (len(self.modified) > 1 and _LEDGER_FILE in unchanged)
+        # One such number may be a file that was replaced; two are hardly a coincidence.
         taken = {number_of(version) for version in unchanged}
         return sum(number_of(row.version) in taken for row in others) > 1
 
@@ -227,6 +231,7 @@ def _entry(file: MigrationFile, row: AppliedMigration | None, environment: str) 
 def _unknown_environments(
     files: Iterable[MigrationFile], environment: str
 ) -> Iterable[tuple[MigrationFile, str]]:
+    # A custom environment of Vercel is known by being the current one.
     known = {*ENVIRONMENTS, environment}
     return (
         (file, name) for file in files for name in file.header.environments if name not in known

@@ -36,6 +36,7 @@ def renamed_faults(renamed: Sequence[Renamed], here: Mapping[int | None, str]) -
     for row, file in renamed:
         # The version of another runner may hold a quote.
         old = row.version.replace("'", "''")
+        # The header's Version line may have changed with the name, and with it the checksum.
         checksum = "" if file.matches(row.checksum) else f", checksum = '{file.checksum}'"
         yield (
             f"    update public.schema_migrations set version = '{file.version}', "

@@ -178,6 +178,7 @@ def _names(migrations: Sequence[MigrationFile | AppliedMigration]) -> list[Docum
 
 def error_document(error: BaseException) -> Document:
     """Make the document of a failure."""
+    # Errors that are not the runner's own have a text only.
     details = error.details() if isinstance(error, MigratorError) else {}
     return {"success": False, "error": message(str(error)), **details}
 
@@ -205,6 +206,7 @@ def iso_time(moment: datetime | None) -> str | None:
     """Format a time in ISO 8601, in UTC, with milliseconds and `Z`."""
     if moment is None:
         return None
+    # The form of JavaScript's Date.toISOString, which the page and scripts read.
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

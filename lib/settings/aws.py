@@ -69,6 +69,7 @@ class Account:
     def _authenticate(self, before: "_Access | None", began: float) -> "_Access":
         """New credentials; those from `before`, while they last, if AWS gives none."""
         if not (self.role and self.web_tokens):
+            # boto3 refreshes credentials of its own chain by itself.
             return _Access(_session(self.region), float("inf"))
         try:
             with _failing_together(self._key, began):
@@ -84,6 +85,7 @@ class Account:
             try:
                 return self._assume_role(role, web_token)
             except DatabaseUnavailableError as error:
+                # AWS is away: another token would not help.
                 if not error.final:
                     raise
                 refusals.append(error)

@@ -45,6 +45,7 @@ class ConnectionTarget:
     def address(self) -> str:
         """`host:port`; comma-separated for several hosts."""
         hosts, ports = self.host.split(","), self.port.split(",")
+        # As libpq reads them: one port is for all hosts.
         ports = ports * len(hosts) if len(ports) == 1 else ports
         pairs = zip(hosts, ports, strict=False)
         return ",".join(

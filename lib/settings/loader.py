@@ -24,6 +24,7 @@ from .variables import Variable
 
 T = TypeVar("T")
 
+# The root of the project, in which the package is a folder.
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -95,6 +96,7 @@ def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[
     A variable that is already set takes precedence, then `.env.local`. A database URL that is
     already set takes precedence over every URL of the files.
     """
+    # A file that was committed by mistake must not add to the variables of the platform.
     if is_hosted(environ):
         return environ
     merged: dict[str, str] = {}
@@ -123,11 +125,13 @@ def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
 def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The tokens that the admin endpoint accepts; none without a usable `MIGRATION_SECRET`."""
     current, previous = variables.SECRET.read(environ), variables.SECRET_PREVIOUS.read(environ)
+    # The previous token alone would keep a door open that was meant to be closed.
     return tuple(filter(None, (current, previous))) if current else ()
 
 
 def secret_bytes(secret: str) -> bytes:
     """The bytes of the variable, however the locale has decoded them."""
+    # Python decodes the environment with surrogateescape (PEP 383).
     return secret.encode("utf-8", "surrogateescape")
 
 

@@ -19,6 +19,7 @@ SHORTEST_SECRET = 16
 # part of it.
 ASCII_SPACE = " \t\n\r\v\f"
 
+# The words that other tools accept, so that a value that works elsewhere works here.
 _TRUE = ("1", "true", "yes", "on")
 _FALSE = ("0", "false", "no", "off")
 
@@ -44,6 +45,7 @@ def optional_duration(value: str) -> float | None:
 
 def count(value: str) -> int:
     value = text(value)
+    # Up to six digits: more could not be meant for a number of retries.
     if not (value.isascii() and value.isdigit() and len(value) < 7):
         raise ValueError("not a whole number, such as 10")
     return int(value)

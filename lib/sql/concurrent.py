@@ -11,6 +11,7 @@ from .statement import Statement
 
 # The last name that matters stands among the first 30 tokens.
 _TOKENS_READ = 30
+# Options in parentheses are none of `words`, which leave out what parentheses enclose.
 _REINDEX_OPTION = re.compile(r"reindex\s*\([^)]*\bconcurrently\b", re.IGNORECASE)
 _VACUUM_FULL = re.compile(r"vacuum\s*\([^)]*\bfull\b", re.IGNORECASE)
 
@@ -82,6 +83,7 @@ def parse_concurrent(text: str) -> ConcurrentOperation | None:
     words = _Words(list(islice(tokens(text), _TOKENS_READ)))
     operation = _create_index(words) or _drop_index(words) or _reindex(words) or _detach(words)
     names = () if operation is None else (operation.relation or "", operation.table or "")
+    # Such a name would have to be decoded first; nobody writes one here.
     return None if any(name[:2].upper() == "U&" for name in names) else operation
 
 
@@ -152,6 +154,7 @@ def _drop_index(words: _Words) -> ConcurrentOperation | None:
 def _reindex(words: _Words) -> ConcurrentOperation | None:
     if not words.start("REINDEX"):
         return None
+    # Both spellings: REINDEX (CONCURRENTLY) INDEX i, and REINDEX INDEX CONCURRENTLY i.
     concurrently = words.skip_parentheses()
     # SCHEMA, DATABASE and SYSTEM name no single index to look for.
     target = next((target for target in ("INDEX", "TABLE") if words.take(target)), None)

@@ -35,6 +35,7 @@ from .lexer import (
 )
 
 Kind = Literal["statement", "copy data", "meta-command", "space"]
+# psql reads lines, and takes CRLF for one line end.
 _LINE_END = re.compile(r"\r?\n|\Z")
 _COPY_END = re.compile(r"\n\\\.(?:\r?\n|\r?\Z)")
 # A word right after a string that is none of those which SQL allows there.
@@ -56,6 +57,7 @@ _MAKES_A_FUNCTION = (
     *(["CREATE", kind] for kind in ("FUNCTION", "PROCEDURE")),
     *(["CREATE", "OR", "REPLACE", kind] for kind in ("FUNCTION", "PROCEDURE")),
 )
+# Two words tell whether the statement can have a body.
 _HEAD = re.compile(rf"({BARE_WORD})(?:[ \t\n\r\f\v]++({BARE_WORD}))?")
 # What may stand anywhere in a statement without ending it or changing how the rest is read: all but
 # parentheses, semicolons, backslashes, dollar signs, block comments, and E strings that may
@@ -184,6 +186,7 @@ class _AtomicBody:
             self._identifiers.append(word)
         if is_inside or not is_word or not self._is_of_a_function:
             return
+        # The place to show if psql and the server turn out to disagree.
         if word in ("BEGIN", "CASE") or (word == "END" and self._psql_depth <= 1):
             self._suspect_offset = offset
         self._psql_depth += (
@@ -221,6 +224,7 @@ def _next_piece(text: str, start: int) -> Piece:
         if sign == "(":
             parentheses += 1
         elif sign == ")":
+            # psql, too, ignores a closing parenthesis too many.
             parentheses = max(0, parentheses - 1)
         elif sign == ";" and not parentheses:
             return _statement(text, start, offset + 1, first, terminated=True)
@@ -280,6 +284,7 @@ def _statement(text: str, start: int, end: int, first: int, *, terminated: bool 
 
 
 def _reads_copy_data(text: str, first: int, end: int) -> bool:
+    # Cheap, and decides for nearly all statements.
     if text[first : first + 4].upper() != "COPY":
         return False
     words = words_of(text[first:end])

@@ -113,8 +113,10 @@ class Statement:
         if self.command != "SET":
             return None
         words = [unquoted(token) for token in self.tokens if token != ";"][1:]
+        # SET LOCAL and SET SESSION set the same parameters.
         if words[:1] in (["local"], ["session"]):
             del words[0]
+        # SET NAMES is the spelling of the SQL standard for client_encoding.
         if words[:1] == ["names"]:
             return "client_encoding", " ".join(words[1:2])
         return (words[0], "".join(words[2:])) if words[1:2] in (["="], ["to"]) else None
@@ -122,6 +124,7 @@ class Statement:
     def copy_chunks(self) -> Iterator[bytes]:
         """Yield the COPY data in chunks, encoded as UTF-8."""
         start, end = self.copy_data or (0, 0)
+        # In chunks, so that the data is not in memory a second time as bytes.
         for at in range(start, end, _COPY_CHUNK):
             yield self.source[at : min(end, at + _COPY_CHUNK)].encode()
 

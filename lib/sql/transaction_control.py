@@ -5,9 +5,11 @@ import re
 from .concurrent import is_concurrent
 from .statement import Statement, is_on
 
+# CREATE SUBSCRIPTION runs in a transaction if it creates no slot on the publisher.
 _SUBSCRIPTION_WITHOUT_SLOT = re.compile(
     r"\b(?:create_slot|connect)\s*=\s*'?(?:false|off|0)", re.IGNORECASE
 )
+# Looked up first, since nearly all statements are of other kinds.
 _MAY_REFUSE_A_TRANSACTION = ("CREATE", "DROP", "ALTER", "DISCARD", "REINDEX", "CLUSTER", "VACUUM")
 _NEVER_IN_A_TRANSACTION = (
     ("CREATE", "DATABASE"),
@@ -77,6 +79,7 @@ def refuses_transaction(statement: Statement) -> bool:
     command = statement.command
     if command not in _MAY_REFUSE_A_TRANSACTION:
         return False
+    # These work through many tables, each in a transaction of its own.
     if command == "REINDEX" and {"SCHEMA", "DATABASE", "SYSTEM"} & set(statement.words):
         return True
     if command == "CLUSTER":

@@ -28,6 +28,7 @@ from ..settings.loader import read_admin_secrets, secret_bytes
 from .endpoint_setup import MIGRATE_PATH, WEB_TOKEN_HEADER, Service
 from .http_endpoint import Answer, BadRequestError, Endpoint, Request
 
+# A body names one action, so 16 KiB are ample; an unlimited one could fill the memory.
 LONGEST_BODY = 16 * 1024
 ACTIONS = ("migrate", "status", "validate", "plan")
 
@@ -62,6 +63,7 @@ class AdminEndpoint(Endpoint):
         """Check in the order of the contract: what needs no database comes first."""
         try:
             secrets = read_admin_secrets(self._service.environ)
+            # Before the token is looked at: no token can be valid.
             if not secrets:
                 return Answer.error(
                     503,
@@ -110,6 +112,7 @@ def _digest(token: bytes) -> bytes:
 
 def read_action(body: bytes) -> str:
     """Return the action that a body asks for, `migrate` for an empty one; or BadRequestError."""
+    # `curl -X POST` without a body is the plain case.
     if not body.strip():
         return "migrate"
     try:

@@ -45,6 +45,7 @@ class Service:
         # First of all: reading settings and asking AWS take time from the same budget.
         deadline = self._deadline(admin=admin)
         settings = load_settings(self.environ, root=self.root, web_token=web_token or "")
+        # The status needs few rights, so it reads by the URL of the application.
         target = (settings.migration_target if admin else settings.status_target) or self.fallback
         if target is None:
             raise ConfigurationError(

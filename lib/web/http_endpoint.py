@@ -46,6 +46,7 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """Return a header, each byte as one character of latin-1, as WSGI has it."""
+        # WSGI writes X-Vercel-Oidc-Token as HTTP_X_VERCEL_OIDC_TOKEN (PEP 3333).
         value: str | None = self.environ.get(f"HTTP_{name.upper().replace('-', '_')}")
         return value
 
@@ -65,6 +66,7 @@ class Request:
             f"The body is longer than {longest // 1024} KiB.",
             code=413,
         )
+        # Before reading: a client may announce gigabytes.
         if int(announced) > longest:
             raise too_long
         body = self._read(length)

@@ -109,6 +109,7 @@ class StatusReader:
 
     def read(self, web_token: str) -> Look:
         """Return the latest look, or take a new one, with the web token of the request."""
+        # Under the lock all wait for one look, in place of a connection for each request.
         with self._lock:
             if self._latest is None or not self._latest.serves(web_token, self._remembered):
                 self._latest = self._look(web_token)
@@ -129,6 +130,7 @@ class StatusReader:
             depends_on_token = isinstance(
                 error, WebTokenRefusedError if web_token else _WITHOUT_A_TOKEN
             )
+            # 503, so that a monitor notices; never cached by the CDN.
             answer = Answer.error(503, _public_text(error))
             return Look(answer, refused_token=web_token if depends_on_token else None)
         except Exception as error:
@@ -138,6 +140,7 @@ class StatusReader:
     def _status(self, context: RunContext, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.is_closed:
             try:
+                # A function sleeps between requests, so the connection may be dead without a sign.
                 with self._connection.extend_deadline(KEPT_CONNECTION):
                     return read_status_over(self._connection, context, files)
             except (DatabaseUnavailableError, OutOfTimeError):
