@@ -16,7 +16,7 @@ const STATES = {
   ],
   uninitialised: [
     "wait",
-    () => "Not initialised: nothing is applied, and there is nothing to apply.",
+    () => "Not initialized: nothing is applied, and there is nothing to apply.",
   ],
 };
 const TONES = { applied: "good", pending: "wait", modified: "bad", missing: "wait" };

@@ -45,13 +45,13 @@ def message(text: str) -> Clean:
     return Clean("\n".join([first, *map(_behind_prefix, others)]))
 
 
-def table(lines: Iterable[str], *, colour: bool = False) -> Clean:
+def table(lines: Iterable[str], *, color: bool = False) -> Clean:
     """Return lines that the runner has laid out, each of them one line.
 
-    With `colour`, the colors of the runner stay.
+    With `color`, the colors of the runner stay.
     """
     masked_lines = lines_without_credentials(lines)
-    return Clean("\n".join(map(_colored if colour else one_line, masked_lines)))
+    return Clean("\n".join(map(_colored if color else one_line, masked_lines)))
 
 
 def document(value: object, *, indent: int | None = None) -> Clean:

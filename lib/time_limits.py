@@ -3,7 +3,7 @@
 How a function spends the time that Vercel gives it, with `maxDuration` = 300:
 
     0     the request arrives; the time counts from here
-    285   the deadline: no file begins, and the statement under way is cancelled
+    285   the deadline: no file begins, and the statement under way is canceled
           up to 3 s   for the server to confirm the cancellation        (CANCEL)
           up to 3 s   to roll back                                      (CANCEL)
           up to 3 s   to see whether the file is on record              (CANCEL)
@@ -92,7 +92,7 @@ GRACE = 5.0
 
 # --- Cleaning up ---
 
-# For a cancelled statement to end, or a transaction to roll back, before the connection is dropped.
+# For a canceled statement to end, or a transaction to roll back, before the connection is dropped.
 CANCEL = 3.0
 # To send the request to cancel: also once no time is left, since the server still obeys it.
 SHORTEST_CANCEL = 0.1

@@ -70,7 +70,7 @@ class TestAMessage:
         assert message(message(text)) == message(text)
         assert one_line(one_line(text)) == one_line(text)
 
-    def test_a_sign_stands_before_it_in_its_colour(self) -> None:
+    def test_a_sign_stands_before_it_in_its_color(self) -> None:
         assert signed("\x1b[31m✗\x1b[0m", "a\nb") == "\x1b[31m✗\x1b[0m a\n  | b"
 
 
@@ -81,8 +81,8 @@ class TestATable:
         assert not OBEYED.search(shown)
         assert shown.count("\n") == max(0, len(lines) - 1)
 
-    def test_the_runners_own_colours_stay_on_a_terminal_alone(self) -> None:
-        assert table(["\x1b[32m✓\x1b[0m a\x1b[2J"], colour=True) == "\x1b[32m✓\x1b[0m a\\x1b[2J"
+    def test_the_runners_own_colors_stay_on_a_terminal_alone(self) -> None:
+        assert table(["\x1b[32m✓\x1b[0m a\x1b[2J"], color=True) == "\x1b[32m✓\x1b[0m a\\x1b[2J"
         assert table(["\x1b[32m✓\x1b[0m a"]) == r"\x1b[32m✓\x1b[0m a"
 
 

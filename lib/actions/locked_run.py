@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..apply.blocker_watch import Observer
 from ..apply.in_transaction import Execution
-from ..apply.resume import renamed_midway_error
+from ..apply.resume import renamed_half_way_error
 from ..apply.session import Session
 from ..database.connection import Connection
 from ..database.login import no_search_path
@@ -145,13 +145,13 @@ class _LockedRun:
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
     ) -> None:
-        """Warn of files left midway that this bundle lacks; raise if one has another name now."""
+        """Warn of files left half-way that this bundle lacks; raise if one has another name now."""
         names = {file.version for file in files}
         for version, interruption in survey.interruptions.items():
             if version in names:
                 continue
             # Under its new name, the file would run its first statements a second time.
-            if fault := renamed_midway_error(scripts, interruption):
+            if fault := renamed_half_way_error(scripts, interruption):
                 raise fault
             self._context.progress.warning(
                 f"Run {interruption.run} stopped at statement {interruption.checkpoint.statement} "

@@ -10,7 +10,7 @@ Must not: choose files, or take the run lock.
     table_waits          how often and how long a file tries to lock a table
     ledger_write_errors  why a statement of the runner itself failed
     statement_errors     the error for a statement that failed: place, words, way out
-    resume               where to continue a file that was left midway
+    resume               where to continue a file that was left half-way
     leftover_indexes     what an index build CONCURRENTLY leaves invalid
     outside_transaction  a file without a transaction, each statement recorded before it starts
     in_transaction       a file in one transaction, with its row in the ledger

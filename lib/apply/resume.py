@@ -212,7 +212,7 @@ def changed_error(script: Script, interruption: Interruption) -> MigrationFailed
     )
 
 
-def renamed_midway_error(
+def renamed_half_way_error(
     scripts: Iterable[Script], interruption: Interruption
 ) -> MigrationFailedError | None:
     """The error for a file that was renamed after a part of it ran; None if none of these is it."""

@@ -61,7 +61,7 @@ class Console:
             print(f"{before}{text}", file=stream, end=end, flush=True)
         except OSError:
             # The reader of a pipe has gone, or the disk is full. Neither may stop a migration
-            # halfway through its chain.
+            # half-way through its chain.
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123  a device, not a path of ours
                 os.dup2(nowhere.fileno(), stream.fileno())
 

@@ -131,5 +131,5 @@ def _lines(path: Path, seen: set[Path]) -> Iterable[str]:
 
 
 def _normal(name: str) -> str:
-    """Normalise a name as PEP 503 defines."""
+    """Normalize a name as PEP 503 defines."""
     return re.sub(r"[-_.]+", "-", name.strip()).lower()

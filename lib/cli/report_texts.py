@@ -38,7 +38,7 @@ def plan_text(planned: DryRun, style: Style) -> Clean:
         ]
     if not planned.scripts:
         lines.append("  None")
-    found = table(lines, colour=style.colour)
+    found = table(lines, color=style.color)
     # At the end, where a reader of a long plan still sees it.
     if not planned.obstacle:
         return found

@@ -50,7 +50,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
         *_odd_parts(status, style),
         *_advice_parts(status, style),
     ]
-    return blocks(*(table(part, colour=style.colour) for part in parts), between="\n\n")
+    return blocks(*(table(part, color=style.color) for part in parts), between="\n\n")
 
 
 def _owner(status: Status) -> str:

@@ -1,4 +1,4 @@
-"""What a terminal can show, and the text of a run: coloured, or plain, or in ASCII only."""
+"""What a terminal can show, and the text of a run: colored, or plain, or in ASCII only."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from ..escaping import Clean, one_line, signed
 from ..plan.blockers import IndexProgress
 from ..plan.reports import RunReport
 
-_COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
+_COLORS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 
 
 @dataclass(frozen=True)
 class Style:
     """What a stream can show."""
 
-    colour: bool = False
+    color: bool = False
     unicode: bool = False
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> "Style":
-        """Detect colour (see https://no-color.org) and whether the encoding has the signs."""
+        """Detect color (see https://no-color.org) and whether the encoding has the signs."""
         # TERM=dumb is how editors and CI systems ask for text without escapes.
-        colour = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+        color = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         return cls(
             # A stream in Latin-1 or ASCII would raise UnicodeEncodeError for the signs.
-            colour=colour,
+            color=color,
             unicode=(stream.encoding or "").lower().replace("-", "") == "utf8",
         )
 
@@ -42,8 +42,8 @@ class Style:
     def dot(self) -> str:
         return self.paint("yellow", "•" if self.unicode else "*")
 
-    def paint(self, colour: str, text: str) -> str:
-        return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m" if self.colour else text
+    def paint(self, color: str, text: str) -> str:
+        return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.color else text
 
 
 def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:

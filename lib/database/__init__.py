@@ -11,7 +11,7 @@ Must not: hold SQL about the ledger.
     cancel_and_rollback  a connection put in order after a message was cut off
     connection           the two ways in which SQL is sent
     pipeline             many statements in one round trip
-    connection_errors    why a connection failed, recognised and quoted
+    connection_errors    why a connection failed, recognized and quoted
     login                a connection that is retried, and checked
     read_only            why a database accepts no writes
 """

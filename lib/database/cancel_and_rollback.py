@@ -1,4 +1,4 @@
-"""A connection in order again after a message was cut off: read to its end, or cancelled."""
+"""A connection in order again after a message was cut off: read to its end, or canceled."""
 
 from enum import Enum
 

@@ -211,7 +211,7 @@ _PREFIX = re.compile(
 _ALL_ATTEMPTS = "\nMultiple connection attempts failed"
 
 
-def recognise(error: psycopg.Error) -> Reason:
+def recognize(error: psycopg.Error) -> Reason:
     """Find by its words what a failure means; `UNKNOWN` for words in an unknown language."""
     # Words, since failures of libpq and of poolers have no SQLSTATE.
     text = str(error).lower()
@@ -222,7 +222,7 @@ def recognise(error: psycopg.Error) -> Reason:
     return next((reason for words, reason in _BY_WORDS if re.search(words, text)), unknown)
 
 
-def recognise_code(sqlstate: str | None) -> Reason:
+def recognize_code(sqlstate: str | None) -> Reason:
     """Find by its SQLSTATE what a failure means: that is the same in every language."""
     return _BY_SQLSTATE.get(sqlstate or "", UNKNOWN)
 

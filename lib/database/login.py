@@ -30,8 +30,8 @@ from .connection_errors import (
     UNKNOWN,
     Reason,
     quotation,
-    recognise,
-    recognise_code,
+    recognize,
+    recognize_code,
 )
 from .notices import Listener
 
@@ -156,10 +156,10 @@ def _not_connected(
 ) -> _NotConnectedError:
     """Find the reason of a failure, and quote it without secrets and names."""
     # While it connects, psycopg gives no SQLSTATE: at first, the words are all there is.
-    reason = recognise(error)
+    reason = recognize(error)
     # Only what the words do not tell is worth a second connection.
     if reason is UNKNOWN:
-        reason = recognise_code(_sqlstate(parameters))
+        reason = recognize_code(_sqlstate(parameters))
     # Those that the environment or libpq's own files have added, too.
     used = error.pgconn
     secrets = (

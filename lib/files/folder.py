@@ -321,7 +321,7 @@ def _doubled_numbers(files: list[MigrationFile]) -> list[MigrationFileError]:
             file=second.path,
             version=second.version,
         )
-        # The files are sorted, so equal numbers are neighbours.
+        # The files are sorted, so equal numbers are neighbors.
         for first, second in pairwise(files)
         if first.number == second.number
     ]

@@ -65,7 +65,7 @@ def start(cluster: Cluster, *, options: Sequence[str] = ()) -> ConnectionTarget:
         if cluster.runs_as:
             copy_binaries(cluster)
         if not is_plain_file(cluster.data / "PG_VERSION"):
-            _initialise(cluster)
+            _initialize(cluster)
         if not is_running(cluster):
             _start_server(cluster, options)
         return target(cluster)
@@ -130,7 +130,7 @@ def target(cluster: Cluster) -> ConnectionTarget:
     return ConnectionTarget(SOURCE, parameters)
 
 
-def _initialise(cluster: Cluster) -> None:
+def _initialize(cluster: Cluster) -> None:
     """Make the data directory beside its final place, so that it is never left half made."""
     shutil.rmtree(cluster.data, ignore_errors=True)
     fresh = cluster.home / "fresh"

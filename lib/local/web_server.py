@@ -48,7 +48,7 @@ class _Handler(WSGIRequestHandler):
     """Logs requests as Werkzeug does, but escaped: anybody may choose the path."""
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Log a request without the colours that depend on its code."""
+        """Log a request without the colors that depend on its code."""
         self.log(
             "info",
             '"%s" %s %s',

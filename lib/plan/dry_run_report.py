@@ -15,7 +15,7 @@ from .reports import Document, Status, error_document
 class DryRun:
     """What `migrate` would do now. `obstacle` is what would stop it before any file runs.
 
-    `half_done` are the pending files that an earlier run, outside a transaction, left halfway;
+    `half_done` are the pending files that an earlier run, outside a transaction, left half-way;
     `held` are the scripts that would stay pending because they have no statement yet.
     """
 

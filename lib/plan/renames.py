@@ -1,4 +1,4 @@
-"""Files that were renamed after they were applied, recognised by their text."""
+"""Files that were renamed after they were applied, recognized by their text."""
 
 from collections.abc import Iterable, Sequence
 

@@ -325,7 +325,7 @@ ELSEWHERE = (
         example=None,
     ),
     Variable(
-        "NO_COLOR", text, "Any value: no colour on a terminal.", readers=(COMMANDS,), example=None
+        "NO_COLOR", text, "Any value: no color on a terminal.", readers=(COMMANDS,), example=None
     ),
 )
 

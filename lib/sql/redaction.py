@@ -19,7 +19,7 @@ from .statement import Statement
 # The longest part of a server's message that is shown, in characters.
 LONGEST_MESSAGE = 2000
 # How much of a message is searched for secrets, in characters. More than is shown: half a secret,
-# cut off at the end, might not be recognised as one.
+# cut off at the end, might not be recognized as one.
 _SEARCHED = 10 * LONGEST_MESSAGE
 
 # What the server quotes, in the quotation marks of the languages that it speaks; and everything
@@ -49,7 +49,7 @@ _NAMES_OBJECTS = (
 _UNQUOTED_NAME = ("42703", "42883")
 
 # raise_exception and assert_failure. Raised with another SQLSTATE, or in another language than
-# PL/pgSQL, an error is recognised by the first line of its context, in every language.
+# PL/pgSQL, an error is recognized by the first line of its context, in every language.
 _RAISED = ("P0001", "P0004")
 _AT_RAISE = re.compile(r"[^\n]*(?:\bRAISE|\bASSERT|PL/(?!pgSQL))")
 # A RAISE or ASSERT in a file, to its semicolon.

@@ -123,7 +123,7 @@ def read_action(body: bytes) -> str:
         raise BadRequestError("The body is not JSON.") from None
     if not isinstance(document, dict):
         raise BadRequestError('The body is not a JSON object, as in {"action": "plan"}.')
-    # A misspelt key must not turn a wish to look into a migration.
+    # A misspelled key must not turn a wish to look into a migration.
     if set(document) - {"action"}:
         raise BadRequestError('The body has an unknown key; "action" is the only one.')
     action = document.get("action", "migrate")

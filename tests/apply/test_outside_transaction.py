@@ -192,7 +192,7 @@ class TestTheRecord:
         [("insert into a select 2 from pg_sleep(30)", True), ("call slow()", False)],
         ids=["a statement", "a procedure, which may have committed"],
     )
-    def test_what_the_server_confirmed_to_have_cancelled_is_not_in_doubt(
+    def test_what_the_server_confirmed_to_have_canceled_is_not_in_doubt(
         self, cli: Cli, bundle: Bundle, db: Database, statement: str, is_known: bool
     ) -> None:
         db.query("create procedure slow() language plpgsql as $$begin perform pg_sleep(30); end$$")

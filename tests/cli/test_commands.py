@@ -512,7 +512,7 @@ class TestEnvFiles:
 
 
 class TestTheTerminal:
-    def test_no_colour_and_no_sign_beyond_ascii_where_they_cannot_be_shown(
+    def test_no_color_and_no_sign_beyond_ascii_where_they_cannot_be_shown(
         self, cli: Cli, bundle: Bundle
     ) -> None:
         bundle.write("000-a.sql", "create table a (x int)")

@@ -1,4 +1,4 @@
-"""The reports as text: letter for letter, in ASCII and in colour."""
+"""The reports as text: letter for letter, in ASCII and in color."""
 
 import io
 import os
@@ -24,7 +24,7 @@ from lib.plan.reports import AppliedNow, RunReport, Status
 
 PLAIN = Style()
 SIGNS = Style(unicode=True)
-COLOURS = Style(colour=True, unicode=True)
+COLORS = Style(color=True, unicode=True)
 WHEN = datetime(2024, 1, 31, 12, 30, 5, 999_000, tzinfo=UTC)
 
 
@@ -213,16 +213,16 @@ class TestStatus:
             "  * migrations/001-b.sql:2: the header has no key" in text
         )
 
-    def test_colour_paints_titles_and_signs_and_changes_no_word(self) -> None:
+    def test_color_paints_titles_and_signs_and_changes_no_word(self) -> None:
         applied, pending = sql_file("000-a"), sql_file("001-b")
         found = status_of([applied, pending], [row(applied), row(sql_file("002-c"))])
-        coloured = status_text(found, COLOURS, place="local")
-        assert coloured.startswith("\x1b[1mMigration Status\x1b[0m\n\nDatabase: app")
-        assert "\n  \x1b[32m✓\x1b[0m 000-a  2024" in coloured
-        assert "\n  \x1b[31m✗\x1b[0m 002-c  2024" in coloured
-        assert "\n  \x1b[33m•\x1b[0m 001-b" in coloured
-        assert "\n\x1b[33mMissing from this bundle (1):\x1b[0m\n" in coloured
-        plain = re.sub(r"\x1b\[\d+m", "", coloured)
+        colored = status_text(found, COLORS, place="local")
+        assert colored.startswith("\x1b[1mMigration Status\x1b[0m\n\nDatabase: app")
+        assert "\n  \x1b[32m✓\x1b[0m 000-a  2024" in colored
+        assert "\n  \x1b[31m✗\x1b[0m 002-c  2024" in colored
+        assert "\n  \x1b[33m•\x1b[0m 001-b" in colored
+        assert "\n\x1b[33mMissing from this bundle (1):\x1b[0m\n" in colored
+        plain = re.sub(r"\x1b\[\d+m", "", colored)
         assert plain == status_text(found, SIGNS, place="local")
 
     def test_the_plain_style_is_ascii(self) -> None:
@@ -328,7 +328,7 @@ def test_the_last_line_of_a_run_tells_what_had_no_statement(pending: int, left: 
 
 class TestStyle:
     @pytest.mark.parametrize(
-        ("environ", "colour"),
+        ("environ", "color"),
         [
             ({}, True),
             ({"TERM": "xterm-256color"}, True),
@@ -337,18 +337,18 @@ class TestStyle:
             ({"TERM": "dumb"}, False),
         ],
     )
-    def test_a_terminal_has_colour_unless_it_asks_for_none(
-        self, environ: dict[str, str], colour: bool
+    def test_a_terminal_has_color_unless_it_asks_for_none(
+        self, environ: dict[str, str], color: bool
     ) -> None:
         controller, terminal = os.openpty()
         with os.fdopen(controller, "rb"), os.fdopen(terminal, "w", encoding="utf-8") as stream:
-            assert Style.of(stream, environ) == Style(colour=colour, unicode=True)
+            assert Style.of(stream, environ) == Style(color=color, unicode=True)
 
     @pytest.mark.parametrize(
         ("encoding", "signs"),
         [("utf-8", True), ("UTF8", True), ("ascii", False), ("latin-1", False), ("cp1252", False)],
     )
-    def test_a_log_has_no_colour_and_signs_only_in_utf_8(self, encoding: str, signs: bool) -> None:
+    def test_a_log_has_no_color_and_signs_only_in_utf_8(self, encoding: str, signs: bool) -> None:
         assert Style.of(io.TextIOWrapper(io.BytesIO(), encoding=encoding), {}) == Style(
-            colour=False, unicode=signs
+            color=False, unicode=signs
         )

@@ -13,7 +13,7 @@ from refusing_server import refusing_server
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.database import login
-from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognise
+from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognize
 from lib.errors import DatabaseUnavailableError
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
@@ -306,12 +306,12 @@ class TestByWords:
         ],
     )
     def test_the_words_give_the_reason(self, text: str, told: str, *, final: bool) -> None:
-        reason = recognise(psycopg.OperationalError(text))
+        reason = recognize(psycopg.OperationalError(text))
         assert told in reason.text
         assert reason.final is final
 
     def test_other_words_give_the_unknown_reason(self) -> None:
-        assert recognise(psycopg.OperationalError(AT + "FATAL:  etwas")) is UNKNOWN
+        assert recognize(psycopg.OperationalError(AT + "FATAL:  etwas")) is UNKNOWN
 
     @pytest.mark.parametrize(
         ("host", "way_out"),

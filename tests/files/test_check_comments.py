@@ -185,7 +185,7 @@ class TestAHeaderBelow:
         assert script_of(f"select 1;\n{below}").mode is Mode.TRANSACTION
 
     def test_below_comments_of_either_kind_it_counts(self) -> None:
-        assert script_of("/* licence */\n-- Transaction: none\nselect 1;").mode is Mode.STATEMENTS
+        assert script_of("/* license */\n-- Transaction: none\nselect 1;").mode is Mode.STATEMENTS
 
 
 def test_a_marker_is_seen_behind_carriage_returns_too() -> None:

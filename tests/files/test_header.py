@@ -13,8 +13,8 @@ class TestWhereItStands:
     @pytest.mark.parametrize(
         "above",
         [
-            "/* a licence */",
-            "/* a licence\n   of several lines\n*/\n",
+            "/* a license */",
+            "/* a license\n   of several lines\n*/\n",
             "/* one /* within */ another */\n\n",
             "-- prose\n/**/\n  -- more prose\r\n/* and */ /* more */\n",
             "/* Transaction: off */ ",

@@ -62,7 +62,7 @@ def test_the_journal_gets_no_value_of_a_row(
     assert (redacted, hint) == (shown, "")
 
 
-def test_an_error_raised_with_another_sqlstate_is_recognised_by_its_context() -> None:
+def test_an_error_raised_with_another_sqlstate_is_recognized_by_its_context() -> None:
     message, context = "joe is there", "PL/pgSQL function f() line 1 at RAISE"
     raised = redactor("select f()", "23505", message, context)
     assert raised.without_data(message, "") == ("…", "")

@@ -59,7 +59,7 @@ def tls_postgres(*names: str, force_tls: bool = True) -> Iterator[TlsServer]:
     with private_folder("tls-postgres") as folder, bind_responder(iam.refusal) as ldap_port:
         _write_certificates(folder, names)
         _write_rules(folder / "pg_hba.conf", ldap_port, force_tls=force_tls)
-        _initialise(folder, password)
+        _initialize(folder, password)
         server = TlsServer(
             _target(port, password, folder),
             iam,
@@ -91,7 +91,7 @@ def _write_rules(path: Path, ldap_port: int, *, force_tls: bool) -> None:
     path.write_text(f"hostssl all +rds_iam 127.0.0.1/32 {ldap}\n{others}\n")
 
 
-def _initialise(folder: Path, password: str) -> None:
+def _initialize(folder: Path, password: str) -> None:
     assert TLS_POSTGRES is not None
     (folder / "password").touch(mode=0o600)
     (folder / "password").write_text(password)

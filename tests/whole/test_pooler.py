@@ -32,7 +32,7 @@ def test_a_chain_is_applied_through_a_transaction_pooler(
             assert client.execute("show lock_timeout").fetchone() == ("0",)
 
 
-def test_a_pooler_is_recognised_whatever_its_name(
+def test_a_pooler_is_recognized_whatever_its_name(
     cli: Cli, bundle: Bundle, db: Database, pooler: int
 ) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
