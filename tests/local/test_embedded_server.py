@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL: private, one for many callers, gone when told, back with its data."""
+"""The embedded PostgreSQL: private, shared by concurrent callers, and back with its data."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def ask(target: ConnectionTarget, sql: str, **parameters: str) -> object:
         return cursor.fetchone() if cursor.description else None
 
 
-def test_it_starts_stops_and_keeps_its_data(cluster: Cluster) -> None:
+def test_the_server_starts_and_stops_and_keeps_its_data(cluster: Cluster) -> None:
     target = embedded.start(cluster)
     assert embedded.is_running(cluster)
     ask(target, "create table kept (x int)")
@@ -49,7 +49,7 @@ def test_it_starts_stops_and_keeps_its_data(cluster: Cluster) -> None:
     assert ask(embedded.start(cluster), "select to_regclass('kept') is not null") == (True,)
 
 
-def test_callers_at_once_start_one_server(cluster: Cluster) -> None:
+def test_concurrent_callers_start_one_server(cluster: Cluster) -> None:
     found: list[ConnectionTarget] = []
     threads = [
         threading.Thread(target=lambda: found.append(embedded.start(cluster))) for _ in range(4)
@@ -62,7 +62,7 @@ def test_callers_at_once_start_one_server(cluster: Cluster) -> None:
     assert len(found) == 4
 
 
-def test_nobody_enters_without_the_password(cluster: Cluster) -> None:
+def test_a_login_without_the_password_fails(cluster: Cluster) -> None:
     target = embedded.start(cluster)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         ask(target, "select 1", password="guess")
@@ -74,13 +74,15 @@ def test_nobody_enters_without_the_password(cluster: Cluster) -> None:
         socket.create_connection((_address_of_this_machine(), int(target.port)), timeout=2)
 
 
-def test_its_files_are_private(cluster: Cluster) -> None:
+def test_the_files_of_the_server_are_private(cluster: Cluster) -> None:
     embedded.start(cluster)
     for path in (cluster.data, cluster.password_file):
         assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
 
 
-def test_it_changes_the_rights_of_no_folder_above_it(tmp_path: Path, cluster: Cluster) -> None:
+def test_the_permissions_of_parent_folders_stay_as_they_are(
+    tmp_path: Path, cluster: Cluster
+) -> None:
     tmp_path.chmod(0o700)
     above = {tmp_path, *tmp_path.parents, *cluster.home.parents}
     before = [(path, path.stat().st_mode) for path in above if path.exists()]
@@ -89,7 +91,7 @@ def test_it_changes_the_rights_of_no_folder_above_it(tmp_path: Path, cluster: Cl
 
 
 @only_as_root
-def test_as_root_an_unprivileged_user_runs_it(cluster: Cluster) -> None:
+def test_an_unprivileged_user_runs_the_server_of_root(cluster: Cluster) -> None:
     embedded.start(cluster)
     pid = int((cluster.data / "postmaster.pid").read_text().split("\n")[0])
     ids = Path(f"/proc/{pid}/status").read_text()
@@ -97,7 +99,7 @@ def test_as_root_an_unprivileged_user_runs_it(cluster: Cluster) -> None:
     assert "\nGid:\t0" not in ids
 
 
-def test_a_home_that_is_not_ours_is_refused(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_home_that_is_a_link_is_refused(cluster: Cluster, tmp_path: Path) -> None:
     cluster.home.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "elsewhere").mkdir()
     cluster.home.symlink_to(tmp_path / "elsewhere")
@@ -106,7 +108,7 @@ def test_a_home_that_is_not_ours_is_refused(cluster: Cluster, tmp_path: Path) ->
     cluster.home.unlink()
 
 
-def test_a_killed_set_up_leaves_no_half_of_one(cluster: Cluster) -> None:
+def test_a_set_up_that_was_killed_is_made_again(cluster: Cluster) -> None:
     embedded.start(cluster)
     embedded.stop(cluster)
     (cluster.data / "PG_VERSION").unlink()
@@ -114,7 +116,7 @@ def test_a_killed_set_up_leaves_no_half_of_one(cluster: Cluster) -> None:
     assert ask(target, "select 1") == (1,)
 
 
-def test_a_copy_of_a_folder_has_a_server_of_its_own(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_copy_of_the_folder_does_not_control_the_server(cluster: Cluster, tmp_path: Path) -> None:
     embedded.start(cluster)
     copy = Cluster(
         cluster.home.parent / f"{cluster.home.name}-copy", cluster.binaries, cluster.runs_as
@@ -128,7 +130,7 @@ def test_a_copy_of_a_folder_has_a_server_of_its_own(cluster: Cluster, tmp_path: 
         subprocess.run(["rm", "-rf", str(copy.home)], check=True)
 
 
-def test_what_a_killed_server_left_is_no_obstacle(cluster: Cluster) -> None:
+def test_a_server_starts_after_one_that_was_killed(cluster: Cluster) -> None:
     target = embedded.start(cluster)
     ask(target, "create table kept (x int)")
     embedded.stop(cluster)
@@ -141,7 +143,9 @@ def test_what_a_killed_server_left_is_no_obstacle(cluster: Cluster) -> None:
 
 @only_as_root
 @pytest.mark.parametrize("way", ["link", "second name"])
-def test_what_its_user_puts_in_place_of_the_log_is_not_read(cluster: Cluster, way: str) -> None:
+def test_a_log_that_the_unprivileged_user_has_replaced_is_not_read(
+    cluster: Cluster, way: str
+) -> None:
     embedded.start(cluster)
     embedded.stop(cluster)
     secret = cluster.home / "secret"
@@ -158,7 +162,7 @@ def test_what_its_user_puts_in_place_of_the_log_is_not_read(cluster: Cluster, wa
 
 @only_as_root
 @pytest.mark.parametrize("way", ["link", "pipe", "folder", "nonsense"])
-def test_what_its_user_puts_in_place_of_the_pid_file_is_not_believed(
+def test_a_pid_file_that_the_unprivileged_user_has_replaced_is_ignored(
     cluster: Cluster, way: str
 ) -> None:
     embedded.start(cluster)
@@ -183,12 +187,12 @@ def test_what_its_user_puts_in_place_of_the_pid_file_is_not_believed(
 
 
 @only_as_root
-def test_the_password_is_the_callers_file(cluster: Cluster) -> None:
+def test_the_password_file_belongs_to_the_caller(cluster: Cluster) -> None:
     embedded.start(cluster)
     assert cluster.password_file.stat().st_uid == os.geteuid()
 
 
-def test_a_log_that_fails_is_shown_in_a_line(cluster: Cluster) -> None:
+def test_the_log_of_a_failed_start_is_shown_on_one_line(cluster: Cluster) -> None:
     embedded.start(cluster)
     embedded.stop(cluster)
     with (cluster.data / "postgresql.conf").open("a") as conf:
@@ -200,7 +204,7 @@ def test_a_log_that_fails_is_shown_in_a_line(cluster: Cluster) -> None:
     assert str(raised.value).isprintable()
 
 
-def test_the_wheel_missing_is_told_with_the_way_out(tmp_path: Path) -> None:
+def test_a_missing_wheel_is_reported_with_the_way_out(tmp_path: Path) -> None:
     """In a Python without site-packages, as on a machine where only the runtime was installed."""
     code = (
         "from lib.local import embedded_server; import pathlib; "

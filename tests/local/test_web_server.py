@@ -43,7 +43,7 @@ def test_serve_shows_the_page_and_both_endpoints(port: int) -> None:
         urllib.request.urlopen(urllib.request.Request(f"{address}{MIGRATE_PATH}", method="POST"))
 
 
-def test_what_is_asked_for_cannot_speak_to_the_terminal(cli: Cli) -> None:
+def test_a_requested_path_is_escaped_in_the_log(cli: Cli) -> None:
     process = cli.start("serve", "--port", "0")
     assert process.stdout is not None
     port = int(process.stdout.readline().split("127.0.0.1:")[1].split("/")[0])
@@ -86,7 +86,7 @@ WAYS = (("GET", "/"), ("GET", STATUS_PATH), ("POST", MIGRATE_PATH), ("GET", "/no
         *("127.0.0.1:{port}.evil.example", "user@localhost:{port}", "", None, "0.0.0.0:{port}"),
     ],
 )
-def test_under_a_name_that_is_not_its_own_it_serves_nothing(port: int, host: str | None) -> None:
+def test_a_request_under_another_host_name_is_refused(port: int, host: str | None) -> None:
     for method, path in WAYS:
         code, headers, body = ask(port, host, method, path)
         assert code == 421
@@ -99,5 +99,5 @@ def test_under_a_name_that_is_not_its_own_it_serves_nothing(port: int, host: str
 @pytest.mark.parametrize(
     "host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "LOCALHOST:{port}"]
 )
-def test_under_its_own_names_it_serves_all(port: int, host: str) -> None:
+def test_requests_under_the_names_of_this_machine_are_served(port: int, host: str) -> None:
     assert [ask(port, host, method, path)[0] for method, path in WAYS] == [200, 200, 200, 404]
