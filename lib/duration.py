@@ -17,6 +17,7 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError("not a duration; write 500ms, 2s, 10min or a number of seconds")
+    # A number without a unit is in seconds, where PostgreSQL would read milliseconds.
     seconds = float(match[1]) * _UNITS[match[2].lower()]
     if seconds > LONGEST:
         raise ValueError("longer than PostgreSQL allows, which is 24 days")

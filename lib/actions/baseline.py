@@ -112,6 +112,7 @@ def _decide(
 
     Raises what forbids it: the guard, an applied file that was changed, or a file's header.
     """
+    # As for a run: recording files would hide them from production.
     check_guard(survey, context.settings.environment)
     plan = plan_from_survey(context, files, survey)
     plan.verify_unchanged()
@@ -183,6 +184,7 @@ def forget(context: RunContext, wanted: Sequence[str]) -> BaselineReport:
         try:
             delete_records(connection, context.trusted, start, versions)
         except StatementError as error:
+            # Only `forget` deletes rows, so the usual grants leave DELETE out.
             if error.server_error.sqlstate != INSUFFICIENT_PRIVILEGE:
                 raise
             raise LedgerError(

@@ -82,6 +82,7 @@ def _not_read(connection: Connection, timeout: float) -> str:
     # Asking about locks takes no lock on the tables, so it is answered even now.
     with suppress(StatementError, MigratorError), connection.limit_to(LOCKERS, ""):
         lockers = read_lockers(connection)
+    # They may have ended just now, or the role may not see them.
     if not lockers:
         return (
             f"The ledger wasn't read within {timeout:g} s, and nobody is seen to lock it. "

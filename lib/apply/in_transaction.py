@@ -69,6 +69,7 @@ class Execution:
         self, script: Script, interruption: Interruption | None = None
     ) -> int | None:
         if self.session.prepared.is_ready(self.session.run):
+            # The runner's own prepared statements, whose names the file might use otherwise.
             self.session.connection.run("deallocate all")
         # It leaves the session as it began, without what was set there.
         self.session.prepared.forget()
@@ -113,6 +114,7 @@ class Execution:
         self, script: Script, error: StatementError, transaction: "_Transaction", *, is_second: bool
     ) -> int | None:
         """Apply the file in another way, if the error says that there is one; else raise."""
+        # With several statements, the others would run outside a transaction as well.
         if error.server_error.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
             return self._apply_alone(script, error.server_error.sqlstate)
         step = transaction.failed_step(error)
@@ -226,6 +228,7 @@ class _Transaction:
         deadline = self._connection.deadline
         if not deadline.is_limited or self._connection.server_version < 170000:
             return []
+        # PostgreSQL 17 and later. After the runner's own deadline, which gives a better message.
         return [f"set local transaction_timeout = {milliseconds(deadline.remaining() + GRACE)};"]
 
     def _end(self) -> list[str]:
@@ -242,6 +245,7 @@ class _Transaction:
                 *session.prepared.statements(session.run, row),
                 commit,
             ]
+        # A file that can't have changed the session needs nothing but the runner's search_path.
         reset = session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
         record = record_statements(
             session.run, row, is_counted=self._is_counted, has_notes=self._has_notes
@@ -260,6 +264,7 @@ class _Transaction:
                 error.done += done
                 raise
             done += len(part)
+            # Without this check, the rest would run, and commit, statement by statement.
             if done < len(self._steps) and not self._connection.in_transaction:
                 raise _ended_by_itself(self._script)
         return rows

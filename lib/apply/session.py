@@ -36,8 +36,7 @@ class Session:
     `pooled` if a transaction pooler is in between, through which nothing may be set for a session.
     `notices_departure` as in the survey. `lock_timeout` and `run_wait` are in seconds. `check`
     raises if the run may not continue. `prepared` is what the server session keeps from one file
-    to the next. `is_new` if no file but the ledger's own was on record
-    before the run.
+    to the next. `is_new` if no file but the ledger's own was on record before the run.
     """
 
     connection: Connection
@@ -68,6 +67,7 @@ class Session:
         `lock_timeout` is in seconds. The other timeouts of the role or the database are lifted:
         they are meant for the application's queries.
         """
+        # 0 without a header: a migration may take as long as it has to.
         statement_timeout = milliseconds(script.file.header.statement_timeout or 0)
         settings = [
             f"set {scope}lock_timeout = {milliseconds(lock_timeout)};",

@@ -109,6 +109,7 @@ def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
 def _failed_error(failure: "_Failure", *, is_new: bool) -> MigrationFailedError:
     file, offset = failure.script.file, failure.offset
     end = _way_out(failure) + _way_out_of_existing(failure, is_new=is_new) + _what_stays(failure)
+    # The text is for the log; the journal gets one without data of rows.
     failed = MigrationFailedError(
         failure.text + end,
         version=file.version,

@@ -43,6 +43,7 @@ class Invocation:
     def settings(self) -> Settings:
         """Read the settings; ConfigurationError names all faults."""
         settings = load_settings(self.environ_with_files, root=self.root)
+        # Before a connection is tried, whose error might quote them.
         self.secrets += settings.secrets
         return settings
 

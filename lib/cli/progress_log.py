@@ -39,6 +39,7 @@ class ProgressLog(Progress):
         self.console.tell(f"Waiting for another migration run{who}{since}.")
 
     def applied(self, migration: AppliedNow) -> None:
+        # At once, and not at the end: a build log is read while the run lasts.
         tick = self.console.style.tick
         self.console.say(f"{migration.version}  {migration.execution_time_ms} ms", sign=tick)
 

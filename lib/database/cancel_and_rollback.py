@@ -75,6 +75,8 @@ def cancel(transport: Transport) -> Settled:
 
 def _is_stopped(transport: Transport, timeout: float) -> bool:
     """Send one request to cancel; True if the answer to what was under way is there."""
+    # Over a connection of its own, since this one is busy (PostgreSQL manual, "Canceling Requests
+    # in Progress").
     transport.raw.cancel_safe(timeout=timeout)
     # As long as a part of the message is unsent, there is nothing to wait for.
     if transport.pgconn.flush() == 0:

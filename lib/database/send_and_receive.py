@@ -105,6 +105,7 @@ class Transport:
 
     def wait(self, *, writing: bool = False) -> None:
         """Wait for one slice, and take in what the server sends. Raises OutOfTimeError."""
+        # At the start of each slice, so that a deadline is passed by at most one slice.
         if self.deadline.has_passed():
             raise OutOfTimeError("The time allowed ran out.")
         if self.wait_readable(self._slice, writing=writing):

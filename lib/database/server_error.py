@@ -55,6 +55,7 @@ def server_error_of(result: "pq.abc.PGresult") -> ServerError:
         value = result.error_field(name)
         return None if value is None else value.decode("utf-8", "replace")
 
+    # libpq gives numbers as text.
     position = field(pq.DiagnosticField.STATEMENT_POSITION)
     internal_position = field(pq.DiagnosticField.INTERNAL_POSITION)
     return ServerError(

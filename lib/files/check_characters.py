@@ -25,11 +25,13 @@ _VARIANTS = re.compile("[\u034f\u180b-\u180d\ufe00-\ufe0f\U000e0020-\U000e01ef]"
 
 def check_characters(file: MigrationFile, pieces: Sequence[Piece]) -> None:
     """Refuse invisible characters outside strings, comments and quoted names."""
+    # One search decides for nearly all files.
     if not _UNSEEN.search(file.text):
         return
     unseen = list(_unseen(file.text, pieces))
     if not unseen:
         return
+    # Only the first is named: a text pasted from a web page may hold hundreds.
     first = unseen[0]
     letter = file.text[first]
     name = f"U+{ord(letter):04X} {unicodedata.name(letter, 'CONTROL CHARACTER')}"
@@ -59,6 +61,7 @@ def _unseen(text: str, pieces: Sequence[Piece]) -> Iterator[int]:
 def _unseen_in(text: str, start: int, end: int) -> Iterator[int]:
     statement = text[start:end]
     for kind, at, stop in scan(statement):
+        # Inside strings, quoted names and comments they are data, and can do no harm.
         if kind in ("word", "number", "other"):
             found = _UNSEEN.finditer(statement, at, stop)
             yield from (
@@ -101,5 +104,6 @@ def _unseen_in_body(text: str, start: int, end: int) -> Iterator[int]:
     tag = text.index("$", start + 1) + 1 - start
     try:
         yield from list(_unseen_in(text, start + tag, end - tag))
+    # The body may be in another language after all; the server will read it.
     except LexicalError:
         return

@@ -91,6 +91,7 @@ def read_header(text: str, number: str) -> tuple[Header, tuple[HeaderFault, ...]
             faults.append(HeaderFault(offset, f"the header gives {line.key.title()} twice"))
         else:
             faults += _other_version(line, number)
+            # Of documentation that is repeated, the first line counts.
             lines.setdefault(line.key, line)
     header = _header(lines, faults)
     return header, tuple(sorted(faults))
@@ -182,6 +183,7 @@ def _transactional(value: str) -> bool:
 
 def _environments(value: str) -> tuple[str, ...]:
     names = tuple(name.strip().lower() for name in value.split(","))
+    # Also an empty name, as after a comma too many.
     if any(len(name.split()) != 1 for name in names):
         raise ValueError("write names separated by commas, as in: production, preview")
     return names

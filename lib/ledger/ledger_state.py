@@ -267,6 +267,7 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
         server, tables = connection.query(joined(look.server, look.tables), read_only=True)
     except StatementError as error:
         raise distrust(error) or error from None
+    # By the catalog, since a query on a missing table would fail, and with it the whole message.
     found = tables_of(tables, look.trusted, at_a_glance=False).found
 
     def read(query: sql.Composable, *names: str) -> Rows:
@@ -289,6 +290,7 @@ def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
     try:
         return connection.query(message, read_only=True)[-1]
     except StatementError as error:
+        # The table has the name of the runner's, and other columns.
         if error.server_error.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
             raise LedgerError(_foreign(table.name, table.columns)) from None
         if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
@@ -336,6 +338,7 @@ def _survey(
 def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
     """The newest interruption of each file that a run left half-way."""
     found: dict[str, Interruption] = {}
+    # In the order of the runs, so that a later one replaces an earlier one.
     for row in runs:
         version, statement, failed_version, sqlstate, in_doubt, *digests, marks = row[7:]
         if version is None or version in applied:
@@ -383,6 +386,7 @@ def _applied(row: Row) -> AppliedMigration:
 def whole(number: str | None) -> int | None:
     """A number as the server writes it, rounded; None for NaN, a text, or one past a bigint."""
     try:
+        # A ledger of another tool may have numeric or text where the runner has integer.
         found = 0 if number is None else int(number)
     except ValueError:
         found = _BIGINT

@@ -18,6 +18,7 @@ def belongs_to_production(survey: Survey) -> bool:
 
 def check_guard(survey: Survey, environment: str) -> None:
     """Raise GuardError if the database belongs to production and `environment` is another one."""
+    # A preview that shares production's database would change it before the code is deployed.
     if belongs_to_production(survey) and environment != PRODUCTION:
         raise GuardError(
             f"This database belongs to production, and this run's environment is {environment}: "

@@ -218,6 +218,7 @@ def interrupt_stale_runs(connection: Connection, tables: Tables) -> None:
 
     A run with nothing to apply does this too, and does not upgrade the journal.
     """
+    # An upgrade takes an exclusive lock, which bookkeeping alone is not worth.
     is_earlier = bool(missing_columns(tables))
     ask(connection, tables, _INTERRUPT_EARLIER_STALE_RUNS if is_earlier else INTERRUPT_STALE_RUNS)
 
@@ -263,6 +264,7 @@ def note_progress(
     `what` is for people. The statement is in doubt until the run records something else. Returns
     the tables' contents, up to the same id as `run.contents` or, of ALL_ROWS, up to the last one.
     """
+    # In doubt from the start: a process that is killed can't write it afterwards.
     columns = _columns_of(replace(checkpoint, in_doubt=True))
     note = filled(_NOTE_NEXT, run=run.id, note=_shown(what), **columns)
     *_, noted, held = ask(connection, run.tables, note, _contents(run))

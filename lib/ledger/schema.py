@@ -89,6 +89,7 @@ begin
 end
 $do$
 """
+# Taken before the check, so that nothing changes between the check and ALTER TABLE.
 _LOCK_JOURNAL = f"lock table public.{RUNS} in access exclusive mode"
 INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
 
@@ -124,6 +125,7 @@ def creation(tables: Tables, reader: str | None = None) -> tuple[sql.Composable,
     close = filled(
         _CLOSE,
         made=sql.SQL(",").join(map(sql.Literal, made)),
+        # The status may be read by another role, which the new tables would otherwise shut out.
         reader=reader or "",
         tables=sql.SQL(", ").join(sql.Identifier("public", table) for table in missing),
     )

@@ -213,6 +213,7 @@ def _entries(
 ) -> tuple[Entry, ...]:
     entries = [_entry(file, rows.get(file.version), environment) for file in files]
     known = {file.version for file in files}
+    # Rows without a file stay visible: the database has their changes.
     entries += [
         Entry(row.version, row.name, "missing", row.applied_at, row.execution_time_ms)
         for row in rows.values()

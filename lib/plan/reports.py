@@ -129,6 +129,7 @@ class RunReport:
         return self.error.exit_code if self.error else 0
 
     def to_dict(self) -> Document:
+        # Even then with what was applied: it is committed, and the error says nothing of it.
         document = error_document(self.error) if self.error else {"success": True}
         return {
             **document,
@@ -138,6 +139,7 @@ class RunReport:
             "pgVersion": self.server_version and f"PostgreSQL {self.server_version}",
             "applied": [migration.to_dict() for migration in self.applied],
             "pendingMigrations": self.pending,
+            # Without control characters: a terminal may show the document as it is.
             "warnings": list(map(message, self.warnings)),
         }
 

@@ -40,6 +40,7 @@ def read_target(source: str, url: str) -> ConnectionTarget:
 
     Raises ValueError, whose message is safe to print; PrismaUrlError for a URL of Prisma.
     """
+    # Before parsing: of quotes or a pasted command, libpq would only say that the URL is invalid.
     if fault := pasted_values.fault(url):
         raise ValueError(f"{source} {fault}")
     base, query = _split(_with_known_scheme(source, url.strip()))

@@ -92,6 +92,7 @@ class Variable(NamedTuple, Generic[T]):
 
         Raises ValueError, whose message names neither the variable nor the value.
         """
+        # A dashboard may set a variable to an empty text, which counts as unset.
         value = environ.get(self.name, "")
         return self.parse(value if value.strip() else self.default)
 

@@ -151,6 +151,7 @@ class Endpoint:
             if not is_path_of(self.path, request.path):
                 return Answer.error(404, f"Only {self.path} is served here.")
             if request.method not in self.methods:
+                # RFC 9110 requires Allow with a 405.
                 names = " and ".join(self.methods)
                 verb = "is" if len(self.methods) == 1 else "are"
                 allowed = ", ".join(self.methods)
