@@ -25,8 +25,8 @@ class Style:
         # TERM=dumb is how editors and CI systems ask for text without escapes.
         color = stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
         return cls(
-            # A stream in Latin-1 or ASCII would raise UnicodeEncodeError for the signs.
             color=color,
+            # In Latin-1 or ASCII the signs would become question marks.
             unicode=(stream.encoding or "").lower().replace("-", "") == "utf8",
         )
 

@@ -58,7 +58,7 @@ class MigrationFile:
 
         Line ends and the byte order mark do not matter. A row without a checksum counts as a match.
         """
-        # The usual case first: all variants cost four hashes of the file.
+        # The usual case first: all variants cost six hashes of the file.
         return stored is None or stored == self.checksum or stored.strip().lower() in self.checksums
 
     @cached_property
@@ -120,8 +120,8 @@ def parse(filename: str, content: bytes, *, folder: str = "migrations") -> Migra
 
     The faults of the header are kept in the file.
     """
-    path = one_line(f"{folder}/{filename}")
     # A name of the file system may hold anything, such as an escape sequence of a terminal.
+    path = one_line(f"{folder}/{filename}")
     match = NAME.fullmatch(filename)
     if match is None:
         raise MigrationFileError(_NOT_THE_FORMAT, file=path, way_out=_other_name(filename))

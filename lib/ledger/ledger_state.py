@@ -44,7 +44,7 @@ _UNTOLD = (INSUFFICIENT_PRIVILEGE, "0A000", "55000")
 COLUMNS = ("id", "version", "name", "applied_at", "execution_time_ms", "checksum")
 
 _BIGINT = 1 << 63
-# Equal in all databases of one cluster, and in copies of it: see `fingerprint`.
+# Equal in all databases of one cluster, and in physical copies of it: see `fingerprint`.
 _SYSTEM = "(select system_identifier from pg_catalog.pg_control_system())::text"
 _READ_SERVER = """
 select current_database(), current_setting('server_version'), {system},

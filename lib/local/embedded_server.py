@@ -36,7 +36,7 @@ from .cluster_files import (
 SOURCE = "the embedded PostgreSQL"
 DATABASE = "postgres"
 USER = "postgres"
-# Every Unix has this user, so none has to be created.
+# Linux and macOS have this user, so none has to be created.
 UNPRIVILEGED = "nobody"
 
 

@@ -140,7 +140,7 @@ class StatusReader:
     def _status(self, context: RunContext, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.is_closed:
             try:
-                # A function sleeps between requests, so the connection may be dead without a sign.
+                # A function sleeps between requests, so the connection may have died unnoticed.
                 with self._connection.extend_deadline(KEPT_CONNECTION):
                     return read_status_over(self._connection, context, files)
             except (DatabaseUnavailableError, OutOfTimeError):

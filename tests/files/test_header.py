@@ -34,7 +34,7 @@ class TestWhereItStands:
         assert read_header(f"{above}-- Transaction: none\n", "005") == (Header(), ())
 
     def test_a_fault_has_the_offset_of_its_line(self) -> None:
-        text = "/* a\nlicence */\n  -- Lock-Timeout: soon"
+        text = "/* a\nlicense */\n  -- Lock-Timeout: soon"
         assert [text[offset:] for offset, _ in read_header(text, "005")[1]] == [
             "-- Lock-Timeout: soon"
         ]
