@@ -19,11 +19,12 @@ def _run() -> int:
             file=sys.stderr,
         )
         return 2
-    from .escaping import message
     from .signals import exit_on_signals
 
-    # Before the imports, which take some time.
+    # Before the other imports, which take some time.
     exit_on_signals()
+    from .escaping import message
+
     # What imports leave stays to the end: to look for garbage among it would take a tenth of a run
     # that has nothing to apply.
     gc.disable()

@@ -191,6 +191,9 @@ class _Transaction:
             *self._session.timeouts(self._script, lock_timeout, scope="local "),
             *self._deadline(),
             *self._safeguards(),
+            # On a new database the disk is waited for once, when the end of the run is recorded: a
+            # crash of the server before that takes the last files back whole, with their records.
+            *(["set local synchronous_commit = off"] if self._session.is_new else []),
             LOCK,
         ]
 

@@ -22,6 +22,13 @@ _CREATED_WITHOUT_FUNCTION = (
 )  # fmt: skip
 # With these words ALTER TABLE checks or rewrites rows, with functions that a user may have written.
 _MAY_RUN_A_FUNCTION = {"VALIDATE", "USING", "TYPE", "DEFAULT"}
+# Key words, which no domain can be named without quotes, and the types that are as common.
+_KNOWN_TYPES = {
+    "BIGINT", "BIGSERIAL", "BIT", "BOOLEAN", "BOOL", "BYTEA", "CHAR", "CHARACTER", "DATE",
+    "DECIMAL", "DOUBLE", "FLOAT", "INT", "INT4", "INT8", "INTEGER", "INTERVAL", "JSON", "JSONB",
+    "NUMERIC", "REAL", "SERIAL", "SMALLINT", "TEXT", "TIME", "TIMESTAMP", "TIMESTAMPTZ", "UUID",
+    "VARCHAR",
+}  # fmt: skip
 _LARGE_OBJECT_CALLS = tuple(
     ("PG_CATALOG", ".", name) for name in ("LO_OPEN", "LOWRITE", "LO_CLOSE")
 )
@@ -93,7 +100,24 @@ def may_change_session(statement: Statement) -> bool:
         return not _creates_quietly(statement) or "pg_temp" in statement.text.lower()
     if statement.command == "ALTER" and statement.opening[1:2] == ("TABLE",):
         # Parentheses may enclose an expression.
-        return "(" in statement.text or bool(_MAY_RUN_A_FUNCTION & set(statement.words))
+        if "(" in statement.text or _MAY_RUN_A_FUNCTION & set(statement.words):
+            return True
+        return not _adds_columns_of_known_types(statement.words)
+    return True
+
+
+def _adds_columns_of_known_types(words: tuple[str, ...]) -> bool:
+    """True unless a column may be of a domain, whose default and checks run for every row."""
+    if len(words) >= WORDS_KEPT:
+        # More columns may follow.
+        return False
+    added = [words[place + 1 :] for place, word in enumerate(words) if word == "ADD"]
+    for after in added:
+        if after[:1] in (("CONSTRAINT",), ("PRIMARY",), ("UNIQUE",), ("FOREIGN",), ("CHECK",)):
+            continue
+        column = [word for word in after if word not in ("COLUMN", "IF", "NOT", "EXISTS")]
+        if column[1:2] and column[1] not in _KNOWN_TYPES:
+            return False
     return True
 
 

@@ -22,6 +22,10 @@ NO_STORE = "no-store"
 _log = logging.getLogger("migrations")
 
 
+# Digits of the longest Content-Length that is read as a number.
+_LONGEST_NUMBER = 18
+
+
 class BadRequestError(ValueError):
     """A request that no endpoint can answer. `code` is the HTTP status of the answer."""
 
@@ -59,19 +63,21 @@ class Request:
         announced = self.environ.get("CONTENT_LENGTH") or "0"
         if not (announced.isascii() and announced.isdigit()):
             raise BadRequestError("Content-Length is not a number.")
+        if len(announced) > _LONGEST_NUMBER:
+            # Python reads no number that long, and no body is.
+            raise _too_long(longest)
         # A server that decodes chunks marks the end itself, and gives no length.
         has_end = bool(self.environ.get("wsgi.input_terminated"))
+        if self.header("Transfer-Encoding") and not has_end:
+            # Its end cannot be known, and a body that is left out must not be taken for no body.
+            raise BadRequestError("The body needs a Content-Length.")
         length = longest + 1 if has_end else int(announced)
-        too_long = BadRequestError(
-            f"The body is longer than {longest // 1024} KiB.",
-            code=413,
-        )
         # Before reading: a client may announce gigabytes.
         if int(announced) > longest:
-            raise too_long
+            raise _too_long(longest)
         body = self._read(length)
         if len(body) > longest:
-            raise too_long
+            raise _too_long(longest)
         # Half a body must not be taken for another action.
         if len(body) < int(announced):
             raise BadRequestError("The body is shorter than its Content-Length.")
@@ -80,10 +86,18 @@ class Request:
     def _read(self, length: int) -> bytes:
         """Read up to `length` bytes; one call may return fewer than there are."""
         pieces, left = [], length
-        while left and (piece := self.environ["wsgi.input"].read(left)):
-            pieces.append(piece)
-            left -= len(piece)
+        try:
+            while left and (piece := self.environ["wsgi.input"].read(left)):
+                pieces.append(piece)
+                left -= len(piece)
+        except OSError:
+            # The client has gone, or its chunks are malformed.
+            raise BadRequestError("The body could not be read.") from None
         return b"".join(pieces)
+
+
+def _too_long(longest: int) -> BadRequestError:
+    return BadRequestError(f"The body is longer than {longest // 1024} KiB.", code=413)
 
 
 @dataclass(frozen=True)

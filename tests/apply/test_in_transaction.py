@@ -591,3 +591,19 @@ class TestPreparedRecords:
         bundle.write("005-e.sql", "create table e (x int);")
         assert migrate(make_context()).error is None
         assert db.runs()[-1]["applied"][-1] == "005-e"
+
+
+def test_on_a_new_database_only_the_end_of_the_run_waits_for_the_disk(
+    make_context: MakeContext, bundle: Bundle, db: Database
+) -> None:
+    db.query(
+        "do $$ begin execute format('alter database %I set synchronous_commit = local',"
+        " current_database()); end $$"
+    )
+    look = "create table {} as select current_setting('synchronous_commit');"
+    bundle.write("001-a.sql", look.format("a"))
+    assert migrate(make_context()).error is None
+    bundle.write("002-b.sql", look.format("b"))
+    assert migrate(make_context()).error is None
+    assert db.query("select * from a") == [("off",)]
+    assert db.query("select * from b") == [("local",)]

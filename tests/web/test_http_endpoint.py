@@ -80,7 +80,8 @@ def test_a_body_in_chunks_has_no_length_and_an_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "code"), [("", 200), ("0", 200), ("2048", 200), ("2049", 413), ("1e3", 400)]
+    ("length", "code"),
+    [("", 200), ("0", 200), ("2048", 200), ("2049", 413), ("9" * 5000, 413), ("1e3", 400)],
 )
 def test_the_length_decides_before_the_body_is_read(length: str, code: int) -> None:
     assert send(io.BytesIO(b"x" * LONGEST), CONTENT_LENGTH=length).status_code == code
@@ -90,3 +91,19 @@ def test_a_body_that_ends_too_early_is_400() -> None:
     response = send(io.BytesIO(b"abc"), CONTENT_LENGTH="6")
     assert response.status_code == 400
     assert response.get_json()["error"] == "The body is shorter than its Content-Length."
+
+
+def test_a_body_whose_end_is_unknown_is_400_and_not_left_out() -> None:
+    """Its action would be taken for the default one."""
+    for coding in ("chunked", "gzip"):
+        response = send(io.BytesIO(b'{"action": "plan"}'), HTTP_TRANSFER_ENCODING=coding)
+        assert response.status_code == 400
+
+
+def test_a_body_that_cannot_be_read_is_400() -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError("Invalid chunk header")
+
+    response = send(Broken(), **{"wsgi.input_terminated": True, "CONTENT_LENGTH": ""})
+    assert response.status_code == 400
