@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ..apply.index_state import who_carries_out
 from ..database.connection import Connection
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, LockError
 from ..escaping import message
 from ..files.file_progress import Checkpoint, Interruption
 from ..files.folder import MigrationFile, discover
@@ -102,8 +103,10 @@ def resolve(
     files = discover(context.settings.migrations_dir)
     request = _Request(wanted, verdict, renamed_from, files)
 
-    def decide(_: Connection, survey: Survey) -> _Resolution:
-        return _decide(context, survey, request)
+    def decide(connection: Connection, survey: Survey) -> _Resolution:
+        resolution = _decide(context, survey, request)
+        _check_ended(connection, resolution.before, files)
+        return resolution
 
     def write(connection: Connection, resolution: _Resolution, _: RunStart) -> None:
         _record(context.trusted, connection, verdict, resolution)
@@ -147,6 +150,25 @@ def _decide(context: RunContext, survey: Survey, request: _Request) -> _Resoluti
     # Before the lock is taken: without the rights, waiting for it would be in vain.
     survey.tables.verify_rights()
     return resolution
+
+
+def _check_ended(
+    connection: Connection, before: Interruption, files: tuple[MigrationFile, ...]
+) -> None:
+    """Raise LockError if the server still carries out the statement for the run that is gone."""
+    at = before.checkpoint
+    file = next((file for file in files if file.version == at.version), None)
+    script = prepare(file) if file else None
+    if file is None or script is None or at.statement > len(script.statements):
+        return
+    unit = script.statements[at.statement - 1 : script.block_end(at.statement - 1)]
+    if at_work := who_carries_out(connection, [statement.sent for statement in unit]):
+        pid, since = at_work
+        raise LockError(
+            f"{file.path}: the server still carries out statement {at.statement} for run "
+            f"{before.run} (pid {pid}, since {since}), so nobody can say yet whether it takes "
+            "effect. Nothing was changed. Run the command again when that has ended."
+        )
 
 
 def _after(before: Interruption, verdict: Verdict) -> Checkpoint:

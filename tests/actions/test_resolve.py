@@ -1,15 +1,18 @@
 """A verdict on a file that was left half-way: recorded once, and only if there is a doubt."""
 
 import json
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
+import psycopg
 import pytest
-from conftest import Bundle, Cli, Database
+from conftest import Bundle, Cli, Database, wait_until
 
 from lib.actions.migrate import migrate
 from lib.actions.resolve import Verdict, resolve
 from lib.actions.run_parameters import RunContext
-from lib.errors import ConfigurationError, GuardError, RunInProgressError
+from lib.errors import ConfigurationError, GuardError, LockError, RunInProgressError
 from lib.ledger.run_lock import KEY
 
 MakeContext = Callable[..., RunContext]
@@ -19,6 +22,12 @@ NOTE = "insert into effects (what) values ('{}');\n"
 
 def note(what: str) -> str:
     return NOTE.format(what)
+
+
+def suppressed(connection: psycopg.Connection, statement: str) -> None:
+    """Carry out a statement that is going to be canceled."""
+    with suppress(psycopg.Error):
+        connection.execute(statement)
 
 
 def effects(db: Database) -> list[str]:
@@ -98,6 +107,26 @@ class TestADoubt:
             other.execute(f"select pg_advisory_xact_lock({KEY})")
             with pytest.raises(RunInProgressError):
                 resolve(make_context(run_wait=0.0), "001-b", Verdict.DID_NOT)
+
+    @pytest.mark.parametrize("verdict", [Verdict.TOOK_EFFECT, Verdict.FROM_START])
+    def test_a_statement_that_the_server_still_carries_out_has_no_verdict_yet(
+        self, make_context: MakeContext, db: Database, verdict: Verdict
+    ) -> None:
+        db.query(
+            "create or replace function fails() returns void language sql as 'select pg_sleep(9)'"
+        )
+        with db.connect() as other:
+            other.execute("set application_name = 'migrations cli local'")
+            pid = other.info.backend_pid
+            work = threading.Thread(target=lambda: suppressed(other, "select fails();"))
+            work.start()
+            look = f"select state from pg_stat_activity where pid = {pid}"
+            wait_until(lambda: db.query(look) == [("active",)], "the statement")
+            with pytest.raises(LockError, match=f"still carries out statement 2 .*pid {pid}"):
+                resolve(make_context(), "001-b", verdict)
+            db.query(f"select pg_cancel_backend({pid})")
+            work.join()
+        assert resolve(make_context(), "001-b", verdict).version == "001-b"
 
     def test_the_database_of_production_is_guarded(
         self, make_context: MakeContext, db: Database
