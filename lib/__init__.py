@@ -7,7 +7,7 @@ The floor, without I/O:
     deployment       the build that is running
     secret_patterns  what is recognized as a secret
     masking          secrets in a text, shown as …
-    escaping       text for people: escaped, behind a prefix, without secrets
+    escaping         text for people: escaped, behind a prefix, without secrets
     deadline         one notion of time: handed down, clipped, extended for clean-up
     time_limits      every limit on time, with its unit and its reason
     signals          the signals that end a process in order
@@ -26,7 +26,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, plan, database
     apply     one file, applied and recorded
               <- sql, files, plan, database, ledger
-    actions   migrate, plan, validate, status, baseline
+    actions   migrate, plan, validate, status, baseline, resolve
               <- files, settings, plan, database, ledger, apply
     web       the two endpoints
               <- files, settings, plan, database, actions
