@@ -101,7 +101,7 @@ select version, git_commit, git_ref, deployment from (
             window later as (order by id rows between 1 following and unbounded following)) as r
       join public.schema_migrations m on m.id > r.ledger_id_before and m.checksum is not null
        and (r.ledger_id_after is null or m.id <= r.ledger_id_after)
-     where outcome = 'running'
+     where outcome in ('running', 'interrupted') and applied = '{{}}'
 ) as origin
  order by id
 """
