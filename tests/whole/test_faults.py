@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,9 +67,11 @@ class Scene:
     tell: Callable[[str, object], None]
     longest: float
 
-    def start(self, through: Database | None = None) -> "subprocess.Popen[str]":
+    def start(
+        self, through: Database | None = None, words: Sequence[str] = ("migrate",)
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [sys.executable, "-m", "lib", "migrate"],
+            [sys.executable, "-m", "lib", *words],
             cwd=ROOT,
             env=local_environ(
                 DATABASE_URL=(through or self.db).url,
@@ -316,14 +318,17 @@ def test_plain_statements_outside_a_transaction_are_never_doubled_nor_skipped(
         [(first, last)] = re.findall(
             r"whether (?:the block of )?statements? (\d+)(?: to (\d+))? of 18", output
         )
-        has_run, has_not = re.findall(r"^[ |]*(update .*;)$", output, re.MULTILINE)
+        commands = re.findall(r"^[ |]*python -m lib (resolve \S+ --\S+)$", output, re.MULTILINE)
+        has_run, has_not = commands
         effect = effect_of.get(int(first))
         assert bool(last) == (effect is not None and effect.startswith("b"))
         # What has no effect has slept.
         took_effect = effect is None or scene.db.query(
             f"select 1 from effects where version = '{effect}'"
         )
-        scene.db.query(has_run if took_effect else has_not)
+        verdict = scene.start(words=(has_run if took_effect else has_not).split())
+        end(verdict)
+        assert verdict.returncode == 0
         scene.the_next_run_works()
     effects = [
         row[0]
