@@ -18,7 +18,7 @@ from ..ledger.production_guard import check_guard, check_writable, must_claim
 from ..ledger.records import delete_records, record_baseline
 from ..ledger.runs import RunStart
 from ..plan.migration_plan import Plan
-from ..plan.migration_states import AppliedMigration, number_of
+from ..plan.migration_states import AppliedMigration, has_number
 from ..plan.reports import BaselineReport
 from ..time_limits import ANSWER
 from .locked_ledger_edit import change_ledger
@@ -143,7 +143,7 @@ def find_file(files: Sequence[MigrationFile], wanted: str) -> MigrationFile:
     """
     version = _version_of(wanted)
     for file in files:
-        if version == file.version or _has_number(file.version, version):
+        if version == file.version or has_number(file.version, version):
             return file
     raise ConfigurationError(f"There is no migration {version!r}. {_existing(files, version)}")
 
@@ -217,7 +217,7 @@ def find_rows(
         found = [
             row
             for row in plan.missing
-            if row.version in (each, version) or _has_number(row.version, version)
+            if row.version in (each, version) or has_number(row.version, version)
         ]
         if len(found) == 1:
             rows[found[0].version] = found[0]
@@ -234,18 +234,9 @@ def _why_not(
     if found:
         return f"several rows have this number: {', '.join(row.version for row in found)}"
     for file in files:
-        if version == file.version or _has_number(file.version, version):
+        if version == file.version or has_number(file.version, version):
             return f"its file is in the bundle, {file.path}"
     return "it is not on record in this database"
-
-
-def _has_number(version: str, digits: str) -> bool:
-    """True if `digits` are the number of this version, with or without leading zeros."""
-    return (
-        digits.isascii()
-        and digits.isdigit()
-        and str(number_of(version)) == (digits.lstrip("0") or "0")
-    )
 
 
 def _version_of(wanted: str) -> str:

@@ -18,7 +18,7 @@ from ..files.prepare_script import prepare
 from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import check_guard, check_writable
 from ..ledger.runs import RunStart, forget_progress, rename_progress, settle_doubt
-from ..plan.migration_states import number_of
+from ..plan.migration_states import has_number
 from ..plan.reports import Document
 from .locked_ledger_edit import change_ledger
 from .run_parameters import RunContext
@@ -237,9 +237,7 @@ def _is(version: str, wanted: str) -> bool:
     """True if `wanted` is the version, its file, or its number."""
     # A path as a shell completes it, on Windows too.
     name = wanted.replace("\\", "/").rpartition("/")[2].removesuffix(".sql")
-    # str.isdigit accepts characters such as `²`, which int does not.
-    is_number = name.isascii() and name.isdigit()
-    return name == version or (is_number and number_of(version) == int(name))
+    return name == version or has_number(version, name)
 
 
 def _what_there_is(survey: Survey) -> str:

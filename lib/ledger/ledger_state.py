@@ -155,10 +155,6 @@ class Survey:
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)
     origins: Mapping[str, Deployment] = field(default_factory=dict)
 
-    @property
-    def runs_exist(self) -> bool:
-        return RUNS in self.tables.found
-
 
 def take_survey(
     connection: Connection,

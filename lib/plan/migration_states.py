@@ -44,6 +44,16 @@ def number_of(version: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def has_number(version: str, digits: str) -> bool:
+    """True if `digits` are the number of this version, with or without leading zeros."""
+    # str.isdigit accepts characters such as `²`, which are no digits of a number.
+    return (
+        digits.isascii()
+        and digits.isdigit()
+        and str(number_of(version)) == (digits.lstrip("0") or "0")
+    )
+
+
 def row_order(row: AppliedMigration | Entry) -> tuple[int, str]:
     """Sort by number; versions without a number come first."""
     number = number_of(row.version)

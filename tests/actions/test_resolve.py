@@ -93,6 +93,13 @@ class TestADoubt:
         with pytest.raises(ConfigurationError, match=what):
             resolve(make_context(), "002-c", Verdict.DID_NOT)
 
+    @pytest.mark.parametrize("number", ["9" * 5000, "²", "1x"])
+    def test_what_is_no_number_of_a_version_names_none(
+        self, make_context: MakeContext, number: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match="No run left"):
+            resolve(make_context(), number, Verdict.DID_NOT)
+
     def test_an_earlier_version_has_the_verdict_too(
         self, make_context: MakeContext, db: Database
     ) -> None:
