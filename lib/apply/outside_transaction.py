@@ -100,6 +100,9 @@ class StatementRun:
             step = FailedStep(statement, index + 1, stays=stays, more=more)
             raise statement_error(self.session, self.script, error, step) from None
         except OutOfTimeError as error:
+            if self._progress.is_at_end and leftovers is None:
+                # It had taken effect when it was canceled: all that is left is to record the file.
+                return
             of = f"of the {len(self.script.statements)} in {self.script.file.path}"
             raise OutOfTimeError(f"{error} It was at statement {index + 1} {of}.") from None
         if leftovers and (invalid := leftovers.invalid_index_error(self.script, index)):
@@ -229,6 +232,11 @@ class _Progress:
     def is_in_block(self) -> bool:
         """True while a transaction block of the file is open."""
         return self._block_began is not None
+
+    @property
+    def is_at_end(self) -> bool:
+        """True if every statement of the file has been carried out."""
+        return self.checkpoint == self._script.checkpoint(len(self._script.statements))
 
     def note_next(self, index: int, note: Callable[[int], Checkpoint]) -> None:
         """Record by `note` that the statement at `index`, outside any block, is next."""

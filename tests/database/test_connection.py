@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import Bundle, Database
+from conftest import UNTIL_RELEASED, Bundle, Database
 from fault_proxy import FaultProxy, Trouble
 
 from lib.actions.migrate import migrate
@@ -54,20 +54,50 @@ class TestDeadlinesAndLosses:
         assert time.monotonic() - began < 10
         assert db.query("select count(*) from a") == [(0,)]
 
-    def test_a_file_outside_a_transaction_that_ends_at_the_deadline_is_recorded(
+    def test_a_file_outside_a_transaction_that_ends_at_the_deadline_is_recorded_once(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
+        """Wherever the deadline comes between a statement's end and the record of it."""
         db.query("create table marks (version text)")
         for number, seconds in enumerate((0.7, 0.8, 0.85, 0.9, 0.95)):
-            mark = f"insert into marks values ('{number:03d}-a')"
+            version = f"{number:03d}-a"
+            mark = f"insert into marks values ('{version}')"
             work = f"begin {mark}; perform pg_sleep({seconds}); end"
-            bundle.write(f"{number:03d}-a.sql", f"-- Transaction: none\ndo $$ {work} $$;")
+            bundle.write(f"{version}.sql", f"-- Transaction: none\ndo $$ {work} $$;")
             migrate(make_context(deadline=Deadline.after(1)))
-            # Whether or not it was in time: what took effect is recorded, and the other way round.
+            if db.query(f"select from marks where version = '{version}'"):
+                # What was carried out and not recorded in time is recorded by the next run.
+                assert migrate(make_context()).error is None
             assert db.query("select version from marks order by 1") == db.query(
                 "select version from schema_migrations order by 1"
             )
-            (bundle.migrations / f"{number:03d}-a.sql").unlink()
+            (bundle.migrations / f"{version}.sql").unlink()
+
+    def test_a_last_statement_that_had_ended_when_it_was_canceled_is_recorded(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        """Its answer comes after the deadline; the time for clean-up is enough for the record."""
+        db.query("create table effects (what text)")
+        effect = "insert into effects values ('carried out')"
+        until_released = UNTIL_RELEASED.replace("begin", f"begin {effect};", 1)
+        bundle.write("000-a.sql", f"-- Transaction: none\n{until_released};")
+        with FaultProxy(db.target.port) as proxy:
+
+            def release() -> None:
+                db.wait_for("pg_sleep")
+                proxy.pause_first(3.0)
+                db.query("create table released ()")
+
+            releasing = threading.Thread(target=release)
+            releasing.start()
+            context = make_context(
+                target=db.through(proxy.port).target, deadline=Deadline.after(2, cleanup=15.0)
+            )
+            report = migrate(context)
+            releasing.join()
+        assert report.error is None
+        assert db.versions() == ["000-a"]
+        assert db.query("select what from effects") == [("carried out",)]
 
     def test_the_deadline_cancels_the_statement_and_rolls_back(
         self, make_context: MakeContext, bundle: Bundle, db: Database

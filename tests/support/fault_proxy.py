@@ -33,6 +33,7 @@ class FaultProxy:
         self._target = ("127.0.0.1", int(target_port))
         self._trouble = trouble or Trouble("cut", 1 << 60)
         self._is_first_frozen = False
+        self._pause_first = 0.0
         self._carried = 0
         self._turn = threading.Lock()
         self._ended = threading.Event()
@@ -64,6 +65,10 @@ class FaultProxy:
     def freeze_first(self) -> None:
         """Carry nothing more on the connection that was made first."""
         self._is_first_frozen = True
+
+    def pause_first(self, seconds: float) -> None:
+        """Hold the next piece back on the connection that was made first."""
+        self._pause_first = seconds
 
     def _start(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -97,6 +102,9 @@ class FaultProxy:
                         return
                     self.turns += source is client and last is not client
                     last = source
+                    if is_first and self._pause_first:
+                        pause, self._pause_first = self._pause_first, 0.0
+                        self._ended.wait(pause)
                     (server if source is client else client).sendall(piece)
 
     def _carry(self, piece: bytes, client: socket.socket, server: socket.socket) -> bool:
