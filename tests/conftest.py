@@ -6,6 +6,7 @@ import importlib.metadata as metadata
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -67,6 +68,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Set what the processes of a session inherit."""
+    # Under nohup it is ignored, and would be in every process that a test starts.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ.setdefault("FAULT_SEED", str(secrets.randbelow(10**6)))
     if config.getoption("--faults"):
         os.environ["FAULTS"] = "1"
