@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import memory
 import psycopg
 import pytest
 from pgbouncer import PGBOUNCER, pgbouncer
@@ -129,7 +130,7 @@ def _server_header() -> str:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Stop the server; with several processes, when the last of them has ended."""
     if not hasattr(session.config, "workerinput") and not os.environ.get("TEST_DATABASE_URL"):
-        embedded.stop(embedded.locate(ROOT, name="tests"))
+        memory.stop(memory.locate(ROOT, name="tests"))
 
 
 @pytest.fixture(scope="session")
@@ -140,7 +141,7 @@ def server() -> ConnectionTarget:
     """
     if url := os.environ.get("TEST_DATABASE_URL"):
         return read_target("TEST_DATABASE_URL", url)
-    cluster = embedded.locate(ROOT, name="tests")
+    cluster = memory.locate(ROOT, name="tests")
     try:
         return embedded.start(cluster, options=_FAST)
     except Exception as error:
@@ -218,7 +219,7 @@ class Database:
 
     def new(self, name: str) -> "Database":
         """Create another database on the same server."""
-        self.query(f"create database {name} strategy wal_log")
+        self.query(f"create database {name} strategy file_copy")
         return self.named(name)
 
     @contextmanager
@@ -283,7 +284,7 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
     """Create a database, and drop it afterwards."""
     name = f"test_{secrets.token_hex(8)}"
     with connect(server) as admin:
-        admin.execute(f"create database {name} strategy wal_log")
+        admin.execute(f"create database {name} strategy file_copy")
         try:
             yield Database(
                 replace(
@@ -297,13 +298,13 @@ def new_database(server: ConnectionTarget) -> Iterator[Database]:
 @contextmanager
 def new_cluster(folder: Path) -> Iterator[Cluster]:
     """A server of the test's own, not started yet; stopped and removed afterwards."""
-    cluster = embedded.locate(folder, name="own")
+    cluster = memory.locate(folder, name="own")
     try:
         yield cluster
     finally:
-        embedded.stop(cluster)
+        memory.stop(cluster)
         if cluster.runs_as:
-            shutil.rmtree(cluster.home)
+            shutil.rmtree(cluster.home, ignore_errors=True)
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import memory
+
 
 def demoted() -> dict[str, Any]:
     """What subprocess is told of the user to run as: nothing, but for root."""
@@ -25,7 +27,7 @@ def demoted() -> dict[str, Any]:
 @contextmanager
 def private_folder(name: str) -> Iterator[Path]:
     """A folder that is gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/var/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=memory.FOLDER))
     try:
         yield folder
     finally:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import memory
 import pytest
 from conftest import ROOT, Database, local_environ, new_database, wait_until
 from fault_proxy import Fault, FaultProxy, Trouble
@@ -258,10 +259,10 @@ def test_a_stream_in_trouble(scene: Scene, fault: int, kind: Fault) -> None:
 @pytest.fixture(scope="module")
 def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A server that nobody else needs."""
-    cluster = embedded.locate(ROOT, name=f"faults-{os.environ.get('PYTEST_XDIST_WORKER', 'one')}")
+    cluster = memory.locate(ROOT, name=f"faults-{os.environ.get('PYTEST_XDIST_WORKER', 'one')}")
     yield cluster
-    embedded.stop(cluster)
-    shutil.rmtree(cluster.home)
+    memory.stop(cluster)
+    shutil.rmtree(cluster.home, ignore_errors=True)
 
 
 @faults()
