@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import ROOT, connect, local_environ
+from conftest import ROOT, connect, local_environ, new_cluster
 
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
@@ -26,11 +26,26 @@ only_as_root = pytest.mark.skipif(
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with new_cluster(tmp_path) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def located(tmp_path: Path) -> Iterator[Cluster]:
+    """A cluster where the product has it; the others are in memory."""
     cluster = embedded.locate(tmp_path, name="tests")
     yield cluster
     embedded.stop(cluster)
     if cluster.runs_as:
-        subprocess.run(["rm", "-rf", str(cluster.home)], check=True)
+        shutil.rmtree(cluster.home)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster whose server runs, for tests that leave it as it was."""
+    with new_cluster(tmp_path_factory.mktemp("running")) as cluster:
+        embedded.start(cluster)
+        yield cluster
 
 
 def ask(target: ConnectionTarget, sql: str, **parameters: str) -> object:
@@ -39,14 +54,14 @@ def ask(target: ConnectionTarget, sql: str, **parameters: str) -> object:
         return cursor.fetchone() if cursor.description else None
 
 
-def test_the_server_starts_and_stops_and_keeps_its_data(cluster: Cluster) -> None:
-    target = embedded.start(cluster)
-    assert embedded.is_running(cluster)
+def test_the_server_starts_and_stops_and_keeps_its_data(located: Cluster) -> None:
+    target = embedded.start(located)
+    assert embedded.is_running(located)
     ask(target, "create table kept (x int)")
-    assert embedded.stop(cluster) is True
-    assert not embedded.is_running(cluster)
-    assert embedded.stop(cluster) is False
-    assert ask(embedded.start(cluster), "select to_regclass('kept') is not null") == (True,)
+    assert embedded.stop(located) is True
+    assert not embedded.is_running(located)
+    assert embedded.stop(located) is False
+    assert ask(embedded.start(located), "select to_regclass('kept') is not null") == (True,)
 
 
 def test_concurrent_callers_start_one_server(cluster: Cluster) -> None:
@@ -62,8 +77,8 @@ def test_concurrent_callers_start_one_server(cluster: Cluster) -> None:
     assert len(found) == 4
 
 
-def test_a_login_without_the_password_fails(cluster: Cluster) -> None:
-    target = embedded.start(cluster)
+def test_a_login_without_the_password_fails(running: Cluster) -> None:
+    target = embedded.target(running)
     with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
         ask(target, "select 1", password="guess")
     with pytest.raises(psycopg.OperationalError, match="no password supplied"):
@@ -74,26 +89,24 @@ def test_a_login_without_the_password_fails(cluster: Cluster) -> None:
         socket.create_connection((_address_of_this_machine(), int(target.port)), timeout=2)
 
 
-def test_the_files_of_the_server_are_private(cluster: Cluster) -> None:
-    embedded.start(cluster)
-    for path in (cluster.data, cluster.password_file):
+def test_the_files_of_the_server_are_private(running: Cluster) -> None:
+    for path in (running.data, running.password_file):
         assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
 
 
 def test_the_permissions_of_parent_folders_stay_as_they_are(
-    tmp_path: Path, cluster: Cluster
+    tmp_path: Path, located: Cluster
 ) -> None:
     tmp_path.chmod(0o700)
-    above = {tmp_path, *tmp_path.parents, *cluster.home.parents}
+    above = {tmp_path, *tmp_path.parents, *located.home.parents}
     before = [(path, path.stat().st_mode) for path in above if path.exists()]
-    embedded.start(cluster)
+    embedded.start(located)
     assert before == [(path, path.stat().st_mode) for path, _ in before]
 
 
 @only_as_root
-def test_an_unprivileged_user_runs_the_server_of_root(cluster: Cluster) -> None:
-    embedded.start(cluster)
-    pid = int((cluster.data / "postmaster.pid").read_text().split("\n")[0])
+def test_an_unprivileged_user_runs_the_server_of_root(running: Cluster) -> None:
+    pid = int((running.data / "postmaster.pid").read_text().split("\n")[0])
     ids = Path(f"/proc/{pid}/status").read_text()
     assert "\nUid:\t0" not in ids
     assert "\nGid:\t0" not in ids
@@ -116,16 +129,15 @@ def test_a_set_up_that_was_killed_is_made_again(cluster: Cluster) -> None:
     assert ask(target, "select 1") == (1,)
 
 
-def test_a_copy_of_the_folder_does_not_control_the_server(cluster: Cluster, tmp_path: Path) -> None:
-    embedded.start(cluster)
+def test_a_copy_of_the_folder_does_not_control_the_server(running: Cluster, tmp_path: Path) -> None:
     copy = Cluster(
-        cluster.home.parent / f"{cluster.home.name}-copy", cluster.binaries, cluster.runs_as
+        running.home.parent / f"{running.home.name}-copy", running.binaries, running.runs_as
     )
-    subprocess.run(["cp", "-a", str(cluster.home), str(copy.home)], check=True)
+    subprocess.run(["cp", "-a", str(running.home), str(copy.home)], check=True)
     try:
         assert not embedded.is_running(copy)
         assert embedded.stop(copy) is False
-        assert embedded.is_running(cluster)
+        assert embedded.is_running(running)
     finally:
         subprocess.run(["rm", "-rf", str(copy.home)], check=True)
 
@@ -163,11 +175,10 @@ def test_a_log_that_the_unprivileged_user_has_replaced_is_not_read(
 @only_as_root
 @pytest.mark.parametrize("way", ["link", "pipe", "folder", "nonsense"])
 def test_a_pid_file_that_the_unprivileged_user_has_replaced_is_ignored(
-    cluster: Cluster, way: str
+    running: Cluster, way: str
 ) -> None:
-    embedded.start(cluster)
-    pid_file = cluster.data / "postmaster.pid"
-    copy = cluster.home / "copy"
+    pid_file = running.data / "postmaster.pid"
+    copy = running.home / "copy"
     pid_file.rename(copy)
     try:
         if way == "link":
@@ -177,19 +188,18 @@ def test_a_pid_file_that_the_unprivileged_user_has_replaced_is_ignored(
         elif way == "folder":
             pid_file.mkdir()
         else:
-            pid_file.write_text(f"1\n\0{cluster.data}\n0\n99999999\n\n127.0.0.1\n")
-            if cluster.runs_as:
-                shutil.chown(pid_file, cluster.runs_as)
-        assert not embedded.is_running(cluster)
+            pid_file.write_text(f"1\n\0{running.data}\n0\n99999999\n\n127.0.0.1\n")
+            if running.runs_as:
+                shutil.chown(pid_file, running.runs_as)
+        assert not embedded.is_running(running)
     finally:
         pid_file.rmdir() if way == "folder" else pid_file.unlink()
         copy.rename(pid_file)
 
 
 @only_as_root
-def test_the_password_file_belongs_to_the_caller(cluster: Cluster) -> None:
-    embedded.start(cluster)
-    assert cluster.password_file.stat().st_uid == os.geteuid()
+def test_the_password_file_belongs_to_the_caller(running: Cluster) -> None:
+    assert running.password_file.stat().st_uid == os.geteuid()
 
 
 def test_the_log_of_a_failed_start_is_shown_on_one_line(cluster: Cluster) -> None:
