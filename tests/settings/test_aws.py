@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 
 import boto3
 import pytest
-from botocore import auth, handlers, utils
+from botocore import auth, handlers, loaders, utils
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.credentials import Credentials
 from conftest import RDS_HOST, RDS_PROXY, ROOT, SECRET, Bundle, Database, local_environ
@@ -185,6 +185,16 @@ def nothing_is_cached() -> Iterator[None]:
     yield
     for cache in (aws._accesses, aws._secrets):
         cache.clear()
+
+
+# Each session of botocore lists hundreds of folders and reads megabytes of JSON, which takes most
+# of the time of a test: all of them share what the first has read.
+LOADER = loaders.create_loader()
+
+
+@pytest.fixture(autouse=True)
+def descriptions_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("botocore.session.create_loader", lambda _=None: LOADER)
 
 
 @pytest.fixture(autouse=True)
