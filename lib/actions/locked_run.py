@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
 from ..apply.blocker_watch import Observer
-from ..apply.in_transaction import Execution
+from ..apply.file_by_file import Execution
 from ..apply.resume import renamed_half_way_error
 from ..apply.session import Session
 from ..database.connection import Connection
@@ -212,10 +213,16 @@ class _FileRunner:
     def apply_all(self, scripts: tuple[Script, ...], survey: Survey, run: RunRecord) -> None:
         """Apply the scripts in order, and record how the run ended."""
         # Whatever ends the run is recorded: otherwise the next run would have to guess.
-        self._execution = Execution(self._session(survey, run))
+        self._successors = {
+            script.file.version: following
+            for script, following in pairwise(scripts)
+            if following.file.version not in survey.interruptions
+        }
+        self._execution = Execution(self._session(survey, run), self._successors)
         try:
             self._apply_each(scripts, survey)
         except (Interrupted, MigratorError, StatementError) as error:
+            self._take_note_of_unanswered()
             # An error names its file by itself; a signal knows of none.
             if isinstance(error, Interrupted) and self._state.current:
                 error.args = (f"{error} It was at {self._state.current.path}.",)
@@ -225,6 +232,8 @@ class _FileRunner:
         else:
             self._record_end("succeeded")
         finally:
+            # After a fault of our own, too, what was sent ahead must not go on without us.
+            self._execution.session.connection.settle()
             self._execution.session.observer.close()
 
     def _apply_each(self, scripts: tuple[Script, ...], survey: Survey) -> None:
@@ -247,9 +256,20 @@ class _FileRunner:
         self._state.settle_current()
         # None if another run had applied it.
         if elapsed is not None:
-            applied = AppliedNow(script.file.version, script.file.name, elapsed)
-            self._state.applied.append(applied)
-            self._context.progress.applied(applied)
+            self._report(script, elapsed)
+
+    def _report(self, script: Script, elapsed: int) -> None:
+        applied = AppliedNow(script.file.version, script.file.name, elapsed)
+        self._state.applied.append(applied)
+        self._context.progress.applied(applied)
+
+    def _take_note_of_unanswered(self) -> None:
+        """Report what was sent ahead and has taken effect although the run has ended."""
+        for script, elapsed in self._execution.unanswered():
+            self._state.current = script.file
+            if elapsed is not None:
+                self._state.settle_current()
+                self._report(script, elapsed)
 
     def _check(self) -> None:
         """Raise if the run may not continue: the lock is lost, or its time is up."""
@@ -264,7 +284,7 @@ class _FileRunner:
         session.connection.close()
         self._database.connect()
         survey = replace(survey, backend=self._database.backend())
-        self._execution = Execution(self._session(survey, session.run))
+        self._execution = Execution(self._session(survey, session.run), self._successors)
 
     def _session(self, survey: Survey, run: RunRecord) -> Session:
         context, is_pooled = self._context, self._database.is_pooled

@@ -22,9 +22,9 @@ from ..sql.session_effects import resets_session
 from ..sql.statement import Statement
 from ..sql.transaction_control import begins_block, ends_block, may_commit_inside
 from ..time_limits import CANCEL, CONNECTION_CHECK_MS, IDLE_IN_FILE, NOTE_STATEMENT
+from .index_state import DUPLICATE_TABLE, Leftovers, leftovers_of
 from .ledger_write_errors import FailedStep
-from .leftover_indexes import Leftovers, leftovers_of
-from .resume import DUPLICATE_TABLE, Recovery
+from .resume import Recovery
 from .session import GONE, Session
 from .statement_errors import statement_error
 from .table_waits import TableWait

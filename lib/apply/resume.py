@@ -21,8 +21,6 @@ from ..sql.session_effects import is_repeatable, leaves_session_state, sets_sess
 from ..time_limits import ANSWER, EARLIER_RUN_POLL
 from . import index_state
 
-# duplicate_table: the index existed before the statement, so the file did not leave it behind.
-DUPLICATE_TABLE = "42P07"
 _INDEXES_OF_A_TABLE = (
     "select indexrelid::regclass, indisvalid from pg_index where indrelid = 'the table'::regclass"
 )
@@ -128,7 +126,8 @@ class Recovery:
         """True if this very statement had begun, so that it may have left an index behind."""
         sqlstate = self.interruption.sqlstate
         # Refused because the name was taken: the index under that name is not from this file.
-        had_begun = self.interruption.checkpoint.in_doubt or sqlstate not in (None, DUPLICATE_TABLE)
+        refused = sqlstate in (None, index_state.DUPLICATE_TABLE)
+        had_begun = self.interruption.checkpoint.in_doubt or not refused
         return had_begun and _is_the_same(self.script, self.interruption, index)
 
     def _is_index_built(self, operation: ConcurrentOperation, index: int) -> bool:

@@ -66,7 +66,7 @@ def cancel(transport: Transport) -> Settled:
         if deadline.has_passed():
             transport.raw.close()
             return Settled.UNKNOWN
-    # A pipeline is one transaction, which is rolled back: nothing of it took effect.
+    # The transaction at which a pipeline was stopped is rolled back, and nothing behind it is run.
     has_failed = in_pipeline or finish(transport)
     if transport.raw.closed:
         return Settled.UNKNOWN

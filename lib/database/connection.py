@@ -21,7 +21,7 @@ from psycopg import pq, sql
 from ..deadline import Deadline
 from ..errors import DatabaseUnavailableError, OutOfTimeError
 from ..time_limits import CANCEL
-from .cancel_and_rollback import Settled, cancel, error_after
+from .cancel_and_rollback import Settled, cancel, error_after, is_in_pipeline
 from .notices import Listener
 from .send_and_receive import Rows, Transport, rows_of
 from .server_error import StatementError, connection_lost, server_error_of
@@ -250,7 +250,9 @@ class Connection(BaseConnection):
         """Leave nothing open: cancel what runs, roll back; close the connection if that fails."""
         self.settled_as = Settled.UNKNOWN
         try:
-            if self.transport.status == pq.TransactionStatus.ACTIVE:
+            if self.transport.status == pq.TransactionStatus.ACTIVE or is_in_pipeline(
+                self.transport
+            ):
                 self.settled_as = cancel(self.transport)
             if not self.is_closed and (self.in_transaction or self._is_held):
                 self._is_held = False

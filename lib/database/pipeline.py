@@ -10,13 +10,14 @@ gone from the end of the stream, which comes last. So no more is sent ahead than
 takes.
 """
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from psycopg import pq
 
-from .cancel_and_rollback import end_pipeline, error_after, send_sync
+from .cancel_and_rollback import end_pipeline, error_after, is_in_pipeline, send_sync
 from .connection import Connection
-from .send_and_receive import Rows, Transport, rows_of
+from .send_and_receive import Rows, rows_of
 from .server_error import connection_lost, server_error_of
 
 # Bytes sent ahead of the statement that the server is at: fewer than the smallest receive buffer.
@@ -29,68 +30,92 @@ def carry_out(connection: Connection, statements: Sequence[str]) -> Rows:
     """Send the statements, and return the last rows that are returned.
 
     They take one flight, or as many as it takes to send no more than `AHEAD` before an answer.
-    Raises as `Connection.run` does: the first statement that fails ends the flight, and
-    `StatementError.done` counts those before it. In a transaction that they began, nothing of them
-    stays then.
+    Raises as `Flight.read` does.
     """
-    with connection.guarded():
-        return _Flight(connection.transport, statements).carry_out()
+    return Flight(connection, statements).read(len(statements))
 
 
-class _Flight:
-    """Statements on their way, counted as they are sent and answered."""
+class Flight:
+    """Statements on their way, counted as they are sent and answered.
 
-    def __init__(self, transport: Transport, statements: Sequence[str]) -> None:
-        self._transport = transport
-        self._pgconn = transport.pgconn
-        self._messages = [statement.encode() for statement in statements]
-        self._sent = 0
-        self._answered = 0
+    `following` returns what is to be sent behind them, again and again until it returns nothing.
+    Until the last answer is read, nothing else may be sent on the connection; `settle` ends a
+    flight that nobody reads to its end.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        statements: Sequence[str],
+        following: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
+        self._connection = connection
+        self._transport = connection.transport
+        self._pgconn = connection.transport.pgconn
+        self._following = following
+        self._unsent = deque(statement.encode() for statement in statements)
+        # The bytes of each.
+        self._unanswered: deque[int] = deque()
         self._ahead = 0
+        with connection.guarded():
+            self._transport.sync_is_sent = False
+            self._pgconn.enter_pipeline_mode()
 
-    def carry_out(self) -> Rows:
+    @property
+    def is_over(self) -> bool:
+        """True if nothing of it is under way any more, also after an error."""
+        return not is_in_pipeline(self._transport)
+
+    def read(self, count: int) -> Rows:
+        """Wait for the answers to the next `count` statements; return the last rows among them.
+
+        Raises as `Connection.run` does: the first statement that fails ends the flight, and
+        `StatementError.done` counts those before it in this call. In a transaction that they began,
+        nothing of them stays then.
+        """
         last: pq.abc.PGresult | None = None
-        self._transport.sync_is_sent = False
-        self._pgconn.enter_pipeline_mode()
-        while self._answered < len(self._messages):
-            self._send_ahead()
-            result = self._read()
-            # Nobody reads the other rows: to turn millions of them into Python's takes seconds.
-            last = result if result.nfields else last
-        end_pipeline(self._transport)
-        if self._transport.raw.closed:
-            raise connection_lost()
+        with self._connection.guarded():
+            for done in range(count):
+                self._send_ahead()
+                result = self._read(done)
+                # Nobody reads the other rows: to turn millions of them into Python's takes seconds.
+                last = result if result.nfields else last
+            if not self._unanswered and not self._unsent:
+                end_pipeline(self._transport)
+                if self._transport.raw.closed:
+                    raise connection_lost()
         return rows_of(last) if last else []
 
     def _send_ahead(self) -> None:
         """Fill up what may be sent; one statement may always be sent, however long it is."""
-        if self._answered < self._sent and self._ahead > AHEAD // 2:
+        if self._transport.sync_is_sent or (self._unanswered and self._ahead > AHEAD // 2):
             return
-        began = self._sent
-        while self._sent < len(self._messages):
-            size = self._size(self._sent)
-            if self._answered < self._sent and self._ahead + size > AHEAD:
-                break
-            self._pgconn.send_query_params(self._messages[self._sent], None)
-            self._sent += 1
+        has_sent = False
+        while self._unsent or self._fetch():
+            size = len(self._unsent[0]) + ENVELOPE
+            if self._unanswered and self._ahead + size > AHEAD:
+                if has_sent:
+                    # Without a Flush the server keeps its answers until its buffer is full.
+                    self._pgconn.send_flush_request()
+                return
+            self._pgconn.send_query_params(self._unsent.popleft(), None)
+            self._unanswered.append(size)
             self._ahead += size
-        if self._sent == len(self._messages):
-            send_sync(self._transport)
-        elif self._sent > began:
-            # Without a Flush the server keeps its answers until its buffer is full.
-            self._pgconn.send_flush_request()
+            has_sent = True
+        send_sync(self._transport)
 
-    def _size(self, number: int) -> int:
-        return len(self._messages[number]) + ENVELOPE
+    def _fetch(self) -> bool:
+        """Take what follows; True if there is anything."""
+        self._unsent.extend(statement.encode() for statement in self._following())
+        return bool(self._unsent)
 
-    def _read(self) -> "pq.abc.PGresult":
+    def _read(self, done: int) -> "pq.abc.PGresult":
         """Wait for the result of the next statement, and for the end of its messages."""
         result = self._transport.next_result()
         if result is None:
             raise connection_lost()
         if result.status == pq.ExecStatus.FATAL_ERROR:
-            raise error_after(self._transport, server_error_of(result), self._answered)
+            raise error_after(self._transport, server_error_of(result), done)
         self._transport.next_result()
-        self._ahead -= self._size(self._answered)
-        self._answered += 1
+        self._ahead -= self._unanswered.popleft()
         return result

@@ -1,20 +1,26 @@
 """A file in its transaction: whole or not at all, and what it sets reaches nothing else."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
-from conftest import Bundle, Database, connect
+from conftest import Bundle, Database, Witness, connect, wait_until
 
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.database.pipeline import AHEAD
+from lib.deadline import Deadline
 from lib.errors import (
     BusyTableError,
     ConfigurationError,
+    Interrupted,
     MigrationFailedError,
     MigrationFileError,
+    OutOfTimeError,
 )
+from lib.plan.progress_listener import Progress
+from lib.plan.reports import AppliedNow
 from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
@@ -607,3 +613,144 @@ def test_on_a_new_database_only_the_end_of_the_run_waits_for_the_disk(
     assert migrate(make_context()).error is None
     assert db.query("select * from a") == [("off",)]
     assert db.query("select * from b") == [("local",)]
+
+
+class Stopper(Progress):
+    """A listener that does something once a certain file has been applied."""
+
+    def __init__(self, version: str, stop: Callable[[], None]) -> None:
+        self.versions: list[str] = []
+        self._version, self._stop = version, stop
+
+    def applied(self, migration: AppliedNow) -> None:
+        self.versions.append(migration.version)
+        if migration.version == self._version:
+            self._stop()
+
+
+class TestSentAhead:
+    """Behind a file, the next ones are sent before it is answered."""
+
+    VERSIONS = tuple(f"{number:03d}-t" for number in range(12))
+
+    @pytest.fixture(autouse=True)
+    def files(self, bundle: Bundle) -> None:
+        for version in self.VERSIONS:
+            bundle.write(f"{version}.sql", f"create table t{version[:3]} (x int)")
+
+    def test_the_server_goes_on_while_the_client_is_busy(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        """The first file prepares what records the others."""
+
+        def see_all() -> None:
+            wait_until(lambda: db.versions() == list(self.VERSIONS), "the files behind")
+
+        progress = Stopper("001-t", see_all)
+        assert migrate(make_context(progress=progress)).error is None
+        assert progress.versions == list(self.VERSIONS)
+
+    def test_each_has_a_transaction_and_a_duration_of_its_own(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        progress = Witness()
+        assert migrate(make_context(progress=progress)).error is None
+        made = "select xmin::text from pg_class where relname ~ '^t[0-9]+$' order by relname"
+        recorded = db.query("select xmin::text from schema_migrations order by version")
+        assert db.query(made) == recorded
+        assert len(set(recorded)) == len(self.VERSIONS)
+        assert db.query("select count(*) from schema_migrations where execution_time_ms < 0") == [
+            (0,)
+        ]
+        # One after the other, as if nothing were sent ahead.
+        assert [name for name, _ in progress.heard if name in ("started", "applied")] == [
+            "started",
+            "applied",
+        ] * len(self.VERSIONS)
+
+    def test_behind_a_file_that_fails_nothing_is_run(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("004-t.sql", "create table first (x int);\n\ncreate table t001 (x int)")
+        report = migrate(make_context())
+        assert isinstance(report.error, MigrationFailedError)
+        assert (report.error.version, report.error.line) == ("004-t", 3)
+        assert report.error.sqlstate == "42P07"
+        assert db.versions() == [each.version for each in report.applied] == list(self.VERSIONS[:4])
+        assert not db.has("first")
+        assert not db.has("t005")
+        assert db.runs()[-1]["failed_version"] == "004-t"
+        bundle.write("004-t.sql", "create table t004 (x int)")
+        assert migrate(make_context()).error is None
+        assert db.versions() == list(self.VERSIONS)
+
+    def test_a_busy_table_is_waited_for_and_the_rest_follows(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table busy (x int)")
+        bundle.write("005-t.sql", "alter table busy add column y int")
+        progress = Witness()
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table busy")
+            context = make_context(progress=progress, lock_timeout=0.1, lock_retries=50)
+            runner = threading.Thread(target=migrate, args=(context,))
+            runner.start()
+            while not progress.of("retrying"):
+                time.sleep(0.01)
+        runner.join()
+        assert {file.version for file, *_ in progress.of("retrying")} == {"005-t"}
+        assert [applied.version for (applied,) in progress.of("applied")] == list(self.VERSIONS)
+        assert db.versions() == list(self.VERSIONS)
+
+    def test_a_signal_reports_what_had_taken_effect_and_no_more(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        """It comes while the files behind the one reported last are under way."""
+
+        def stop() -> None:
+            time.sleep(0.2)
+            raise Interrupted(15)
+
+        progress = Stopper("002-t", stop)
+        report = migrate(make_context(progress=progress))
+        assert isinstance(report.error, Interrupted)
+        reported = progress.versions
+        assert reported == [each.version for each in report.applied] == db.versions()
+        assert reported[:3] == list(self.VERSIONS[:3])
+        assert db.runs()[-1]["outcome"] == "interrupted"
+        assert db.runs()[-1]["applied"] == reported
+        assert migrate(make_context()).error is None
+        assert db.versions() == list(self.VERSIONS)
+
+    def test_a_deadline_between_two_files_stops_what_is_under_way(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create table busy (x int)")
+        bundle.write("006-t.sql", "-- Lock-Timeout: 60s\nalter table busy add column y int")
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table busy")
+            deadline = Deadline.after(4)
+            progress = Stopper("002-t", lambda: time.sleep(deadline.remaining()))
+            report = migrate(make_context(progress=progress, deadline=deadline))
+        assert isinstance(report.error, OutOfTimeError)
+        # 003 to 005 had been sent, and were applied while the listener slept.
+        reported = [each.version for each in report.applied]
+        assert reported == db.versions() == list(self.VERSIONS[:6])
+        assert db.runs()[-1]["applied"] == reported
+        assert not db.has("t007")
+        assert db.advisory_locks() == 0
+        assert db.query("select 1 from pg_locks where relation = 'busy'::regclass") == []
+
+    def test_what_depends_on_the_files_before_is_not_sent_ahead(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("create schema other")
+        bundle.write("003-t.sql", "set search_path = other; create table inside (x int)")
+        bundle.write("005-t.sql", "copy t001 from stdin;\n1\n2\n\\.\n")
+        bundle.write("007-t.sql", "create table t007 (x text default 'a\\b')")
+        bundle.write("009-t.sql", "-- Transaction: none\ncreate index concurrently i on t001 (x);")
+        assert migrate(make_context()).error is None
+        assert db.versions() == list(self.VERSIONS)
+        assert db.query("select to_regclass('other.inside') is not null") == [(True,)]
+        assert db.has("t004")
+        assert db.query("select count(*) from t001") == [(2,)]

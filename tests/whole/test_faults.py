@@ -29,7 +29,9 @@ SEED = os.environ.get("FAULT_SEED", "0")
 # How often each kind of fault strikes.
 ALL, SHARE = 18, 1
 # What a run sends and receives, in bytes.
-TRAFFIC = 12_000
+TRAFFIC = 60_000
+# Files that are sent before those in front of them are answered.
+QUICK = 20
 
 INDEXES = """\
 -- Transaction: none
@@ -51,11 +53,13 @@ CHAIN = {
     "003-indexes": INDEXES,
     "004-slow": "alter table t add column z int;\nselect pg_sleep(0.2);",
     "005-more": "begin;\nupdate t set z = x where x < 500;",
-    "006-last": "alter table t alter column y set not null;\nselect pg_sleep(0.1);",
+    **{f"{n + 6:03d}-quick": f"create table quick_{n} (x int);" for n in range(QUICK)},
+    "090-last": "alter table t alter column y set not null;\nselect pg_sleep(0.1);",
 }
 VERSIONS = list(CHAIN)
-# Those that run in a transaction note their effect in it.
-NOTED = [version for version in VERSIONS if "index" not in version]
+# Most of those that run in a transaction note their effect in it; the quick ones would fail if they
+# ran twice.
+NOTED = [version for version in VERSIONS if "index" not in version and "quick" not in version]
 
 
 @dataclass
@@ -111,6 +115,9 @@ class Scene:
             "where indrelid = 't'::regclass"
         )
         assert sorted(indexes) == [("t_x", True), ("t_xy", True)]
+        assert self.db.query(
+            "select count(*) from pg_class where relname ~ '^quick_' and relkind = 'r'"
+        ) == [(QUICK,)]
         assert "running" not in [run["outcome"] for run in self.db.runs()]
         assert [run for run in self.db.runs() if run["in_progress_version"]] == []
         wait_until(lambda: self.db.advisory_locks() == 0, "the advisory locks are gone", 5)
@@ -308,7 +315,7 @@ def test_plain_statements_outside_a_transaction_are_never_doubled_nor_skipped(
 ) -> None:
     """What can't be known is named, with one way on for each answer; here the truth is known."""
     text, effect_of = plain_statements()
-    (scene.folder / "007-plain.sql").write_text(text)
+    (scene.folder / "099-plain.sql").write_text(text)
     process = scene.start()
     scene.wait_for_the_moment(process, 0.7, 0.5)
     process.send_signal(scene.chance.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -338,4 +345,4 @@ def test_plain_statements_outside_a_transaction_are_never_doubled_nor_skipped(
         )
     ]
     assert effects == [effect_of[number] for number in sorted(effect_of)]
-    assert scene.db.versions() == [*VERSIONS, "007-plain"]
+    assert scene.db.versions() == [*VERSIONS, "099-plain"]
