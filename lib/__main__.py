@@ -31,14 +31,9 @@ def _run() -> int:
     try:
         from .cli.main import main
     except ImportError as fault:
-        # An ImportError without a name: psycopg is installed, but not its libpq.
-        what = (
-            f"{fault.name} is not installed"
-            if fault.name
-            else "psycopg is installed without its binary"
-        )
-        advice = "see that requirements.txt names flask and psycopg[binary], and run ./build.sh."
-        print(message(f"{what}: {advice}"), file=sys.stderr)
+        from .errors import not_installed
+
+        print(message(str(not_installed(fault))), file=sys.stderr)
         return 2
     gc.freeze()
     gc.enable()

@@ -65,6 +65,19 @@ class ConfigurationError(MigratorError):
         self.faults = faults
 
 
+def not_installed(fault: ImportError) -> ConfigurationError:
+    """The error for a package that could not be imported."""
+    # An ImportError without a name: psycopg is installed, but not its libpq.
+    what = (
+        f"{fault.name} is not installed"
+        if fault.name
+        else "psycopg is installed without its binary"
+    )
+    return ConfigurationError(
+        f"{what}: see that requirements.txt names flask and psycopg[binary], and run ./build.sh."
+    )
+
+
 class MigrationFileError(MigratorError):
     """A file that can't run as it is. `line` counts from 1.
 

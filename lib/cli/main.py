@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..database.connection_errors import cleaned
-from ..errors import Interrupted, MigratorError
+from ..errors import Interrupted, MigratorError, not_installed
 from ..plan.reports import error_document
 from ..settings.loader import ROOT
 from ..signals import interrupt_on_signals
@@ -32,6 +32,9 @@ def main(
     except OSError as error:
         text = f"{error.filename or 'The system'}: {error.strerror or error}."
         return _fail(call, MigratorError(text))
+    # A package that this command alone needs, as `serve` needs flask.
+    except ImportError as error:
+        return _fail(call, not_installed(error))
     except Exception as error:
         return _fail(call, _internal_error(error))
 

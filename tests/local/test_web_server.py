@@ -101,3 +101,11 @@ def test_a_request_under_another_host_name_is_refused(port: int, host: str | Non
 )
 def test_requests_under_the_names_of_this_machine_are_served(port: int, host: str) -> None:
     assert [ask(port, host, method, path)[0] for method, path in WAYS] == [200, 200, 200, 404]
+
+
+def test_without_flask_it_says_what_to_install(cli: Cli, bundle: Bundle) -> None:
+    """In the place of the package is one that fails as a package that is missing does."""
+    (bundle.root / "flask.py").write_text("raise ModuleNotFoundError(name='flask')\n")
+    served = cli("serve", PYTHONPATH=str(bundle.root))
+    assert served.returncode == 2
+    assert "flask is not installed: see that requirements.txt names flask" in served.stderr
