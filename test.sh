@@ -10,6 +10,9 @@
 # PYTHON=python3.13 ./test.sh takes another Python.
 set -euo pipefail
 unset CDPATH
+# Hundreds of tests start a Python. Where these may not keep what they have compiled, each of them
+# compiles psycopg and Flask again, and each process of pytest every test.
+unset PYTHONDONTWRITEBYTECODE
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 if [ "${1:-}" = --help ]; then
