@@ -49,6 +49,17 @@ UNTIL_RELEASED = """do $$ begin
     end loop;
 end $$"""
 
+# What every version of Python runs on a real database: files that are applied, both endpoints over
+# WSGI and HTTP, and the command as a process.
+WHOLE_RUNS = (
+    "tests/actions/test_migrate.py",
+    "tests/web/test_admin_endpoint.py",
+    "tests/local/test_web_server.py",
+    "tests/cli/test_commands.py::TestExitCodes::test_a_failed_migration",
+    "tests/cli/test_commands.py::TestExitCodes::test_a_signal_rolls_back",
+    "tests/cli/test_commands.py::TestExitCodes::test_check_is_3",
+)
+
 # A crash of the server would lose the tests' databases, which nobody needs afterwards.
 _FAST = (
     "fsync=off",
@@ -65,6 +76,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="every fault of tests/whole/test_faults.py, in place of a share",
     )
+    parser.addoption(
+        "--portable",
+        action="store_true",
+        help="without the tests that need a database, but for some whole runs",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -78,6 +94,18 @@ def pytest_configure(config: pytest.Config) -> None:
         # Hundreds of tests start a Python that imports the package; one in four of their seconds
         # would be spent compiling it.
         compileall.compile_dir(ROOT / "lib", quiet=1)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--portable"):
+        config.hook.pytest_deselected(items=[item for item in items if not _is_portable(item)])
+        items[:] = filter(_is_portable, items)
+
+
+def _is_portable(item: pytest.Item) -> bool:
+    """True if the test needs no server, or is a whole run, as another Python has to show it."""
+    needs_server = {"server", "tls_server"} & set(getattr(item, "fixturenames", ()))
+    return not needs_server or any(part in item.nodeid for part in WHOLE_RUNS)
 
 
 def pytest_report_header() -> list[str]:
