@@ -74,6 +74,7 @@ def install_cli() -> str | None:
     TOOLS.mkdir(parents=True, exist_ok=True)
     with _alone(TOOLS / "lock"):
         _link_uv()
+        _fill_uv_cache()
         if stamp.exists() and stamp.read_text() == wanted:
             return None
         shutil.copyfile(PINS / "package.json", TOOLS / "package.json")
@@ -102,6 +103,41 @@ def _link_uv() -> None:
     if not link.exists() or link.resolve() != Path(uv.find_uv_bin()).resolve():
         link.unlink(missing_ok=True)
         link.symlink_to(uv.find_uv_bin())
+
+
+def _fill_uv_cache() -> None:
+    """Put our packages into the cache of uv with their bytecode, which uv links as other files.
+
+    Otherwise every build would compile what it imports of them. Nobody may be building with the
+    cache meanwhile, and so this is done for every Python at once.
+    """
+    pythons = [
+        python for version in (DEFAULT_PYTHON, *OTHER_PYTHONS) if (python := find_python(version))
+    ]
+    requirements, stamp = ROOT / "requirements.txt", TOOLS / "compiled"
+    wanted = "\n".join([requirements.read_text(), *map(str, pythons)])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    environ = {**_machine(), "PATH": "/usr/bin:/bin", "UV_CACHE_DIR": str(TOOLS / "uv-cache")}
+    for python in pythons:
+        with tempfile.TemporaryDirectory(dir=TOOLS) as folder:
+            install = f"{TOOLS}/bin/uv", "pip", "install", "--quiet", "--python", str(python)
+            target = "--target", folder, "--requirements", str(requirements)
+            # If this fails, so do the builds, which tell why.
+            if subprocess.run([*install, *target], env=environ, capture_output=True).returncode:
+                return
+        # Of pip a build loads nothing; uv takes a folder among a wheel's scripts for an error.
+        command = (
+            str(python),
+            "-m",
+            "compileall",
+            "-q",
+            "-x",
+            r"/pip/|\.data/",
+            f"{TOOLS}/uv-cache/archive-v0",
+        )
+        subprocess.run(command, capture_output=True)
+    stamp.write_text(wanted)
 
 
 def require_tools(version: str) -> Path:
@@ -142,12 +178,15 @@ def without_git(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def copy_clone(to: Path) -> Path:
-    """Copy what a clone of this repository would have, as it is now."""
+    """Copy what a clone of this repository would have, as it is now, and the bytecode of `lib`."""
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(
         listing, cwd=ROOT, env=without_git(os.environ), capture_output=True, check=True
     )
-    for name in filter(None, done.stdout.decode().split("\0")):
+    names = [name for name in done.stdout.decode().split("\0") if name]
+    # The first import in a build would write the same files.
+    names += [path.relative_to(ROOT).as_posix() for path in (ROOT / "lib").rglob("*.pyc")]
+    for name in names:
         if (ROOT / name).is_file():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, to / name)
@@ -287,6 +326,8 @@ def build_environ(home: Path, version: str) -> dict[str, str]:
         "CI": "1",
         "VERCEL_TELEMETRY_DISABLED": "1",
         "NEXT_TELEMETRY_DISABLED": "1",
+        # The CLI would start a process that asks for its newest version.
+        "NO_UPDATE_NOTIFIER": "1",
         "npm_config_cache": str(TOOLS / "npm-cache"),
         "npm_config_prefer_offline": "true",
         "npm_config_update_notifier": "false",
