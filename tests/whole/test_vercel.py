@@ -19,6 +19,7 @@ from vercel_cli import (
     Function,
     Invoked,
     Project,
+    compile_loaded,
     copy_clone,
     find_python,
     invoke,
@@ -41,6 +42,10 @@ PACKAGES = {
 VERCELS_OWN = {"_virtualenv.pth", "_virtualenv.py", "pip", "vercel_runtime"}
 
 pytestmark = pytest.mark.timeout(400)
+
+# For what the version of Python cannot change once a cold instance has answered: how requests are
+# parsed, which .ci/run tests under every version without Vercel, and what PostgreSQL does.
+default_python = pytest.mark.parametrize("deployment", [DEFAULT_PYTHON], indirect=True)
 
 
 def backends(db: Database) -> list[int]:
@@ -116,7 +121,8 @@ def deploy(
             project.write(".python-version", f"{version}\n")
             built = project.build()
             for function in built.functions & set(FUNCTIONS):
-                built.unpack(function, folder / "tasks" / function)
+                task = built.unpack(function, folder / "tasks" / function)
+                compile_loaded(task, built.python)
             return Deployment(built, database, folder / "tasks")
 
         yield deploy
@@ -244,6 +250,7 @@ class TestStatus:
         }
         assert not unwanted & invoked.modules
 
+    @default_python
     def test_what_is_no_get_of_its_path_is_refused_in_json(self, deployment: Deployment) -> None:
         with deployment.start("api/migration-status") as function:
             head = function.request("HEAD", STATUS)
@@ -259,6 +266,7 @@ class TestStatus:
             for path in (f"{STATUS}.py", f"{STATUS}/", f"{STATUS}?check=%zz&check=1&&x"):
                 assert function.get(path).code == 200
 
+    @default_python
     def test_a_flood_in_parallel_threads_is_answered_over_one_connection(
         self, deployment: Deployment
     ) -> None:
@@ -270,6 +278,7 @@ class TestStatus:
             assert len(backends(deployment.db)) == 1
         assert codes == [200] * 100
 
+    @default_python
     def test_a_warm_connection_that_died_is_replaced_without_a_trace(
         self, deployment: Deployment
     ) -> None:
@@ -284,6 +293,7 @@ class TestStatus:
             assert function.get(STATUS).code == 200
             assert backends(deployment.db) not in ([], [first])
 
+    @default_python
     def test_with_the_database_away_it_is_503_and_tells_nothing_of_it(
         self, deployment: Deployment
     ) -> None:
@@ -300,6 +310,7 @@ class TestStatus:
             if word in function.log + function.output
         }
 
+    @default_python
     def test_without_any_variable_it_starts_and_says_so(self, deployment: Deployment) -> None:
         with deployment.start("api/migration-status", DATABASE_URL="") as function:
             assert function.get(STATUS).document == {
@@ -342,6 +353,7 @@ class TestMigrate:
         assert empty.db.versions() == VERSIONS
         assert "boto3" not in invoked.modules
 
+    @default_python
     def test_requests_at_once_apply_each_file_once(self, empty: Deployment) -> None:
         headers = {"Authorization": f"Bearer {SECRET}"}
         with empty.start("api/migrate") as function, ThreadPoolExecutor(8) as pool:
@@ -352,6 +364,7 @@ class TestMigrate:
         assert codes <= {200, 409}
         assert empty.db.versions() == VERSIONS
 
+    @default_python
     def test_whoever_has_no_token_gets_nothing_done(self, empty: Deployment) -> None:
         with empty.start("api/migrate") as function:
             for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": SECRET}):
@@ -363,6 +376,7 @@ class TestMigrate:
             assert function.request("POST", MIGRATE, {"Authorization": "Bearer "}).code == 503
         assert not empty.db.has("schema_migrations")
 
+    @default_python
     def test_a_body_that_is_no_known_action_is_refused(self, empty: Deployment) -> None:
         headers = {"Authorization": f"Bearer {SECRET}"}
         with empty.start("api/migrate") as function:
@@ -375,6 +389,7 @@ class TestMigrate:
         assert codes == [413, 400, 400]
         assert code == 200
 
+    @default_python
     def test_its_own_end_comes_before_vercels(self, empty: Deployment, tmp_path: Path) -> None:
         """The functions' `vercel.json` travels with them, and says how long that is."""
         task = tmp_path / "task"
