@@ -421,3 +421,18 @@ def test_a_function_writes_nothing_into_its_own_folder(
     [answer] = invoke(task, deployment.built.python, deployment.environ(function), [event]).answers
     assert answer["statusCode"] == 200
     assert sorted(task.rglob("*")) == before
+
+
+@default_python
+def test_a_preview_never_touches_productions_database(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    db = deployment.db
+    before = db.query("select * from schema_migrations"), db.runs()
+    preview = Project(copy_clone(tmp_path / "preview"), variables={"DATABASE_URL": db.url})
+    preview.write("migrations/004-new.sql", "create table new (x int)")
+    built = preview.build(target="preview")
+    assert built.exit_code == 1
+    assert not built.is_deployable
+    assert "This database belongs to production, and this run's environment is preview" in built.log
+    assert (db.query("select * from schema_migrations"), db.runs()) == before

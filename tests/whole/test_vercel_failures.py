@@ -84,20 +84,6 @@ class TestFailure:
         assert "hunter2" not in built.log
         assert "Traceback" not in built.log
 
-    def test_a_preview_never_touches_productions_database(
-        self, make_project: MakeProject, db: Database
-    ) -> None:
-        assert make_project("production").build(target="production").exit_code == 0
-        before = db.query("select * from schema_migrations"), db.runs()
-        built = make_project("preview", _004_new="create table new (x int)").build(target="preview")
-        assert built.exit_code == 1
-        assert not built.is_deployable
-        assert (
-            "This database belongs to production, and this run's environment is preview"
-            in built.log
-        )
-        assert (db.query("select * from schema_migrations"), db.runs()) == before
-
     def test_a_preview_migrates_its_own_database_and_tells_so(
         self, make_project: MakeProject, db: Database, tmp_path: Path
     ) -> None:
@@ -159,23 +145,17 @@ class TestInterruption:
 
     SLOW = "create table slow (x int);\nselect pg_sleep({seconds});"
 
-    def test_sigterm_to_a_build_rolls_back_and_is_recorded(
+    def test_builds_that_were_killed_or_vanished_leave_nothing_in_the_way(
         self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
     ) -> None:
-        process = start("killed", self.SLOW.format(seconds=60))
-        os.killpg(process.pid, signal.SIGTERM)
-        wait_until(lambda: is_over(process), "the build to end", 20)
+        """SIGTERM rolls back, and is recorded; of SIGKILL the next build finds out itself."""
+        killed = start("killed", self.SLOW.format(seconds=60))
+        os.killpg(killed.pid, signal.SIGTERM)
+        wait_until(lambda: is_over(killed), "the build to end", 20)
         assert [run["outcome"] for run in db.runs()] == ["interrupted"]
         assert (db.has("slow"), db.versions(), db.advisory_locks()) == (False, VERSIONS, 0)
-        built = make_project("next", _004_slow=self.SLOW.format(seconds=0)).build()
-        assert built.exit_code == 0, built.log
-        assert db.versions() == [*VERSIONS, "004-slow"]
-
-    def test_a_build_that_vanished_leaves_nothing_in_the_way(
-        self, start: Callable[..., "subprocess.Popen[str]"], db: Database, make_project: MakeProject
-    ) -> None:
-        process = start("vanished", self.SLOW.format(seconds=3))
-        os.killpg(process.pid, signal.SIGKILL)
+        vanished = start("vanished", self.SLOW.format(seconds=3))
+        os.killpg(vanished.pid, signal.SIGKILL)
         built = make_project("next", _004_slow=self.SLOW.format(seconds=3)).build()
         assert built.exit_code == 0, built.log
         assert db.versions() == [*VERSIONS, "004-slow"]
