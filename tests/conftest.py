@@ -463,10 +463,15 @@ class Cli:
         )
 
 
+def _compiled_by_another_python(_: str, names: list[str]) -> list[str]:
+    tag = f".{sys.implementation.cache_tag}."
+    return [name for name in names if name.endswith(".pyc") and tag not in name]
+
+
 @pytest.fixture
 def cli(bundle: Bundle, db: Database) -> Cli:
     """The command line of the test's bundle; DATABASE_URL names the test's database."""
-    shutil.copytree(ROOT / "lib", bundle.root / "lib")
+    shutil.copytree(ROOT / "lib", bundle.root / "lib", ignore=_compiled_by_another_python)
     return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
 
 
