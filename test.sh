@@ -77,4 +77,4 @@ case "${1:-}" in
     ;;
   --faults) set -- tests/whole/test_faults.py "$@" ;;
 esac
-exec "$venv/bin/python" -m pytest -n auto --dist loadgroup "$@"
+exec "$venv/bin/python" -m pytest -n auto "$@"

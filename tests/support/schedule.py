@@ -3,19 +3,41 @@
 import os
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Most tests wait for a server, a lock or a limit: with as many processes as cores, two of three
 # cores' seconds were idle. The upper bound keeps the connections below the server's limit.
 PROCESSES_PER_CORE, FEWEST, MOST = 3, 4, 16
 
-# A build by Vercel's CLI takes 4 to 8 seconds of a core, and that of Next.js 40. Two processes
-# build, about as long each, and the others run what waits meanwhile.
-BUILDS = {
-    "test_vercel_failures.py": "builds 1",
-    "test_vercel.py": "builds 1",
-    "test_vercel_aws.py": "builds 1",
-    "test_adoption.py": "builds 2",
+# Tests that share what is dear to make share a process: a build by Vercel's CLI takes 4 to 8
+# seconds of a core, and that of Next.js 40; a server with TLS, or a database full of traps, some
+# seconds. The two groups with builds are about as long.
+GROUPS = {
+    "whole/test_vercel_failures.py": "builds 1",
+    "whole/test_vercel.py": "builds 1",
+    "whole/test_vercel_aws.py": "builds 1",
+    "whole/test_adoption.py": "builds 2",
+    "settings/test_aws.py": "tls",
+    "whole/test_tls_postgres.py": "tls",
+    "local/test_embedded_server.py": "local",
+    "ledger/test_earlier_versions.py": "earlier versions",
+    "ledger/test_table_trust.py::TestTraps": "traps",
 }
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no types
+    """Hands out the groups, the largest first, and then the other tests one by one."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return the group of a test; a test without one is a group of its own."""
+        return next((group for part, group in GROUPS.items() if part in nodeid), nodeid)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Return the scheduler that xdist uses."""
+    return Scheduling(config, log)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -25,13 +47,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Group the builds, and put the long tests first: at the end they would run alone.
+    """Put the long tests first: at the end they would run alone.
 
     The order within each part stays random, and is the same in all processes.
     """
-    for item in items:
-        if group := BUILDS.get(item.path.name):
-            item.add_marker(pytest.mark.xdist_group(group))
     items.sort(key=lambda item: not _is_long(item))
 
 
