@@ -72,19 +72,19 @@ class MigrationFile:
         texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
         return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
 
-    def checksums_as(self, number: str) -> frozenset[str]:
-        """Return the checksums of the file with another number in the `Version` of its header.
+    def checksums_as(self, numbers: Iterable[str]) -> frozenset[str]:
+        """Return the checksums of the file with other numbers in the `Version` of its header.
 
         Empty if the header has no such line.
         """
-        header, rest = (
-            self.text[: first_statement(self.text)],
-            self.text[first_statement(self.text) :],
-        )
-        before, count = _VERSION_LINE.subn(rf"\g<1>{number}", header, count=1)
-        unix = _unix((before + rest).encode())
-        return (
-            frozenset(map(_sha256, (unix, unix.replace(b"\n", b"\r\n")))) if count else frozenset()
+        end = first_statement(self.text)
+        line = _VERSION_LINE.search(self.text, 0, end)
+        if line is None:
+            return frozenset()
+        before, after = self.text[: line.end(1)], self.text[line.end() :]
+        texts = (_unix(f"{before}{number}{after}".encode()) for number in numbers)
+        return frozenset(
+            _sha256(each) for unix in texts for each in (unix, unix.replace(b"\n", b"\r\n"))
         )
 
     @cached_property

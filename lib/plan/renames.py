@@ -1,6 +1,6 @@
 """Files that were renamed after they were applied, recognized by their text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from ..files.folder import MigrationFile
 from .migration_states import AppliedMigration, number_of, row_order
@@ -21,9 +21,14 @@ def find_renamed(
     nothing. Each file gets at most one row and each row at most one file: a row with the number of
     the file is preferred, then one with its name, then the lowest.
     """
-    numbers = {row.version.partition("-")[0] for row in sorted(gone, key=row_order)[-RENUMBERED:]}
+    newest = (row.version.partition("-")[0] for row in sorted(gone, key=row_order)[-RENUMBERED:])
+    numbers = {number for number in newest if number.isdigit()}
     candidates = (
-        [(file, _checksums(file, numbers)) for file in pending if file.has_statement]
+        [
+            (file, file.checksums | file.checksums_as(numbers))
+            for file in pending
+            if file.has_statement
+        ]
         if gone
         else []
     )
@@ -47,13 +52,6 @@ def find_renamed(
                 left[str(row.checksum).strip().lower()].remove(row)
                 pairs[file.version] = (row, file)
     return tuple(pairs[file.version] for file in pending if file.version in pairs)
-
-
-def _checksums(file: MigrationFile, numbers: Iterable[str]) -> frozenset[str]:
-    """The checksums that the ledger may hold for a file, under its own or one of these numbers."""
-    return file.checksums.union(
-        *(file.checksums_as(number) for number in numbers if number.isdigit())
-    )
 
 
 def _has_its_number(row: AppliedMigration, file: MigrationFile) -> bool:
