@@ -19,7 +19,7 @@ from ..errors import (
     MigratorError,
     OutOfTimeError,
 )
-from ..files.file_progress import Checkpoint, Interruption
+from ..files.file_progress import Checkpoint
 from ..files.folder import MigrationFile
 from ..files.prepare_script import prepare_all
 from ..files.runnable_script import Mode, Script
@@ -106,10 +106,10 @@ class _LockedRun:
         check_writable(survey, context.target.source)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
+        runner = _FileRunner(context, self._database, self._state, self._lock, scripts)
         run = self._start(survey, "running" if scripts else "succeeded")
         if scripts:
-            runner = _FileRunner(context, self._database, self._state, self._lock)
-            runner.apply_all(scripts, survey, run)
+            runner.apply_all(run)
 
     def _check_pooler(self, scripts: tuple[Script, ...]) -> None:
         """Raise if a transaction pooler is in between and the files cannot bear one.
@@ -203,73 +203,86 @@ class _FileRunner:
     """Applies files, each once, and records how the run ended."""
 
     def __init__(
-        self, context: RunContext, database: RunConnection, state: RunState, lock: RunLock
+        self,
+        context: RunContext,
+        database: RunConnection,
+        state: RunState,
+        lock: RunLock,
+        scripts: tuple[Script, ...],
     ) -> None:
         self._context = context
         self._database = database
-        self._lock = lock
         self._state = state
-
-    def apply_all(self, scripts: tuple[Script, ...], survey: Survey, run: RunRecord) -> None:
-        """Apply the scripts in order, and record how the run ended."""
-        # Whatever ends the run is recorded: otherwise the next run would have to guess.
+        self._lock = lock
+        self._scripts = scripts
+        assert state.survey is not None  # the scripts are pending by it
+        self._survey = state.survey
+        # What may be sent before the file in front of it is answered.
         self._successors = {
             script.file.version: following
             for script, following in pairwise(scripts)
-            if following.file.version not in survey.interruptions
+            if following.file.version not in self._survey.interruptions
         }
-        self._execution = Execution(self._session(survey, run), self._successors)
+
+    def apply_all(self, run: RunRecord) -> None:
+        """Apply the scripts in order, and record how the run ended."""
+        self._execution = Execution(self._session(run), self._successors)
+        # Whatever ends the run is recorded: otherwise the next run would have to guess.
         try:
-            self._apply_each(scripts, survey)
+            self._apply_each()
+            self._record_end("succeeded")
         except (Interrupted, MigratorError, StatementError) as error:
-            self._take_note_of_unanswered()
+            self._report_unanswered()
             # An error names its file by itself; a signal knows of none.
             if isinstance(error, Interrupted) and self._state.current:
                 error.args = (f"{error} It was at {self._state.current.path}.",)
             outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
             self._record_end(outcome, error, self._execution.checkpoint)
             raise
-        else:
-            self._record_end("succeeded")
         finally:
             # After a fault of our own, too, what was sent ahead must not go on without us.
             self._execution.session.connection.settle()
             self._execution.session.observer.close()
 
-    def _apply_each(self, scripts: tuple[Script, ...], survey: Survey) -> None:
-        for script in scripts:
+    def _apply_each(self) -> None:
+        for script in self._scripts:
             self._check()
-            self._apply(script, survey.interruptions.get(script.file.version))
+            self._apply(script)
             # After `alter database … set` or the like, the next file needs a new session to see it.
             # A pooler's sessions are not the runner's to end.
             if (
                 script.changes_defaults
                 and not self._database.is_pooled
-                and script is not scripts[-1]
+                and script is not self._scripts[-1]
             ):
-                self._begin_new_session(survey)
+                self._begin_new_session()
 
-    def _apply(self, script: Script, interruption: Interruption | None) -> None:
+    def _apply(self, script: Script) -> None:
         self._state.current = script.file
         self._context.progress.started(script.file)
+        interruption = self._survey.interruptions.get(script.file.version)
         elapsed = self._execution.apply(script, interruption)
-        self._state.settle_current()
         # None if another run had applied it.
         if elapsed is not None:
             self._report(script, elapsed)
+        self._state.settle_current()
+        # Only now: a signal may come before the report.
+        self._execution.answered(script)
 
     def _report(self, script: Script, elapsed: int) -> None:
         applied = AppliedNow(script.file.version, script.file.name, elapsed)
         self._state.applied.append(applied)
         self._context.progress.applied(applied)
 
-    def _take_note_of_unanswered(self) -> None:
-        """Report what was sent ahead and has taken effect although the run has ended."""
+    def _report_unanswered(self) -> None:
+        """Report what has taken effect although nobody has read its answer."""
+        reported = {applied.version for applied in self._state.applied}
         for script, elapsed in self._execution.unanswered():
             self._state.current = script.file
             if elapsed is not None:
+                if script.file.version not in reported:
+                    self._report(script, elapsed)
                 self._state.settle_current()
-                self._report(script, elapsed)
 
     def _check(self) -> None:
         """Raise if the run may not continue: the lock is lost, or its time is up."""
@@ -277,17 +290,17 @@ class _FileRunner:
         if self._context.deadline.has_passed():
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
-    def _begin_new_session(self, survey: Survey) -> None:
+    def _begin_new_session(self) -> None:
         session = self._execution.session
         # The observer knows the old session by its server process.
         session.observer.close()
         session.connection.close()
         self._database.connect()
-        survey = replace(survey, backend=self._database.backend())
-        self._execution = Execution(self._session(survey, session.run), self._successors)
+        self._survey = replace(self._survey, backend=self._database.backend())
+        self._execution = Execution(self._session(session.run), self._successors)
 
-    def _session(self, survey: Survey, run: RunRecord) -> Session:
-        context, is_pooled = self._context, self._database.is_pooled
+    def _session(self, run: RunRecord) -> Session:
+        context, is_pooled, survey = self._context, self._database.is_pooled, self._survey
         observer = Observer(
             context.connect_for_cleanup,
             backend=None if is_pooled else survey.backend,

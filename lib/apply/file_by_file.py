@@ -59,18 +59,23 @@ class Execution:
                 return self._apply_in_transaction(script, has_notes=interruption is not None)
         return self._apply_outside(script, interruption)
 
+    def answered(self, script: Script) -> None:
+        """Take note that the script, which has been applied, is reported."""
+        self._under_way.answered(script)
+
     def unanswered(self) -> Iterator[tuple[Script, int | None]]:
-        """End what is under way, and yield the files whose answers nobody has read.
+        """End what is under way, and yield the files that nobody has reported.
 
         With each, the milliseconds of a file that this run has applied all the same; None for the
         one at which the server was stopped, which is the last.
         """
         self.session.connection.settle()
-        for transaction in self._under_way.clear():
-            recorded, _ = self.session.find_recorded(transaction.script)
-            elapsed, is_ours = recorded or (0, False)
-            yield transaction.script, elapsed if is_ours else None
-            if not is_ours:
+        scripts = [transaction.script for transaction in self._under_way.clear()]
+        written = self.session.find_written(scripts) if scripts else {}
+        for script in scripts:
+            elapsed = written.get(script.file.version)
+            yield script, elapsed
+            if elapsed is None:
                 return
 
     def _apply_outside(
@@ -112,14 +117,12 @@ class Execution:
             # The answer to a COMMIT can be lost: the ledger knows whether it took effect.
             recorded, is_known = session.find_recorded(script)
             if recorded:
-                self._under_way.answered(transaction)
                 elapsed, is_ours = recorded
                 return elapsed if is_ours else None
             self._under_way.clear()
             if isinstance(error, OutOfTimeError):
                 raise OutOfTimeError(f"{error} {_outcome(script, is_known=is_known)}") from None
             return self._apply_otherwise(script, error, transaction, is_second=is_second)
-        self._under_way.answered(transaction)
         transaction.keep_prepared()
         return whole(rows[-1][0]) or 0
 

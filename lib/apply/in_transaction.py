@@ -84,6 +84,11 @@ class Transaction:
             script.mode is Mode.TRANSACTION
             and following._may_use_prepared()
             and session.prepared.is_ready(session.run)
+            # After the file in front, the next one may need a new session.
+            and not self.script.changes_defaults
+            # The server's own limit counts from the begin of each transaction: a client that is
+            # frozen would have as many of them as had been sent.
+            and not self._connection.deadline.is_limited
             # `check_strings` needs to know what the files before have left.
             and not script.has_backslashes
             and not any(statement.goes_alone for statement in script.statements)
@@ -209,7 +214,8 @@ class UnderWay:
 
     Behind a file's, those of the next files are sent before it is answered: otherwise a far server
     would wait a round trip for each file, and a near one for the client. Only files that leave the
-    session as it is travel like this, so that nothing about the next one depends on the answers.
+    session as it is travel like this, so that nothing about the next one depends on the answers,
+    and only where no deadline is to be kept.
     After an error the server skips what is left: nothing is run behind a file that failed.
     """
 
@@ -226,9 +232,9 @@ class UnderWay:
     def has(self, transaction: Transaction) -> bool:
         return bool(self._transactions) and self._transactions[0] is transaction
 
-    def answered(self, transaction: Transaction) -> None:
-        """Take note that the transaction, if it was under way, has been answered."""
-        if self.has(transaction):
+    def answered(self, script: Script) -> None:
+        """Take note that it is known what has become of the script, if it was under way."""
+        if self.find(script):
             self._transactions.popleft()
 
     def clear(self) -> tuple[Transaction, ...]:

@@ -3,7 +3,7 @@
 Who waits for a table is `table_waits`; how a failure is described is `statement_errors`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -13,7 +13,7 @@ from ..database.sql_composition import reset_statements
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, MigratorError
 from ..files.runnable_script import Script
-from ..ledger.records import PreparedRecord, find
+from ..ledger.records import PreparedRecord, find, find_written
 from ..ledger.runs import RunRecord
 from ..plan.migration_states import AppliedMigration
 from ..plan.progress_listener import Progress
@@ -117,3 +117,18 @@ class Session:
             if not self.connection.is_closed:
                 return find(self.connection, self.run, self.row_of(script)), True
         return None, False
+
+    def find_written(self, scripts: Sequence[Script]) -> Mapping[str, int]:
+        """Which of the files this run has recorded: by version, the milliseconds in the row.
+
+        Empty if there is no answer in time.
+        """
+        # An error here must not hide the one that led here.
+        with (
+            suppress(StatementError, MigratorError),
+            self.connection.extend_deadline(CANCEL),
+        ):
+            if not self.connection.is_closed:
+                versions = [script.file.version for script in scripts]
+                return find_written(self.connection, self.run, versions)
+        return {}

@@ -38,9 +38,9 @@ def carry_out(connection: Connection, statements: Sequence[str]) -> Rows:
 class Flight:
     """Statements on their way, counted as they are sent and answered.
 
-    `following` returns what is to be sent behind them, again and again until it returns nothing.
-    Until the last answer is read, nothing else may be sent on the connection; `settle` ends a
-    flight that nobody reads to its end.
+    `following` returns the transaction to be sent behind them, again and again until it returns
+    nothing. Until the last answer is read, nothing else may be sent on the connection; `settle`
+    ends a flight that nobody reads to its end.
     """
 
     def __init__(
@@ -53,7 +53,9 @@ class Flight:
         self._transport = connection.transport
         self._pgconn = connection.transport.pgconn
         self._following = following
-        self._unsent = deque(statement.encode() for statement in statements)
+        self._unsent = deque(map(str.encode, statements))
+        # The transaction that follows, until all of it may be sent.
+        self._next: list[bytes] = []
         # The bytes of each.
         self._unanswered: deque[int] = deque()
         self._ahead = 0
@@ -80,7 +82,7 @@ class Flight:
                 result = self._read(done)
                 # Nobody reads the other rows: to turn millions of them into Python's takes seconds.
                 last = result if result.nfields else last
-            if not self._unanswered and not self._unsent:
+            if not (self._unanswered or self._unsent or self._next):
                 end_pipeline(self._transport)
                 if self._transport.raw.closed:
                     raise connection_lost()
@@ -91,23 +93,37 @@ class Flight:
         if self._transport.sync_is_sent or (self._unanswered and self._ahead > AHEAD // 2):
             return
         has_sent = False
-        while self._unsent or self._fetch():
+        while self._unsent or self._take_next():
             size = len(self._unsent[0]) + ENVELOPE
             if self._unanswered and self._ahead + size > AHEAD:
-                if has_sent:
-                    # Without a Flush the server keeps its answers until its buffer is full.
-                    self._pgconn.send_flush_request()
-                return
+                break
             self._pgconn.send_query_params(self._unsent.popleft(), None)
             self._unanswered.append(size)
             self._ahead += size
             has_sent = True
-        send_sync(self._transport)
+        if not self._unsent and not self._next:
+            send_sync(self._transport)
+        elif has_sent:
+            # Without a Flush the server keeps its answers until its buffer is full.
+            self._pgconn.send_flush_request()
 
-    def _fetch(self) -> bool:
-        """Take what follows; True if there is anything."""
-        self._unsent.extend(statement.encode() for statement in self._following())
-        return bool(self._unsent)
+    def _take_next(self) -> bool:
+        """Take the transaction that follows; false if there is none, or it does not fit yet.
+
+        The server would begin one of which a part is missing, and keep its locks for as long as
+        this client is busy, or stopped.
+        """
+        if not self._next:
+            self._next = list(map(str.encode, self._following()))
+        size = sum(len(message) + ENVELOPE for message in self._next)
+        if not self._next or (self._unanswered and self._ahead + size > AHEAD):
+            return False
+        if self._unanswered:
+            # What is in front is answered when it has ended, and not with what follows.
+            self._pgconn.send_flush_request()
+        self._unsent.extend(self._next)
+        self._next = []
+        return True
 
     def _read(self, done: int) -> "pq.abc.PGresult":
         """Wait for the result of the next statement, and for the end of its messages."""

@@ -75,6 +75,12 @@ select m.execution_time_ms,
   from public.schema_migrations m where m.version = {{version}}
 """
 
+_FIND_WRITTEN = f"""
+select m.version, m.execution_time_ms from public.schema_migrations m
+ where m.version = any ({{versions}}::text[])
+   and exists (select from public.schema_migration_runs r where r.id = {{run}} and {WROTE})
+"""
+
 
 def record_statements(
     run: RunRecord, migration: AppliedMigration, *, is_counted: bool, has_notes: bool
@@ -190,6 +196,13 @@ def find(
     find_row = filled(_FIND, run=run.id, version=migration.version, checksum=migration.checksum)
     rows = ask(connection, run.tables, find_row, read_only=True)[-1]
     return (whole(rows[0][0]) or 0, rows[0][1] == "t") if rows else None
+
+
+def find_written(connection: Connection, run: RunRecord, versions: Sequence[str]) -> dict[str, int]:
+    """Which of the versions this run has recorded, with the milliseconds in their rows."""
+    find_rows = filled(_FIND_WRITTEN, run=run.id, versions=list(versions))
+    rows = ask(connection, run.tables, find_rows, read_only=True)[-1]
+    return {str(version): whole(elapsed) or 0 for version, elapsed in rows}
 
 
 def record_baseline(

@@ -109,8 +109,8 @@ class Tables:
     ) -> sql.Composed:
         """The statement that fails if this transaction has removed rows, or changed the ledger's.
 
-        It also fails if there is a later run than `run`. Unless `is_counted`, it compares `word`,
-        the SQL that summarizes the contents, with the value `expected`.
+        It also fails if `run` has ended, or there is a later one. Unless `is_counted`, it compares
+        `word`, the SQL that summarizes the contents, with the value `expected`.
         """
         ledger, runs = self.found[LEDGER], self.found[RUNS]
         numbers = {

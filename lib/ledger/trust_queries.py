@@ -287,6 +287,7 @@ INTACT = f"""
 select case when count(*) = 2
              and (select {_SHAPE} from pg_class c where c.oid = {{ledger}}) = {{shape}}
              and not exists (select from public.{RUNS} where id > {{run}})
+             and exists (select from public.{RUNS} where id = {{run}} and outcome = 'running')
              and {{held}}
             then null else (jsonb_build_object('fault', 'emptied')::text)::integer
        end

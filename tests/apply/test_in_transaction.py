@@ -22,6 +22,7 @@ from lib.errors import (
 from lib.plan.progress_listener import Progress
 from lib.plan.reports import AppliedNow
 from lib.settings.connection_target import ConnectionTarget
+from lib.time_limits import RunLimits
 
 MakeContext = Callable[..., RunContext]
 
@@ -615,6 +616,20 @@ def test_on_a_new_database_only_the_end_of_the_run_waits_for_the_disk(
     assert db.query("select * from b") == [("local",)]
 
 
+# Sessions of a run that do not wait for their client.
+AT_WORK = """
+select query from pg_stat_activity
+ where datname = current_database() and application_name ~ '^migrations'
+   and wait_event is distinct from 'ClientRead'
+"""
+# Locks of other sessions on tables that are not the system's.
+LOCKS_OF_OTHERS = """
+select relation::regclass, mode from pg_locks
+ where locktype = 'relation' and relation >= 16384 and pid <> pg_backend_pid()
+   and database = (select oid from pg_database where datname = current_database())
+"""
+
+
 class Stopper(Progress):
     """A listener that does something once a certain file has been applied."""
 
@@ -722,24 +737,91 @@ class TestSentAhead:
         assert migrate(make_context()).error is None
         assert db.versions() == list(self.VERSIONS)
 
-    def test_a_deadline_between_two_files_stops_what_is_under_way(
+    def test_nothing_is_sent_ahead_of_a_deadline(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        """The server's own limit for a client that is frozen is one for each transaction."""
+        deadline = Deadline.after(4)
+        progress = Stopper("002-t", lambda: time.sleep(deadline.remaining()))
+        report = migrate(make_context(progress=progress, deadline=deadline))
+        assert isinstance(report.error, OutOfTimeError)
+        assert progress.versions == db.versions() == list(self.VERSIONS[:3])
+        assert db.runs()[-1]["applied"] == progress.versions
+
+    def test_a_file_is_sent_as_a_whole_or_not_yet(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        """The server begins what it gets: of a part, the locks would last as the client likes."""
+        for number in range(12, 60):
+            bundle.write(f"{number:03d}-t.sql", f"create table t{number:03d} (x int)")
+        seen: list[object] = []
+
+        def look() -> None:
+            wait_until(lambda: db.query(AT_WORK) == [], "the server to have no more to do")
+            seen.extend((len(db.versions()), db.query(LOCKS_OF_OTHERS)))
+
+        assert migrate(make_context(progress=Stopper("001-t", look))).error is None
+        applied, locks = seen
+        # Some of them had been sent, and not all.
+        assert applied in range(3, 60)
+        assert locks == []
+        assert len(db.versions()) == 60
+
+    def test_who_waits_is_named_and_what_is_in_front_is_reported(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         db.query("create table busy (x int)")
-        bundle.write("006-t.sql", "-- Lock-Timeout: 60s\nalter table busy add column y int")
+        bundle.write("007-t.sql", "alter table busy add column y int")
+        limits = RunLimits(first_look=0.1, look_every=0.1, report_every=0.2)
+        progress = Witness()
+        context = make_context(progress=progress, lock_timeout=30.0, limits=limits)
         with db.connect() as holder, holder.transaction():
             holder.execute("lock table busy")
-            deadline = Deadline.after(4)
-            progress = Stopper("002-t", lambda: time.sleep(deadline.remaining()))
-            report = migrate(make_context(progress=progress, deadline=deadline))
-        assert isinstance(report.error, OutOfTimeError)
-        # 003 to 005 had been sent, and were applied while the listener slept.
-        reported = [each.version for each in report.applied]
-        assert reported == db.versions() == list(self.VERSIONS[:6])
-        assert db.runs()[-1]["applied"] == reported
-        assert not db.has("t007")
-        assert db.advisory_locks() == 0
-        assert db.query("select 1 from pg_locks where relation = 'busy'::regclass") == []
+            runner = threading.Thread(target=migrate, args=(context,))
+            runner.start()
+            wait_until(lambda: progress.of("still_running"), "a report")
+            applied = [each.version for (each,) in progress.of("applied")]
+        runner.join()
+        assert applied == list(self.VERSIONS[:7])
+        [(file, blockers, _), *_] = progress.of("still_running")
+        assert (file.version, len(blockers)) == ("007-t", 1)
+        assert db.versions() == list(self.VERSIONS)
+
+    def test_a_file_that_may_change_defaults_is_followed_by_nothing(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        """It may: its words are those of ALTER DATABASE … SET. Then a new session begins."""
+        bundle.write("003-t.sql", "create table members (database text)")
+        bundle.write("004-t.sql", "alter table members alter database set not null")
+        seen: list[list[str]] = []
+
+        def look() -> None:
+            time.sleep(0.3)
+            seen.append(db.versions())
+
+        assert migrate(make_context(progress=Stopper("004-t", look))).error is None
+        assert seen == [list(self.VERSIONS[:5])]
+        assert db.versions() == list(self.VERSIONS)
+
+    def test_no_file_commits_after_the_end_of_its_run(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        """As the server might do with what it has got from a client that has been given up."""
+        db.query("create table busy (x int)")
+        bundle.write("005-t.sql", "alter table busy add column y int")
+        progress = Witness()
+        context = make_context(progress=progress, lock_timeout=30.0)
+        reports = []
+        with db.connect() as holder, holder.transaction():
+            holder.execute("lock table busy")
+            runner = threading.Thread(target=lambda: reports.append(migrate(context)))
+            runner.start()
+            db.wait_for("alter table busy")
+            db.query("update schema_migration_runs set outcome = 'failed' where error is null")
+        runner.join()
+        assert reports[0].error is not None
+        assert db.versions() == list(self.VERSIONS[:5])
+        assert not db.has("t006")
 
     def test_what_depends_on_the_files_before_is_not_sent_ahead(
         self, make_context: MakeContext, bundle: Bundle, db: Database
