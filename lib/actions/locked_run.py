@@ -278,6 +278,9 @@ class _FileRunner:
         """Report what has taken effect although nobody has read its answer."""
         reported = {applied.version for applied in self._state.applied}
         for script, elapsed in self._execution.unanswered():
+            # A signal may have come right after the report.
+            if script.file.version in reported and self._state.current is not script.file:
+                continue
             self._state.current = script.file
             if elapsed is not None:
                 if script.file.version not in reported:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from psycopg import pq
 
+from ..signals import uninterrupted
 from .cancel_and_rollback import end_pipeline, error_after, is_in_pipeline, send_sync
 from .connection import Connection
 from .send_and_receive import Rows, rows_of
@@ -121,6 +122,8 @@ class Flight:
         if self._unanswered:
             # What is in front is answered when it has ended, and not with what follows.
             self._pgconn.send_flush_request()
+            # libpq sends 8 kB as soon as it has them, which would end somewhere in what follows.
+            uninterrupted(self._pgconn.flush)
         self._unsent.extend(self._next)
         self._next = []
         return True
