@@ -51,7 +51,8 @@ class Transaction:
         self._has_notes = has_notes
         self._is_counted = is_counted
         self._under_way = under_way
-        self._uses_prepared = False
+        # Whether it uses prepared statements, and whether one before it prepares them.
+        self._uses_prepared = self._is_prepared = False
         self._steps: tuple[_Step, ...] = ()
 
     @property
@@ -65,6 +66,7 @@ class Transaction:
             self._uses_prepared = self._may_use_prepared()
             if not self._uses_prepared:
                 self._session.prepared.forget()
+            self._is_prepared = self._session.prepared.is_ready(self._session.run)
             self._set_steps(lock_timeout)
         # Before the next try, the table that this one waited for is noted.
         self._has_notes = True
@@ -83,7 +85,7 @@ class Transaction:
         may_follow = (
             script.mode is Mode.TRANSACTION
             and following._may_use_prepared()
-            and session.prepared.is_ready(session.run)
+            and self._uses_prepared
             # After the file in front, the next one may need a new session.
             and not self.script.changes_defaults
             # The server's own limit counts from the begin of each transaction: a client that is
@@ -95,7 +97,7 @@ class Transaction:
         )
         if not may_follow:
             return None
-        following._uses_prepared = True
+        following._uses_prepared = following._is_prepared = True
         following._set_steps(session.lock_timeout_of(script))
         return following
 
@@ -143,7 +145,7 @@ class Transaction:
     def _safeguards(self) -> list[str]:
         """The SQL by which the server notices that this client is gone, or frozen."""
         session = self._session
-        if self._uses_prepared and session.prepared.is_ready(session.run):
+        if self._is_prepared:
             # The first of the files has set them for the session.
             return []
         scope = "" if self._uses_prepared else "local "
@@ -172,7 +174,7 @@ class Transaction:
                 fire,
                 fire,
                 *OWN_SETTINGS,
-                *session.prepared.statements(session.run, row),
+                *session.prepared.statements(session.run, row, is_prepared=self._is_prepared),
                 commit,
             ]
         # A file that can't have changed the session needs nothing but the runner's search_path.

@@ -124,14 +124,16 @@ class PreparedRecord:
         self._generation = 0
         self._check = ""
 
-    def statements(self, run: RunRecord, migration: AppliedMigration) -> tuple[str, ...]:
-        """The same as `record_statements`; they are prepared first, unless they are.
+    def statements(
+        self, run: RunRecord, migration: AppliedMigration, *, is_prepared: bool
+    ) -> tuple[str, ...]:
+        """The same as `record_statements`; unless `is_prepared`, they are prepared first.
 
         They fail with the fault `prepared` if the session has other statements by these names.
         """
         file = filled("({version}, {name}, {checksum})", **_file_values(migration))
         values = file.as_string(None)
-        prepare = (self._check,) if self.is_ready(run) else self._prepare(run)
+        prepare = (self._check,) if is_prepared else self._prepare(run)
         return (
             *prepare,
             f"execute {self._name('unchanged')}",

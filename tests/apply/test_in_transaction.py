@@ -656,12 +656,12 @@ class TestSentAhead:
     def test_the_server_goes_on_while_the_client_is_busy(
         self, make_context: MakeContext, db: Database
     ) -> None:
-        """The first file prepares what records the others."""
+        """The first file prepares what records the others, which follow at once."""
 
         def see_all() -> None:
             wait_until(lambda: db.versions() == list(self.VERSIONS), "the files behind")
 
-        progress = Stopper("001-t", see_all)
+        progress = Stopper("000-t", see_all)
         assert migrate(make_context(progress=progress)).error is None
         assert progress.versions == list(self.VERSIONS)
 
