@@ -165,6 +165,15 @@ def test_only_the_outermost_modules_read_the_environment(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
+def test_no_class_is_longer_than_150_lines(path: Path) -> None:
+    classes = [
+        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
+    ]
+    long = [each.name for each in classes if (each.end_lineno or 0) - each.lineno >= 150]
+    assert long == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
 def test_no_import_hides_a_circle(path: Path) -> None:
     assert "TYPE_CHECKING" not in path.read_text()
 

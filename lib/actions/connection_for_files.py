@@ -1,6 +1,7 @@
 """The connection that a run's files go over: made, checked, and told from one through a pooler."""
 
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -8,8 +9,9 @@ from ..database.connection import Connection
 from ..database.connection_errors import TOO_MANY_CONNECTIONS
 from ..database.login import no_search_path
 from ..database.notices import Listener
+from ..database.server_error import StatementError
 from ..database.sql_composition import reset_script
-from ..errors import ConfigurationError, DatabaseUnavailableError
+from ..errors import ConfigurationError, DatabaseUnavailableError, MigratorError
 from ..ledger.ledger_state import Survey, read_backend
 from ..settings.search_path import first_schema
 from ..time_limits import ANSWER, SECOND_CONNECTION
@@ -109,6 +111,23 @@ class RunConnection:
             return self.survey()
         with self.current.limit_to(SECOND_CONNECTION, _NO_SECOND_CONNECTION):
             return self.survey()
+
+    def write_somewhere(self, write: Callable[[Connection], None], *, timeout: float) -> bool:
+        """Write over this connection or, if that fails, a new one made within `timeout` seconds.
+
+        False if nothing was written.
+        """
+        with suppress(StatementError, MigratorError):
+            # Seen without a round trip, so that no time is lost on a dead connection.
+            if self.current.is_alive():
+                write(self.current)
+                return True
+        with suppress(StatementError, MigratorError):
+            if self._context.may_still_connect:
+                with self._context.connect_for_cleanup(timeout) as connection:
+                    write(connection)
+                return True
+        return False
 
     def backend(self) -> str | None:
         """The server process that answers now."""

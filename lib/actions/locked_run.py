@@ -1,6 +1,5 @@
 """A run that has something to do: lock, plan again, apply each file once, record the end."""
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -217,12 +216,7 @@ class _FileRunner:
         self._scripts = scripts
         assert state.survey is not None  # the scripts are pending by it
         self._survey = state.survey
-        # What may be sent before the file in front of it is answered.
-        self._successors = {
-            script.file.version: following
-            for script, following in pairwise(scripts)
-            if following.file.version not in self._survey.interruptions
-        }
+        self._successors = _successors(scripts, self._survey)
 
     def apply_all(self, run: RunRecord) -> None:
         """Apply the scripts in order, and record how the run ended."""
@@ -249,12 +243,7 @@ class _FileRunner:
             self._check()
             self._apply(script)
             # After `alter database … set` or the like, the next file needs a new session to see it.
-            # A pooler's sessions are not the runner's to end.
-            if (
-                script.changes_defaults
-                and not self._database.is_pooled
-                and script is not self._scripts[-1]
-            ):
+            if script.changes_defaults and script is not self._scripts[-1]:
                 self._begin_new_session()
 
     def _apply(self, script: Script) -> None:
@@ -294,6 +283,9 @@ class _FileRunner:
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
     def _begin_new_session(self) -> None:
+        if self._database.is_pooled:
+            # A pooler's sessions are not the runner's to end.
+            return
         session = self._execution.session
         # The observer knows the old session by its server process.
         session.observer.close()
@@ -352,24 +344,19 @@ class _FileRunner:
                     checkpoint=checkpoint,
                 )
 
-        if not self._write_somewhere(write):
+        if not self._database.write_somewhere(write, timeout=RECORD):
             self._context.progress.warning(
                 "The end of the run could not be recorded; the next run marks it interrupted."
             )
 
-    def _write_somewhere(self, write: Callable[[Connection], None]) -> bool:
-        """True if something was written, over this connection or a new one."""
-        with suppress(StatementError, MigratorError):
-            # Seen without a round trip, so that no time is lost on a dead connection.
-            if self._database.current.is_alive():
-                write(self._database.current)
-                return True
-        with suppress(StatementError, MigratorError):
-            if self._context.may_still_connect:
-                with self._context.connect_for_cleanup(RECORD) as connection:
-                    write(connection)
-                return True
-        return False
+
+def _successors(scripts: tuple[Script, ...], survey: Survey) -> dict[str, Script]:
+    """By version, the file that may be sent before that version has been answered."""
+    return {
+        script.file.version: following
+        for script, following in pairwise(scripts)
+        if following.file.version not in survey.interruptions
+    }
 
 
 def _record_of(error: BaseException | None) -> str | None:

@@ -29,11 +29,79 @@ def counts_rows(script: Script) -> bool:
     return not any("track_counts" in each.text.lower() for each in script.statements)
 
 
-class Transaction:
-    """What is sent for one file: what its transaction begins with, the file, what records it.
+@dataclass(frozen=True)
+class _Frame:
+    """What is sent around a file: what its transaction begins with, and what records it.
 
-    `is_counted` if the server counts the rows of the ledger that the file deletes or changes. The
-    second time they are compared one by one: a session's counts may be of another time.
+    `has_notes` if the journal says something about the file that its row takes back. `is_counted`
+    if the server counts the rows of the ledger that the file deletes or changes. `uses_prepared` if
+    what records the file is prepared in the session, `is_prepared` if it was so before this file.
+    """
+
+    session: Session
+    script: Script
+    has_notes: bool
+    is_counted: bool
+    uses_prepared: bool
+    is_prepared: bool
+
+    def beginning(self, lock_timeout: float) -> list[str]:
+        """The SQL before the file, which waits `lock_timeout` seconds for each lock."""
+        return [
+            f"begin {self.script.begin_options}",
+            *self.session.timeouts(self.script, lock_timeout, scope="local "),
+            *self._deadline(),
+            *self._safeguards(),
+            # On a new database the disk is waited for once, when the end of the run is recorded: a
+            # crash of the server before that takes the last files back whole, with their records.
+            *(["set local synchronous_commit = off"] if self.session.is_new else []),
+            LOCK,
+        ]
+
+    def _safeguards(self) -> list[str]:
+        """The SQL by which the server notices that this client is gone, or frozen."""
+        if self.is_prepared:
+            # The first of the files has set them for the session.
+            return []
+        scope = "" if self.uses_prepared else "local "
+        settings = keepalives(scope)
+        if self.session.notices_departure:
+            interval = f"client_connection_check_interval = {CONNECTION_CHECK_MS}"
+            settings.append(f"set {scope}{interval};")
+        return settings
+
+    def _deadline(self) -> list[str]:
+        """The SQL by which the server ends the transaction of a client that is frozen."""
+        connection = self.session.connection
+        if not connection.deadline.is_limited or connection.server_version < 170000:
+            return []
+        # PostgreSQL 17 and later. After the runner's own deadline, which gives a better message.
+        limit = milliseconds(connection.deadline.remaining() + GRACE)
+        return [f"set local transaction_timeout = {limit};"]
+
+    def end(self) -> list[str]:
+        """The SQL after the file."""
+        session, script = self.session, self.script
+        row = session.row_of(script)
+        # Deferred triggers fire while the file's search_path is still in force. Twice: they may
+        # themselves defer more.
+        fire, commit = _AT_END
+        if self.uses_prepared:
+            record = session.prepared.statements(session.run, row, is_prepared=self.is_prepared)
+            return [fire, fire, *OWN_SETTINGS, *record, commit]
+        # A file that can't have changed the session needs nothing but the runner's search_path.
+        reset = session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
+        record = record_statements(
+            session.run, row, is_counted=self.is_counted, has_notes=self.has_notes
+        )
+        return [fire, fire, *reset, *record, commit]
+
+
+class Transaction:
+    """The transaction of one file, sent as often as it takes.
+
+    `has_notes` and `is_counted` as for what is sent around the file. The second time the ledger's
+    rows are compared one by one: a session's counts may be of another time.
     """
 
     def __init__(
@@ -51,8 +119,7 @@ class Transaction:
         self._has_notes = has_notes
         self._is_counted = is_counted
         self._under_way = under_way
-        # Whether it uses prepared statements, and whether one before it prepares them.
-        self._uses_prepared = self._is_prepared = False
+        self._uses_prepared = False
         self._steps: tuple[_Step, ...] = ()
 
     @property
@@ -62,21 +129,20 @@ class Transaction:
 
     def attempt(self, lock_timeout: float) -> Rows:
         """Carry out the transaction, waiting `lock_timeout` seconds for each lock."""
+        session = self._session
         if not self._under_way.has(self):
             self._uses_prepared = self._may_use_prepared()
             if not self._uses_prepared:
-                self._session.prepared.forget()
-            self._is_prepared = self._session.prepared.is_ready(self._session.run)
-            self._set_steps(lock_timeout)
+                session.prepared.forget()
+            self._set_steps(lock_timeout, is_prepared=session.prepared.is_ready(session.run))
         # Before the next try, the table that this one waited for is noted.
         self._has_notes = True
         return self._carry_out()
 
     def followed_by(self, script: Script) -> "Transaction | None":
         """The transaction of the next file, if it may be sent before this one is answered."""
-        session = self._session
         following = Transaction(
-            session,
+            self._session,
             script,
             has_notes=False,
             is_counted=counts_rows(script),
@@ -97,16 +163,9 @@ class Transaction:
         )
         if not may_follow:
             return None
-        following._uses_prepared = following._is_prepared = True
-        following._set_steps(session.lock_timeout_of(script))
+        following._uses_prepared = True
+        following._set_steps(self._session.lock_timeout_of(script), is_prepared=True)
         return following
-
-    def _set_steps(self, lock_timeout: float) -> None:
-        self._steps = (
-            *(_Step(text.removesuffix(";")) for text in self._beginning(lock_timeout)),
-            *(_Step(statement.sent, statement) for statement in self.script.statements),
-            *(_Step(text) for text in self._end()),
-        )
 
     def failed_step(self, error: StatementError) -> FailedStep:
         """What was under way when the server refused it."""
@@ -114,17 +173,10 @@ class Transaction:
         number = sum(step.statement is not None for step in self._steps[: error.done + 1])
         return FailedStep(failed.statement, number, is_at_end=failed.text in _AT_END)
 
-    def _beginning(self, lock_timeout: float) -> list[str]:
-        return [
-            f"begin {self.script.begin_options}",
-            *self._session.timeouts(self.script, lock_timeout, scope="local "),
-            *self._deadline(),
-            *self._safeguards(),
-            # On a new database the disk is waited for once, when the end of the run is recorded: a
-            # crash of the server before that takes the last files back whole, with their records.
-            *(["set local synchronous_commit = off"] if self._session.is_new else []),
-            LOCK,
-        ]
+    def keep_prepared(self) -> None:
+        """Take note of what the session has after the commit."""
+        if self._uses_prepared:
+            self._session.prepared.keep(self._session.run)
 
     def _may_use_prepared(self) -> bool:
         """True if the file leaves the session's settings and prepared statements as they are."""
@@ -137,52 +189,20 @@ class Transaction:
             and not self.script.may_change_session
         )
 
-    def keep_prepared(self) -> None:
-        """Take note of what the session has after the commit."""
-        if self._uses_prepared:
-            self._session.prepared.keep(self._session.run)
-
-    def _safeguards(self) -> list[str]:
-        """The SQL by which the server notices that this client is gone, or frozen."""
-        session = self._session
-        if self._is_prepared:
-            # The first of the files has set them for the session.
-            return []
-        scope = "" if self._uses_prepared else "local "
-        settings = keepalives(scope)
-        if session.notices_departure:
-            interval = f"client_connection_check_interval = {CONNECTION_CHECK_MS}"
-            settings.append(f"set {scope}{interval};")
-        return settings
-
-    def _deadline(self) -> list[str]:
-        """The SQL by which the server ends the transaction of a client that is frozen."""
-        deadline = self._connection.deadline
-        if not deadline.is_limited or self._connection.server_version < 170000:
-            return []
-        # PostgreSQL 17 and later. After the runner's own deadline, which gives a better message.
-        return [f"set local transaction_timeout = {milliseconds(deadline.remaining() + GRACE)};"]
-
-    def _end(self) -> list[str]:
-        session, script = self._session, self.script
-        row = session.row_of(script)
-        # Deferred triggers fire while the file's search_path is still in force. Twice: they may
-        # themselves defer more.
-        fire, commit = _AT_END
-        if self._uses_prepared:
-            return [
-                fire,
-                fire,
-                *OWN_SETTINGS,
-                *session.prepared.statements(session.run, row, is_prepared=self._is_prepared),
-                commit,
-            ]
-        # A file that can't have changed the session needs nothing but the runner's search_path.
-        reset = session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
-        record = record_statements(
-            session.run, row, is_counted=self._is_counted, has_notes=self._has_notes
+    def _set_steps(self, lock_timeout: float, *, is_prepared: bool) -> None:
+        frame = _Frame(
+            self._session,
+            self.script,
+            has_notes=self._has_notes,
+            is_counted=self._is_counted,
+            uses_prepared=self._uses_prepared,
+            is_prepared=is_prepared,
         )
-        return [fire, fire, *reset, *record, commit]
+        self._steps = (
+            *(_Step(text.removesuffix(";")) for text in frame.beginning(lock_timeout)),
+            *(_Step(statement.sent, statement) for statement in self.script.statements),
+            *(_Step(text) for text in frame.end()),
+        )
 
     def _carry_out(self) -> Rows:
         """Send the steps, those that can in one flight. `StatementError.done` counts them all."""

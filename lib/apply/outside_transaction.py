@@ -149,11 +149,7 @@ class StatementRun:
         if self.connection.in_transaction:
             self.connection.settle()
             self._progress.set_doubt(in_doubt=False)
-            raise MigrationFailedError(
-                f"{self.script.file.path}: the file begins a transaction and never ends it; it was "
-                "rolled back. Add its COMMIT.",
-                version=self.script.file.version,
-            )
+            raise _never_ended(self.script)
 
     def _record(self, elapsed: int) -> int | None:
         """Write the file's row; return None if another run has written one meanwhile."""
@@ -188,6 +184,14 @@ class StatementRun:
                 self.connection.run(self._reset)
         except (StatementError, MigratorError):
             self.connection.close()
+
+
+def _never_ended(script: Script) -> MigrationFailedError:
+    return MigrationFailedError(
+        f"{script.file.path}: the file begins a transaction and never ends it; it was rolled back. "
+        "Add its COMMIT.",
+        version=script.file.version,
+    )
 
 
 def _resume(
