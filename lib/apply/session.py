@@ -6,6 +6,7 @@ Who waits for a table is `table_waits`; how a failure is described is `statement
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from ..database.connection import Connection
 from ..database.server_error import StatementError
@@ -21,6 +22,8 @@ from ..sql.concurrent import waits_without_lock_timeout
 from ..sql.statement import Statement
 from ..time_limits import CANCEL, RunLimits
 from .blocker_watch import Observer
+
+T = TypeVar("T")
 
 # undefined_table, undefined_column, invalid_schema_name: what the runner's SQL names is gone.
 GONE = ("42P01", "42703", "3F000")
@@ -109,26 +112,24 @@ class Session:
         The first is the milliseconds in the file's row and whether this run wrote it, or None if
         there is no row. Without an answer in time, it is not known.
         """
-        # An error here must not hide the one that led here.
-        with (
-            suppress(StatementError, MigratorError),
-            self.connection.extend_deadline(CANCEL),
-        ):
-            if not self.connection.is_closed:
-                return find(self.connection, self.run, self.row_of(script)), True
-        return None, False
+        row = self.row_of(script)
+        return self._asked(lambda: (find(self.connection, self.run, row), True)) or (None, False)
 
     def find_written(self, scripts: Sequence[Script]) -> Mapping[str, int]:
         """Which of the files this run has recorded: by version, the milliseconds in the row.
 
         Empty if there is no answer in time.
         """
+        versions = [script.file.version for script in scripts]
+        return self._asked(lambda: find_written(self.connection, self.run, versions)) or {}
+
+    def _asked(self, ask: Callable[[], T]) -> T | None:
+        """What the ledger says after something has gone wrong; None without an answer in time."""
         # An error here must not hide the one that led here.
         with (
             suppress(StatementError, MigratorError),
             self.connection.extend_deadline(CANCEL),
         ):
             if not self.connection.is_closed:
-                versions = [script.file.version for script in scripts]
-                return find_written(self.connection, self.run, versions)
-        return {}
+                return ask()
+        return None

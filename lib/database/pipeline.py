@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from psycopg import pq
 
 from ..signals import uninterrupted
-from .cancel_and_rollback import end_pipeline, error_after, is_in_pipeline, send_sync
+from .cancel_and_rollback import end_pipeline, error_after, send_sync
 from .connection import Connection
 from .send_and_receive import Rows, rows_of
 from .server_error import connection_lost, server_error_of
@@ -63,11 +63,6 @@ class Flight:
         with connection.guarded():
             self._transport.sync_is_sent = False
             self._pgconn.enter_pipeline_mode()
-
-    @property
-    def is_over(self) -> bool:
-        """True if nothing of it is under way any more, also after an error."""
-        return not is_in_pipeline(self._transport)
 
     def read(self, count: int) -> Rows:
         """Wait for the answers to the next `count` statements; return the last rows among them.

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from conftest import Bundle, Database, Witness, connect, wait_until
@@ -20,7 +21,7 @@ from lib.errors import (
     OutOfTimeError,
 )
 from lib.plan.progress_listener import Progress
-from lib.plan.reports import AppliedNow
+from lib.plan.reports import AppliedNow, RunReport
 from lib.settings.connection_target import ConnectionTarget
 from lib.time_limits import RunLimits
 
@@ -643,6 +644,22 @@ class Stopper(Progress):
             self._stop()
 
 
+@contextmanager
+def waiting(
+    db: Database, bundle: Bundle, context: RunContext, version: str
+) -> Iterator[list[RunReport]]:
+    """A run of which this file waits for a table until the block ends; then its report is there."""
+    db.query("create table busy (x int)")
+    bundle.write(f"{version}.sql", "alter table busy add column y int")
+    reports: list[RunReport] = []
+    runner = threading.Thread(target=lambda: reports.append(migrate(context)))
+    with db.connect() as holder, holder.transaction():
+        holder.execute("lock table busy")
+        runner.start()
+        yield reports
+    runner.join()
+
+
 class TestSentAhead:
     """Behind a file, the next ones are sent before it is answered."""
 
@@ -702,17 +719,10 @@ class TestSentAhead:
     def test_a_busy_table_is_waited_for_and_the_rest_follows(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
-        db.query("create table busy (x int)")
-        bundle.write("005-t.sql", "alter table busy add column y int")
         progress = Witness()
-        with db.connect() as holder, holder.transaction():
-            holder.execute("lock table busy")
-            context = make_context(progress=progress, lock_timeout=0.1, lock_retries=50)
-            runner = threading.Thread(target=migrate, args=(context,))
-            runner.start()
-            while not progress.of("retrying"):
-                time.sleep(0.01)
-        runner.join()
+        context = make_context(progress=progress, lock_timeout=0.1, lock_retries=50)
+        with waiting(db, bundle, context, "005-t"):
+            wait_until(lambda: progress.of("retrying"), "another try")
         assert {file.version for file, *_ in progress.of("retrying")} == {"005-t"}
         assert [applied.version for (applied,) in progress.of("applied")] == list(self.VERSIONS)
         assert db.versions() == list(self.VERSIONS)
@@ -770,18 +780,12 @@ class TestSentAhead:
     def test_who_waits_is_named_and_what_is_in_front_is_reported(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
-        db.query("create table busy (x int)")
-        bundle.write("007-t.sql", "alter table busy add column y int")
         limits = RunLimits(first_look=0.1, look_every=0.1, report_every=0.2)
         progress = Witness()
         context = make_context(progress=progress, lock_timeout=30.0, limits=limits)
-        with db.connect() as holder, holder.transaction():
-            holder.execute("lock table busy")
-            runner = threading.Thread(target=migrate, args=(context,))
-            runner.start()
+        with waiting(db, bundle, context, "007-t"):
             wait_until(lambda: progress.of("still_running"), "a report")
             applied = [each.version for (each,) in progress.of("applied")]
-        runner.join()
         assert applied == list(self.VERSIONS[:7])
         [(file, blockers, _), *_] = progress.of("still_running")
         assert (file.version, len(blockers)) == ("007-t", 1)
@@ -807,18 +811,9 @@ class TestSentAhead:
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
         """As the server might do with what it has got from a client that has been given up."""
-        db.query("create table busy (x int)")
-        bundle.write("005-t.sql", "alter table busy add column y int")
-        progress = Witness()
-        context = make_context(progress=progress, lock_timeout=30.0)
-        reports = []
-        with db.connect() as holder, holder.transaction():
-            holder.execute("lock table busy")
-            runner = threading.Thread(target=lambda: reports.append(migrate(context)))
-            runner.start()
+        with waiting(db, bundle, make_context(lock_timeout=30.0), "005-t") as reports:
             db.wait_for("alter table busy")
             db.query("update schema_migration_runs set outcome = 'failed' where error is null")
-        runner.join()
         assert reports[0].error is not None
         assert db.versions() == list(self.VERSIONS[:5])
         assert not db.has("t006")
