@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and eleven wings.
+"""The migration runner: a floor that every room may enter, and thirteen wings.
 
 The floor, without I/O:
 
@@ -32,15 +32,23 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, plan, database, actions
     local     for a laptop: a PostgreSQL and a web server; not deployed
               <- settings, web
+    text      what people read on a terminal or in a log; not deployed
+              <- files, plan, settings, actions
+    install   the bundle in a project; not deployed
     cli       the command line; not deployed
-              <- files, settings, plan, database, actions, local
+              <- files, settings, plan, database, actions, text, local, install
 
 Each wing lists its rooms; a room imports only from the rooms above its own. `web` and `cli` never
 import each other. `tests/test_architecture.py` holds the imports to these maps.
 """
+
+from pathlib import Path
 
 # The newest one in CHANGELOG.md.
 __version__ = "0.3.0"
 
 # How the command line is called, wherever the package is installed and under whichever name.
 COMMAND = f"python -m {__name__}"
+
+# The root of the project, in which the package is a folder.
+ROOT = Path(__file__).resolve().parent.parent

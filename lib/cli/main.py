@@ -1,19 +1,18 @@
 """One command from its words to its exit code: signals, and how a failure is shown."""
 
+import argparse
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..database.connection_errors import cleaned
+from .. import ROOT
 from ..errors import Interrupted, MigratorError, not_installed
 from ..plan.reports import error_document
-from ..settings.loader import ROOT
 from ..signals import interrupt_on_signals
-from .command_setup import Invocation, Serve
-from .commands import COMMANDS
+from ..text.output_streams import Console, printable
+from .invocation import Invocation, Serve
 from .options import read_arguments
-from .output_streams import Console, printable
 
 
 def main(
@@ -25,7 +24,7 @@ def main(
     # Before anything is opened that would have to be closed in order.
     interrupt_on_signals()
     try:
-        return COMMANDS[call.arguments.command](call)
+        return _command(call.arguments)(call)
     except (MigratorError, Interrupted) as error:
         return _fail(call, error)
     # A full disk, or a file without permission: a sentence is enough, no traceback is needed.
@@ -39,6 +38,15 @@ def main(
         return _fail(call, _internal_error(error))
 
 
+def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
+    """Import what the group of the command needs, and return what runs the command."""
+    if arguments.group == "local":
+        from .local_commands import COMMANDS
+    else:
+        from .migration_commands import COMMANDS
+    return COMMANDS[arguments.command]
+
+
 def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:
     if call.arguments.json:
         call.console.print_json({**error_document(error), "action": call.arguments.command})
@@ -46,6 +54,8 @@ def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:
         # On standard error, whose encoding and terminal may differ from those of standard output.
         call.console.tell(str(error), sign=call.console.error_style.cross)
     if call.arguments.debug:
+        from ..database.connection_errors import cleaned
+
         trace = "".join(traceback.format_exception(error))
         call.console.tell(cleaned(trace, secrets=call.secrets))
     return error.exit_code

@@ -2,12 +2,15 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from .. import COMMAND, __version__
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
+
+# A command imports only what its group needs: psycopg is needed by most, and not by all.
+Group = Literal["migrations", "local"]
 
 DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535
@@ -67,8 +70,13 @@ class _Commands:
     def __init__(self, parser: _Parser) -> None:
         self._commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(self, name: str, about: str, *, has_json: bool = False) -> argparse.ArgumentParser:
-        """Add a command that `about` describes; with `has_json`, one that can print JSON."""
+    def add(
+        self, name: str, about: str, *, has_json: bool = False, group: Group = "migrations"
+    ) -> argparse.ArgumentParser:
+        """Add a command that `about` describes; with `has_json`, one that can print JSON.
+
+        `group` names the module with what the command does.
+        """
         command = self._commands.add_parser(
             name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=_EPILOGUE
         )
@@ -76,7 +84,7 @@ class _Commands:
             "--debug", action="store_true", help="print a traceback if the command fails"
         )
         # Commands without --json have the attribute too, so that errors are shown in one way.
-        command.set_defaults(json=False)
+        command.set_defaults(json=False, group=group)
         if has_json:
             command.add_argument(
                 "--json", action="store_true", help="print one JSON document and nothing else"
@@ -184,9 +192,11 @@ def _add_resolve(commands: _Commands) -> None:
 
 
 def _add_serve_and_stop(commands: _Commands) -> None:
-    serve = commands.add("serve", "serve both endpoints and the status page on 127.0.0.1")
+    serve = commands.add(
+        "serve", "serve both endpoints and the status page on 127.0.0.1", group="local"
+    )
     serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
-    commands.add("stop", "stop the embedded PostgreSQL if it is running")
+    commands.add("stop", "stop the embedded PostgreSQL if it is running", group="local")
 
 
 def _port(text: str) -> int:

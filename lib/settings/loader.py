@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from .. import ROOT
 from ..deployment import Deployment
 from ..errors import ConfigurationError
 from . import variables
@@ -23,9 +24,6 @@ from .tls import relies_on_public_authorities, tls_parameters
 from .variables import Variable
 
 T = TypeVar("T")
-
-# The root of the project, in which the package is a folder.
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .. import ROOT
 from ..actions.run_parameters import RunContext
 from ..database.login import locate
 from ..deadline import Deadline
 from ..errors import ConfigurationError
 from ..settings.connection_target import ConnectionTarget
-from ..settings.loader import ROOT, load_settings
+from ..settings.loader import load_settings
 from ..time_limits import (
     CLEANUP_SHARE,
     CONNECT,

@@ -11,8 +11,6 @@ from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
-from lib.cli.status_text import status_text
-from lib.cli.terminal import Style
 from lib.database.login import connect
 from lib.deployment import Deployment
 from lib.errors import GuardError
@@ -20,6 +18,8 @@ from lib.escaping import document
 from lib.ledger import ledger_state, records, runs
 from lib.ledger.ledger_state import take_survey
 from lib.settings.connection_target import ConnectionTarget
+from lib.text.status_text import status_text
+from lib.text.terminal import Style
 
 MakeContext = Callable[..., RunContext]
 FIRST, SECOND = Deployment("a" * 40, "main", "dpl_1"), Deployment("b" * 40, "feature/x", "dpl_2")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from lib import ROOT
 from lib.settings.connection_url import read_target
 from lib.settings.database_choice import SIBLINGS, DatabaseChoice
-from lib.settings.loader import ROOT
 from lib.settings.pasted_values import fault
 
 URL = "postgresql://app:hunter2-sentinel@db.example.com:5432/shop?sslmode=require"

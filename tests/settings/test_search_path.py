@@ -7,13 +7,13 @@ import pytest
 from conftest import Bundle, Cli, Database
 from pgbouncer import pgbouncer
 
+from lib import ROOT
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.errors import ConfigurationError
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
 from lib.settings.database_choice import DatabaseChoice
-from lib.settings.loader import ROOT
 from lib.settings.search_path import first_schema, read_search_path, search_path_option
 
 MakeContext = Callable[..., RunContext]

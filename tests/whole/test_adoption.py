@@ -148,7 +148,7 @@ def strangers_among(names: Iterable[str]) -> set[str]:
         r"(_vendor/.*|api/[\w-]+\.py|(migrations|sql)/[\w-]+\.sql|vercel\.json"
         r"|vc__handler__python\.py"
         # What only the command line needs is not deployed.
-        r"|lib/(?!__main__\.py|cli/|local/|actions/(baseline|resolve)\.py)(\w+/)?\w+\.py)"
+        r"|lib/(?!__main__\.py|(cli|install|local|rebuild|text)/|actions/(baseline|resolve)\.py)(\w+/)?\w+\.py)"
     )
     return {name for name in names if not allowed.fullmatch(name)}
 

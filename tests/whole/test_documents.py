@@ -15,8 +15,6 @@ from conftest import ROOT
 from lib import time_limits
 from lib.actions.locked_run import check_sessions
 from lib.cli import options
-from lib.cli.output_streams import Console
-from lib.cli.progress_log import ProgressLog
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
 from lib.duration import parse_duration
@@ -37,6 +35,8 @@ from lib.ledger.table_trust import Tables
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.variables import DATABASE, VARIABLES
+from lib.text.output_streams import Console
+from lib.text.progress_log import ProgressLog
 from lib.web import admin_endpoint, http_endpoint, status_endpoint
 
 README = ROOT / "README.md"

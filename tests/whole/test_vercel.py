@@ -33,7 +33,9 @@ require_machine()
 FUNCTIONS = ("api/migrate", "api/migration-status")
 STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 # The command line, and what it alone needs, stay at home.
-NOT_DEPLOYED = r"lib/(__main__\.py|actions/(baseline|resolve)\.py|cli/.*|local/.*)"
+NOT_DEPLOYED = (
+    r"lib/(__main__\.py|actions/(baseline|resolve)\.py|(cli|install|local|rebuild|text)/.*)"
+)
 PACKAGES = {
     "blinker", "certifi", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg",
     "psycopg_binary", "psycopg_binary.libs", "typing_extensions.py", "werkzeug",

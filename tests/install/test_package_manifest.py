@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from lib.cli.package_manifest import check_manifest
 from lib.errors import ConfigurationError
+from lib.install.package_manifest import check_manifest
 
 GOOD = "flask==3.1.3\npsycopg[binary]==3.3.9\n"
 

@@ -1,4 +1,4 @@
-"""What each command does: one function per command, which returns the exit code.
+"""The commands about migrations: one function per command, which returns the exit code.
 
 A command imports what it alone needs: most runs have nothing to apply, and take little longer than
 their imports.
@@ -15,7 +15,8 @@ from ..files.folder import discover, next_number
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
-from .command_setup import Invocation
+from .command_setup import environ_with_files, load, run_context
+from .invocation import Invocation
 
 # File systems allow 255 bytes; the number and the extension need some of them.
 LONGEST_SLUG = 200
@@ -23,15 +24,15 @@ LONGEST_SLUG = 200
 
 def _migrate(call: Invocation) -> int:
     from ..actions.migrate import migrate
-    from .terminal import run_text
+    from ..text.terminal import run_text
 
     source = call.arguments.source
     # Before the database is touched: a build that would deploy broken functions must not migrate.
     if source == "build" and is_on_vercel(call.environ):
-        from .package_manifest import check_manifest
+        from ..install.package_manifest import check_manifest
 
-        check_manifest(call.root, packages=call.settings().packages)
-    report = migrate(call.context(reading=False, source=source))
+        check_manifest(call.root, packages=load(call).packages)
+    report = migrate(run_context(call, reading=False, source=source))
     if call.arguments.json:
         call.console.print_json(report.to_dict())
     elif report.error:
@@ -44,10 +45,10 @@ def _migrate(call: Invocation) -> int:
 
 def _status(call: Invocation) -> int:
     from ..actions.status import read_status
-    from .status_text import status_text
-    from .terminal import route_text
+    from ..text.status_text import status_text
+    from ..text.terminal import route_text
 
-    context = call.context(reading=True)
+    context = run_context(call, reading=True)
     found = read_status(context)
     if call.arguments.json:
         call.console.print_json(
@@ -87,7 +88,7 @@ def _other_route(context: RunContext) -> str | None:
 def _validate(call: Invocation) -> int:
     from ..actions.validate import validate
 
-    found = validate(call.context(reading=True))
+    found = validate(run_context(call, reading=True))
     if call.arguments.json:
         call.console.print_json(validation_document(found))
         return 0
@@ -102,9 +103,9 @@ def _validate(call: Invocation) -> int:
 
 def _plan(call: Invocation) -> int:
     from ..actions.dry_run import preview
-    from .report_texts import plan_text
+    from ..text.report_texts import plan_text
 
-    planned = preview(call.context(reading=False))
+    planned = preview(run_context(call, reading=False))
     if call.arguments.json:
         call.console.print_json(planned.to_dict())
     else:
@@ -120,7 +121,7 @@ def _warn(call: Invocation, warnings: tuple[str, ...]) -> None:
 
 
 def _create(call: Invocation) -> int:
-    directory = migrations_dir(call.environ_with_files, root=call.root)
+    directory = migrations_dir(environ_with_files(call), root=call.root)
     files = discover(directory)
     slug = "-".join(re.findall(r"[a-z0-9]+", call.arguments.description.lower()))
     if not slug:
@@ -141,13 +142,13 @@ def _create(call: Invocation) -> int:
 
 def _baseline(call: Invocation) -> int:
     from ..actions.baseline import baseline, forget
-    from .report_texts import baseline_text
+    from ..text.report_texts import baseline_text
 
     forgotten = call.arguments.forget
     if forgotten:
-        report = forget(call.context(reading=False, doing="Forgetting in"), forgotten)
+        report = forget(run_context(call, reading=False, doing="Forgetting in"), forgotten)
     else:
-        context = call.context(reading=False, doing="Recording in")
+        context = run_context(call, reading=False, doing="Recording in")
         report = baseline(context, call.arguments.version)
     if call.arguments.json:
         call.console.print_json(report.to_dict())
@@ -158,12 +159,12 @@ def _baseline(call: Invocation) -> int:
 
 def _resolve(call: Invocation) -> int:
     from ..actions.resolve import Verdict, resolve
-    from .report_texts import resolve_text
+    from ..text.report_texts import resolve_text
 
     given = vars(call.arguments)
     # argparse has seen to it that one of them is given, though perhaps with an empty value.
     verdict = next(v for v in Verdict if given[v.replace("-", "_")] not in (None, False))
-    context = call.context(reading=False, doing="Resolving in")
+    context = run_context(call, reading=False, doing="Resolving in")
     report = resolve(
         context, call.arguments.version, verdict, renamed_from=call.arguments.renamed_from
     )
@@ -171,24 +172,6 @@ def _resolve(call: Invocation) -> int:
         call.console.print_json(report.to_dict())
     else:
         call.console.show(resolve_text(report, call.console.style))
-    return 0
-
-
-def _serve(call: Invocation) -> int:
-    settings = call.settings()
-    # Only without a database URL: the endpoints find the variables of a database by themselves.
-    fallback = call.target(settings, reading=True) if settings.status_target is None else None
-    call.serve(call.environ_with_files, call.root, fallback, call.arguments.port)
-    return 0
-
-
-def _stop(call: Invocation) -> int:
-    from ..local import embedded_server as embedded
-
-    is_stopped = embedded.stop(embedded.locate(call.root))
-    call.console.say(
-        "Stopped the embedded PostgreSQL." if is_stopped else "No embedded PostgreSQL is running."
-    )
     return 0
 
 
@@ -200,6 +183,4 @@ COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
     "create": _create,
     "baseline": _baseline,
     "resolve": _resolve,
-    "serve": _serve,
-    "stop": _stop,
 }

@@ -10,9 +10,6 @@ from textwrap import dedent
 
 import pytest
 
-from lib.cli.report_texts import plan_text
-from lib.cli.status_text import status_text
-from lib.cli.terminal import Style, run_text
 from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.files.folder import MigrationFile, parse
@@ -21,6 +18,9 @@ from lib.plan.dry_run_report import DryRun
 from lib.plan.migration_plan import make_plan
 from lib.plan.migration_states import AppliedMigration
 from lib.plan.reports import AppliedNow, RunReport, Status
+from lib.text.report_texts import plan_text
+from lib.text.status_text import status_text
+from lib.text.terminal import Style, run_text
 
 PLAIN = Style()
 SIGNS = Style(unicode=True)

@@ -1,0 +1,28 @@
+"""One command as it was called."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..text.output_streams import Console
+
+# Serves until a signal ends the process: the environment, the bundle, the database to use where
+# the environment names none, the port.
+Serve = Callable[[Mapping[str, str], Path, Any, int], None]
+
+
+@dataclass
+class Invocation:
+    """A command: its arguments, the environment, the bundle, and where the command prints.
+
+    `secrets` grows with everything that no traceback may show.
+    """
+
+    arguments: argparse.Namespace
+    environ: Mapping[str, str]
+    root: Path
+    console: Console
+    serve: Serve
+    secrets: list[str] = field(default_factory=list)

@@ -1,0 +1,11 @@
+"""What people read on a terminal or in the log of a build. Not deployed with the functions.
+
+May import: files, plan, settings, actions.
+Must not: decide anything, or write anywhere but to standard output and standard error.
+
+    terminal        what a stream can show, and the text of a run
+    status_text     the status as text for people
+    report_texts    the reports of plan, baseline and resolve as text for people
+    output_streams  standard output and standard error
+    progress_log    a run as it goes, line by line
+"""
