@@ -45,7 +45,7 @@ import each other. `tests/test_architecture.py` holds the imports to these maps.
 from pathlib import Path
 
 # The newest one in CHANGELOG.md.
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 # How the command line is called, wherever the package is installed and under whichever name.
 COMMAND = f"python -m {__name__}"
