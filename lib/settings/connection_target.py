@@ -16,7 +16,8 @@ class ConnectionTarget:
 
     `source` is that variable; `why` says why it was chosen, or why the address differs from its
     value. `parameters` are those of libpq and may hold a password; a `credential` replaces one.
-    `search_path` applies to the files alone. `dropped` and `remarks` are for the log.
+    `search_path` applies to the files alone. `dropped` and `remarks` are for the log. `is_embedded`
+    is True for the database of the project's own embedded server.
     """
 
     source: str
@@ -27,6 +28,7 @@ class ConnectionTarget:
     # Two targets that differ in it alone are the same place.
     search_path: str = field(default="", compare=False)
     credential: Credential | None = field(default=None, repr=False)
+    is_embedded: bool = False
 
     @property
     def host(self) -> str:

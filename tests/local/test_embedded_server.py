@@ -1,6 +1,7 @@
 """The embedded PostgreSQL: private, shared by concurrent callers, and back with its data."""
 
 import os
+import re
 import shutil
 import socket
 import stat
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import psycopg
@@ -62,6 +65,106 @@ def test_the_server_starts_and_stops_and_keeps_its_data(located: Cluster) -> Non
     assert not embedded.is_running(located)
     assert embedded.stop(located) is False
     assert ask(embedded.start(located), "select to_regclass('kept') is not null") == (True,)
+
+
+def test_the_port_and_the_password_stay(cluster: Cluster) -> None:
+    first = embedded.start(cluster)
+    embedded.stop(cluster)
+    assert embedded.start(cluster, tell=pytest.fail) == first
+    assert first.is_embedded
+    for path in (cluster.port_file, cluster.password_file):
+        assert not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO), path
+
+
+def test_a_port_that_another_program_has_is_left_to_it_for_good(cluster: Cluster) -> None:
+    first = embedded.start(cluster)
+    embedded.stop(cluster)
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", int(first.port))):
+        second = embedded.start(cluster, tell=said.append)
+    assert second.port != first.port
+    assert re.fullmatch(
+        rf"Another program has port {first.port}, .* port {second.port} and its URL has changed; "
+        r"`python -m lib url --write-env` writes it again\.",
+        "".join(said),
+    )
+    embedded.stop(cluster)
+    assert embedded.start(cluster, tell=pytest.fail).port == second.port
+    assert second.parameters["password"] == first.parameters["password"]
+
+
+@pytest.mark.parametrize("text", [None, "", "99999\n", "0", "port\n", "\xff"])
+def test_a_cluster_of_an_earlier_version_keeps_the_port_of_its_last_run(
+    cluster: Cluster, text: str | None
+) -> None:
+    first = embedded.start(cluster)
+    embedded.stop(cluster)
+    cluster.port_file.unlink()
+    if text is not None:
+        cluster.port_file.write_bytes(text.encode("latin-1"))
+    assert embedded.start(cluster, tell=pytest.fail).port == first.port
+    assert embedded.kept_port(cluster) == int(first.port)
+
+
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "stopped"])
+def test_starting_over_drops_databases_and_roles_and_keeps_the_url(
+    cluster: Cluster, is_running: bool
+) -> None:
+    first = embedded.start(cluster)
+    for sql in ("create table gone ()", "create role gone", "create database gone"):
+        ask(first, sql)
+    if not is_running:
+        embedded.stop(cluster)
+    with connect(first) if is_running else nullcontext():
+        assert embedded.start_over(cluster, tell=pytest.fail) == first
+    names = "array[to_regclass('gone')::text, to_regrole('gone')::text, (select datname from "
+    assert ask(first, f"select {names} pg_database where datname = 'gone')::text]") == ([None] * 3,)
+    assert {path.name for path in cluster.home.iterdir()} <= {
+        "data",
+        "lock",
+        "password",
+        "port",
+        "program",
+    }
+
+
+def test_starting_over_after_it_was_killed_makes_what_is_missing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = embedded.start(cluster)
+    ask(first, "create table gone ()")
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "_initialize", lambda _: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception, match="killed"):
+            embedded.start_over(cluster)
+    assert embedded.start(cluster, tell=pytest.fail) == first
+    assert ask(first, "select to_regclass('gone')") == (None,)
+
+
+def test_callers_that_start_over_at_once_follow_each_other(cluster: Cluster) -> None:
+    first = embedded.start(cluster)
+    with ThreadPoolExecutor() as pool:
+        starts = [
+            pool.submit(function, cluster)
+            for function in (embedded.start_over, embedded.start, embedded.start_over)
+        ]
+    assert [start.result() for start in starts] == [first] * 3
+    assert ask(first, "select 1") == (1,)
+
+
+def test_an_addition_makes_its_files_before_the_server_starts_and_sets_what_names_them(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def add(cluster: Cluster) -> tuple[str, ...]:
+        (cluster.home / "of the addition").mkdir()
+        return (f"extension_control_path={cluster.home}/of the addition:$system",)
+
+    monkeypatch.setattr(embedded, "ADDITIONS", (add,))
+    target = embedded.start(cluster)
+    expected = f"{cluster.home}/of the addition:$system"
+    assert ask(target, "show extension_control_path") == (expected,)
+    # Of a server that runs, nothing is touched.
+    assert embedded.start(cluster) == target
 
 
 def test_concurrent_callers_start_one_server(cluster: Cluster) -> None:
