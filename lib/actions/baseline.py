@@ -3,10 +3,8 @@
 And take rows off the record whose files are gone, as after many files have been merged into one.
 """
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from ..apply import index_state
 from ..database.connection import Connection
@@ -17,6 +15,7 @@ from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE, Survey
 from ..ledger.production_guard import check_guard, check_writable, must_claim
 from ..ledger.records import delete_records, record_baseline
 from ..ledger.runs import RunStart
+from ..plan.file_choice import find_file, version_of
 from ..plan.migration_plan import Plan
 from ..plan.migration_states import AppliedMigration, has_number
 from ..plan.reports import BaselineReport
@@ -136,32 +135,6 @@ def _decide(
     return _Recording(survey, plan, recorded, claims, warnings)
 
 
-def find_file(files: Sequence[MigrationFile], wanted: str) -> MigrationFile:
-    """The file of a version, of its number alone, or of a path.
-
-    Raises ConfigurationError, which names similar files, if there is none.
-    """
-    version = _version_of(wanted)
-    for file in files:
-        if version == file.version or has_number(file.version, version):
-            return file
-    raise ConfigurationError(f"There is no migration {version!r}. {_existing(files, version)}")
-
-
-def _existing(files: Sequence[MigrationFile], version: str) -> str:
-    """Which files there are, those first that look like `version`."""
-    if not files:
-        return "The folder has none yet."
-    of_this_number = [
-        file.version for file in files if version.partition("-")[0].lstrip("0") == str(file.number)
-    ]
-    # A number with a wrong name is the likelier typo.
-    near = of_this_number or difflib.get_close_matches(version, [file.version for file in files])
-    first, last = files[0].version, files[-1].version
-    there_is = f"There is {first}." if first == last else f"There are {first} to {last}."
-    return f"Is it {' or '.join(near)}? {there_is}" if near else there_is
-
-
 def forget(context: RunContext, wanted: Sequence[str]) -> BaselineReport:
     """Take the rows of versions whose files are gone off the ledger: all of `wanted`, or none.
 
@@ -212,7 +185,7 @@ def find_rows(
     rows: dict[str, AppliedMigration] = {}
     faults = []
     for each in wanted:
-        version = _version_of(each)
+        version = version_of(each)
         # Only rows without a file: the next run would apply the others again.
         found = [
             row
@@ -237,8 +210,3 @@ def _why_not(
         if version == file.version or has_number(file.version, version):
             return f"its file is in the bundle, {file.path}"
     return "it is not on record in this database"
-
-
-def _version_of(wanted: str) -> str:
-    # A path as a shell completes it.
-    return PurePath(wanted).name.removesuffix(".sql") if wanted.endswith(".sql") else wanted

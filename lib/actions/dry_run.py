@@ -27,30 +27,46 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
     # The connection is closed by now: reading the files may take longer than a pooler waits.
     status = status_from_survey(context, files, survey)
     scripts = prepare_all(status.plan.pending)
-    pending = {file.version for file in status.plan.pending}
-    half_done = tuple(left for version, left in survey.interruptions.items() if version in pending)
+    due = {file.version for file in status.plan.due}
+    half_done = tuple(left for version, left in survey.interruptions.items() if version in due)
     # An obstacle is a part of the preview: the files are shown all the same.
     obstacle = _obstacle(context, survey, status.plan)
-    if has_work(context, survey, scripts):
+    if has_work(context, survey, status.plan, scripts):
         obstacle = obstacle or read_only_error(survey, context.target.source)
     return DryRun(
         status,
-        scripts,
+        _due(status.plan, scripts),
         context.settings.lock_timeout,
         obstacle,
         half_done,
-        held_back(context, scripts),
+        held_back(context, status.plan, scripts),
     )
 
 
-def held_back(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+def held_back(context: RunContext, plan: Plan, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    """The due scripts that stay pending for now, of those of all pending files."""
+    return _due(plan, _unwritten(context, scripts))
+
+
+def scripts_to_run(
+    context: RunContext, plan: Plan, scripts: tuple[Script, ...]
+) -> tuple[Script, ...]:
+    """The scripts that a run applies, of those of all pending files."""
+    return _due(plan, scripts[: len(scripts) - len(_unwritten(context, scripts))])
+
+
+def _unwritten(context: RunContext, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
     """The last scripts, if they have no statement yet and somebody may still be writing them."""
     return without_statements_at_the_end(scripts) if context.is_from_laptop else ()
 
 
-def has_work(context: RunContext, survey: Survey, scripts: tuple[Script, ...]) -> bool:
+def _due(plan: Plan, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
+    return tuple(script for script in scripts if plan.is_due(script.file))
+
+
+def has_work(context: RunContext, survey: Survey, plan: Plan, scripts: tuple[Script, ...]) -> bool:
     """True if a run has to write: a script to apply, or production's claim to record."""
-    return len(scripts) > len(held_back(context, scripts)) or must_claim(
+    return bool(scripts_to_run(context, plan, scripts)) or must_claim(
         survey, context.settings.environment
     )
 

@@ -32,7 +32,7 @@ from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome
 from ..time_limits import ANSWER, RECORD, STALE_RUN
 from .connection_for_files import NO_ANSWER, RunConnection
-from .dry_run import has_work, held_back
+from .dry_run import has_work, held_back, scripts_to_run
 from .locked_ledger_edit import start_of_run
 from .run_parameters import RunContext, RunState
 from .status import plan_from_survey
@@ -48,15 +48,15 @@ def run_pending(
     files: tuple[MigrationFile, ...],
     plan: Plan,
 ) -> None:
-    """Apply the pending files of `plan`, claim the database, or tidy up after a run that is gone.
+    """Apply the due files of `plan`, claim the database, or tidy up after a run that is gone.
 
     `state` holds the survey that the plan was made of, and is kept up to date.
     """
     assert state.survey is not None  # the plan was made of it
-    # A refused file is found before the lock is waited for.
+    # A refused file is found before the lock is waited for, also one behind the limit.
     scripts = prepare_all(plan.pending)
     # Without work the lock isn't taken: a build with nothing to apply never waits for another.
-    if has_work(context, state.survey, scripts):
+    if has_work(context, state.survey, plan, scripts):
         check_writable(state.survey, context.target.source)
         with RunLock(
             database.connect_for_lock,
@@ -66,8 +66,9 @@ def run_pending(
         ) as lock:
             _LockedRun(context, database, state, lock).carry_out(files, scripts)
     else:
+        held = held_back(context, plan, scripts)
         state.warn(
-            context.progress, *state.survey.tables.open, *plan.warnings, *held_warnings(scripts)
+            context.progress, *state.survey.tables.open, *plan.warnings, *held_warnings(held)
         )
         if state.survey.unfinished_runs:
             _interrupt_stale_runs(context, database, state.survey)
@@ -92,11 +93,11 @@ class _LockedRun:
         plan = plan_from_survey(context, files, survey)
         self._state.check(plan, environment)
         scripts = _scripts_of(plan, scripts)
-        held = held_back(context, scripts)
+        held = held_back(context, plan, scripts)
         self._state.warn(
             context.progress, *survey.tables.open, *plan.warnings, *held_warnings(held)
         )
-        scripts = scripts[: len(scripts) - len(held)]
+        scripts = scripts_to_run(context, plan, scripts)
         self._check_pooler(scripts)
         if not scripts and not must_claim(survey, environment):
             # Another run has done it all while this one waited.

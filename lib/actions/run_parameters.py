@@ -19,11 +19,15 @@ from ..time_limits import CONNECT, SHORTEST_CONNECT, RunLimits
 
 @dataclass(frozen=True)
 class RunContext:
-    """Who asks for what, and the time for it. `run_wait` and `connect_timeout` are in seconds."""
+    """Who asks for what, and the time for it. `run_wait` and `connect_timeout` are in seconds.
+
+    `up_to` is the last file that a run may apply, None if it may apply all.
+    """
 
     settings: Settings
     target: ConnectionTarget
     source: Source = "cli"
+    up_to: MigrationFile | None = None
     run_wait: float = 0.0
     connect_timeout: float = CONNECT
     deadline: Deadline = field(default_factory=Deadline.none)
@@ -106,11 +110,13 @@ class RunContext:
 class RunState:
     """What a run has come to; its report is made of it, however the run ends.
 
-    `pending` counts files and is None until they are known. `current` is the file under way.
+    `pending` counts files and is None until they are known. `beyond` are those of them that the
+    run may not apply. `current` is the file under way.
     """
 
     survey: Survey | None = None
     pending: int | None = None
+    beyond: tuple[MigrationFile, ...] = ()
     warnings: tuple[str, ...] = ()
     applied: list[AppliedNow] = field(default_factory=list)
     current: MigrationFile | None = None
@@ -118,7 +124,7 @@ class RunState:
     def check(self, plan: Plan, environment: str) -> None:
         """Raise what forbids a run: the guard, then the ledger's integrity."""
         assert self.survey is not None  # the plan was made of it
-        self.pending = len(plan.pending)
+        self.pending, self.beyond = len(plan.pending), plan.beyond
         # The guard first: of a foreign database, nothing else matters.
         check_guard(self.survey, environment)
         plan.verify()

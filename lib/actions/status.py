@@ -117,5 +117,9 @@ def plan_from_survey(context: RunContext, files: tuple[MigrationFile, ...], surv
     """Decide what is to be done, under the settings of the context."""
     settings = context.settings
     return make_plan(
-        files, survey.ledger, environment=settings.environment, strict_order=settings.strict_order
+        files,
+        survey.ledger,
+        environment=settings.environment,
+        strict_order=settings.strict_order,
+        up_to=context.up_to,
     )

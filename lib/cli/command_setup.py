@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from .. import COMMAND
 from ..actions.run_parameters import RunContext
 from ..database.login import locate
+from ..files.folder import MigrationFile, discover
 from ..plan.progress_listener import Progress
 from ..plan.reports import Source
 from ..settings.connection_target import ConnectionTarget
-from ..settings.loader import Settings, load_settings, with_env_files
+from ..settings.loader import Settings, load_settings, migrations_dir, with_env_files
 from ..text.progress_log import ProgressLog
 from ..time_limits import CONNECT
 from .invocation import Invocation
@@ -28,7 +29,12 @@ def load(call: Invocation) -> Settings:
 
 
 def run_context(
-    call: Invocation, *, reading: bool, source: Source = "cli", doing: str = "Migrating"
+    call: Invocation,
+    *,
+    reading: bool,
+    source: Source = "cli",
+    doing: str = "Migrating",
+    up_to: MigrationFile | None = None,
 ) -> RunContext:
     """Make the run context; with `reading`, on the database that status reads."""
     settings = load(call)
@@ -36,11 +42,26 @@ def run_context(
         settings=settings,
         target=database_for(call, settings, reading=reading),
         source=source,
+        up_to=up_to,
         run_wait=settings.run_wait,
         connect_timeout=settings.connect_timeout_or(CONNECT),
         # Beside --json, nothing else is printed.
         progress=Progress() if call.arguments.json else ProgressLog(call.console, doing),
     )
+
+
+def file_of(call: Invocation, wanted: str | None) -> MigrationFile | None:
+    """Find the file that an option names; None without the option.
+
+    Raises ConfigurationError if there is no such file.
+    """
+    if wanted is None:
+        return None
+    # Not at the top: it is rarely asked for, and every command loads this room.
+    from ..plan.file_choice import find_file
+
+    files = discover(migrations_dir(environ_with_files(call), root=call.root))
+    return find_file(files, wanted)
 
 
 def database_for(call: Invocation, settings: Settings, *, reading: bool) -> ConnectionTarget:

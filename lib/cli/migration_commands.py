@@ -15,7 +15,7 @@ from ..files.folder import discover, next_number
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel, migrations_dir
-from .command_setup import environ_with_files, load, run_context
+from .command_setup import environ_with_files, file_of, load, run_context
 from .invocation import Invocation
 
 # File systems allow 255 bytes; the number and the extension need some of them.
@@ -32,7 +32,9 @@ def _migrate(call: Invocation) -> int:
         from ..install.package_manifest import check_manifest
 
         check_manifest(call.root, packages=load(call).packages)
-    report = migrate(run_context(call, reading=False, source=source))
+    # Before the database is asked for, which may have to be started.
+    up_to = file_of(call, call.arguments.to)
+    report = migrate(run_context(call, reading=False, source=source, up_to=up_to))
     if call.arguments.json:
         call.console.print_json(report.to_dict())
     elif report.error:
@@ -105,7 +107,8 @@ def _plan(call: Invocation) -> int:
     from ..actions.dry_run import preview
     from ..text.report_texts import plan_text
 
-    planned = preview(run_context(call, reading=False))
+    up_to = file_of(call, call.arguments.to)
+    planned = preview(run_context(call, reading=False, up_to=up_to))
     if call.arguments.json:
         call.console.print_json(planned.to_dict())
     else:

@@ -102,6 +102,7 @@ def _add_migrate(commands: _Commands) -> None:
         default="cli",
         help="what started the run, for the journal of runs (build.sh passes build)",
     )
+    _add_to(migrate)
 
 
 def _add_status(commands: _Commands) -> None:
@@ -123,8 +124,18 @@ def _add_validate_and_plan(commands: _Commands) -> None:
         "check that applied files are unchanged and present, and that all files are well-formed",
         has_json=True,
     )
-    commands.add(
+    plan = commands.add(
         "plan", "show what migrate would do, without writing or locking anything", has_json=True
+    )
+    _add_to(plan)
+
+
+def _add_to(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--to",
+        metavar="VERSION",
+        help="apply nothing behind this file: a version, as in 004-add-invoices, its number, its "
+        "file",
     )
 
 

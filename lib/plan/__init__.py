@@ -5,6 +5,7 @@ May import: files, settings.
 Must not: know the driver, or print.
 
     migration_states   a row of the ledger, and a migration as files and ledger show it
+    file_choice        which file a user means
     renames            files that were renamed after they were applied
     plan_messages      what a plan reports about files and rows that do not fit
     migration_plan     from the files and the ledger, what is to be applied

@@ -16,7 +16,8 @@ class DryRun:
     """What `migrate` would do now. `obstacle` is what would stop it before any file runs.
 
     `half_done` are the pending files that an earlier run, outside a transaction, left half-way;
-    `held` are the scripts that would stay pending because they have no statement yet.
+    `held` are the scripts that would stay pending because they have no statement yet. Files behind
+    the limit of the plan have no script here.
     """
 
     status: Status

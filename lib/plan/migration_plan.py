@@ -31,6 +31,7 @@ class Plan:
 
     Every tuple is in numeric order, except the pairs of `renamed`. `applied_faults` would refuse an
     applied file if it were pending; `skipped_faults` are of files that this environment skips.
+    `up_to` is the last file that a run may apply, None if it may apply all.
     """
 
     entries: tuple[Entry, ...]
@@ -45,6 +46,22 @@ class Plan:
     strict_order: bool
     applied_faults: tuple[MigrationFileError, ...] = ()
     skipped_faults: tuple[MigrationFileError, ...] = ()
+    up_to: MigrationFile | None = None
+
+    def is_due(self, file: MigrationFile) -> bool:
+        """True if a run may apply this pending file, which is then not behind the limit."""
+        # By number, since the limit itself may be applied already, or skipped here.
+        return self.up_to is None or file.number <= self.up_to.number
+
+    @property
+    def due(self) -> tuple[MigrationFile, ...]:
+        """The pending files that a run may apply."""
+        return tuple(filter(self.is_due, self.pending))
+
+    @property
+    def beyond(self) -> tuple[MigrationFile, ...]:
+        """The pending files behind the limit, which stay pending."""
+        return tuple(file for file in self.pending if not self.is_due(file))
 
     @property
     def applied_count(self) -> int:
@@ -73,7 +90,7 @@ class Plan:
                 f"Migration {file.version} is numbered below the newest applied one; "
                 "it is applied now, in its order."
                 for file in self.late
-                if not self.strict_order
+                if self.is_due(file) and not self.strict_order
             ),
             *self.environment_warnings,
             *fault_warnings(
@@ -162,11 +179,12 @@ def make_plan(
     *,
     environment: str,
     strict_order: bool = False,
+    up_to: MigrationFile | None = None,
 ) -> Plan:
     """Compare the files with the ledger.
 
     `files` are in numeric order; the rows of `ledger` in the order in which they were applied, None
-    if there is no ledger.
+    if there is no ledger. Files behind `up_to` are compared like all others, and not applied.
     """
     rows = {row.version: row for row in ledger or ()}
     applied = [file for file in files if file.version in rows]
@@ -201,6 +219,7 @@ def make_plan(
         skipped_faults=_faults(
             file for file in files if file.version not in rows and not file.runs_in(environment)
         ),
+        up_to=up_to,
     )
 
 

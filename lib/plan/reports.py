@@ -114,7 +114,11 @@ class AppliedNow:
 
 @dataclass(frozen=True)
 class RunReport:
-    """How a run ended, with what was applied before a failure. `pending` is None if unknown."""
+    """How a run ended, with what was applied before a failure. `pending` is None if unknown.
+
+    `up_to` is the version that limits the run, None without a limit; `beyond` are the pending files
+    behind it.
+    """
 
     environment: str
     database: str | None = None
@@ -123,6 +127,8 @@ class RunReport:
     pending: int | None = None
     warnings: tuple[str, ...] = ()
     error: MigratorError | Interrupted | None = None
+    up_to: str | None = None
+    beyond: tuple[MigrationFile, ...] = ()
 
     @property
     def exit_code(self) -> int:

@@ -1,15 +1,11 @@
 """The reports of `plan`, `baseline` and `resolve` as text for people."""
 
-from collections.abc import Sequence
-
 from ..actions.resolve import ResolveReport
 from ..escaping import Clean, blocks, message, one_line, signed, table
-from ..files.folder import MigrationFile
 from ..files.runnable_script import Mode
 from ..plan.dry_run_report import DryRun
-from ..plan.migration_states import AppliedMigration
 from ..plan.reports import BaselineReport
-from .terminal import Style, counted
+from .terminal import Style, count_and_span, counted, span
 
 _MODES = {
     Mode.TRANSACTION: "in one transaction",
@@ -38,6 +34,8 @@ def plan_text(planned: DryRun, style: Style) -> Clean:
         ]
     if not planned.scripts:
         lines.append("  None")
+    if beyond := planned.status.plan.beyond:
+        lines.append(f"  Not planned: {count_and_span(beyond)}.")
     found = table(lines, color=style.color)
     # At the end, where a reader of a long plan still sees it.
     if not planned.obstacle:
@@ -52,7 +50,7 @@ def baseline_text(report: BaselineReport, style: Style) -> Clean:
     return blocks(
         signed(style.tick, _forgotten(report) if report.last is None else _recorded(report)),
         # A line for each of a thousand files would hide the rest.
-        table([f"  Still pending: {_count_and_span(report.pending)}."]),
+        table([f"  Still pending: {count_and_span(report.pending)}."]),
     )
 
 
@@ -67,19 +65,13 @@ def _recorded(report: BaselineReport) -> str:
         if count > 1
         else "1 migration as applied without running it"
     )
-    return f"Recorded {what}, in {where}: {_span(report.recorded)}."
+    return f"Recorded {what}, in {where}: {span(report.recorded)}."
 
 
 def _forgotten(report: BaselineReport) -> str:
     where = one_line(f"{report.database} ({report.environment})")
     what = counted(len(report.forgotten), "migration")
-    return (
-        f"Took {what} off the record of {where}: {_span(report.forgotten)}. What they made stays."
-    )
-
-
-def _count_and_span(files: Sequence[MigrationFile]) -> str:
-    return f"{len(files)}, {_span(files)}" if files else "none"
+    return f"Took {what} off the record of {where}: {span(report.forgotten)}. What they made stays."
 
 
 def resolve_text(report: ResolveReport, style: Style) -> Clean:
@@ -88,8 +80,3 @@ def resolve_text(report: ResolveReport, style: Style) -> Clean:
     what = f"The progress of {report.version}, recorded by run {report.run}, is resolved."
     then = table([f"  The next run carries the file on {where}."])
     return blocks(signed(style.tick, one_line(what)), then)
-
-
-def _span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
-    first, last = files[0].version, files[-1].version
-    return first if first == last else f"{first} to {last}"

@@ -1,12 +1,14 @@
 """What a terminal can show, and the text of a run: colored, or plain, or in ASCII only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
 from ..duration import in_words
-from ..escaping import Clean, one_line, signed
+from ..escaping import Clean, blocks, one_line, signed, table
+from ..files.folder import MigrationFile
 from ..plan.blockers import IndexProgress
+from ..plan.migration_states import AppliedMigration
 from ..plan.reports import RunReport
 
 _COLORS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
@@ -59,20 +61,35 @@ def route_text(*, is_direct: bool) -> str:
 
 
 def run_text(report: RunReport, style: Style) -> Clean:
-    """Compose the last line of a run that succeeded."""
+    """Compose the last lines of a run that succeeded."""
+    end = signed(style.tick, _what_was_applied(report))
+    if not report.up_to:
+        return end
+    return blocks(end, table([f"  Still pending: {count_and_span(report.beyond)}."]))
+
+
+def _what_was_applied(report: RunReport) -> str:
     where = one_line(f"{report.database} ({report.environment})")
+    up_to = f", up to {report.up_to}" if report.up_to else ""
     # Files without a statement stay pending on a laptop, where somebody may be writing them.
+    held = (report.pending or 0) - len(report.beyond)
     if not report.applied:
-        held = (
-            f" but for {counted(report.pending, 'file')} without a statement"
-            if report.pending
-            else ""
-        )
-        return signed(style.tick, f"Nothing to apply: {where} is up to date{held}.")
+        but = f" but for {counted(held, 'file')} without a statement" if held else ""
+        return f"Nothing to apply: {where} is up to date{up_to}{but}."
     count = len(report.applied)
     total = in_words(sum(migration.execution_time_ms for migration in report.applied) / 1000)
-    what = counted(count, "migration")
-    return signed(style.tick, f"Applied {what} to {where} in {total}.")
+    return f"Applied {counted(count, 'migration')} to {where} in {total}{up_to}."
+
+
+def count_and_span(files: Sequence[MigrationFile]) -> str:
+    """Return how many files there are, and the first and the last of them."""
+    return f"{len(files)}, {span(files)}" if files else "none"
+
+
+def span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
+    """Return the first and the last version: a line for each of a thousand would hide the rest."""
+    first, last = files[0].version, files[-1].version
+    return first if first == last else f"{first} to {last}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
-from lib.actions.baseline import baseline, find_file, find_rows, forget
+from lib.actions.baseline import baseline, find_rows, forget
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
@@ -23,7 +23,6 @@ from lib.errors import (
     MigrationFileError,
     RunInProgressError,
 )
-from lib.files.folder import parse
 from lib.ledger.run_lock import KEY, RunLock
 from lib.plan.migration_plan import make_plan
 from lib.plan.migration_states import AppliedMigration
@@ -48,65 +47,6 @@ def recorded(context: RunContext, wanted: str) -> list[str]:
 
 
 class TestTheVersion:
-    FILES = tuple(
-        parse(f"{version}.sql", b"")
-        for version in ("000-start", "004-add-invoices", "0010-b", "1000-c")
-    )
-
-    @pytest.mark.parametrize(
-        ("wanted", "version"),
-        [
-            ("004-add-invoices", "004-add-invoices"),
-            ("4", "004-add-invoices"),
-            ("004", "004-add-invoices"),
-            ("00004", "004-add-invoices"),
-            ("0", "000-start"),
-            ("000", "000-start"),
-            ("10", "0010-b"),
-            ("1000", "1000-c"),
-            ("004-add-invoices.sql", "004-add-invoices"),
-            ("migrations/004-add-invoices.sql", "004-add-invoices"),
-            ("/srv/app/migrations/0010-b.sql", "0010-b"),
-        ],
-    )
-    def test_it_is_a_version_or_its_number_or_a_path(self, wanted: str, version: str) -> None:
-        assert find_file(self.FILES, wanted).version == version
-
-    @pytest.mark.parametrize(
-        ("wanted", "told"),
-        [
-            (
-                "004-invoices",
-                (
-                    r"no migration '004-invoices'\. Is it 004-add-invoices\? There are 000-start "
-                    r"to 1000-c\.$"
-                ),
-            ),
-            ("005-add-invoices", r"Is it 004-add-invoices\?"),
-            (
-                "invoices",
-                (
-                    r"no migration 'invoices'\. (Is it 004-add-invoices\? )?There are 000-start "
-                    r"to 1000-c\.$"
-                ),
-            ),
-            ("5", r"no migration '5'\. There are 000-start to 1000-c\.$"),
-            ("", r"no migration ''\. There are"),
-            ("migrations/", r"no migration 'migrations/'\. There are"),
-            ("-1", r"no migration '-1'\. There are"),
-            ("٤", r"no migration '٤'\. There are"),
-            ("9" * 5000, r"no migration '9+'\. There are"),
-        ],
-    )
-    def test_the_error_for_an_unknown_one_names_what_exists(self, wanted: str, told: str) -> None:
-        with pytest.raises(ConfigurationError, match=told) as raised:
-            find_file(self.FILES, wanted)
-        assert raised.value.exit_code == 2
-
-    def test_the_error_for_an_empty_folder_says_so(self) -> None:
-        with pytest.raises(ConfigurationError, match="The folder has none yet"):
-            find_file((), "000-a")
-
     def test_an_unknown_one_is_refused_before_the_database_is_asked(
         self, make_context: MakeContext, chain: Bundle
     ) -> None:

@@ -21,6 +21,7 @@ from lib.errors import (
     MigrationFileError,
     OrderError,
 )
+from lib.files.folder import discover
 
 MakeContext = Callable[..., RunContext]
 
@@ -51,6 +52,80 @@ def test_pending_files_are_applied_in_numeric_order(
         "1000-third",
     ]
     assert db.versions() == ["002-first", "010-second", "1000-third"]
+
+
+class TestALimit:
+    @pytest.fixture(autouse=True)
+    def chain(self, bundle: Bundle) -> None:
+        for version in ("000-a", "001-b", "002-c"):
+            bundle.write(f"{version}.sql", f"create table {version[-1]} (x int)")
+
+    def test_later_files_stay_pending(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        files = discover(bundle.migrations)
+        report = migrate(make_context(up_to=files[1]))
+        assert report.error is None
+        assert db.versions() == ["000-a", "001-b"]
+        assert (report.up_to, report.beyond) == ("001-b", files[2:])
+        assert report.to_dict()["pendingMigrations"] == 1
+
+    def test_once_it_is_applied_there_is_nothing_to_apply_and_no_run(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        files = discover(bundle.migrations)
+        for _ in range(2):
+            report = migrate(make_context(up_to=files[0]))
+        assert (report.error, report.applied, report.beyond) == (None, (), files[1:])
+        assert len(db.runs()) == 1
+        assert migrate(make_context()).pending == 0
+
+    def test_a_late_file_below_it_is_applied(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        files = discover(bundle.migrations)
+        (bundle.migrations / "001-b.sql").rename(bundle.root / "001-b.sql")
+        migrate(make_context(up_to=files[2]))
+        (bundle.root / "001-b.sql").rename(bundle.migrations / "001-b.sql")
+        bundle.write("003-d.sql", "create table d (x int)")
+        assert migrate(make_context(up_to=files[2])).error is None
+        assert db.versions() == ["000-a", "002-c", "001-b"]
+
+    def test_a_file_behind_it_is_checked_all_the_same(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("003-d.sql", "select 1; commit;")
+        files = discover(bundle.migrations)
+        assert isinstance(migrate(make_context(up_to=files[0])).error, MigrationFileError)
+        assert not db.has("a")
+
+    def test_a_file_without_a_statement_is_still_being_written_only_if_it_is_the_last(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("001-b.sql", "")
+        bundle.write("003-d.sql", "")
+        files = discover(bundle.migrations)
+        assert migrate(make_context(up_to=files[1])).warnings == ()
+        assert db.versions() == ["000-a", "001-b"]
+        report = migrate(make_context(up_to=files[3]))
+        assert "003-d.sql has no statement yet" in report.warnings[0]
+        assert db.versions() == ["000-a", "001-b", "002-c"]
+
+    def test_production_claims_its_database_though_nothing_is_due(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        (first, *_) = discover(bundle.migrations)
+        migrate(make_context(up_to=first))
+        migrate(make_context(up_to=first, environment="production"))
+        assert [run["environment"] for run in db.runs()] == ["development", "production"]
+        assert db.versions() == ["000-a"]
+
+    def test_the_preview_has_only_what_is_due(
+        self, make_context: MakeContext, bundle: Bundle
+    ) -> None:
+        planned = preview(make_context(up_to=discover(bundle.migrations)[1])).to_dict()
+        assert [file["version"] for file in planned["plan"]] == ["000-a", "001-b"]
+        assert planned["pendingMigrations"] == 3
 
 
 def test_the_ledger_row_holds_name_checksum_time_and_duration(

@@ -63,6 +63,30 @@ def test_a_file_that_was_only_created_stays_pending_on_a_laptop_and_not_in_a_ci(
     assert db.versions() == ["000-add-b"]
 
 
+def test_migrate_and_plan_stop_at_the_file_that_to_names(
+    cli: Cli, bundle: Bundle, db: Database
+) -> None:
+    for version in ("000-a", "001-b", "002-c"):
+        bundle.write(f"{version}.sql", f"create table {version[-1]} (x int)")
+    planned = cli("plan", "--to", "1").stdout
+    assert "002-c:" not in planned
+    assert planned.endswith("  Not planned: 1, 002-c.\n")
+    done = cli("migrate", "--to", "migrations/001-b.sql")
+    assert done.returncode == 0
+    assert done.stdout.endswith(", up to 001-b.\n  Still pending: 1, 002-c.\n")
+    assert db.versions() == ["000-a", "001-b"]
+
+
+@pytest.mark.parametrize("command", ["migrate", "plan"])
+def test_a_limit_that_is_no_file_is_2_before_the_database_is_asked(
+    cli: Cli, bundle: Bundle, command: str
+) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    done = cli(command, "--to", "7", "--json", DATABASE_URL="postgres://u:p@127.0.0.1:1/x")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"] == "There is no migration '7'. There is 000-a."
+
+
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_everywhere(command: str) -> None:
     words = [word for word in (command, "--help") if word]

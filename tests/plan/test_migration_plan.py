@@ -44,9 +44,21 @@ def ledger(*specs: str) -> list[AppliedMigration]:
     return rows
 
 
-def plan_of(here: Sequence[str], applied: Sequence[str] | None, **options: bool) -> Plan:
+def plan_of(
+    here: Sequence[str],
+    applied: Sequence[str] | None,
+    *,
+    strict_order: bool = False,
+    up_to: str | None = None,
+) -> Plan:
     rows = None if applied is None else ledger(*applied)
-    return make_plan(files(*here), rows, environment="production", **options)
+    return make_plan(
+        files(*here),
+        rows,
+        environment="production",
+        strict_order=strict_order,
+        up_to=_file(up_to) if up_to else None,
+    )
 
 
 STATES = {
@@ -166,6 +178,49 @@ class TestWhatIsPending:
         plan = plan_of(["000-a@preview, development", "001-b@production"], [])
         assert versions(plan.pending) == ["001-b"]
         assert [entry.state for entry in plan.entries] == ["skipped", "pending"]
+
+
+class TestALimit:
+    @pytest.mark.parametrize(
+        ("applied", "up_to", "due", "beyond"),
+        [
+            (["000-a"], "001-b", ["001-b"], ["002-c", "1000-d"]),
+            (["000-a"], "002-c", ["001-b", "002-c"], ["1000-d"]),
+            (["000-a"], "1000-d", ["001-b", "002-c", "1000-d"], []),
+            # The limit is applied, and so is a later file: those below are late, as always.
+            (["000-a", "002-c"], "002-c", ["001-b"], ["1000-d"]),
+            (["000-a", "1000-d"], "001-b", ["001-b"], ["002-c"]),
+            (["000-a", "001-b"], "001-b", [], ["002-c", "1000-d"]),
+            (None, "000-a", ["000-a"], ["001-b", "002-c", "1000-d"]),
+        ],
+    )
+    def test_files_up_to_it_are_due_and_the_others_stay_pending(
+        self, applied: list[str] | None, up_to: str, due: list[str], beyond: list[str]
+    ) -> None:
+        plan = plan_of(["000-a", "001-b", "002-c", "1000-d"], applied, up_to=up_to)
+        assert [file.version for file in plan.due] == due
+        assert [file.version for file in plan.beyond] == beyond
+        assert {*plan.due, *plan.beyond} == set(plan.pending)
+
+    def test_without_one_all_is_due(self) -> None:
+        plan = plan_of(["000-a", "001-b"], [])
+        assert (plan.due, plan.beyond) == (plan.pending, ())
+
+    def test_a_file_that_is_skipped_here_limits_the_others(self) -> None:
+        plan = plan_of(["000-a", "001-b@preview", "002-c"], [], up_to="001-b")
+        assert [file.version for file in plan.due] == ["000-a"]
+
+    def test_a_late_file_behind_it_is_not_said_to_be_applied(self) -> None:
+        plan = plan_of(["000-a", "001-b", "002-c", "003-d"], ["003-d"], up_to="001-b")
+        assert [text.split()[1] for text in plan.warnings] == ["000-a", "001-b"]
+
+    def test_what_forbids_a_run_forbids_it_behind_the_limit_too(self) -> None:
+        modified = plan_of(["000-a", "001-b=changed"], ["001-b"], up_to="000-a")
+        with pytest.raises(IntegrityError, match="001-b has been modified"):
+            modified.verify()
+        late = plan_of(["000-a", "001-b", "002-c"], ["002-c"], up_to="000-a", strict_order=True)
+        with pytest.raises(OrderError, match="001-b is numbered below"):
+            late.verify()
 
 
 class TestIntegrity:

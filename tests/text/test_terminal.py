@@ -326,6 +326,19 @@ def test_the_last_line_of_a_run_tells_what_had_no_statement(pending: int, left: 
     assert run_text(RunReport("preview", "app", pending=pending), PLAIN) == line
 
 
+def test_the_last_lines_of_a_run_with_a_limit_name_what_stays_pending() -> None:
+    files = tuple(sql_file(f"00{number}-a") for number in range(2, 5))
+    report = RunReport("preview", "app", pending=3, up_to="001-a", beyond=files)
+    assert run_text(report, PLAIN) == (
+        "[x] Nothing to apply: app (preview) is up to date, up to 001-a.\n"
+        "  Still pending: 3, 002-a to 004-a."
+    )
+    applied = replace(report, applied=(AppliedNow("001-a", "A", 5),), beyond=files[:1], pending=1)
+    assert run_text(applied, PLAIN) == (
+        "[x] Applied 1 migration to app (preview) in 5ms, up to 001-a.\n  Still pending: 1, 002-a."
+    )
+
+
 class TestStyle:
     @pytest.mark.parametrize(
         ("environ", "color"),
