@@ -5,6 +5,7 @@ May import: settings, web.
 Must not: run where VERCEL or CI is set without having been asked.
 
     cluster_files    the files of the embedded PostgreSQL, and who may read them
+    stand_ins        extensions in SQL, in place of two that the wheel leaves out
     embedded_server  a PostgreSQL for a machine without one
     web_server       both endpoints and the page on this machine
 """

@@ -36,6 +36,7 @@ from .cluster_files import (
     run_program,
     write_private,
 )
+from .stand_ins import add_stand_ins
 
 SOURCE = "the embedded PostgreSQL"
 DATABASE = "postgres"
@@ -47,7 +48,7 @@ _PORTS = range(20000, 32000)
 
 # Each is called before the server starts, under the lock: it writes its files below `home`, where
 # the user who runs the server may read them, and returns settings as in `name=value`.
-ADDITIONS: tuple[Callable[[Cluster], Sequence[str]], ...] = ()
+ADDITIONS: tuple[Callable[[Cluster], Sequence[str]], ...] = (add_stand_ins,)
 
 
 def locate(root: Path, *, name: str = "postgres") -> Cluster:

@@ -125,6 +125,7 @@ def test_starting_over_drops_databases_and_roles_and_keeps_the_url(
         "password",
         "port",
         "program",
+        "stand-ins",
     }
 
 
