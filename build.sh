@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
 # Migrate the database, then build the frontend: the build command on Vercel, and the only command
 # that a fresh machine needs. A step that fails ends the build with its own exit code.
+#
+# With `--` and a command of the runner, as ./migrate calls it, that command runs in their place, in
+# the folder of the caller.
 set -euo pipefail
 unset CDPATH
-cd "$(dirname "${BASH_SOURCE[0]}")"
+package=lib
+caller=$PWD
+case ${BASH_SOURCE[0]} in */*) cd "${BASH_SOURCE[0]%/*}/" ;; esac
 
 say() { printf '%s\n' "$*"; }
 
@@ -33,73 +38,95 @@ find_python() {
   return 1
 }
 
+# Where a Python for Windows, run from Git Bash, puts the interpreter.
+venv=.venv/bin/python
+case ${OSTYPE:-} in msys*) venv=.venv/Scripts/python.exe ;; esac
+
 # True if a Python runs and is new enough. A .venv that another tool made may be neither.
 runs_here() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
-# Install a requirements file into .venv. The stamp records what is installed, so that the next
-# build skips this step.
+# Print what .venv holds once a requirements file is installed there.
+stamp_of() { printf '%s\n' "$("$venv" --version 2>/dev/null)" "$(<requirements.txt)" "$(<"$1")"; }
+
+# True if that file is installed. ./migrate asks before each command, so few processes are started.
+is_filled() { [ -f .venv/installed ] && [ "$(<.venv/installed)" = "$(stamp_of "$1")" ]; }
+
+# Install a requirements file into .venv.
 fill_venv() {
-  local base stamp
+  local base
   # A .venv has no pip if uv made it or its creation was interrupted, and does not run if its Python
   # was removed.
-  if ! runs_here .venv/bin/python ||
-    ! { .venv/bin/python -c 'import pip' || .venv/bin/python -m ensurepip; } >/dev/null 2>&1; then
+  if ! runs_here "$venv" ||
+    ! { "$venv" -c 'import pip' || "$venv" -m ensurepip; } >/dev/null 2>&1; then
     base=$(find_python)
     rm -rf .venv
     say "Making .venv"
     "$base" -m venv .venv
   fi
-  stamp=$(.venv/bin/python --version && cat requirements.txt "$1")
-  if [ ! -f .venv/installed ] || [ "$(cat .venv/installed)" != "$stamp" ]; then
-    say "Installing $1"
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$1"
-    printf '%s' "$stamp" >.venv/installed
-  fi
+  say "Installing $1"
+  "$venv" -m pip install --quiet --disable-pip-version-check -r "$1"
 }
 
 # Do the same with uv, which the build machine of Vercel has: one second instead of ten.
 fill_venv_with_uv() {
   local base
-  if ! runs_here .venv/bin/python; then
+  if ! runs_here "$venv"; then
     base=$(find_python)
     rm -rf .venv
     say "Making .venv"
     uv venv --quiet --python "$base" .venv
   fi
   say "Installing $1"
-  uv pip install --quiet --python .venv/bin/python -r "$1"
+  uv pip install --quiet --python "$venv" -r "$1"
 }
 
 # psycopg has Connection.cancel_safe, which stops a statement when a signal arrives, from 3.2 on.
 recent='import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split(".")[:2])) < (3, 2))'
 
-# 1. Install the dependencies of the runner. Vercel has installed them already, unless the project
-# uses a framework preset with a builder of its own, or an install command. In these cases, and on
-# any other machine, they go into .venv.
-if ! is_marked "${VERCEL:-}"; then
-  wanted=requirements-local.txt
-  if is_marked "${CI:-}" || [ ! -f "$wanted" ]; then wanted=requirements.txt; fi
-  fill_venv "$wanted"
-  python=.venv/bin/python
-else
-  python=$(find_python)
-  if ! "$python" -c "import flask; $recent" 2>/dev/null; then
-    if uv --version >/dev/null 2>&1; then
-      fill_venv_with_uv requirements.txt
-    else
-      fill_venv requirements.txt
-    fi
-    python=.venv/bin/python
+# Set `python` to the one that has the packages of the runner. Vercel has installed them already,
+# unless the project uses a framework preset with a builder of its own, or an install command. In
+# these cases, and on any other machine, they go into .venv.
+prepare() {
+  local wanted=requirements.txt
+  python=$venv
+  if is_marked "${VERCEL:-}"; then
+    python=$(find_python)
+    if "$python" -c "import flask; $recent" 2>/dev/null; then return; fi
+    python=$venv
+  elif ! is_marked "${CI:-}" && [ -f requirements-local.txt ]; then
+    wanted=requirements-local.txt
   fi
-fi
-if [ "$python" = .venv/bin/python ] && ! "$python" -c "$recent" 2>/dev/null; then
-  say "build.sh: psycopg 3.2 or newer is not installed;" \
-    "add psycopg[binary] and flask to requirements.txt." >&2
-  exit 1
+  if is_filled "$wanted"; then return; fi
+  if is_marked "${VERCEL:-}" && uv --version >/dev/null 2>&1; then
+    fill_venv_with_uv "$wanted"
+  else
+    fill_venv "$wanted"
+  fi
+  if ! "$python" -c "$recent" 2>/dev/null; then
+    say "build.sh: psycopg 3.2 or newer is not installed;" \
+      "add psycopg[binary] and flask to requirements.txt." >&2
+    exit 1
+  fi
+  # What is installed is recorded, so that the next build skips this step.
+  stamp_of "$wanted" >.venv/installed
+}
+
+if [ "${1:-}" = -- ]; then
+  # Standard output is for what the command prints.
+  prepare >&2
+  root=$PWD
+  case $python in .venv/*) python=$root/$python ;; esac
+  cd -- "$caller"
+  # -P: a folder of the caller with the name of the package is not taken for it.
+  PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" -P -m "$package" "${@:2}"
 fi
 
+# 1. Install the dependencies of the runner.
+prepare
+
 # 2. Migrate the database.
-"$python" -m lib migrate --source build
+if [ -f migrate ]; then export MIGRATE_COMMAND=./migrate; fi
+"$python" -m "$package" migrate --source build
 
 # 3. Build the frontend.
 build_frontend() {
@@ -133,9 +160,10 @@ build_frontend || {
 
 if ! is_marked "${VERCEL:-}"; then
   say ""
-  "$python" -m lib status
+  "$python" -m "$package" status
   say ""
   say "Next:"
-  printf '  %-52s %s\n' "$python -m lib create \"add invoices table\"" "write the next migration" \
-    "./build.sh" "apply it" "$python -m lib serve" "see the status page"
+  command=${MIGRATE_COMMAND:-"$python -m $package"}
+  printf '  %-42s %s\n' "$command create \"add invoices table\"" "write the next migration" \
+    "./build.sh" "apply it" "$command serve" "see the status page"
 fi

@@ -61,7 +61,7 @@ lint() {
   "$venv/bin/ruff" check .
   "$venv/bin/ruff" format --check .
   "$venv/bin/mypy"
-  "$venv/bin/shellcheck" ./*.sh frontend/*.sh .ci/run
+  "$venv/bin/shellcheck" ./*.sh migrate frontend/*.sh .ci/run
 }
 
 case "${1:-}" in

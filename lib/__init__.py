@@ -42,13 +42,15 @@ Each wing lists its rooms; a room imports only from the rooms above its own. `we
 import each other. `tests/test_architecture.py` holds the imports to these maps.
 """
 
+import os
 from pathlib import Path
 
 # The newest one in CHANGELOG.md.
 __version__ = "0.4.0"
 
-# How the command line is called, wherever the package is installed and under whichever name.
-COMMAND = f"python -m {__name__}"
+# How the command line is called: the script at the root says how it was called itself; without it,
+# wherever the package is installed and under whichever name.
+COMMAND = os.environ.get("MIGRATE_COMMAND") or f"python -m {__name__}"
 
 # The root of the project, in which the package is a folder.
 ROOT = Path(__file__).resolve().parent.parent

@@ -422,7 +422,7 @@ def local_environ(**variables: str) -> dict[str, str]:
 
     Without what marks a host, names a database or chooses a Python.
     """
-    ours = ("VERCEL", "MIGRATION", "POSTGRES_", "DATABASE_", "PG", "NO_COLOR", "FRONTEND_")
+    ours = ("VERCEL", "MIGRAT", "POSTGRES_", "DATABASE_", "PG", "NO_COLOR", "FRONTEND_")
     kept = {
         key: value
         for key, value in os.environ.items()

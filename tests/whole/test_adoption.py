@@ -287,7 +287,8 @@ def test_a_folder_of_a_monorepo_gets_the_bundle(tmp_path: Path, bundle_repositor
     }
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "lib").rglob("*.py")}
     assert (
-        modules | {"api/migrate.py", "api/migration-status.py", "build.sh", "requirements.txt"}
+        modules
+        | {"api/migrate.py", "api/migration-status.py", "build.sh", "migrate", "requirements.txt"}
         <= there
     )
     assert {name.removeprefix("apps/web/") for name in own if "lib/" in name} <= there
@@ -311,6 +312,7 @@ def test_nothing_is_added_but_the_bundle(tmp_path: Path, bundle_repository: Path
         "api",
         "build.sh",
         "lib",
+        "migrate",
         "migrations",
         "requirements-local.txt",
         "requirements.txt",
@@ -325,7 +327,8 @@ def test_line_ends_of_windows_are_not_committed(tmp_path: Path, bundle_repositor
     project.add(recipe("none"))
     assert b"\r\n" in (project.root / "build.sh").read_bytes()
     assert "\r" not in run("git show HEAD:build.sh", project.root)
-    assert run("git ls-tree HEAD build.sh", project.root).startswith("100755 ")
+    for name in ("build.sh", "migrate"):
+        assert run(f"git ls-tree HEAD {name}", project.root).startswith("100755 ")
 
 
 @pytest.mark.usefixtures("machine")

@@ -23,7 +23,13 @@ def checkout(tmp_path: Path) -> Path:
     """A copy of what a clone would have."""
     for name in ("api", "lib", "migrations", "frontend"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("build.sh", "vercel.json", "requirements.txt", "requirements-local.txt"):
+    for name in (
+        "build.sh",
+        "migrate",
+        "vercel.json",
+        "requirements.txt",
+        "requirements-local.txt",
+    ):
         shutil.copy2(ROOT / name, tmp_path / name)
     return tmp_path
 
@@ -343,16 +349,17 @@ def fresh(checkout: Path) -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 def test_a_newcomer_with_nothing_set_gets_all_of_it_with_one_command(fresh: Path) -> None:
-    """With an empty HOME and no variable, twice: the second time there is nothing to do."""
+    """With an empty HOME and no variable, and again: then there is nothing to do."""
     home = fresh / "home"
     home.mkdir()
     environ = local_environ(HOME=str(home), PYTHON=sys.executable)
     # As an interrupted first try leaves it.
     (fresh / ".venv" / "bin").mkdir(parents=True)
     (fresh / ".venv" / "bin" / "python").symlink_to(sys.executable + "-that-has-gone")
-    for first in (True, False):
+
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
-            ["./build.sh"],
+            command,
             cwd=fresh,
             env=environ,
             capture_output=True,
@@ -361,17 +368,23 @@ def test_a_newcomer_with_nothing_set_gets_all_of_it_with_one_command(fresh: Path
             stdin=subprocess.DEVNULL,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        assert ("✓ Applied 4 migrations" if first else "✓ Nothing to apply") in done.stdout
+        return done
+
+    asked = run("./migrate", "status", "--json")
+    assert json.loads(asked.stdout)["pendingMigrations"] == 4
+    assert asked.stderr.startswith("Making .venv\nInstalling requirements-local.txt\n")
+    for is_first in (True, False):
+        done = run("./build.sh")
+        assert ("✓ Applied 4 migrations" if is_first else "✓ Nothing to apply") in done.stdout
         assert "Applied Migrations (4):" in done.stdout
-        assert "python -m lib create" in done.stdout
+        assert "  ./migrate create " in done.stdout
     assert (fresh / "public" / "index.html").is_file()
-    status = subprocess.run(
-        [".venv/bin/python", "-m", "lib", "status", "--json"],
-        cwd=fresh,
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    document = json.loads(status.stdout)
+    asked = run("./migrate", "status", "--json")
+    document = json.loads(asked.stdout)
     assert (document["state"], document["appliedMigrations"]) == ("up-to-date", 4)
+    assert asked.stderr == ""
+    # An edit of the requirements is noticed.
+    with (fresh / "requirements-local.txt").open("a") as file:
+        file.write("# edited\n")
+    asked = run("./migrate", "--version")
+    assert asked.stderr.startswith("Installing requirements-local.txt\n")
