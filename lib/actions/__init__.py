@@ -5,7 +5,7 @@ May import: files, settings, plan, database, ledger, apply.
 Must not: print, or know who called.
 
     run_parameters        settings, database, time allowed and listener; what a run has come to
-    status                the bundle and its database side by side
+    status                the bundle and its database side by side, and the runs on record there
     validate              the chain of files checked against a database
     dry_run               what a run would do now, and what would stop it
     connection_for_files  the connection that files go over: made, checked, and whether it is pooled

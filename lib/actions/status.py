@@ -1,4 +1,4 @@
-"""The bundle and its database side by side.
+"""The bundle and its database side by side, and the runs on record there.
 
 Writes nothing, locks nothing, and loads nothing that only a run needs: the status function imports
 this room on every cold start.
@@ -15,7 +15,7 @@ from ..ledger.ledger_state import Survey, read_lockers, take_survey
 from ..ledger.production_guard import PRODUCTION, belongs_to_production
 from ..plan.blockers import Blocker, describe_blockers
 from ..plan.migration_plan import Plan, make_plan
-from ..plan.reports import Status
+from ..plan.reports import History, Status
 from ..time_limits import LOCKERS, SURVEY
 from .run_parameters import RunContext
 
@@ -25,6 +25,19 @@ def read_status(context: RunContext, *, timeout: float = SURVEY) -> Status:
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         return read_status_over(connection, context, files, timeout=timeout)
+
+
+def read_history(context: RunContext, count: int, *, timeout: float = SURVEY) -> History:
+    """Read the newest `count` runs of the journal, within `timeout` seconds."""
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context, history=count, timeout=timeout)
+    return History(
+        environment=context.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        runs=survey.history,
+        advice=survey.tables.open,
+    )
 
 
 def read_status_over(
@@ -52,6 +65,7 @@ def survey_database(
     context: RunContext,
     *,
     origins: bool = False,
+    history: int = 0,
     may_lack_tables: bool = False,
     timeout: float = SURVEY,
     otherwise: str = "The database stopped answering while the ledger was read.",
@@ -68,6 +82,7 @@ def survey_database(
                 context.target,
                 context.trusted,
                 origins=origins,
+                history=history,
                 may_lack_tables=may_lack_tables,
             )
     except DatabaseUnavailableError:

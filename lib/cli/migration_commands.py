@@ -53,9 +53,12 @@ def _status(call: Invocation) -> int:
     context = run_context(call, reading=True)
     found = read_status(context)
     if call.arguments.json:
+        document = found.to_dict()
+        if found.last_run:
+            document["lastRun"] |= found.last_run.failure()
         call.console.print_json(
             {
-                **found.to_dict(),
+                **document,
                 "warnings": list(map(message, found.warnings)),
                 "connection": _connection(context.target, is_direct=found.is_direct),
             }
@@ -85,6 +88,19 @@ def _other_route(context: RunContext) -> str | None:
     if target is None or target == context.settings.status_target:
         return None
     return f"{target.place}, {target.choice}" if target.is_located else target.choice
+
+
+def _history(call: Invocation) -> int:
+    from ..actions.status import read_history
+    from ..text.history_text import history_text
+
+    found = read_history(run_context(call, reading=True), call.arguments.limit)
+    if call.arguments.json:
+        call.console.print_json(found.to_dict())
+    else:
+        _warn(call, found.advice)
+        call.console.show(history_text(found, call.console.style))
+    return 0
 
 
 def _validate(call: Invocation) -> int:
@@ -181,6 +197,7 @@ def _resolve(call: Invocation) -> int:
 COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
     "migrate": _migrate,
     "status": _status,
+    "history": _history,
     "validate": _validate,
     "plan": _plan,
     "create": _create,

@@ -14,6 +14,7 @@ Group = Literal["migrations", "local"]
 
 DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535
+DEFAULT_RUNS, MOST_RUNS = 10, 1000
 
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
@@ -57,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_status(commands)
     _add_validate_and_plan(commands)
+    _add_history(commands)
     _add_create(commands)
     _add_baseline(commands)
     _add_resolve(commands)
@@ -139,6 +141,22 @@ def _add_to(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_history(commands: _Commands) -> None:
+    history = commands.add(
+        "history",
+        "show the last runs: when, by whom, what they applied and why they failed",
+        has_json=True,
+    )
+    history.add_argument(
+        "-n",
+        "--limit",
+        metavar="N",
+        type=_count,
+        default=DEFAULT_RUNS,
+        help=f"how many runs, {MOST_RUNS} at most (default: {DEFAULT_RUNS})",
+    )
+
+
 def _add_create(commands: _Commands) -> None:
     create = commands.add(
         "create", "write the next numbered file with its header, and print its path"
@@ -208,6 +226,12 @@ def _add_serve_and_stop(commands: _Commands) -> None:
     )
     serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
     commands.add("stop", "stop the embedded PostgreSQL if it is running", group="local")
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) <= MOST_RUNS):
+        raise argparse.ArgumentTypeError(f"it is a number from 1 to {MOST_RUNS}")
+    return int(text)
 
 
 def _port(text: str) -> int:

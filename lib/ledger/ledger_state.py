@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any
 
 from psycopg import sql
 
@@ -30,7 +30,7 @@ from ..files.file_progress import (
 )
 from ..plan.blockers import Blocker
 from ..plan.migration_states import AppliedMigration
-from ..plan.reports import Outcome, Run, Source
+from ..plan.reports import PastRun, Run
 from ..settings.connection_target import ConnectionTarget
 from .fingerprint import UNKNOWN, Fingerprint
 from .schema import ADDED_COLUMNS
@@ -73,13 +73,18 @@ cross join lateral (
            sqlstate, {", ".join(ADDED_COLUMNS)}
       from public.schema_migration_runs) as r
 """
+# So much of the text of a failure as the first screen of a terminal can show, in characters.
+_LONGEST_ERROR = 4000
+# Between the names of an array. JSON would not do: to_json calls casts that somebody has made.
+_SEPARATOR = "\x1f"
 _READ_RUNS = f"""
 select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at),
        git_commit, environment, in_progress_version, in_progress_statement, failed_version,
        sqlstate, r.in_progress_in_doubt,
        r.in_progress_completed, r.in_progress_completed_sha256,
        r.in_progress_including_next, r.in_progress_including_next_sha256,
-       case when r.in_progress_completed_sha256 is null then "right"(error, {LONGEST_MARKS}) end
+       case when r.in_progress_completed_sha256 is null then "right"(error, {LONGEST_MARKS}) end,
+       case when outcome in ('failed', 'interrupted') then "left"(error, {_LONGEST_ERROR}) end
   from {_JOURNAL}
  where id = (select max(id) from public.schema_migration_runs) or outcome = 'running'
     or in_progress_version is not null
@@ -104,6 +109,22 @@ select version, git_commit, git_ref, deployment from (
      where outcome in ('running', 'interrupted') and applied = '{{}}'
 ) as origin
  order by id
+"""
+# The newest runs. The files of one that did not record them are those of the ledger, as above.
+_READ_HISTORY = f"""
+select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at),
+       git_commit, environment, failed_version, sqlstate, error, git_ref, deployment,
+       in_progress_version,
+       array_to_string(case when outcome in ('running', 'interrupted') and applied = '{{{{}}}}' then
+                   (select array_agg(m.version::text order by m.id)
+                      from public.schema_migrations m
+                     where m.id > ledger_id_before and m.checksum is not null
+                       and (ledger_id_after is null or m.id <= ledger_id_after))
+               else applied end, {{separator}})
+  from (select newest.*, min(ledger_id_before) over later as ledger_id_after
+          from (select r.* from {_JOURNAL} order by id desc limit {{limit}}) as newest
+        window later as (order by id rows between 1 following and unbounded following)) as run
+ order by id desc
 """
 # The sessions that hold, or wait for, a lock against reading the tables, and those they wait for.
 _READ_LOCKERS = """
@@ -136,8 +157,8 @@ class Survey:
     `is_direct` if the server itself answered, or a proxy that gives each client its own session.
     `notices_departure` if the server can watch for its client while it works
     (client_connection_check_interval). `read_only` is why the database accepts no writes, as
-    `database.read_only` has it, or None. `interruptions` are by version, as are `origins`, which
-    are empty unless asked for.
+    `database.read_only` has it, or None. `interruptions` are by version, as are `origins`. These,
+    and `history`, the newest runs first, are empty unless asked for.
     """
 
     database: str
@@ -154,6 +175,7 @@ class Survey:
     read_only: str | None = None
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)
     origins: Mapping[str, Deployment] = field(default_factory=dict)
+    history: tuple[PastRun, ...] = ()
 
 
 def take_survey(
@@ -162,15 +184,17 @@ def take_survey(
     trusted: Sequence[str] = (),
     *,
     origins: bool = False,
+    history: int = 0,
     may_lack_tables: bool = False,
 ) -> Survey:
     """Read all that a run needs and, with `origins`, what a status shows besides. Writes nothing.
 
+    `history` is the number of past runs to read, in place of the `origins`.
     `trusted` names the roles whose tables are trusted besides the usual. `may_lack_tables` if they
     were missing a moment ago: then the catalog is asked first. Raises LedgerError if a table
     belongs to another tool, may not be read, or cannot be trusted.
     """
-    glance = _Look(trusted, origins=origins, at_a_glance=True)
+    glance = _Look(trusted, origins=origins, history=history, at_a_glance=True)
     # A glance that fails costs a second round trip; here it would surely fail.
     if may_lack_tables:
         weighed = replace(glance, at_a_glance=False)
@@ -214,10 +238,14 @@ def read_lockers(connection: Connection) -> tuple[Blocker, ...]:
 
 @dataclass(frozen=True)
 class _Look:
-    """The statements of one look; with `origins`, also which deployment applied which file."""
+    """The statements of one look.
+
+    With `origins`, also which deployment applied which file; with `history`, so many past runs.
+    """
 
     trusted: Sequence[str]
     origins: bool
+    history: int
     at_a_glance: bool
     system: str = _SYSTEM
 
@@ -228,7 +256,7 @@ class _Look:
     @property
     def tables(self) -> sql.Composed:
         return (
-            glance(self.trusted, writes=not self.origins)
+            glance(self.trusted, writes=not (self.origins or self.history))
             if self.at_a_glance
             else check(self.trusted)
         )
@@ -239,8 +267,10 @@ class _Look:
 
     @property
     def journal(self) -> list[sql.Composable]:
-        others = (_READ_CLAIMS, _READ_ORIGINS) if self.origins else (_READ_CLAIMS,)
-        return [sql.SQL(query) for query in (_READ_RUNS, *others)]
+        others: list[sql.Composable] = [sql.SQL(_READ_ORIGINS)] if self.origins else []
+        if self.history:
+            others = [filled(_READ_HISTORY, limit=self.history, separator=_SEPARATOR)]
+        return [sql.SQL(_READ_RUNS), sql.SQL(_READ_CLAIMS), *others]
 
     @property
     def queries(self) -> list[sql.Composable]:
@@ -272,13 +302,13 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
         lock = f"lock table {', '.join(f'public.{name}' for name in names)} in access share mode"
         return _read(connection, found[names[-1]], joined(lock, look.tables, query))
 
-    runs, claims, *origins = look.journal
+    runs, claims, *others = look.journal
     return [
         server,
         tables,
         read(look.ledger, LEDGER),
         *(read(query, RUNS) for query in (runs, claims)),
-        *(read(query, LEDGER, RUNS) for query in origins),
+        *(read(query, LEDGER, RUNS) for query in others),
     ]
 
 
@@ -301,7 +331,7 @@ def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
 def _survey(
     connection: Connection, target: ConnectionTarget, look: _Look, answers: Sequence[Rows]
 ) -> Survey:
-    server, catalog, ledger, runs, claims, *origins = answers
+    server, catalog, ledger, runs, claims, *others = answers
     tables = tables_of(catalog, look.trusted, at_a_glance=look.at_a_glance)
     kept = tables.found.get(LEDGER)
     if kept and not set(COLUMNS) <= set(kept.columns):
@@ -323,12 +353,15 @@ def _survey(
         notices_departure=notices_departure == "t",
         read_only=read_only,
         interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
-        origins={
-            version or "": Deployment(*deployment)
-            for rows in origins
-            for version, *deployment in rows
-        },
+        origins=_origins(others) if look.origins else {},
+        history=tuple(_past_run(row) for rows in others for row in rows) if look.history else (),
     )
+
+
+def _origins(answers: Sequence[Rows]) -> dict[str, Deployment]:
+    return {
+        version or "": Deployment(*deployment) for rows in answers for version, *deployment in rows
+    }
 
 
 def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
@@ -336,7 +369,7 @@ def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:
     found: dict[str, Interruption] = {}
     # In the order of the runs, so that a later one replaces an earlier one.
     for row in runs:
-        version, statement, failed_version, sqlstate, in_doubt, *digests, marks = row[7:]
+        version, statement, failed_version, sqlstate, in_doubt, *digests, marks, _ = row[7:]
         if version is None or version in applied:
             continue
         completed, including_next = _digest(*digests[:2]), _digest(*digests[2:])
@@ -360,16 +393,41 @@ def _digest(count: str | None, sha256: str | None) -> StatementDigest | None:
 
 
 def _run(row: Row) -> Run:
-    number, outcome, source, started_at, finished_at, commit, environment = row[:7]
-    return Run(
-        id=whole(number) or 0,
-        outcome=cast(Outcome, outcome),
-        source=cast(Source, source),
-        started_at=_moment(started_at) or datetime.fromtimestamp(0, UTC),
-        finished_at=_moment(finished_at),
-        commit=commit,
-        environment=environment or "",
+    # What is in progress there concerns the files, and not the run.
+    return Run(**_of_run(*row[:7], failed_version=row[9], sqlstate=row[10], error=row[-1]))
+
+
+def _past_run(row: Row) -> PastRun:
+    failed_version, sqlstate, error, ref, deployment, in_progress_version, applied = row[7:]
+    return PastRun(
+        **_of_run(*row[:7], failed_version=failed_version, sqlstate=sqlstate, error=error),
+        ref=ref,
+        deployment=deployment,
+        in_progress_version=in_progress_version,
+        applied=tuple(filter(None, (applied or "").split(_SEPARATOR))),
     )
+
+
+def _of_run(
+    number: str | None,
+    outcome: str | None,
+    source: str | None,
+    started_at: str | None,
+    finished_at: str | None,
+    commit: str | None,
+    environment: str | None,
+    **failure: str | None,
+) -> dict[str, Any]:
+    return {
+        "id": whole(number) or 0,
+        "outcome": outcome,
+        "source": source,
+        "started_at": _moment(started_at) or datetime.fromtimestamp(0, UTC),
+        "finished_at": _moment(finished_at),
+        "commit": commit,
+        "environment": environment or "",
+        **failure,
+    }
 
 
 def _applied(row: Row) -> AppliedMigration:

@@ -19,7 +19,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Run:
-    """A row of the journal of runs. Times are in UTC."""
+    """A row of the journal of runs. Times are in UTC.
+
+    `error` is the recorded text of a failure, which holds no data of rows; of the last run, its
+    beginning.
+    """
 
     id: int
     outcome: Outcome
@@ -28,6 +32,76 @@ class Run:
     finished_at: datetime | None
     commit: str | None
     environment: str
+    failed_version: str | None = None
+    error: str | None = None
+    sqlstate: str | None = None
+
+    def failure(self) -> Document:
+        """Make what a document says of the failure. Not for the public: a text may hold names."""
+        return {
+            "failedVersion": self.failed_version,
+            "error": self.error and message(self.error),
+            "sqlstate": self.sqlstate,
+        }
+
+
+@dataclass(frozen=True)
+class PastRun(Run):
+    """A run with all that the journal has of it.
+
+    `applied` are the versions that it has committed so far. `in_progress_version` is the file
+    outside a transaction that it stopped in, or is at.
+    """
+
+    ref: str | None = None
+    deployment: str | None = None
+    applied: tuple[str, ...] = ()
+    in_progress_version: str | None = None
+
+    @property
+    def duration(self) -> float | None:
+        """Its seconds; None while it lasts."""
+        return (self.finished_at - self.started_at).total_seconds() if self.finished_at else None
+
+    def to_dict(self) -> Document:
+        duration = self.duration
+        return {
+            "id": self.id,
+            "outcome": self.outcome,
+            "source": self.source,
+            "environment": self.environment,
+            "startedAt": iso_time(self.started_at),
+            "finishedAt": iso_time(self.finished_at),
+            "durationMs": None if duration is None else round(duration * 1000),
+            "commit": self.commit,
+            "ref": self.ref,
+            "deployment": self.deployment,
+            "applied": list(self.applied),
+            "inProgressVersion": self.in_progress_version,
+            **self.failure(),
+        }
+
+
+@dataclass(frozen=True)
+class History:
+    """The newest runs on record in a database, the newest first."""
+
+    environment: str
+    database: str
+    server_version: str
+    runs: tuple[PastRun, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    def to_dict(self) -> Document:
+        return {
+            "success": True,
+            "action": "history",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "runs": [run.to_dict() for run in self.runs],
+            "warnings": list(map(message, self.advice)),
+        }
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ May import: files, plan, settings, actions.
 Must not: decide anything, or write anywhere but to standard output and standard error.
 
     terminal        what a stream can show, and the text of a run
+    history_text    the runs on record as text for people
     status_text     the status as text for people
     report_texts    the reports of plan, baseline and resolve as text for people
     output_streams  standard output and standard error

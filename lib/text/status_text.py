@@ -1,13 +1,13 @@
 """The status as text for people."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 from ..deployment import Deployment
 from ..escaping import Clean, blocks, one_line, table
 from ..plan.migration_states import Entry
 from ..plan.reports import Status
-from .terminal import Style
+from .history_text import reason_lines
+from .terminal import Style, moment_text
 
 _STATES = {
     "ahead": ": this bundle lacks applied migrations (a rollback, an older branch)",
@@ -47,6 +47,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
             style.paint("bold", "Pending Migrations:"),
             *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
         ],
+        *_failure_parts(status, style),
         *_odd_parts(status, style),
         *_advice_parts(status, style),
     ]
@@ -75,10 +76,17 @@ def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: 
     by = _deployment(origin) if origin else ""
     odd = "" if entry.state == "applied" else entry.state
     # Columns of fixed width, so that lines are aligned also where a duration is unknown.
-    line = (
-        f"  {sign} {one_line(entry.version):<{width}}  {_moment(entry.applied_at):<23}  {took:>8}"
-    )
+    moment = moment_text(entry.applied_at)
+    line = f"  {sign} {one_line(entry.version):<{width}}  {moment:<23}  {took:>8}"
     return "  ".join(filter(None, (line, odd, by))).rstrip()
+
+
+def _failure_parts(status: Status, style: Style) -> list[list[str]]:
+    run = status.last_run
+    if run is None or run.outcome not in ("failed", "interrupted"):
+        return []
+    title = style.paint("yellow", f"Last Run {run.outcome}, {moment_text(run.finished_at)}:")
+    return [[title, *reason_lines(run)]]
 
 
 def _advice_parts(status: Status, style: Style) -> list[list[str]]:
@@ -117,11 +125,3 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
         for title, found in lists
         if found
     ]
-
-
-def _moment(moment: datetime | None) -> str:
-    return (
-        "at an unknown time"
-        if moment is None
-        else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    )

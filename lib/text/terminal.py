@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TextIO
 
 from ..duration import in_words
@@ -90,6 +91,15 @@ def span(files: Sequence[MigrationFile | AppliedMigration]) -> str:
     """Return the first and the last version: a line for each of a thousand would hide the rest."""
     first, last = files[0].version, files[-1].version
     return first if first == last else f"{first} to {last}"
+
+
+def moment_text(moment: datetime | None) -> str:
+    """Write a time in UTC."""
+    return (
+        "at an unknown time"
+        if moment is None
+        else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    )
 
 
 def counted(count: int, noun: str) -> str:

@@ -11,12 +11,19 @@ from conftest import Bundle, Cli, Database, wait_until
 from lib.actions.dry_run import preview
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
-from lib.actions.status import read_status
+from lib.actions.status import read_history, read_status
 from lib.actions.validate import validate
 from lib.errors import LedgerError
+from lib.plan.reports import History
 
 MakeContext = Callable[..., RunContext]
-READERS = [read_status, validate, preview]
+
+
+def history(context: RunContext, *, timeout: float) -> History:
+    return read_history(context, 10, timeout=timeout)
+
+
+READERS = [read_status, validate, preview, history]
 
 
 @pytest.fixture

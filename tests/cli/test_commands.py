@@ -15,7 +15,17 @@ import pytest
 from conftest import ROOT, UNTIL_RELEASED, Bundle, Cli, Database, local_environ
 from fault_proxy import FaultProxy
 
-COMMANDS = ("migrate", "status", "validate", "plan", "create", "baseline", "serve", "stop")
+COMMANDS = (
+    "migrate",
+    "status",
+    "history",
+    "validate",
+    "plan",
+    "create",
+    "baseline",
+    "serve",
+    "stop",
+)
 SENTINEL = "hunter2-sentinel"
 
 
@@ -136,7 +146,7 @@ def test_a_wrong_word_is_a_usage_error(cli: Cli, words: list[str]) -> None:
     assert "usage: python -m lib" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["migrate", "status", "validate", "plan"])
+@pytest.mark.parametrize("command", ["migrate", "status", "history", "validate", "plan"])
 def test_json_is_one_document_and_nothing_else(cli: Cli, bundle: Bundle, command: str) -> None:
     bundle.write("000-a.sql", "create table a (x int)")
     done = cli(command, "--json")
@@ -155,6 +165,59 @@ def test_json_tells_failures_too(cli: Cli, bundle: Bundle, command: str) -> None
     assert done.returncode == 2
     assert document["success"] is False
     assert "migrations/1-misnamed.sql" in document["error"]
+
+
+class TestHistory:
+    def test_the_last_runs_are_told_the_newest_first(
+        self, cli: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        cli("migrate")
+        bundle.write("001-b.sql", "select 1/0")
+        cli("migrate", "--source", "build")
+        told = cli("history").stdout
+        assert re.search(
+            r"newest first:\n\n✗ .* UTC  failed in \d+ms\n  run 2, build, development\n"
+            r"  applied nothing\n  \| migrations/001-b\.sql:1:1: division by zero \(SQLSTATE\n"
+            r"  \| 22012\)\n\n✓ .* UTC  succeeded in \d+ms\n  run 1, cli, development\n"
+            r"  applied 1 file: 000-a\n$",
+            told,
+        )
+        [run] = json.loads(cli("history", "-n", "1", "--json").stdout)["runs"]
+        assert (run["id"], run["outcome"], run["failedVersion"]) == (2, "failed", "001-b")
+        assert (run["sqlstate"], run["applied"]) == ("22012", [])
+        assert run["error"].endswith("  1 | select 1/0\n    | ^")
+
+    def test_without_a_run_it_says_so_and_writes_nothing(self, cli: Cli, db: Database) -> None:
+        done = cli("history")
+        assert (done.returncode, done.stdout[:25]) == (0, "No run is on record in te")
+        assert not db.has("public.schema_migration_runs")
+
+    def test_the_folder_of_the_files_is_not_needed(self, cli: Cli, bundle: Bundle) -> None:
+        bundle.migrations.rmdir()
+        assert cli("history").returncode == 0
+
+    @pytest.mark.parametrize("number", ["0", "-1", "1001", "ten", "٣"])
+    def test_a_number_of_runs_that_is_none_is_2(self, cli: Cli, number: str) -> None:
+        done = cli("history", f"--limit={number}")
+        assert done.returncode == 2
+        assert "it is a number from 1 to 1000" in done.stderr
+
+
+def test_status_tells_why_the_last_run_failed(cli: Cli, bundle: Bundle) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    assert "Last Run" not in cli("status").stdout
+    cli("migrate")
+    assert "Last Run" not in cli("status").stdout
+    bundle.write("001-b.sql", "select 1/0")
+    cli("migrate")
+    assert re.search(
+        r"\n\nLast Run failed, .* UTC:\n  \| migrations/001-b\.sql:1:1: division by zero",
+        cli("status").stdout,
+    )
+    run = json.loads(cli("status", "--json").stdout)["lastRun"]
+    assert (run["failedVersion"], run["sqlstate"]) == ("001-b", "22012")
+    assert run["error"].startswith("migrations/001-b.sql:1:1: division by zero")
 
 
 class TestExitCodes:

@@ -10,13 +10,14 @@ from conftest import Bundle, Database
 from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
-from lib.actions.status import read_status
+from lib.actions.status import read_history, read_status
 from lib.database.login import connect
 from lib.deployment import Deployment
-from lib.errors import GuardError
+from lib.errors import GuardError, LedgerError
 from lib.escaping import document
 from lib.ledger import ledger_state, records, runs
 from lib.ledger.ledger_state import take_survey
+from lib.ledger.schema import ADDED_COLUMNS
 from lib.settings.connection_target import ConnectionTarget
 from lib.text.status_text import status_text
 from lib.text.terminal import Style
@@ -68,6 +69,67 @@ class TestWhoAppliedWhat:
         context = make_context()
         with context.connect() as connection:
             assert take_survey(connection, context.target).origins == {}
+
+
+class TestThePastRuns:
+    @pytest.fixture
+    def three(self, make_context: MakeContext, bundle: Bundle) -> None:
+        """Two runs that applied a file each, and one that failed."""
+        bundle.write("000-a.sql", "create table a (x int)")
+        migrate(make_context(deployment=FIRST, source="build"))
+        bundle.write("001-b.sql", "create table b (x int)")
+        migrate(make_context(deployment=SECOND, environment="preview"))
+        bundle.write("002-c.sql", "-- Transaction: none\nselect 1; select 1/0")
+        assert migrate(make_context()).error is not None
+
+    @pytest.mark.usefixtures("three")
+    def test_they_have_what_is_on_record(self, make_context: MakeContext) -> None:
+        third, second, first = read_history(make_context(), 10).runs
+        assert (first.id, first.outcome, first.source) == (1, "succeeded", "build")
+        assert (first.applied, second.applied, third.applied) == (("000-a",), ("001-b",), ())
+        assert (second.commit, second.ref, second.deployment) == ("b" * 40, "feature/x", "dpl_2")
+        assert (first.environment, second.environment) == ("development", "preview")
+        assert (third.failed_version, third.in_progress_version) == ("002-c", "002-c")
+        assert (third.sqlstate, third.error and third.error[:22]) == (
+            "22012",
+            "migrations/002-c.sql:2",
+        )
+        assert first.duration is not None
+        assert 0 <= first.duration < 60
+
+    @pytest.mark.usefixtures("three")
+    def test_they_are_the_newest_so_many(self, make_context: MakeContext) -> None:
+        assert [run.id for run in read_history(make_context(), 2).runs] == [3, 2]
+
+    @pytest.mark.usefixtures("three")
+    def test_what_a_run_did_not_record_is_in_the_ledger(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        db.query(
+            "update schema_migration_runs set outcome = 'interrupted', applied = '{}'"
+            " where id in (1, 2)"
+        )
+        runs = read_history(make_context(), 10).runs
+        assert [run.applied for run in runs] == [(), ("001-b",), ("000-a",)]
+
+    @pytest.mark.usefixtures("three")
+    def test_a_journal_of_an_earlier_version_has_them_too(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        for name in ADDED_COLUMNS:
+            db.query(f"alter table schema_migration_runs drop column {name}")
+        runs = read_history(make_context(), 10).runs
+        assert [run.applied for run in runs] == [(), ("001-b",), ("000-a",)]
+
+    def test_a_foreign_or_a_distrusted_table_is_refused(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        db.query("create table schema_migrations (version text)")
+        with pytest.raises(LedgerError, match="looks like that of Rails or dbmate"):
+            read_history(make_context(), 10)
+        db.query("drop table schema_migrations; create view schema_migrations as select 1 as x")
+        with pytest.raises(LedgerError, match="is a view"):
+            read_history(make_context(), 10)
 
 
 class TestAnyRowOfTheLedger:

@@ -76,6 +76,17 @@ def test_it_tells_all_that_the_contract_lists(
         assert moment.endswith("Z")
 
 
+def test_the_public_is_not_told_why_a_run_failed(
+    status: Client, service: Service, bundle: Bundle
+) -> None:
+    bundle.write("000-a.sql", "select 1/0")
+    assert migrate(service.context(admin=True)).error is not None
+    response = status.get(STATUS_PATH)
+    run = response.get_json()["lastRun"]
+    assert list(run) == ["outcome", "source", "startedAt", "finishedAt", "commit"]
+    assert "division" not in response.text
+
+
 @pytest.mark.parametrize("migrated", [False, True])
 def test_it_writes_and_creates_nothing(
     status: Client, make_context: MakeContext, bundle: Bundle, db: Database, migrated: bool
