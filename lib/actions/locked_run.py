@@ -297,17 +297,9 @@ class _FileRunner:
 
     def _session(self, run: RunRecord) -> Session:
         context, is_pooled, survey = self._context, self._database.is_pooled, self._survey
-        observer = Observer(
-            context.connect_for_cleanup,
-            backend=None if is_pooled else survey.backend,
-            application_name=context.application_name,
-            lock_backend=self._lock.backend,
-            is_lock_silent=lambda: self._lock.is_silent,
-            limits=context.limits,
-        )
         return Session(
             connection=self._database.current,
-            observer=observer,
+            observer=_observer(context, self._lock, None if is_pooled else survey.backend),
             pooled=is_pooled,
             notices_departure=survey.notices_departure,
             run=run,
@@ -318,6 +310,7 @@ class _FileRunner:
             check=self._check,
             limits=context.limits,
             is_new=all(row.version == LEDGER_FILE for row in survey.ledger or ()),
+            is_embedded=context.target.is_embedded,
         )
 
     def _record_end(
@@ -349,6 +342,18 @@ class _FileRunner:
             self._context.progress.warning(
                 "The end of the run could not be recorded; the next run marks it interrupted."
             )
+
+
+def _observer(context: RunContext, lock: RunLock, backend: str | None) -> Observer:
+    """What watches the session of `backend`; None for one that a pooler may change."""
+    return Observer(
+        context.connect_for_cleanup,
+        backend=backend,
+        application_name=context.application_name,
+        lock_backend=lock.backend,
+        is_lock_silent=lambda: lock.is_silent,
+        limits=context.limits,
+    )
 
 
 def _successors(scripts: tuple[Script, ...], survey: Survey) -> dict[str, Script]:

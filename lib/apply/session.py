@@ -40,6 +40,7 @@ class Session:
     `notices_departure` as in the survey. `lock_timeout` and `run_wait` are in seconds. `check`
     raises if the run may not continue. `prepared` is what the server session keeps from one file
     to the next. `is_new` if no file but the ledger's own was on record before the run.
+    `is_embedded` on the embedded PostgreSQL.
     """
 
     connection: Connection
@@ -55,6 +56,7 @@ class Session:
     limits: RunLimits = field(default_factory=RunLimits)
     prepared: PreparedRecord = field(default_factory=PreparedRecord)
     is_new: bool = False
+    is_embedded: bool = False
 
     def lock_timeout_of(self, script: Script, statement: Statement | None = None) -> float:
         """Seconds that a file, or one of its statements, waits for a lock; 0 is no limit."""

@@ -11,6 +11,7 @@ from ..database.server_error import ServerError, StatementError
 from ..errors import BusyTableError, MigrationFailedError, MigratorError
 from ..files.runnable_script import Mode, Script
 from ..plan.blockers import Blocker, describe_blockers
+from ..plan.local_remedies import local_remedy
 from ..secret_patterns import HIDDEN
 from ..sql.error_position import position_inside
 from ..sql.lexer import end_of_last_token
@@ -67,7 +68,7 @@ def statement_error(
     failure = _Failure(script, error, step)
     if failure.sqlstate in LOCK_CONFLICTS:
         return _busy_table_error(failure, session.observer.blockers)
-    return _failed_error(failure, is_new=session.is_new)
+    return _failed_error(failure, session)
 
 
 def _busy_table_error(failure: "_Failure", blockers: tuple[Blocker, ...]) -> BusyTableError:
@@ -106,9 +107,12 @@ def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
     return ""
 
 
-def _failed_error(failure: "_Failure", *, is_new: bool) -> MigrationFailedError:
+def _failed_error(failure: "_Failure", session: Session) -> MigrationFailedError:
     file, offset = failure.script.file, failure.offset
-    end = _way_out(failure) + _way_out_of_existing(failure, is_new=is_new) + _what_stays(failure)
+    way_out = _way_out(failure) or _way_out_of_existing(failure, is_new=session.is_new)
+    if session.is_embedded and not way_out:
+        way_out = _local_way_out(failure)
+    end = way_out + _what_stays(failure)
     # The text is for the log; the journal gets one without data of rows.
     failed = MigrationFailedError(
         failure.text + end,
@@ -133,6 +137,11 @@ def _way_out(failure: "_Failure") -> str:
     is_set = statement is not None and statement.command == "SET"
     is_help = failure.script.mode is Mode.TRANSACTION and not is_set
     return f"\n  {way_out}" if way_out and is_help else ""
+
+
+def _local_way_out(failure: "_Failure") -> str:
+    remedy = local_remedy(failure.sqlstate, failure.server_error.message)
+    return f"\n  {remedy}" if remedy else ""
 
 
 def _way_out_of_existing(failure: "_Failure", *, is_new: bool) -> str:

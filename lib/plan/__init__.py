@@ -8,6 +8,7 @@ Must not: know the driver, or print.
     file_choice        which file a user means
     renames            files that were renamed after they were applied
     plan_messages      what a plan reports about files and rows that do not fit
+    local_remedies     what to do where the embedded PostgreSQL lacks what a migration needs
     migration_plan     from the files and the ledger, what is to be applied
     blockers           what the server does meanwhile: who is in the way, how far an index is
     reports            outcomes, and their JSON documents

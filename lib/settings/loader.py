@@ -46,6 +46,7 @@ class Settings:
     run_wait: float = variables.RUN_WAIT.read({})
     strict_order: bool = variables.STRICT_ORDER.read({})
     ledger_owner: str | None = None
+    local_platform: str = variables.LOCAL_PLATFORM.read({})
     is_hosted: bool = False
 
     def connect_timeout_or(self, default: float) -> float:
@@ -186,6 +187,7 @@ class _Reader:
             run_wait=self.value(variables.RUN_WAIT),
             strict_order=self.value(variables.STRICT_ORDER),
             ledger_owner=self.value(variables.LEDGER_OWNER) or None,
+            local_platform=self.value(variables.LOCAL_PLATFORM),
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:

@@ -15,6 +15,8 @@ T = TypeVar("T")
 BUILD, COMMANDS, FUNCTIONS = "build.sh", "commands", "functions"
 
 SHORTEST_SECRET = 16
+# The platform whose roles and schemas the embedded PostgreSQL can have.
+SUPABASE = "supabase"
 # What may stand around a secret: `echo … | vercel env add` leaves a line end. Any other space is a
 # part of it.
 ASCII_SPACE = " \t\n\r\v\f"
@@ -56,6 +58,13 @@ def flag(value: str) -> bool:
     if value not in _TRUE + _FALSE:
         raise ValueError("neither 1 nor 0")
     return value in _TRUE
+
+
+def local_platform(value: str) -> str:
+    value = text(value).lower()
+    if value not in ("", SUPABASE):
+        raise ValueError(f"not a platform that is known: {SUPABASE} is the only one")
+    return value
 
 
 def presence(value: str) -> bool:
@@ -262,6 +271,14 @@ MIGRATIONS_DIR = Variable(
     default="migrations",
     example="migrations",
 )
+LOCAL_PLATFORM = Variable(
+    "MIGRATION_LOCAL_PLATFORM",
+    local_platform,
+    "`supabase`: the embedded PostgreSQL has "
+    "[the roles, schemas and tables of Supabase](docs/local.md#migrations-for-supabase).",
+    readers=(COMMANDS,),
+    example="supabase",
+)
 
 # Set by the machine. Not for .env files, where `vercel env pull` may write them.
 VERCEL = Variable(
@@ -343,6 +360,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     STRICT_ORDER,
     LEDGER_OWNER,
     MIGRATIONS_DIR,
+    LOCAL_PLATFORM,
     VERCEL,
     CI,
     VERCEL_ENV,

@@ -105,6 +105,7 @@ def test_a_blank_variable_has_the_default(variable: Variable[Any]) -> None:
         (variables.CI, "No\n", False),
         (variables.SECRET, "0123456789abcdef\r\n", "0123456789abcdef"),
         (variables.SECRET, "0123456789abcde", ""),
+        (variables.LOCAL_PLATFORM, " Supabase", "supabase"),
         (variables.ENVIRONMENT, " caf\udce9 ", "caf\ufffd"),
         (variables.MIGRATIONS_DIR, " caf\udce9 ", "caf\udce9"),
     ],
@@ -121,6 +122,7 @@ def test_a_variable_is_read_by_its_parser(
         (variables.LOCK_RETRIES, "many", "not a whole number"),
         (variables.STRICT_ORDER, "perhaps", "neither 1 nor 0"),
         (variables.RUN_WAIT, "soon", "duration"),
+        (variables.LOCAL_PLATFORM, "firebase", "supabase is the only one"),
     ],
 )
 def test_a_fault_does_not_quote_the_value(variable: Variable[Any], value: str, fault: str) -> None:

@@ -1,0 +1,1 @@
+-- Nothing but the name, which each dump of a project at Supabase creates.
