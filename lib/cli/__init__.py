@@ -6,6 +6,7 @@ Must not: import the web, or decide anything about migrations.
 
     options             the commands and their options, as argparse reads them
     invocation          one command as it was called
+    local_database      the embedded PostgreSQL as the database of a command
     command_setup       what a command needs: its settings, its database, its run context
     migration_commands  the commands about migrations
     local_commands      the commands about what runs on this machine

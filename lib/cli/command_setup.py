@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from .. import COMMAND
 from ..actions.run_parameters import RunContext
 from ..database.login import locate
 from ..files.folder import MigrationFile, discover
@@ -10,7 +9,6 @@ from ..plan.progress_listener import Progress
 from ..plan.reports import Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings, load_settings, migrations_dir, with_env_files
-from ..settings.variables import LOCAL_PLATFORM
 from ..text.progress_log import ProgressLog
 from ..time_limits import CONNECT
 from .invocation import Invocation
@@ -26,7 +24,18 @@ def load(call: Invocation) -> Settings:
     settings = load_settings(environ_with_files(call), root=call.root)
     # Before a connection is tried, whose error might quote them.
     call.secrets += settings.secrets
-    return settings
+    # On Vercel and in CI a URL is no more than a URL.
+    if settings.is_hosted or not any(
+        map(_is_here, (settings.migration_target, settings.status_target))
+    ):
+        return settings
+    from .local_database import recognized
+
+    return recognized(call, settings)
+
+
+def _is_here(target: ConnectionTarget | None) -> bool:
+    return target is not None and target.is_local
 
 
 def run_context(
@@ -66,28 +75,15 @@ def file_of(call: Invocation, wanted: str | None) -> MigrationFile | None:
 
 
 def database_for(call: Invocation, settings: Settings, *, reading: bool) -> ConnectionTarget:
-    """Return the database of the settings, or the embedded one if they name none."""
+    """Return the database of the settings; the embedded one, started, if they name it or none."""
     target = settings.status_target if reading else settings.migration_target
-    if target is None:
-        return _embedded_target(call)
+    if target is None or (target.is_local and not settings.is_hosted):
+        # Imported here: most databases are elsewhere.
+        from .local_database import started
+
+        target = started(call, target)
     return locate(
         target,
         timeout=settings.connect_timeout_or(CONNECT),
         on_retry=lambda reason: call.console.tell(f"{reason} Trying again."),
     )
-
-
-def _embedded_target(call: Invocation) -> ConnectionTarget:
-    from ..local import embedded_server as embedded
-
-    platform = LOCAL_PLATFORM.read(environ_with_files(call))
-    cluster = embedded.locate(call.root, platform=platform)
-    if not embedded.is_running(cluster):
-        call.console.tell(
-            f"No database URL is set: starting the embedded PostgreSQL in {cluster.home} "
-            f"(`{COMMAND} stop` stops it)."
-        )
-    target = embedded.start(cluster)
-    # Its password is made up at the first start, so the settings do not know it.
-    call.secrets += target.secrets
-    return target

@@ -1,19 +1,102 @@
 """The commands about what runs on this machine: one function per command, as for migrations."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
+from .. import COMMAND
+from ..errors import ConfigurationError
+from ..settings.connection_target import ConnectionTarget
+from ..settings.database_choice import ADDRESSES, PLACE
 from .command_setup import database_for, environ_with_files, load
 from .invocation import Invocation
 
 
 def _serve(call: Invocation) -> int:
     settings = load(call)
-    # Only without a database URL: the endpoints find the variables of a database by themselves.
-    fallback = None
-    if settings.status_target is None:
+    environ, fallback = environ_with_files(call), None
+    targets = (settings.migration_target, settings.status_target)
+    # The endpoints find the variables of a database by themselves, but not the embedded one.
+    if all(target is None or target.is_embedded for target in targets):
         fallback = database_for(call, settings, reading=True)
-    call.serve(environ_with_files(call), call.root, fallback, call.arguments.port)
+        environ = {k: v for k, v in environ.items() if k not in (*ADDRESSES, *PLACE)}
+    elif not settings.is_hosted:
+        from .local_database import started
+
+        for target in filter(None, targets):
+            started(call, target)
+    call.serve(environ, call.root, fallback, call.arguments.port)
     return 0
+
+
+def _url(call: Invocation) -> int:
+    from ..local.server_address import url
+    from .local_database import start
+
+    writes = call.arguments.write_env
+    target = start(call, is_offered=not writes)
+    if writes:
+        call.console.tell(_write_env(call, target))
+    _tell_of_others(call)
+    if call.arguments.json:
+        call.console.print_json({"success": True, "action": "url", "url": url(target)})
+    else:
+        call.console.show_secret(url(target))
+    return 0
+
+
+def _start(call: Invocation) -> int:
+    from ..local.embedded_server import locate
+    from ..local.env_file import NAME
+    from .local_database import start
+
+    target = start(call, announcement="", is_offered=False)
+    call.console.say(
+        f"The embedded PostgreSQL runs at {target.place}, with its data in "
+        f"{locate(call.root).home} (`{COMMAND} stop` stops it)."
+    )
+    call.console.say(
+        _write_env(call, target)
+        if call.arguments.write_env
+        else f"`{COMMAND} url` prints its URL for the application; "
+        f"`{COMMAND} start --write-env` writes it into {NAME}."
+    )
+    _tell_of_others(call)
+    return 0
+
+
+def _write_env(call: Invocation, target: ConnectionTarget) -> str:
+    """Write the URL for the application, and return what is to be said of it."""
+    from ..local import env_file, server_address
+    from .local_database import is_of_embedded
+
+    url = server_address.url(target)
+    is_written = env_file.write_url(
+        call.root, url, lambda value: is_of_embedded(call, value), call.environ
+    )
+    did = "now sets" if is_written else "already sets"
+    text = f"{env_file.NAME} {did} {env_file.VARIABLE} to the local database."
+    first = env_file.FIRST_IN_DEVELOPMENT
+    if env_file.sets_variable(call.root, first, to_other_than=url):
+        text += f" But {first} sets it, too, and Next.js reads that file first."
+    return text
+
+
+def _tell_of_others(call: Invocation) -> None:
+    from .local_database import tell_of_others
+
+    # A command that needs these settings reports their faults.
+    with suppress(ConfigurationError):
+        tell_of_others(call, load(call))
+
+
+def _psql(call: Invocation) -> int:
+    from ..local.embedded_server import locate
+    from ..local.psql_session import run_psql
+    from .local_database import start
+
+    target = start(call)
+    _tell_of_others(call)
+    return run_psql(locate(call.root), target, call.arguments.passed_on, call.environ)
 
 
 def _stop(call: Invocation) -> int:
@@ -28,5 +111,8 @@ def _stop(call: Invocation) -> int:
 
 COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
     "serve": _serve,
+    "start": _start,
     "stop": _stop,
+    "url": _url,
+    "psql": _psql,
 }

@@ -25,11 +25,25 @@ interrupted by a signal. README.md describes the environment variables.
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors quote the arguments only after they are escaped and masked."""
+    """A parser whose errors quote the arguments only after they are escaped and masked.
 
-    def __init__(self, **settings: Any) -> None:
+    With `passes_on`, all arguments are those of another program.
+    """
+
+    def __init__(self, *, passes_on: bool = False, **settings: Any) -> None:
         # A command that changes a database is not to guess what `--f` abbreviates.
         super().__init__(**settings, allow_abbrev=False)
+        self._passes_on = passes_on
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        if not self._passes_on:
+            return super().parse_known_args(args, namespace)
+        # argparse.REMAINDER would not take an option that comes first.
+        parsed, _ = super().parse_known_args([], namespace)
+        parsed.passed_on = list(args or ())
+        return parsed, []
 
     def error(self, message: str) -> NoReturn:
         # A URL passed by mistake would otherwise end in the log of a CI, with its password.
@@ -62,7 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_create(commands)
     _add_baseline(commands)
     _add_resolve(commands)
-    _add_serve_and_stop(commands)
+    _add_serve(commands)
+    _add_local_database(commands)
     return parser
 
 
@@ -73,14 +88,25 @@ class _Commands:
         self._commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(
-        self, name: str, about: str, *, has_json: bool = False, group: Group = "migrations"
+        self,
+        name: str,
+        about: str,
+        *,
+        has_json: bool = False,
+        passes_on: bool = False,
+        group: Group = "migrations",
     ) -> argparse.ArgumentParser:
         """Add a command that `about` describes; with `has_json`, one that can print JSON.
 
-        `group` names the module with what the command does.
+        With `passes_on`, all arguments are those of another program. `group` names the module with
+        what the command does.
         """
         command = self._commands.add_parser(
-            name, help=about, description=f"{about[0].upper()}{about[1:]}.", epilog=_EPILOGUE
+            name,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog=_EPILOGUE,
+            passes_on=passes_on,
         )
         command.add_argument(
             "--debug", action="store_true", help="print a traceback if the command fails"
@@ -220,12 +246,34 @@ def _add_resolve(commands: _Commands) -> None:
     )
 
 
-def _add_serve_and_stop(commands: _Commands) -> None:
+def _add_serve(commands: _Commands) -> None:
     serve = commands.add(
         "serve", "serve both endpoints and the status page on 127.0.0.1", group="local"
     )
     serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
+
+
+def _add_local_database(commands: _Commands) -> None:
+    start = commands.add("start", "start the embedded PostgreSQL", group="local")
     commands.add("stop", "stop the embedded PostgreSQL if it is running", group="local")
+    url = commands.add(
+        "url",
+        "print the URL of the embedded PostgreSQL, for the application, and start it if needed",
+        has_json=True,
+        group="local",
+    )
+    for command in (start, url):
+        command.add_argument(
+            "--write-env",
+            action="store_true",
+            help="write the URL into .env.local, as DATABASE_URL",
+        )
+    commands.add(
+        "psql",
+        "open psql on the embedded PostgreSQL; all arguments, --help too, are those of psql",
+        passes_on=True,
+        group="local",
+    )
 
 
 def _count(text: str) -> int:

@@ -238,6 +238,8 @@ def _unavailable(
         advice = f" {target.credential.advice}"
     elif reason is NO_IPV6:
         advice = f" {provider.ipv4_advice(target.host)}"
+    # Not for HTTP, and not at each retry.
+    own_advice = f" {target.advice}" if target.advice else ""
     retried = (
         ""
         if reason.final
@@ -245,7 +247,7 @@ def _unavailable(
     )
     return DatabaseUnavailableError(
         f"The database at {target.place} (from {target.source}) can't be reached: "
-        f"{reason.text}{said}.{advice}{retried}",
+        f"{reason.text}{said}.{advice}{own_advice}{retried}",
         final=reason.final,
         silent=reason.silent,
         public=f"The database can't be reached: {reason.text}.{advice}",

@@ -4,9 +4,12 @@ Imported when asked for.
 May import: settings, web.
 Must not: run where VERCEL or CI is set without having been asked.
 
+    server_address   the port and the password of the embedded PostgreSQL, and which URLs mean it
     cluster_files    the files of the embedded PostgreSQL, and who may read them
     stand_ins        extensions in SQL, in place of two that the wheel leaves out
     supabase         roles, schemas and tables of Supabase in an embedded database
     embedded_server  a PostgreSQL for a machine without one
+    psql_session     psql on the embedded database
+    env_file         the line of `.env.local` that gives its URL to the application
     web_server       both endpoints and the page on this machine
 """

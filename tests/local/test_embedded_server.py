@@ -20,6 +20,7 @@ from conftest import ROOT, connect, local_environ, new_cluster
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
 from lib.local.cluster_files import Cluster
+from lib.local.server_address import kept_port
 from lib.settings.connection_target import ConnectionTarget
 
 only_as_root = pytest.mark.skipif(
@@ -103,7 +104,7 @@ def test_a_cluster_of_an_earlier_version_keeps_the_port_of_its_last_run(
     if text is not None:
         cluster.port_file.write_bytes(text.encode("latin-1"))
     assert embedded.start(cluster, tell=pytest.fail).port == first.port
-    assert embedded.kept_port(cluster) == int(first.port)
+    assert kept_port(cluster.home) == int(first.port)
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["running", "stopped"])
