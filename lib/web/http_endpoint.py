@@ -1,4 +1,4 @@
-"""HTTP as both endpoints speak it: one path, a few methods, and JSON for every answer.
+"""HTTP as both endpoints speak it: one path, a few methods, and JSON unless a page is asked for.
 
 An endpoint is a WSGI application without a framework: on a cold start, importing Flask takes
 longer than all else that a function imports.
@@ -17,6 +17,8 @@ from ..escaping import document, message
 from ..plan.reports import Document
 
 NO_STORE = "no-store"
+# All that a client is told of an unexpected error.
+INTERNAL_ERROR = "Internal error."
 
 # For the log of Vercel, which shows what a function writes to standard error.
 _log = logging.getLogger("migrations")
@@ -108,6 +110,7 @@ class Answer:
     body: bytes
     cache: str = NO_STORE
     more_headers: tuple[tuple[str, str], ...] = ()
+    content_type: str = "application/json"
 
     @classmethod
     def of(cls, code: int, content: Document, *, cache: str = NO_STORE) -> "Answer":
@@ -129,7 +132,7 @@ class Answer:
     @property
     def headers(self) -> list[tuple[str, str]]:
         return [
-            ("Content-Type", "application/json"),
+            ("Content-Type", self.content_type),
             ("Cache-Control", self.cache),
             # A browser must not take an error text for HTML.
             ("X-Content-Type-Options", "nosniff"),
@@ -155,6 +158,16 @@ class Endpoint:
         """Answer a request of one of `methods` on `path`."""
         raise NotImplementedError
 
+    def refuse(
+        self,
+        request: Request,  # noqa: ARG002  for a subclass
+        code: int,
+        text: str,
+        **headers: str,
+    ) -> Answer:
+        """Answer with an error, as `Answer.error` does, in the form that the request asks for."""
+        return Answer.error(code, text, **headers)
+
     def __call__(
         self, environ: dict[str, Any], start_response: Callable[..., Any]
     ) -> Iterable[bytes]:
@@ -163,18 +176,19 @@ class Endpoint:
     def _answer(self, request: Request) -> Answer:
         try:
             if not is_path_of(self.path, request.path):
-                return Answer.error(404, f"Only {self.path} is served here.")
+                return self.refuse(request, 404, f"Only {self.path} is served here.")
             if request.method not in self.methods:
                 # RFC 9110 requires Allow with a 405.
                 names = " and ".join(self.methods)
                 verb = "is" if len(self.methods) == 1 else "are"
                 allowed = ", ".join(self.methods)
-                return Answer.error(405, f"Only {names} {verb} allowed.", Allow=allowed)
+                return self.refuse(request, 405, f"Only {names} {verb} allowed.", Allow=allowed)
             return self.respond(request)
         except BadRequestError as error:
-            return Answer.error(error.code, str(error))
+            return self.refuse(request, error.code, str(error))
         except Exception as error:
-            return internal_error(error)
+            log_internal_error(error)
+            return self.refuse(request, 500, INTERNAL_ERROR)
 
 
 def is_path_of(path: str, requested: str) -> bool:
@@ -182,8 +196,8 @@ def is_path_of(path: str, requested: str) -> bool:
     return requested.removesuffix("/").removesuffix(".py") == path
 
 
-def internal_error(error: Exception) -> Answer:
-    """Log the type and place of an unexpected error, and answer without its text.
+def log_internal_error(error: Exception) -> None:
+    """Log the type and place of an unexpected error, without its text.
 
     The text may hold anything, a password for example; type and place are enough to find the error.
     """
@@ -191,4 +205,3 @@ def internal_error(error: Exception) -> Answer:
     _log.error(
         "%s", message(f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}")
     )
-    return Answer.error(500, "Internal error.")

@@ -1,8 +1,9 @@
-"""`GET /api/migration-status`: public and read-only."""
+"""`GET /api/migration-status`: public and read-only, as JSON or as a page."""
 
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from ..actions.run_parameters import RunContext
 from ..actions.status import read_status_over
@@ -17,15 +18,25 @@ from ..errors import (
     WebTokenRefusedError,
 )
 from ..files.folder import MigrationFile, discover
-from ..plan.reports import Status
+from ..plan.reports import Document, Status
 from ..time_limits import KEPT_CONNECTION, REMEMBERED
 from .endpoint_setup import STATUS_PATH, WEB_TOKEN_HEADER, Service
-from .http_endpoint import NO_STORE, Answer, Endpoint, Request, internal_error
+from .http_endpoint import (
+    INTERNAL_ERROR,
+    NO_STORE,
+    Answer,
+    BadRequestError,
+    Endpoint,
+    Request,
+    log_internal_error,
+)
 
 # The CDN answers by itself for 5 seconds, and for 30 more from its copy while it asks again.
 STATUS_CACHE = "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
 # The most migrations in an answer; all of them are behind the token.
 NEWEST = 1000
+# The values of the parameter `format`; without it, the answer is JSON.
+JSON, PAGE = FORMATS = ("json", "page")
 
 _PUBLIC_FAILURES: tuple[tuple[type[MigratorError], str], ...] = (
     (ConfigurationError, "The database is not configured."),
@@ -47,8 +58,20 @@ class StatusEndpoint(Endpoint):
         self._reader = StatusReader(service, remembered)
 
     def respond(self, request: Request) -> Answer:
-        look = self._reader.read(request.header(WEB_TOKEN_HEADER) or "")
-        return look.checked if request.parameter("check") == "1" else look.answer
+        if (form := request.parameter("format") or JSON) not in FORMATS:
+            raise BadRequestError(f"The format is unknown; it is one of {', '.join(FORMATS)}.")
+        return self._reader.read(
+            request.header(WEB_TOKEN_HEADER) or "",
+            form,
+            is_check=request.parameter("check") == "1",
+        )
+
+    def refuse(self, request: Request, code: int, text: str, **headers: str) -> Answer:
+        """Answer with an error, which is a page too if the request asks for the page."""
+        answer = super().refuse(request, code, text, **headers)
+        if request.parameter("format") != PAGE:
+            return answer
+        return _as_page(answer, _failure(text))
 
     def close(self) -> None:
         """Close the connection to the database."""
@@ -73,7 +96,8 @@ class Look:
     request without a token; None if the look did not depend on a token.
     """
 
-    answer: Answer
+    code: int
+    document: Document
     is_current: bool = False
     refused_token: str | None = field(default=None, repr=False)
     since: float = field(default_factory=time.monotonic)
@@ -86,12 +110,24 @@ class Look:
         is_fresh = time.monotonic() - self.since < remembered
         return is_fresh and self.refused_token in (None, web_token)
 
-    @property
-    def checked(self) -> Answer:
-        """The answer to `check=1`: 503 unless nothing is pending or modified."""
-        if self.is_current or self.answer.code != 200:
-            return self.answer
-        return replace(self.answer, code=503, cache=NO_STORE)
+    @cached_property
+    def json(self) -> Answer:
+        """The answer as JSON."""
+        # A failure is never cached by the CDN.
+        cache = STATUS_CACHE if self.code == 200 else NO_STORE
+        return Answer.of(self.code, self.document, cache=cache)
+
+    @cached_property
+    def page(self) -> Answer:
+        """The same for people, made when somebody asks for it first."""
+        return _as_page(self.json, self.document)
+
+    def answer(self, form: str, *, is_check: bool) -> Answer:
+        """Return the answer in a form; to a check, 503 unless nothing is pending or modified."""
+        answer = self.page if form == PAGE else self.json
+        if not is_check or self.is_current or self.code != 200:
+            return answer
+        return replace(answer, code=503, cache=NO_STORE)
 
 
 class StatusReader:
@@ -107,13 +143,14 @@ class StatusReader:
         self._latest: Look | None = None
         self._connection: Connection | None = None
 
-    def read(self, web_token: str) -> Look:
-        """Return the latest look, or take a new one, with the web token of the request."""
-        # Under the lock all wait for one look, in place of a connection for each request.
+    def read(self, web_token: str, form: str, *, is_check: bool) -> Answer:
+        """Answer from the latest look, or from a new one, with the web token of the request."""
+        # Under the lock all wait for one look, in place of a connection for each request; and for
+        # one page.
         with self._lock:
             if self._latest is None or not self._latest.serves(web_token, self._remembered):
                 self._latest = self._look(web_token)
-            return self._latest
+            return self._latest.answer(form, is_check=is_check)
 
     def close(self) -> None:
         """Close the connection."""
@@ -124,18 +161,21 @@ class StatusReader:
         try:
             context = self._service.context(admin=False, web_token=web_token)
             status = self._status(context, discover(context.settings.migrations_dir))
-            answer = Answer.of(200, status.to_dict(newest=NEWEST), cache=STATUS_CACHE)
-            return Look(answer, is_current=status.is_current)
+            return Look(200, status.to_dict(newest=NEWEST), is_current=status.is_current)
         except MigratorError as error:
             depends_on_token = isinstance(
                 error, WebTokenRefusedError if web_token else _WITHOUT_A_TOKEN
             )
-            # 503, so that a monitor notices; never cached by the CDN.
-            answer = Answer.error(503, _public_text(error))
-            return Look(answer, refused_token=web_token if depends_on_token else None)
+            # 503, so that a monitor notices.
+            return Look(
+                503,
+                _failure(_public_text(error)),
+                refused_token=web_token if depends_on_token else None,
+            )
         except Exception as error:
             # Remembered as any other answer is, so that a flood of requests costs no more.
-            return Look(internal_error(error))
+            log_internal_error(error)
+            return Look(500, _failure(INTERNAL_ERROR))
 
     def _status(self, context: RunContext, files: tuple[MigrationFile, ...]) -> Status:
         if self._connection is not None and not self._connection.is_closed:
@@ -147,6 +187,17 @@ class StatusReader:
                 self._connection.close()
         self._connection = context.connect()
         return read_status_over(self._connection, context, files)
+
+
+def _failure(text: str) -> Document:
+    return {"success": False, "error": text}
+
+
+def _as_page(answer: Answer, document: Document) -> Answer:
+    # Only here: a cold start that answers a monitor needs neither the page nor Python's `html`.
+    from .status_page import as_page
+
+    return as_page(answer, document)
 
 
 def _public_text(error: MigratorError) -> str:

@@ -19,7 +19,7 @@ from lib.database.connection import Connection
 from lib.ledger.run_lock import KEY
 from lib.web.admin_endpoint import ACTIONS, LONGEST_BODY, create_migrate_app
 from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
-from lib.web.status_endpoint import create_status_app
+from lib.web.status_endpoint import FORMATS, create_status_app
 
 DESCRIPTION: dict[str, Any] = json.loads(
     (ROOT / "frontend" / "openapi.json").read_text(encoding="utf-8")
@@ -209,6 +209,18 @@ READING: dict[str, tuple[Ask, int]] = {
         f"the method {name}": (partial(lambda name, site: site.get(method=name), name), 405)
         for name in ("POST", "OPTIONS", "TRACE")
     },
+    "a page": (lambda site: migrated(site).get("?format=page"), 200),
+    "a page, HEAD": (lambda site: site.get("?format=page", method="HEAD"), 200),
+    "a page, POST": (lambda site: site.get("?format=page", method="POST"), 405),
+    "a page, broken": (lambda site: site.broken().get("?format=page"), 500),
+    "a page, pending, checked": (lambda site: site.get("?check=1&format=page"), 503),
+    "a page, the database away": (
+        lambda site: site.without_database().get("?format=page"),
+        503,
+    ),
+    "JSON by its name": (lambda site: site.get("?format=json"), 200),
+    "an unknown format": (lambda site: site.get("?format=pdf"), 400),
+    "an unknown format, HEAD": (lambda site: site.get("?format=pdf", method="HEAD"), 400),
     "broken": (lambda site: site.broken().get(), 500),
     "broken, HEAD": (lambda site: site.broken().get(method="HEAD"), 500),
     "pending, checked": (lambda site: site.get("?check=1"), 503),
@@ -329,6 +341,10 @@ def test_the_described_endpoints_are_the_ones_there_are() -> None:
     assert described == {STATUS_PATH: {"get", "head"}, MIGRATE_PATH: {"post"}}
 
 
+def test_the_described_formats_are_the_ones_there_are() -> None:
+    assert tuple(DESCRIPTION["components"]["parameters"]["Format"]["schema"]["enum"]) == FORMATS
+
+
 def test_the_described_actions_are_the_ones_there_are() -> None:
     assert (
         tuple(DESCRIPTION["components"]["schemas"]["Request"]["properties"]["action"]["enum"])
@@ -363,13 +379,18 @@ def test_a_changed_answer_would_be_noticed(strange: dict[str, object], site: Sit
 def check(answer: TestResponse) -> None:
     """Compare the headers and body of an answer with the description of its kind."""
     described = response(answer.request.path, answer.request.method, answer.status_code)
+    is_page = answer.request.args.get("format") == "page"
     for name, header in described["headers"].items():
-        hold(answer.headers.get(name), resolved(header)["schema"])
+        if is_page or resolved(header)["required"]:
+            hold(answer.headers.get(name), resolved(header)["schema"])
+        else:
+            assert name not in answer.headers
+    assert answer.mimetype == ("text/html" if is_page else "application/json")
     if answer.request.method == "HEAD":
         assert answer.data == b""
     else:
-        assert answer.mimetype == "application/json"
-        hold(answer.get_json(), described["content"]["application/json"]["schema"])
+        content = answer.text if is_page else answer.get_json()
+        hold(content, described["content"][answer.mimetype]["schema"])
 
 
 def hold(value: object, schema: dict[str, Any]) -> None:
