@@ -158,12 +158,21 @@ build_frontend || {
   exit "$code"
 }
 
-if ! is_marked "${VERCEL:-}"; then
+# 4. Say where the status page is; on Vercel, it is there once this deployment is live.
+if is_marked "${VERCEL:-}"; then
+  host=${VERCEL_URL:-}
+  if [ "${VERCEL_ENV:-}" = production ]; then host=${VERCEL_PROJECT_PRODUCTION_URL:-$host}; fi
+  # Only what is the name of a host: a log is no place for anything else.
+  case "$host" in
+    '' | *[!A-Za-z0-9.-]*) ;;
+    *) say "Status page: https://$host/api/migration-status?format=page" ;;
+  esac
+else
   say ""
   "$python" -m "$package" status
   say ""
   say "Next:"
   command=${MIGRATE_COMMAND:-"$python -m $package"}
   printf '  %-42s %s\n' "$command create \"add invoices table\"" "write the next migration" \
-    "./build.sh" "apply it" "$command serve" "see the status page"
+    "./build.sh" "apply it" "$command serve" "status page: http://127.0.0.1:3000/"
 fi

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Copy the status page to public/. Its files need no compiler.
+# Copy the page that leads to the status page, and the description of the endpoints, to public/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 mkdir -p ../public
-cp index.html style.css page.js openapi.json ../public/
+cp index.html openapi.json ../public/

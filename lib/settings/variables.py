@@ -297,7 +297,11 @@ CI = Variable(
     example=None,
 )
 VERCEL_ENV = Variable(
-    "VERCEL_ENV", text, "Set by Vercel: `production`, `preview` or `development`.", example=None
+    "VERCEL_ENV",
+    text,
+    "Set by Vercel: `production`, `preview` or `development`.",
+    readers=(BUILD, COMMANDS, FUNCTIONS),
+    example=None,
 )
 VERCEL_TARGET_ENV = Variable(
     "VERCEL_TARGET_ENV",
@@ -331,6 +335,21 @@ ELSEWHERE = (
         "The command that builds the frontend; bash runs it, and stops at the first step that "
         "fails.",
         default_note="`frontend/build.sh`, else `npm run build` in `frontend/`",
+        readers=(BUILD,),
+        example=None,
+    ),
+    Variable(
+        "VERCEL_URL",
+        text,
+        "Set by Vercel: the host of the deployment, for the address of the status page in the "
+        "build log.",
+        readers=(BUILD,),
+        example=None,
+    ),
+    Variable(
+        "VERCEL_PROJECT_PRODUCTION_URL",
+        text,
+        "Set by Vercel: the same, for a build of production.",
         readers=(BUILD,),
         example=None,
     ),

@@ -161,7 +161,7 @@ class TestBuild:
         self, deployment: Deployment
     ) -> None:
         assert deployment.built.functions == set(FUNCTIONS)
-        assert deployment.built.static == {"index.html", "openapi.json", "page.js", "style.css"}
+        assert deployment.built.static == {"index.html", "openapi.json"}
 
     @pytest.mark.parametrize(
         ("function", "duration"), [("api/migrate", 300), ("api/migration-status", 15)]
@@ -228,6 +228,14 @@ class TestStatus:
             == "public, max-age=0, s-maxage=5, stale-while-revalidate=30"
         )
 
+    def test_it_serves_the_page(self, deployment: Deployment) -> None:
+        with deployment.start("api/migration-status") as function:
+            page = function.get(f"{STATUS}?format=page")
+        assert page.code == 200
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert page.headers["content-security-policy"].startswith("default-src 'none'; ")
+        assert all(f">{version}</th>" in page.body.decode() for version in VERSIONS)
+
     def test_as_a_lambda_it_answers_the_same_and_loads_only_what_a_look_needs(
         self, deployment: Deployment
     ) -> None:
@@ -245,6 +253,8 @@ class TestStatus:
             "flask",
             "jinja2",
             "werkzeug",
+            "html",
+            "lib.web.status_page",
             "lib.sql.lexer",
             "lib.files.runnable_script",
             "lib.actions.migrate",
