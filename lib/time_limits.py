@@ -119,6 +119,8 @@ KEPT_CONNECTION = 2.0
 REMEMBERED = 2.0
 # On a laptop: for the port of the embedded server to accept a connection.
 EMBEDDED_PORT = 2.0
+# And for a server on the port that `serve` would take.
+TAKEN_PORT = 1.0
 
 
 @dataclass(frozen=True)

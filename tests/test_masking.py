@@ -126,7 +126,7 @@ def test_the_rest_of_the_text_stays() -> None:
     "text",
     [
         "A valid token is needed: Authorization: Bearer MIGRATION_SECRET.",
-        "Serving http://127.0.0.1:3000/ (the status page), /api/migration-status and /api/migrate.",
+        "Serving http://127.0.0.1:3000/api/migration-status?format=page (the status page).",
         "migrations/001-a.sql:3:1: user@host is not allowed",
         "the password in DATABASE_URL holds a raw @, / or %",
         "percent-encode them in the user and the password: @ as %40, / as %2F",

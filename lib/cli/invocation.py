@@ -1,7 +1,7 @@
 """One command as it was called."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,8 @@ from typing import Any
 from ..text.output_streams import Console
 
 # Serves until a signal ends the process: the environment, the bundle, the database to use where
-# the environment names none, the port.
-Serve = Callable[[Mapping[str, str], Path, Any, int], None]
+# the environment names none, and the ports, of which the first that is available is taken.
+Serve = Callable[[Mapping[str, str], Path, Any, Sequence[int]], None]
 
 
 @dataclass

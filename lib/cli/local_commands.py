@@ -9,6 +9,7 @@ from ..settings.connection_target import ConnectionTarget
 from ..settings.database_choice import ADDRESSES, PLACE
 from .command_setup import database_for, environ_with_files, load
 from .invocation import Invocation
+from .options import DEFAULT_PORT
 
 
 def _serve(call: Invocation) -> int:
@@ -24,7 +25,10 @@ def _serve(call: Invocation) -> int:
 
         for target in filter(None, targets):
             started(call, target)
-    call.serve(environ, call.root, fallback, call.arguments.port)
+    port = call.arguments.port
+    # Next.js takes the default port too.
+    ports = (DEFAULT_PORT, 0) if port is None else (port,)
+    call.serve(environ, call.root, fallback, ports)
     return 0
 
 

@@ -250,7 +250,11 @@ def _add_serve(commands: _Commands) -> None:
     serve = commands.add(
         "serve", "serve both endpoints and the status page on 127.0.0.1", group="local"
     )
-    serve.add_argument("--port", type=_port, default=DEFAULT_PORT, help=f"default: {DEFAULT_PORT}")
+    serve.add_argument(
+        "--port",
+        type=_port,
+        help=f"0 takes any free one; default: {DEFAULT_PORT}, or any free one if that is taken",
+    )
 
 
 def _add_local_database(commands: _Commands) -> None:

@@ -11,5 +11,5 @@ Must not: run where VERCEL or CI is set without having been asked.
     embedded_server  a PostgreSQL for a machine without one
     psql_session     psql on the embedded database
     env_file         the line of `.env.local` that gives its URL to the application
-    web_server       both endpoints and the page on this machine
+    web_server       both endpoints on this machine, as Vercel would serve them
 """

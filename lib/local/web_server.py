@@ -1,23 +1,28 @@
 """Both endpoints and the status page on this machine alone, as Vercel would serve them."""
 
+import socket
 import socketserver
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, send_from_directory
+from flask import Flask, Response, redirect, send_from_directory
 from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Response as Redirection
 
 from ..errors import ConfigurationError
 from ..escaping import message, one_line
 from ..settings.connection_target import ConnectionTarget
+from ..time_limits import TAKEN_PORT
 from ..web.admin_endpoint import create_migrate_app
 from ..web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 from ..web.http_endpoint import Answer
-from ..web.status_endpoint import create_status_app
+from ..web.status_endpoint import PAGE, create_status_app
 
 # Never 0.0.0.0: the admin endpoint changes the database of this machine.
 HOST = "127.0.0.1"
+_PAGE_PATH = f"{STATUS_PATH}?format={PAGE}"
 _NAMES = ("localhost", HOST, "[::1]")
 
 
@@ -27,7 +32,7 @@ class Site:
     def __init__(self, service: Service) -> None:
         self._status = create_status_app(service)
         self._functions = ((MIGRATE_PATH, create_migrate_app(service)), (STATUS_PATH, self._status))
-        self._page = _page(service.root)
+        self._others = _others(service.root)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if not _is_asked_by_its_name(environ):
@@ -37,7 +42,7 @@ class Site:
         for prefix, app in self._functions:
             if path in (prefix, f"{prefix}.py"):
                 return app(environ, start_response)
-        return self._page(environ, start_response)
+        return self._others(environ, start_response)
 
     def close(self) -> None:
         """Close the connection of the status endpoint."""
@@ -62,20 +67,22 @@ class _Handler(WSGIRequestHandler):
 
 
 def serve(
-    environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, port: int
+    environ: Mapping[str, str], root: Path, fallback: ConnectionTarget | None, ports: Sequence[int]
 ) -> None:
-    """Serve until a signal ends the process. ConfigurationError if the port is not available."""
+    """Serve until a signal ends the process, on the first of `ports` that is available.
+
+    Port 0 is any free one. ConfigurationError if none is available.
+    """
     site = Site(Service(environ, root, fallback))
-    # Werkzeug exits by itself if the port is taken.
-    try:
-        server = make_server(HOST, port, site, threaded=True, request_handler=_Handler)
-    except (OSError, SystemExit):
-        raise ConfigurationError(
-            f"Port {port} on {HOST} is not available; choose another: serve --port 3001"
-        ) from None
-    address = f"http://{HOST}:{server.server_port}"
+    with _listen(ports) as listener:
+        server = make_server(
+            HOST, 0, site, threaded=True, request_handler=_Handler, fd=listener.fileno()
+        )
+    is_first = ports[0] in (0, server.port)
+    why = "" if is_first else f" Port {ports[0]} is taken, so this is port {server.port}."
     _say(
-        f"Serving {address}/ (the status page), {STATUS_PATH} and {MIGRATE_PATH}. Ctrl-C stops it."
+        f"Serving http://{HOST}:{server.port}{_PAGE_PATH} (the status page) and {MIGRATE_PATH}."
+        f"{why} Ctrl-C stops it."
     )
     try:
         # The method of Werkzeug would swallow the signal, and with it the exit code.
@@ -83,6 +90,24 @@ def serve(
     finally:
         server.server_close()
         site.close()
+
+
+def _listen(ports: Sequence[int]) -> socket.socket:
+    # Not by Werkzeug, which prints a complaint of its own and exits if a port is taken.
+    for port in ports:
+        # macOS would share a port with a server that listens on all addresses, as Next.js does.
+        if not _is_answered(port):
+            with suppress(OSError):
+                return socket.create_server((HOST, port))
+    raise ConfigurationError(
+        f"Port {ports[0]} on {HOST} is not available; choose another: serve --port 3001"
+    )
+
+
+def _is_answered(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(TAKEN_PORT)
+        return probe.connect_ex((HOST, port)) == 0
 
 
 def _is_asked_by_its_name(environ: Mapping[str, Any]) -> bool:
@@ -105,14 +130,16 @@ def _say(text: str) -> None:
     print(message(text), flush=True)
 
 
-def _page(root: Path) -> Flask:
-    """Serve what build.sh has built; before that, the source, which needs no compiler."""
-    app = Flask("page", static_folder=None)
-    folder = root / "public" if (root / "public" / "index.html").is_file() else root / "frontend"
+def _others(root: Path) -> Flask:
+    """Lead from the root to the page, and serve the files of public/, where there are any."""
+    app = Flask("others", static_folder=None)
 
-    @app.get("/", defaults={"path": "index.html"})
+    @app.get("/")
+    def page() -> Redirection:
+        return redirect(_PAGE_PATH)
+
     @app.get("/<path:path>")
     def file(path: str) -> Response:
-        return send_from_directory(folder, path)
+        return send_from_directory(root / "public", path)
 
     return app

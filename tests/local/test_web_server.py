@@ -3,24 +3,33 @@
 import http.client
 import json
 import re
+import socket
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 from conftest import SECRET, Bundle, Cli
 from werkzeug.serving import make_server
 
+from lib.cli.options import DEFAULT_PORT
 from lib.local.web_server import Site
 from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 
+PAGE = f"{STATUS_PATH}?format=page"
+
 
 @pytest.fixture
-def port(service: Service, bundle: Bundle) -> Iterator[int]:
-    """Where it is served."""
-    (bundle.root / "public").mkdir()
-    (bundle.root / "public" / "index.html").write_text("<title>Migrations</title>")
+def port(service: Service) -> Iterator[int]:
+    """Where it is served, for a project without a frontend."""
+    with serving(service) as port:
+        yield port
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[int]:
     site = Site(service)
     server = make_server("127.0.0.1", 0, site, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
@@ -34,10 +43,13 @@ def port(service: Service, bundle: Bundle) -> Iterator[int]:
         site.close()
 
 
-def test_serve_shows_the_page_and_both_endpoints(port: int) -> None:
+def test_the_root_leads_to_the_status_page_and_both_endpoints_are_served(port: int) -> None:
     address = f"http://127.0.0.1:{port}"
+    code, headers, _ = ask(port, "localhost:{port}", "GET", "/")
+    assert (code, headers["Location"]) == (302, PAGE)
     with urllib.request.urlopen(f"{address}/") as page:
-        assert b"Migrations" in page.read()
+        assert page.url == f"{address}{PAGE}"
+        assert b"<h1>Migration status</h1>" in page.read()
     assert json.load(urllib.request.urlopen(f"{address}{STATUS_PATH}"))["state"] == "uninitialised"
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(urllib.request.Request(f"{address}{MIGRATE_PATH}", method="POST"))
@@ -100,7 +112,67 @@ def test_a_request_under_another_host_name_is_refused(port: int, host: str | Non
     "host", ["localhost:{port}", "127.0.0.1:{port}", "[::1]:{port}", "LOCALHOST:{port}"]
 )
 def test_requests_under_the_names_of_this_machine_are_served(port: int, host: str) -> None:
-    assert [ask(port, host, method, path)[0] for method, path in WAYS] == [200, 200, 200, 404]
+    assert [ask(port, host, method, path)[0] for method, path in WAYS] == [302, 200, 200, 404]
+
+
+def test_only_the_files_of_public_are_served_beside_them(service: Service, bundle: Bundle) -> None:
+    for name in ("public/robots.txt", "frontend/.env", ".env", "migrations/notes.txt"):
+        file = bundle.root / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("x")
+    with serving(service) as port:
+        for path, code in (
+            ("/robots.txt", 200),
+            ("/.env", 404),
+            ("/frontend/.env", 404),
+            ("/../.env", 404),
+            ("/%2e%2e/.env", 404),
+            ("/migrations/notes.txt", 404),
+        ):
+            assert ask(port, "localhost:{port}", "GET", path)[0] == code, path
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Somebody listens on a port: this test, unless another program does already."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(socket.create_server(("", port)))
+        yield
+
+
+def served_on(cli: Cli, *arguments: str) -> tuple[int, str]:
+    """The port that `serve` takes, where the page answers, and the line that says so."""
+    process = cli.start("serve", *arguments)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    address = re.search(r"http://127\.0\.0\.1:(\d+)\S+", line)
+    try:
+        assert address, line
+        with urllib.request.urlopen(address[0]) as page:
+            assert b"<h1>Migration status</h1>" in page.read()
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+    return int(address[1]), line
+
+
+def test_with_the_default_port_taken_serve_takes_another_and_says_why(cli: Cli) -> None:
+    with taken(DEFAULT_PORT):
+        port, line = served_on(cli)
+    assert port != DEFAULT_PORT
+    assert f" Port {DEFAULT_PORT} is taken, so this is port {port}. " in line
+
+
+def test_a_port_that_is_named_and_taken_is_an_error(cli: Cli) -> None:
+    with socket.create_server(("", 0)) as other:
+        port = other.getsockname()[1]
+        served = cli("serve", "--port", str(port))
+    assert served.returncode == 2
+    assert served.stderr == (
+        f"✗ Port {port} on 127.0.0.1 is not available; choose another: serve --port 3001\n"
+    )
+    assert "is taken" not in served_on(cli, "--port", str(port))[1]
 
 
 def test_without_flask_it_says_what_to_install(cli: Cli, bundle: Bundle) -> None:
