@@ -172,7 +172,8 @@ def _refuse_if_committed(path: Path, environ: Mapping[str, str]) -> None:
             f"{NAME} to .gitignore; if git has the file already: git rm --cached {NAME}."
         )
     said = found.stderr.decode("utf-8", "replace")
-    if found.returncode != 0 and "not a git repository" not in said:
+    # Without these brackets, the repository is there, but not within reach, as in a container.
+    if found.returncode != 0 and "not a git repository (or any" not in said:
         raise ConfigurationError(
             f"git does not tell whether it would commit {NAME}: {' '.join(said.split())}"
         )
