@@ -173,6 +173,6 @@ else
   say ""
   say "Next:"
   command=${MIGRATE_COMMAND:-"$python -m $package"}
-  printf '  %-42s %s\n' "$command create \"add invoices table\"" "write the next migration" \
+  printf '  %-40s %s\n' "$command create add invoices table" "write the next migration" \
     "./build.sh" "apply it" "$command serve" "status page: http://127.0.0.1:3000/"
 fi

@@ -30,8 +30,8 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, plan, database, ledger, apply
     web       the two endpoints
               <- files, settings, plan, database, actions
-    local     for a laptop: a PostgreSQL and a web server; not deployed
-              <- settings, web
+    local     for a laptop: a PostgreSQL, a web server, the next file; not deployed
+              <- files, settings, web
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, actions
     install   the bundle in a project; not deployed

@@ -4,6 +4,7 @@ Words, exit codes, signals.
 May import: files, settings, plan, database, actions, text, local, install.
 Must not: import the web, or decide anything about migrations.
 
+    command_help        the help about all commands, and the likely word for a wrong one
     options             the commands and their options, as argparse reads them
     invocation          one command as it was called
     local_database      the embedded PostgreSQL as the database of a command

@@ -1,12 +1,16 @@
 """The commands about what runs on this machine: one function per command, as for migrations."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
 
 from .. import COMMAND
 from ..errors import ConfigurationError
 from ..settings.connection_target import ConnectionTarget
 from ..settings.database_choice import ADDRESSES, PLACE
+from ..settings.loader import migrations_dir
 from .command_setup import database_for, environ_with_files, load
 from .invocation import Invocation
 from .options import DEFAULT_PORT
@@ -113,7 +117,40 @@ def _stop(call: Invocation) -> int:
     return 0
 
 
+def _create(call: Invocation) -> int:
+    from ..local.new_migration import Source, create_file, description_from
+
+    words, origin = call.arguments.description, call.arguments.from_file
+    if not words and origin in (None, "-"):
+        raise ConfigurationError("A description is needed, as in: create add invoices table.")
+    source = None
+    if origin is not None:
+        source = Source("standard input" if origin == "-" else origin, _read(origin))
+    path = create_file(
+        migrations_dir(environ_with_files(call), root=call.root),
+        " ".join(words) or description_from(origin),
+        today=datetime.now(UTC).date(),
+        source=source,
+    )
+    # So that `$EDITOR "$(… create …)"` works in every folder.
+    here = Path.cwd()
+    call.console.say(str(path.relative_to(here) if path.is_relative_to(here) else path))
+    return 0
+
+
+def _read(origin: str) -> bytes:
+    if origin != "-":
+        try:
+            return Path(origin).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"{origin} can't be read: {error.strerror}.") from None
+    if sys.stdin is None:
+        raise ConfigurationError("Standard input is closed, and --from - reads it.")
+    return sys.stdin.buffer.read()
+
+
 COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
+    "create": _create,
     "serve": _serve,
     "start": _start,
     "stop": _stop,

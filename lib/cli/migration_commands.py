@@ -4,22 +4,16 @@ A command imports what it alone needs: most runs have nothing to apply, and take
 their imports.
 """
 
-import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 
 from ..actions.run_parameters import RunContext
-from ..errors import ConfigurationError, IntegrityError
+from ..errors import IntegrityError
 from ..escaping import message
-from ..files.folder import discover, next_number
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
-from ..settings.loader import is_on_vercel, migrations_dir
-from .command_setup import environ_with_files, file_of, load, run_context
+from ..settings.loader import is_on_vercel
+from .command_setup import file_of, load, run_context
 from .invocation import Invocation
-
-# File systems allow 255 bytes; the number and the extension need some of them.
-LONGEST_SLUG = 200
 
 
 def _migrate(call: Invocation) -> int:
@@ -139,26 +133,6 @@ def _warn(call: Invocation, warnings: tuple[str, ...]) -> None:
         call.console.tell(f"Warning: {warning}")
 
 
-def _create(call: Invocation) -> int:
-    directory = migrations_dir(environ_with_files(call), root=call.root)
-    files = discover(directory)
-    slug = "-".join(re.findall(r"[a-z0-9]+", call.arguments.description.lower()))
-    if not slug:
-        raise ConfigurationError(
-            "The description needs a letter (a-z) or a digit, as in: create 'add invoices table'."
-        )
-    description = " ".join(call.arguments.description.split())
-    # A folder with a fault was refused above, so the last number is known.
-    number = next_number(files)
-    path = directory / f"{number}-{slug[:LONGEST_SLUG].strip('-')}.sql"
-    today = datetime.now(UTC).date()
-    # Mode "x" never overwrites a file that somebody else has just created.
-    with path.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(f"-- Version: {number}\n-- Date: {today}\n-- Description: {description}\n\n")
-    call.console.say(str(path.relative_to(call.root) if path.is_relative_to(call.root) else path))
-    return 0
-
-
 def _baseline(call: Invocation) -> int:
     from ..actions.baseline import baseline, forget
     from ..text.report_texts import baseline_text
@@ -200,7 +174,6 @@ COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
     "history": _history,
     "validate": _validate,
     "plan": _plan,
-    "create": _create,
     "baseline": _baseline,
     "resolve": _resolve,
 }

@@ -1,6 +1,8 @@
 """The commands and their options, as argparse reads them and as `--help` describes them."""
 
 import argparse
+import itertools
+import shutil
 from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
@@ -8,9 +10,17 @@ from .. import COMMAND, __version__
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
+from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
 Group = Literal["migrations", "local"]
+
+# The sections of the overview, in their order. A command is in that of its group, unless it is one
+# for every day.
+_EVERY_DAY = ("migrate", "status", "plan", "create", "validate")
+_TITLES = {"local": "the local database", "install": "the bundle in a project"}
+_SECTIONS = ("every day", *_TITLES.values(), "rarely")
+_MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
 DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535
@@ -33,12 +43,12 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, *, passes_on: bool = False, **settings: Any) -> None:
         # A command that changes a database is not to guess what `--f` abbreviates.
         super().__init__(**settings, allow_abbrev=False)
-        self._passes_on = passes_on
+        self.passes_on = passes_on
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
-        if not self._passes_on:
+        if not self.passes_on:
             return super().parse_known_args(args, namespace)
         # argparse.REMAINDER would not take an option that comes first.
         parsed, _ = super().parse_known_args([], namespace)
@@ -50,6 +60,25 @@ class _Parser(argparse.ArgumentParser):
         super().error(one_line(without_credentials(message)))
 
 
+class _Program(_Parser):
+    """The parser of the whole command line, whose help groups the commands by what they are for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.sections: dict[str, list[tuple[str, str]]] = {title: [] for title in _SECTIONS}
+        self.commands: dict[str, _Parser] = {}
+
+    def format_help(self) -> str:
+        return overview(
+            f"{self.prog} COMMAND [OPTIONS]",
+            self.description or "",
+            {title: rows for title, rows in self.sections.items() if rows},
+            f"{_MORE.format(command=self.prog)}\n\n{_EPILOGUE}",
+            # As argparse does for each command.
+            shutil.get_terminal_size().columns - 2,
+        )
+
+
 def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command and its options; without a command, print the help and exit with 2."""
     parser = make_parser()
@@ -57,17 +86,39 @@ def read_arguments(argv: Sequence[str]) -> argparse.Namespace:
         # argparse alone would print a single line that names COMMAND as missing.
         parser.print_help()
         parser.exit(ConfigurationError.exit_code)
+    _refuse_unknown(parser, argv)
     return parser.parse_args(argv)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def _refuse_unknown(parser: _Program, argv: Sequence[str]) -> None:
+    """Name the likely word for a command or an option that does not exist."""
+    words = list(argv)
+    # The options of the program itself have no values.
+    while words and words[0].startswith("-"):
+        del words[0]
+    if not words:
+        return
+    name, *rest = words
+    command = parser.commands.get(name)
+    if command is None:
+        parser.error(f"there is no command {name!r}{did_you_mean(name, parser.commands)}")
+    if command.passes_on:
+        return
+    known = command._option_string_actions
+    for word in itertools.takewhile(lambda word: word != "--", rest):
+        option = word.partition("=")[0]
+        if option.startswith("--") and option not in known:
+            command.error(f"there is no option {option}{did_you_mean(option, known)}")
+
+
+def make_parser() -> _Program:
     """Make the parser of the command line; `command` of its result names the command."""
-    parser = _Parser(
-        prog=COMMAND,
-        description="Change a PostgreSQL schema with numbered SQL files.",
-        epilog=_EPILOGUE,
+    parser = _Program(
+        prog=COMMAND, description="Change a PostgreSQL schema with numbered SQL files."
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "-V", "--version", action="version", version=__version__, help="print the version"
+    )
     commands = _Commands(parser)
     _add_migrate(commands)
     _add_status(commands)
@@ -84,35 +135,50 @@ def make_parser() -> argparse.ArgumentParser:
 class _Commands:
     """Adds commands to a parser, each with the options that all have."""
 
-    def __init__(self, parser: _Parser) -> None:
-        self._commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    def __init__(self, parser: _Program) -> None:
+        self._parser = parser
+        self._commands = parser.add_subparsers(
+            dest="command",
+            metavar="COMMAND",
+            required=True,
+            prog=parser.prog,
+            parser_class=_Parser,
+        )
 
     def add(
         self,
         name: str,
         about: str,
         *,
+        more: str = "",
+        alias: str = "",
         has_json: bool = False,
         passes_on: bool = False,
         group: Group = "migrations",
     ) -> argparse.ArgumentParser:
-        """Add a command that `about` describes; with `has_json`, one that can print JSON.
+        """Add a command; with `has_json`, one that can print JSON.
 
-        With `passes_on`, all arguments are those of another program. `group` names the module with
-        what the command does.
+        `about` is its line in the overview, and `more` what only its own help adds. With
+        `passes_on`, all arguments are those of another program. `group` names the module with what
+        the command does.
         """
+        description = f"{about[0].upper()}{about[1:]}. {more}".rstrip()
         command = self._commands.add_parser(
             name,
+            aliases=[alias] if alias else [],
             help=about,
-            description=f"{about[0].upper()}{about[1:]}.",
+            description=f"{description} Also: {alias}." if alias else description,
             epilog=_EPILOGUE,
             passes_on=passes_on,
         )
+        self._parser.sections[_section(name, group)].append((name, about))
+        self._parser.commands.update({each: command for each in (name, alias) if each})
         command.add_argument(
             "--debug", action="store_true", help="print a traceback if the command fails"
         )
-        # Commands without --json have the attribute too, so that errors are shown in one way.
-        command.set_defaults(json=False, group=group)
+        # Commands without --json have the attribute too, so that errors are shown in one way. The
+        # name of the command replaces the alias under which it was called.
+        command.set_defaults(json=False, group=group, command=name)
         if has_json:
             command.add_argument(
                 "--json", action="store_true", help="print one JSON document and nothing else"
@@ -120,9 +186,20 @@ class _Commands:
         return command
 
 
+def _section(name: str, group: Group) -> str:
+    """Return the title under which the overview has the command."""
+    if name in _EVERY_DAY:
+        return "every day"
+    return _TITLES.get(group, "rarely")
+
+
 def _add_migrate(commands: _Commands) -> None:
     migrate = commands.add(
-        "migrate", "validate all files, then apply those that are pending", has_json=True
+        "migrate",
+        "apply the files that are pending",
+        more="All files are validated first.",
+        alias="up",
+        has_json=True,
     )
     migrate.add_argument(
         "--source",
@@ -136,7 +213,7 @@ def _add_migrate(commands: _Commands) -> None:
 def _add_status(commands: _Commands) -> None:
     status = commands.add(
         "status",
-        "show which migrations are applied and which are pending, and anything unusual",
+        "show what is applied, what is pending, what is odd",
         has_json=True,
     )
     status.add_argument(
@@ -149,11 +226,12 @@ def _add_status(commands: _Commands) -> None:
 def _add_validate_and_plan(commands: _Commands) -> None:
     commands.add(
         "validate",
-        "check that applied files are unchanged and present, and that all files are well-formed",
+        "check that the applied files are unchanged",
+        more="They have to be present too, and all other files well-formed.",
         has_json=True,
     )
     plan = commands.add(
-        "plan", "show what migrate would do, without writing or locking anything", has_json=True
+        "plan", "show what migrate would do", more="Nothing is written or locked.", has_json=True
     )
     _add_to(plan)
 
@@ -170,7 +248,8 @@ def _add_to(command: argparse.ArgumentParser) -> None:
 def _add_history(commands: _Commands) -> None:
     history = commands.add(
         "history",
-        "show the last runs: when, by whom, what they applied and why they failed",
+        "show the last runs, and why they failed",
+        more="When they ran, by whom, and what they applied.",
         has_json=True,
     )
     history.add_argument(
@@ -185,16 +264,30 @@ def _add_history(commands: _Commands) -> None:
 
 def _add_create(commands: _Commands) -> None:
     create = commands.add(
-        "create", "write the next numbered file with its header, and print its path"
+        "create",
+        "write the next numbered file, and print its path",
+        more="With --from, the SQL that another tool has written goes into it.",
+        alias="new",
+        group="local",
     )
-    create.add_argument("description", help='what the migration does, as in "add invoices table"')
+    create.add_argument(
+        "description", nargs="*", help="what the migration does, as in: add invoices table"
+    )
+    create.add_argument(
+        "--from",
+        dest="from_file",
+        metavar="FILE",
+        help="take the SQL from this file, or from standard input if it is -; its name is the "
+        "description unless one is given",
+    )
 
 
 def _add_baseline(commands: _Commands) -> None:
     baseline = commands.add(
         "baseline",
-        "record the files up to and including VERSION as applied without running them, for a "
-        "database that already has their changes",
+        "record files as applied without running them",
+        more="All files up to and including VERSION, for a database that already has their "
+        "changes.",
         has_json=True,
     )
     # Recording and forgetting exclude each other: one call changes the ledger in one direction.
@@ -217,7 +310,8 @@ def _add_baseline(commands: _Commands) -> None:
 def _add_resolve(commands: _Commands) -> None:
     resolve = commands.add(
         "resolve",
-        "record whether a statement outside a transaction, which a run left in doubt, took effect",
+        "say whether a statement in doubt took effect",
+        more="A run has left it in doubt, outside a transaction.",
         has_json=True,
     )
     resolve.add_argument(
@@ -248,7 +342,10 @@ def _add_resolve(commands: _Commands) -> None:
 
 def _add_serve(commands: _Commands) -> None:
     serve = commands.add(
-        "serve", "serve both endpoints and the status page on 127.0.0.1", group="local"
+        "serve",
+        "serve both endpoints and the status page",
+        more="They are served on 127.0.0.1 alone.",
+        group="local",
     )
     serve.add_argument(
         "--port",
@@ -259,10 +356,11 @@ def _add_serve(commands: _Commands) -> None:
 
 def _add_local_database(commands: _Commands) -> None:
     start = commands.add("start", "start the embedded PostgreSQL", group="local")
-    commands.add("stop", "stop the embedded PostgreSQL if it is running", group="local")
+    commands.add("stop", "stop the embedded PostgreSQL", group="local")
     url = commands.add(
         "url",
-        "print the URL of the embedded PostgreSQL, for the application, and start it if needed",
+        "print the URL of the local database",
+        more="It is for the application, and starts the embedded PostgreSQL if needed.",
         has_json=True,
         group="local",
     )
@@ -274,7 +372,8 @@ def _add_local_database(commands: _Commands) -> None:
         )
     commands.add(
         "psql",
-        "open psql on the embedded PostgreSQL; all arguments, --help too, are those of psql",
+        "open psql on the local database",
+        more="All arguments, --help too, are those of psql.",
         passes_on=True,
         group="local",
     )

@@ -115,13 +115,16 @@ class MigrationFile:
         )
 
 
-def parse(filename: str, content: bytes, *, folder: str = "migrations") -> MigrationFile:
+def parse(
+    filename: str, content: bytes, *, folder: str = "migrations", path: str | None = None
+) -> MigrationFile:
     """Read one file; MigrationFileError if its name or encoding is wrong.
 
-    The faults of the header are kept in the file.
+    The faults of the header are kept in the file. `path` is its name in messages, if that is
+    another one than in the folder.
     """
     # A name of the file system may hold anything, such as an escape sequence of a terminal.
-    path = one_line(f"{folder}/{filename}")
+    path = one_line(path or f"{folder}/{filename}")
     match = NAME.fullmatch(filename)
     if match is None:
         raise MigrationFileError(_NOT_THE_FORMAT, file=path, way_out=_other_name(filename))

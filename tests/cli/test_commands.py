@@ -135,7 +135,6 @@ def test_the_version_is_the_newest_of_the_changelog(cli: Cli) -> None:
         ["nonsense"],
         ["--json"],
         ["status", "--nonsense"],
-        ["create"],
         ["baseline"],
         ["serve", "--port", "x"],
     ],
@@ -144,6 +143,12 @@ def test_a_wrong_word_is_a_usage_error(cli: Cli, words: list[str]) -> None:
     done = cli(*words)
     assert done.returncode == 2
     assert "usage: python -m lib" in done.stderr
+
+
+def test_an_alias_is_the_command(cli: Cli, bundle: Bundle) -> None:
+    bundle.write("000-a.sql", "create table a (x int)")
+    assert json.loads(cli("up", "--json").stdout)["action"] == "migrate"
+    assert json.loads(cli("up", "--json", DATABASE_URL="no url").stdout)["action"] == "migrate"
 
 
 @pytest.mark.parametrize("command", ["migrate", "status", "history", "validate", "plan"])
@@ -565,6 +570,34 @@ class TestCreate:
         done = cli("create", "§§§")
         assert done.returncode == 2
         assert "needs a letter" in done.stderr
+
+    @pytest.mark.parametrize("words", [(), ("--from", "-")])
+    def test_it_needs_a_description(self, words: tuple[str, ...], cli: Cli) -> None:
+        done = cli("create", *words)
+        assert done.returncode == 2
+        assert "A description is needed, as in: create add invoices table" in done.stderr
+
+    def test_its_words_need_no_quotes(self, cli: Cli) -> None:
+        assert cli("new", "add", "a  table").stdout == "migrations/000-add-a-table.sql\n"
+
+    def test_it_takes_sql_from_a_file_or_from_standard_input(
+        self, cli: Cli, bundle: Bundle
+    ) -> None:
+        (bundle.root / "0003_add_orders.sql").write_text("create table a ();\n")
+        done = cli("create", "--from", "0003_add_orders.sql")
+        assert done.stdout == "migrations/000-add-orders.sql\n"
+        done = subprocess.run(
+            [sys.executable, "-m", "lib", "create", "--from", "-", "second"],
+            cwd=bundle.root,
+            input="create table b ();\n",
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == "migrations/001-second.sql\n"
+        assert cli("up").returncode == 0
+        done = cli("create", "--from", "nowhere/x.sql")
+        assert done.returncode == 2
+        assert done.stderr == "✗ nowhere/x.sql can't be read: No such file or directory.\n"
 
     def test_what_it_writes_is_valid(self, cli: Cli) -> None:
         cli("create", "a\nb -- c")

@@ -103,12 +103,9 @@ def rows(title: str) -> dict[str, list[str]]:
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
-    (subparsers,) = [
-        action
-        for action in options.make_parser()._actions
-        if isinstance(action, argparse._SubParsersAction)
-    ]
-    return dict(subparsers.choices)
+    # Without the aliases.
+    known = options.make_parser().commands
+    return {name: parser for name, parser in known.items() if parser.get_default("command") == name}
 
 
 def long_options(parser: argparse.ArgumentParser) -> set[str]:
