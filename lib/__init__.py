@@ -32,9 +32,9 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, plan, database, actions
     local     for a laptop: a PostgreSQL, a web server, the next file; not deployed
               <- files, settings, web
-    text      what people read on a terminal or in a log; not deployed
-              <- files, plan, settings, actions
     install   the bundle in a project; not deployed
+    text      what people read on a terminal or in a log; not deployed
+              <- files, plan, settings, actions, install
     cli       the command line; not deployed
               <- files, settings, plan, database, actions, text, local, install
 

@@ -151,3 +151,9 @@ class RunLimits:
     # A lock timeout of a millisecond must not keep this process busy.
     shortest_slice: float = 0.02
     report_every: float = 15.0
+
+
+# --- Installing into a project ---
+
+# One question to git: only a file system over a network takes more than a moment.
+GIT = 60.0

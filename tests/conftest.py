@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SECRET = "correct horse battery staple"
 VERSIONS = sorted(path.stem for path in (ROOT / "migrations").glob("*.sql"))
 # What concerns the session as a whole: which tests share a process, and their order.
-pytest_plugins = ["schedule"]
+pytest_plugins = ["install_fixtures", "schedule"]
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RDS_HOST = "shop.cluster-abc123.eu-west-1.rds.amazonaws.com"

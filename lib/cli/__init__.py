@@ -11,5 +11,6 @@ Must not: import the web, or decide anything about migrations.
     command_setup       what a command needs: its settings, its database, its run context
     migration_commands  the commands about migrations
     local_commands      the commands about what runs on this machine
+    project_commands    the commands that bring the bundle into a project
     main                from the words of a command to its exit code, failures included
 """

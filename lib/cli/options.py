@@ -13,7 +13,7 @@ from ..masking import without_credentials
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "local"]
+Group = Literal["migrations", "local", "project"]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
@@ -25,6 +25,8 @@ _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help`
 DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535
 DEFAULT_RUNS, MOST_RUNS = 10, 1000
+# What the globs in vercel.json leave for the name of the package; a test counts.
+LONGEST_PACKAGE = 32
 
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
@@ -129,6 +131,7 @@ def make_parser() -> _Program:
     _add_resolve(commands)
     _add_serve(commands)
     _add_local_database(commands)
+    _add_project_commands(commands)
     return parser
 
 
@@ -383,6 +386,55 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) <= MOST_RUNS):
         raise argparse.ArgumentTypeError(f"it is a number from 1 to {MOST_RUNS}")
     return int(text)
+
+
+def _add_project_commands(commands: _Commands) -> None:
+    install = _add_project_command(
+        commands, "install", "copy the bundle into the project in FOLDER, after showing each change"
+    )
+    install.add_argument(
+        "--package",
+        metavar="NAME",
+        help="the name of the Python package in the project, where the usual one is taken; at "
+        f"most {LONGEST_PACKAGE} characters, since one setting of vercel.json, which holds 256, "
+        "names it several times",
+    )
+    install.add_argument(
+        "--migrations",
+        metavar="NAME",
+        help="the folder of the migrations, where migrations is another tool's",
+    )
+    update = _add_project_command(
+        commands, "update", "bring the bundle in FOLDER to the version of this clone"
+    )
+    sides = update.add_mutually_exclusive_group()
+    for side, whose in (("theirs", "the bundle"), ("ours", "the project")):
+        sides.add_argument(
+            f"--{side}",
+            dest="side",
+            action="store_const",
+            const=side,
+            help=f"what both have changed is to be as {whose} has it",
+        )
+    update.add_argument("--package", metavar="NAME", help="the name of the package there")
+    update.add_argument("--migrations", metavar="NAME", help="the folder of the migrations there")
+    uninstall = _add_project_command(
+        commands,
+        "uninstall",
+        "remove the bundle from the project in FOLDER; no database is touched",
+    )
+    uninstall.add_argument("--package", metavar="NAME", help="the name of the package there")
+
+
+def _add_project_command(commands: _Commands, name: str, about: str) -> argparse.ArgumentParser:
+    command = commands.add(name, about, has_json=True, group="project")
+    command.add_argument("folder", metavar="FOLDER", help="the root of the project")
+    command.add_argument("--dry-run", action="store_true", help="show it and write nothing")
+    command.add_argument("--yes", action="store_true", help="do it without asking")
+    command.add_argument(
+        "--force", action="store_true", help="also where git could not bring back what is changed"
+    )
+    return command
 
 
 def _port(text: str) -> int:

@@ -5,4 +5,13 @@ May import: nothing but the floor.
 Must not: need a package, or write what git could not bring back without having been told to.
 
     package_manifest  the file from which Vercel installs the packages of the functions
+    git               git, asked without running anything of the repository
+    bundle            the files of this clone, under the names that a project gives them
+    changes           what is done to a project, and what was done, as values
+    vercel_json       vercel.json, edited as text
+    package_lines     requirements.txt, pyproject.toml, Pipfile, .gitignore, edited as text
+    project           a project as it is found, and what is in the way
+    merges            the shared files: which, and what is added
+    planning          from a project to the changes that an action makes
+    writing           every change, or none
 """

@@ -43,20 +43,12 @@ def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
     # A bundle whose functions were removed needs no packages for them.
     if not any((root / name).is_file() for name in _FUNCTIONS):
         return
-    manifest = next(
-        (
-            path
-            for folder in _FOLDERS
-            for name in _NAMES
-            if (path := root / folder / name).is_file()
-        ),
-        None,
-    )
+    manifest = find_manifest(root)
     if manifest is None:
         raise ConfigurationError(
             "There is no requirements.txt, from which Vercel takes the packages of the functions."
         )
-    named = _packages(manifest)
+    named = packages_of(manifest)
     needed = {**_NEEDED, **{name: name for name in packages}}
     # A list that only the build can make (`dynamic`) is trusted: a wrong alarm would stop builds.
     missing = (
@@ -74,7 +66,13 @@ def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
         )
 
 
-def _packages(manifest: Path) -> set[str] | None:
+def find_manifest(root: Path) -> Path | None:
+    """Return the file that is nearest to the functions."""
+    places = (root / folder / name for folder in _FOLDERS for name in _NAMES)
+    return next((path for path in places if path.is_file()), None)
+
+
+def packages_of(manifest: Path) -> set[str] | None:
     """Return the packages, extras as `name-extra`; None if the file does not list them plainly."""
     try:
         if manifest.name == "pyproject.toml":
@@ -85,7 +83,7 @@ def _packages(manifest: Path) -> set[str] | None:
             )
         if manifest.name == "Pipfile.lock":
             return _of_table(json.loads(manifest.read_bytes())["default"])
-        return _of_requirements(_lines(manifest, set()))
+        return of_requirements(_lines(manifest, set()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # A malformed file: Vercel reports what is wrong with it.
         return None
@@ -96,7 +94,7 @@ def _of_project(document: dict[str, Any]) -> set[str] | None:
     return (
         None
         if "dependencies" in project.get("dynamic", ())
-        else _of_requirements(project.get("dependencies", ()))
+        else of_requirements(project.get("dependencies", ()))
     )
 
 
@@ -109,7 +107,8 @@ def _of_table(table: dict[str, Any]) -> set[str]:
     return set().union(*(_with_extras(name, extras[name]) for name in table))
 
 
-def _of_requirements(requirements: Iterable[str]) -> set[str]:
+def of_requirements(requirements: Iterable[str]) -> set[str]:
+    """Return the packages that lines of a requirements file name."""
     matches = filter(None, map(_REQUIREMENT.match, requirements))
     return set().union(*(_with_extras(match[1], (match[2] or "").split(",")) for match in matches))
 

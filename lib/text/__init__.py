@@ -1,12 +1,13 @@
 """What people read on a terminal or in the log of a build. Not deployed with the functions.
 
-May import: files, plan, settings, actions.
+May import: files, plan, settings, actions, install.
 Must not: decide anything, or write anywhere but to standard output and standard error.
 
     terminal        what a stream can show, and the text of a run
     history_text    the runs on record as text for people
     status_text     the status as text for people
     report_texts    the reports of plan, baseline and resolve as text for people
+    install_text    what an action does to a project, as text for people
     output_streams  standard output and standard error
     progress_log    a run as it goes, line by line
 """

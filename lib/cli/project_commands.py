@@ -1,0 +1,70 @@
+"""The commands that bring the bundle into a project: one function per command, as for migrations.
+
+They work with nothing but Python installed.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+
+from ..errors import ConfigurationError, MigratorError
+from ..install.changes import Plan
+from ..install.planning import Request, make_plan
+from ..install.writing import carry_out
+from ..text.install_text import done_text, plan_text
+from .invocation import Invocation
+
+
+def _change_project(call: Invocation) -> int:
+    arguments = call.arguments
+    request = Request(
+        action=arguments.command,
+        folder=arguments.folder,
+        package=arguments.package,
+        migrations=getattr(arguments, "migrations", None),
+        side=getattr(arguments, "side", None),
+        is_forced=arguments.force,
+    )
+    plan = make_plan(request, call.root, call.environ)
+    if not arguments.json:
+        call.console.show(plan_text(plan, call.console.style))
+    # After the plan, which shows what they are about.
+    if plan.faults:
+        raise ConfigurationError(*plan.faults)
+    if not plan.written:
+        return _report(call, plan, f"Nothing to do: {plan.folder} has version {plan.version}.")
+    if arguments.dry_run:
+        return _report(call, plan, "Nothing was written: this was a dry run.")
+    _confirm(call)
+    carry_out(plan)
+    if arguments.json:
+        call.console.print_json(plan.to_dict(is_done=True))
+    else:
+        call.console.show(done_text(plan, call.console.style))
+    return 0
+
+
+def _report(call: Invocation, plan: Plan, text: str) -> int:
+    if call.arguments.json:
+        call.console.print_json(plan.to_dict(is_done=False))
+    else:
+        call.console.say(text)
+    return 0
+
+
+def _confirm(call: Invocation) -> None:
+    """Ask, unless told not to; ConfigurationError where there is nobody to ask."""
+    if call.arguments.yes:
+        return
+    if call.arguments.json or not (sys.stdin and sys.stdin.isatty()):
+        raise ConfigurationError(
+            "Nothing was written: without a terminal, --yes says that all this is wanted, and "
+            "--dry-run shows it."
+        )
+    call.console.tell("Write this? [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise MigratorError("Nothing was written.")
+
+
+COMMANDS: Mapping[str, Callable[[Invocation], int]] = dict.fromkeys(
+    ("install", "update", "uninstall"), _change_project
+)

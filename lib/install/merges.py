@@ -1,0 +1,166 @@
+"""The files that the bundle and the project share, as they would be: which, and what is added.
+
+They are vercel.json, .gitignore, and the file from which Vercel takes the packages.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+from . import package_lines, vercel_json
+from .bundle import Bundle, Names
+from .changes import Merged
+from .package_manifest import find_manifest, packages_of
+from .project import Project
+
+REQUIREMENTS = "requirements.txt"
+_OF_API = f"api/{REQUIREMENTS}"
+_LIKE_REQUIREMENTS = (REQUIREMENTS, "requirements.frozen.txt", "requirements-frozen.txt")
+_NEEDED = {"flask", "psycopg", "psycopg-binary", "certifi"}
+# What the functions cannot do without; certifi depends on the database.
+_ADD = "flask 'psycopg[binary]' certifi"
+# Every file that may be shared: a record that names another one is not ours.
+SHARED = frozenset(
+    (
+        vercel_json.NAME,
+        package_lines.IGNORE_FILE,
+        *(f"{folder}{name}" for folder in ("", "api/") for name in _LIKE_REQUIREMENTS),
+        *(f"{folder}{name}" for folder in ("", "api/") for name in ("pyproject.toml", "Pipfile")),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Merging:
+    """The shared files of one project."""
+
+    project: Project
+    bundle: Bundle
+    names: Names
+
+    def all(self, *, without: tuple[str, ...] = ()) -> tuple[Mapping[str, Merged], tuple[str, ...]]:
+        """Return the shared files but for some, and all faults at once."""
+        found: dict[str, Merged] = {}
+        faults: list[str] = []
+        for path, merge in (
+            (REQUIREMENTS, self._packages),
+            (vercel_json.NAME, self._vercel_json),
+            (package_lines.IGNORE_FILE, self._ignore_file),
+        ):
+            if path in without:
+                continue
+            try:
+                found |= merge()
+            except ConfigurationError as error:
+                faults += error.faults
+        return found, tuple(faults)
+
+    def _read(self, path: str) -> bytes | None:
+        place = self.project.folder / path
+        return place.read_bytes() if place.is_file() else None
+
+    def _vercel_json(self) -> dict[str, Merged]:
+        before = self._read(vercel_json.NAME)
+        functions = self.bundle.functions(self.names)
+        return {vercel_json.NAME: vercel_json.merged(before, self.project.site, functions)}
+
+    def _ignore_file(self) -> dict[str, Merged]:
+        path = package_lines.IGNORE_FILE
+        merged = package_lines.with_ignored(self._read(path), self.bundle.ignored(self.names))
+        return {path: merged} if merged else {}
+
+    # --- Packages ---
+
+    def _packages(self) -> dict[str, Merged]:
+        # The build command installs requirements.txt, whatever Vercel reads.
+        of_build = {REQUIREMENTS: self._requirements(REQUIREMENTS)}
+        manifest = find_manifest(self.project.folder)
+        if manifest is None:
+            return of_build
+        path = manifest.relative_to(self.project.folder).as_posix()
+        if manifest.name in _LIKE_REQUIREMENTS:
+            return {path: self._requirements(path), **of_build}
+        named = packages_of(manifest)
+        if manifest.name == "pyproject.toml":
+            return {**self._in_project(path, named), **of_build}
+        if named is not None and named >= _NEEDED:
+            return of_build if path.startswith("api/") or "Pipfile" in path else {}
+        if manifest.name == "Pipfile":
+            before = self._read(path) or b""
+            return {
+                path: package_lines.with_pipfile_packages(path, before, named or set()),
+                **of_build,
+            }
+        raise ConfigurationError(_by_hand(path))
+
+    def _requirements(self, path: str) -> Merged:
+        place = self.project.folder / path
+        before = self._read(path)
+        # What it includes counts too.
+        named = packages_of(place) if place.is_file() else None
+        return package_lines.with_requirements(path, before, self.bundle.requirements, named or ())
+
+    def _in_project(self, path: str, named: set[str] | None) -> dict[str, Merged]:
+        """Return what a pyproject.toml needs: dependencies, or a nearer file that has them."""
+        before = self._read(path) or b""
+        document = package_lines.read_toml(path, before)
+        project = document.get("project")
+        tools = document.get("tool", {})
+        is_poetry = "poetry" in tools and "dependencies" not in (project or {})
+        if project is None or is_poetry:
+            return self._nearer(
+                path, is_poetry=is_poetry and bool(tools["poetry"].get("dependencies"))
+            )
+        if "dependencies" in project.get("dynamic", ()) or (named or set()) >= _NEEDED:
+            return {}
+        if self._lock(path, "uv.lock"):
+            raise ConfigurationError(
+                f"Vercel takes the packages from {path}, and there is a uv.lock, which only uv "
+                f"can change: `uv add {_ADD}`, commit, and install again."
+            )
+        _check_build_system(path, document, self.project.folder)
+        return {path: package_lines.with_project_packages(path, before, named or set())}
+
+    def _nearer(self, path: str, *, is_poetry: bool) -> dict[str, Merged]:
+        others = [
+            each.name
+            for each in sorted((self.project.folder / "api").glob("*.py"))
+            if f"api/{each.name}" not in self.bundle.files(self.names)
+        ]
+        if path.startswith("api/") or (is_poetry and others):
+            raise ConfigurationError(
+                f"Vercel takes the packages of the functions from {path}. They would need an "
+                f"api/requirements.txt, which {', '.join(others) or 'this file'} hides or would no "
+                f"longer see: write one with the packages of all functions, and with {_ADD}."
+            )
+        return {_OF_API: self._requirements(_OF_API)}
+
+    def _lock(self, path: str, name: str) -> bool:
+        return (self.project.folder / path).with_name(name).is_file()
+
+
+def _by_hand(path: str) -> str:
+    how = {
+        "Pipfile.lock": f"`pipenv install {_ADD}`",
+        "requirements.in": f"add {_ADD} to it and compile it into requirements.txt",
+    }.get(Path(path).name, f"add {_ADD} to it, and let requirements.txt have its lines")
+    return (
+        f"Vercel takes the packages of the functions from {path}, which this command does not "
+        f"edit: {how}, commit, and install again."
+    )
+
+
+def _check_build_system(path: str, document: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a project that setuptools could not build, with the folders of the bundle in it."""
+    system = document.get("build-system")
+    if system is None or "setuptools" not in str(system.get("build-backend", "setuptools")):
+        return
+    settings = document.get("tool", {}).get("setuptools", {})
+    if not {"packages", "py-modules"} & settings.keys() and not (folder / "src").is_dir():
+        raise ConfigurationError(
+            f"{path} has [build-system] and does not name its packages: setuptools would fail "
+            "because of the folders api and of the bundle. Name them first, as in "
+            '`[tool.setuptools]` `packages = ["shop"]`.'
+        )

@@ -1,0 +1,627 @@
+"""From a project as it is found to the changes that an action makes: decided, nothing written."""
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from .. import COMMAND
+from ..errors import ConfigurationError
+from . import package_lines, vercel_json
+from .bundle import (
+    FIRST_MIGRATION,
+    FUNCTIONS,
+    MIGRATIONS,
+    PACKAGE,
+    RECORD,
+    Bundle,
+    Copied,
+    Names,
+    digest,
+)
+from .changes import Action, Change, Kind, Merged, Plan, Record, Shared
+from .git import Git, ignored
+from .merges import SHARED, Merging
+from .project import Project, inspect, links, obstacles, open_folder
+
+# Of a kind of files, at most this many are named.
+_NAMED = 5
+# Of the changelog, as many lines as a screen has beside the rest.
+_NEWS = 16
+_KEPT = ".python-version"
+_LEFT_BEHIND = (".venv", ".local", ".vercel")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for. `side` decides about what both have changed."""
+
+    action: Action
+    folder: str
+    package: str | None = None
+    migrations: str | None = None
+    side: Literal["theirs", "ours"] | None = None
+    is_forced: bool = False
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A project, the bundle, and what was asked for."""
+
+    request: Request
+    bundle: Bundle
+    folder: Path
+    git: Git
+    top: Path | None
+
+    def read(self, path: str) -> bytes | None:
+        place = self.folder / path
+        return place.read_bytes() if place.is_file() else None
+
+    def plan(self, changes: Iterable[Change], **more: object) -> Plan:
+        return replace(
+            Plan(self.request.action, str(self.folder), self.bundle.version, None, tuple(changes)),
+            **more,  # type: ignore[arg-type]
+        )
+
+
+def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
+    """Plan an action on a project, with the bundle at `root`; its faults are all reported."""
+    bundle = Bundle.at(root, environ)
+    folder = open_folder(request.folder, root)
+    git = Git(folder, environ)
+    place = _Place(request, bundle, folder, git, git.top())
+    plans: dict[Action, Callable[[_Place], Plan]] = {
+        "install": _install,
+        "update": _update,
+        "uninstall": _uninstall,
+    }
+    plan = plans[request.action](place)
+    paths = [change.path for change in plan.written]
+    faults = links(folder, paths) or _faults_of_git(place, paths)
+    return replace(plan, faults=(*plan.faults, *faults))
+
+
+# --- Install ---
+
+
+def _install(place: _Place) -> Plan:
+    request = place.request
+    if _record_path(place) or _is_filled_by_hand(place):
+        raise ConfigurationError(
+            f"The bundle is in {request.folder} already: `{COMMAND} update {request.folder}` "
+            "brings a later version."
+        )
+    names = place.bundle.checked_names(request.package or PACKAGE, request.migrations or MIGRATIONS)
+    project = inspect(place.folder, place.top)
+    files = place.bundle.files(names)
+    blocked = obstacles(place.folder, names, wings=_wings(files, names))
+    shared, faults = Merging(project, place.bundle, names).all()
+    copies = [
+        Change(path, "added", None, file.content, is_executable=file.is_executable)
+        if not (place.folder / path).exists()
+        else Change(path, "kept", why="the project has its own")
+        for path, file in files.items()
+        if path == _KEPT or not (place.folder / path).exists()
+    ]
+    merges = [_merge(place, path, merged) for path, merged in shared.items()]
+    record = Record(
+        version=place.bundle.version,
+        origin=place.bundle.origin,
+        commit=place.bundle.commit,
+        package=names.package,
+        migrations=names.migrations,
+        files={each.path: digest(each.after) for each in copies if each.after is not None},
+        shared={
+            each.path: Shared(each.before, digest(each.after or b""), shared[each.path].wrote)
+            for each in merges
+        },
+        folders=_missing_folders(place.folder, [each.path for each in copies]),
+    )
+    changes = [*copies, *merges]
+    ignored = _ignored(place, names, changes)
+    return place.plan(
+        changes,
+        record=Change(f"{names.package}/{RECORD}", "added", None, record.to_bytes()),
+        found=project.found,
+        notes=(*project.notes, *_notes(place, names, shared)),
+        steps=_first_steps(place, names, project),
+        faults=(*blocked, *faults, *ignored),
+    )
+
+
+def _merge(place: _Place, path: str, merged: Merged) -> Change:
+    before = place.read(path)
+    if before == merged.content:
+        return Change(path, "kept", before, before, why="it has all that is needed")
+    return Change(path, "added" if before is None else "merged", before, merged.content)
+
+
+def _notes(place: _Place, names: Names, shared: Mapping[str, Merged]) -> list[str]:
+    notes = []
+    own = sorted(path.name for path in (place.folder / names.migrations).glob("*.sql"))
+    if own:
+        notes.append(
+            f"{names.migrations}/ has {len(own)} files of the project, {own[0]} and so on. "
+            "The next build applies them: see that no database has them already, or use baseline."
+        )
+    version = place.read(_KEPT)
+    if version and re.match(rb"\s*3\.([0-9]|1[01])\b", version):
+        notes.append(f"{_KEPT} names a Python older than 3.12, which Vercel does not have.")
+    if version and "api/requirements.txt" in shared and place.read("pyproject.toml"):
+        notes.append(f"With api/requirements.txt, {_KEPT} has no effect on the functions.")
+    if b'"routes"' in (place.read(vercel_json.NAME) or b""):
+        notes.append("vercel.json has routes: see that none of them takes /api/migrate.")
+    return notes
+
+
+def _first_steps(place: _Place, names: Names, project: Project) -> tuple[str, ...]:
+    command = (
+        "./migrate" if "migrate" in place.bundle.paths else "./build.sh, then .venv/bin/python -m"
+    )
+    create = (
+        f"{command} create add orders table"
+        if command == "./migrate"
+        else f'{command} {names.package} create "add orders table"'
+    )
+    steps = [
+        "Look at it: git diff, git status",
+        "Commit it: git add -A, git commit",
+        f"Write the first migration: {create}",
+        "In Vercel, connect a database (Storage), or set DATABASE_URL",
+        "Push: the build migrates before it builds the site",
+    ]
+    if names.migrations != MIGRATIONS:
+        steps.insert(
+            2,
+            f"Set MIGRATIONS_DIR={names.migrations} in Vercel, for all environments, "
+            "and in .env.local",
+        )
+    origin = place.bundle.origin
+    for tool, page in project.tools.items():
+        where = f" of {origin}" if origin else " of the bundle"
+        steps.append(f"About {tool}: docs/switching/{page}.md{where}")
+    if "Supabase" in project.tools:
+        steps.append(
+            "For Supabase's roles and schemas in the local database: "
+            "MIGRATION_LOCAL_PLATFORM=supabase in .env.local"
+        )
+    return tuple(steps)
+
+
+# --- Update ---
+
+
+def _update(place: _Place) -> Plan:
+    request = place.request
+    path = _record_path(place)
+    record = Record.of(path, place.read(path) or b"") if path else _record_by_hand(place)
+    names = _recorded_names(place, record)
+    if _number(record.version) > _number(place.bundle.version) and not request.is_forced:
+        raise ConfigurationError(
+            f"{request.folder} has version {record.version}, which is later than "
+            f"{place.bundle.version} of this clone. `--force` goes back to it."
+        )
+    project = inspect(place.folder, place.top)
+    files = {
+        name: file
+        for name, file in place.bundle.files(names).items()
+        # An applied file must never change.
+        if not name.startswith(f"{names.migrations}/")
+    }
+    copies, digests, conflicts = _updated_files(place, record, files)
+    merges, shared, faults, more = _updated_merges(place, record, names, project)
+    conflicts += more
+    if conflicts and request.side is None:
+        faults += (_about_conflicts(place, conflicts, is_known=bool(path)),)
+    after = replace(
+        record,
+        version=place.bundle.version,
+        origin=place.bundle.origin or record.origin,
+        commit=place.bundle.commit,
+        files={**digests, **_of_migrations(record, names)},
+        shared=shared,
+        folders=tuple({*record.folders, *_missing_folders(place.folder, list(files))}),
+    ).to_bytes()
+    changes = [*copies, *merges]
+    recorded = f"{names.package}/{RECORD}"
+    before = place.read(recorded)
+    is_same = not any(change.writes for change in changes) and path is not None
+    is_new = record.version != place.bundle.version
+    kind: Kind = "kept" if is_same and not is_new and after == before else "merged"
+    return place.plan(
+        changes,
+        previous=record.version if path else None,
+        record=Change(recorded, kind if before else "added", before, after),
+        found=project.found,
+        news=_news(place.bundle.root, record.version if path else None),
+        notes=project.notes,
+        steps=("Look at it: git diff, git status", "Commit it: git add -A, git commit"),
+        faults=(
+            *obstacles(place.folder, names, is_installed=True),
+            *faults,
+            *_ignored(place, names, changes),
+        ),
+    )
+
+
+def _updated_files(
+    place: _Place, record: Record, files: Mapping[str, Copied]
+) -> tuple[list[Change], dict[str, str], list[str]]:
+    """Return the changes to copied files, the digests to record, and what both have changed."""
+    changes: list[Change] = []
+    digests: dict[str, str] = {}
+    conflicts: list[str] = []
+    for path in sorted({*files, *record.files}):
+        if path.startswith(f"{record.migrations}/"):
+            continue
+        new, old = files.get(path), record.files.get(path)
+        current = place.read(path)
+        found = None if current is None else digest(current)
+        wanted = None if new is None else digest(new.content)
+        if path == _KEPT and old is None and found is not None:
+            changes.append(Change(path, "kept", why="the project has its own"))
+        elif found == wanted or (new is None and found is None):
+            digests |= {path: wanted} if wanted else {}
+        elif wanted is not None and wanted == old:
+            # The project has changed it, and this version has not.
+            digests[path] = wanted
+            changes.append(Change(path, "kept", why="changed by the project"))
+        elif found == old or place.request.side == "theirs":
+            kind: Kind = "removed" if new is None else "added" if current is None else "replaced"
+            content = None if new is None else new.content
+            is_executable = new is not None and new.is_executable
+            changes.append(Change(path, kind, current, content, is_executable=is_executable))
+            digests |= {path: wanted} if wanted else {}
+        else:
+            conflicts.append(path)
+            changes.append(Change(path, "kept", why="changed by the project"))
+            # With --ours: not asked again until this file changes in the bundle.
+            digests |= {path: wanted} if wanted else {}
+    return changes, digests, conflicts
+
+
+def _updated_merges(
+    place: _Place, record: Record, names: Names, project: Project
+) -> tuple[list[Change], dict[str, Shared], tuple[str, ...], list[str]]:
+    """Return the changes to shared files, what to record, the faults, and the conflicts."""
+    merging = Merging(project, place.bundle, names)
+    current = {path: place.read(path) for path in {*record.shared, vercel_json.NAME}}
+    fresh, faults = merging.all(without=(vercel_json.NAME,))
+    results: dict[str, Merged] = dict(fresh)
+    conflicts: list[str] = []
+    functions = place.bundle.functions(names)
+    json_before = current[vercel_json.NAME]
+    try:
+        if json_before is None:
+            results[vercel_json.NAME] = vercel_json.merged(None, project.site, functions)
+        else:
+            old = record.shared.get(vercel_json.NAME)
+            wrote = old.wrote if old else {}
+            keys = vercel_json.changed_keys(json_before, wrote, functions)
+            conflicts += [f"{vercel_json.NAME} ({key})" for key in keys]
+            results[vercel_json.NAME] = vercel_json.renewed(
+                json_before,
+                project.site,
+                functions,
+                kept=keys if place.request.side != "theirs" else (),
+                wrote=wrote,
+            )
+    except ConfigurationError as error:
+        faults = (*faults, *error.faults)
+    for path, shared in record.shared.items():
+        content = current[path]
+        if path.endswith(".txt") and path in fresh and content is not None:
+            results[path] = package_lines.renewed_requirements(
+                path, content, shared.wrote, place.bundle.requirements
+            )
+        if path == package_lines.IGNORE_FILE and content is not None:
+            without = package_lines.without_ignored(content)
+            merged = package_lines.with_ignored(without, place.bundle.ignored(names))
+            is_ours = merged is None or set(merged.wrote) != set(shared.wrote)
+            if merged and is_ours:
+                results[path] = merged
+            else:
+                results.pop(path, None)
+    changes = [_merge(place, path, merged) for path, merged in results.items()]
+    recorded = {path: shared for path, shared in record.shared.items() if path not in results}
+    for change in changes:
+        merged = results[change.path]
+        before = _before(record.shared.get(change.path), change)
+        recorded[change.path] = Shared(before, digest(merged.content), merged.wrote)
+    return [change for change in changes if change.writes], recorded, faults, conflicts
+
+
+def _before(old: Shared | None, change: Change) -> bytes | None:
+    """Return what an uninstallation should leave of a shared file."""
+    if change.before is None:
+        return None
+    if old is None:
+        return change.before
+    if digest(change.before) == old.after:
+        return old.before
+    # The project has changed it since: what is there now without our part.
+    return _without_ours(change.path, change.before, old)
+
+
+def _without_ours(path: str, content: bytes, shared: Shared) -> bytes | None:
+    """Take our part out; ConfigurationError if that would be a guess."""
+    if path == vercel_json.NAME:
+        return vercel_json.without(content, shared.wrote)
+    if path == package_lines.IGNORE_FILE:
+        return package_lines.without_ignored(content)
+    if path.endswith(".txt"):
+        return package_lines.without_lines(path, content, shared.wrote)
+    raise ConfigurationError(f"{path}: take out {', '.join(shared.wrote)} yourself.")
+
+
+# --- Uninstall ---
+
+
+def _uninstall(place: _Place) -> Plan:
+    path = _record_path(place)
+    if path is None:
+        by_hand = (
+            f" It was copied by hand: run `{COMMAND} update {place.request.folder}` first."
+            if _is_filled_by_hand(place)
+            else ""
+        )
+        raise ConfigurationError(f"Nothing is installed in {place.request.folder}.{by_hand}")
+    record = Record.of(path, place.read(path) or b"")
+    names = _recorded_names(place, record)
+    own = [
+        file.name
+        for file in sorted((place.folder / names.migrations).glob("*.sql"))
+        if file.name != FIRST_MIGRATION
+    ]
+    changes: list[Change] = []
+    changed: list[str] = []
+    for name, recorded in record.files.items():
+        content = place.read(name)
+        if content is None:
+            continue
+        if own and name == f"{names.migrations}/{FIRST_MIGRATION}":
+            changes.append(Change(name, "kept", why="the migrations of the project follow it"))
+        elif digest(content) == recorded or place.request.is_forced:
+            changes.append(Change(name, "removed", content, None))
+        else:
+            changed.append(name)
+    shared, notes = _unmerged(place, record)
+    faults = (
+        (
+            f"The project has changed {_list(changed)}: keep a copy of what you need, "
+            "and use --force to remove them.",
+        )
+        if changed
+        else ()
+    )
+    if own:
+        notes.append(f"The migrations of the project stay in {names.migrations}/.")
+    left = [name for name in _LEFT_BEHIND if (place.folder / name).exists()]
+    left += ["__pycache__"] if any((place.folder / names.package).rglob("__pycache__")) else []
+    if left:
+        notes.append(f"Remove these yourself if nothing else needs them: {', '.join(left)}.")
+    notes.append("No database is touched: what the migrations made stays, and their two tables.")
+    return place.plan(
+        [*changes, *shared],
+        previous=record.version,
+        record=Change(path, "removed", place.read(path), None),
+        empty_folders=record.folders,
+        notes=tuple(notes),
+        steps=("Look at it: git diff, git status", "Commit it: git add -A, git commit"),
+        faults=faults,
+    )
+
+
+def _unmerged(place: _Place, record: Record) -> tuple[list[Change], list[str]]:
+    changes: list[Change] = []
+    notes: list[str] = []
+    for path, shared in record.shared.items():
+        content = place.read(path)
+        if content is None:
+            continue
+        try:
+            is_ours = digest(content) == shared.after
+            after = shared.before if is_ours else _without_ours(path, content, shared)
+        except ConfigurationError as error:
+            changes.append(Change(path, "kept", why="changed by the project"))
+            notes += error.faults
+            continue
+        changes.append(Change(path, "removed" if after is None else "merged", content, after))
+    return [
+        change for change in changes if change.before != change.after or not change.writes
+    ], notes
+
+
+# --- What is there already ---
+
+
+def _record_path(place: _Place) -> str | None:
+    """Return the path of the record; ConfigurationError if there are several."""
+    wanted = place.request.package
+    found = [
+        path.relative_to(place.folder).as_posix()
+        for path in sorted(place.folder.glob(f"{wanted or '*'}/{RECORD}"))
+        if b'"migrations"' in path.read_bytes()
+    ]
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"Several records were found, {_list(found)}: name one by --package."
+        )
+    return found[0] if found else None
+
+
+def _recorded_names(place: _Place, record: Record) -> Names:
+    """Return the names that a record has; a record from elsewhere could name any file."""
+    names = place.bundle.checked_names(record.package, record.migrations)
+    allowed = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", _KEPT)
+    for path in (*record.files, *record.shared, *record.folders):
+        parts = PurePosixPath(path).parts
+        is_ours = (
+            path in allowed
+            or path in SHARED
+            or parts[:1] in ((names.package,), (names.migrations,), ("api",))
+        )
+        if not is_ours or ".." in parts or "\\" in path or ":" in path or path != "/".join(parts):
+            raise ConfigurationError(
+                f"The record of the installation names {path}, which is no file of the bundle: "
+                "bring the record back with git."
+            )
+    return names
+
+
+def _is_filled_by_hand(place: _Place) -> bool:
+    """Tell whether the bundle was copied without a record, as by git."""
+    package = place.request.package or PACKAGE
+    entrypoint = place.read(FUNCTIONS[0]) or b""
+    return (
+        f"from {package}.".encode() in entrypoint
+        and b"create_migrate_app" in entrypoint
+        and (place.folder / package / "__init__.py").is_file()
+    )
+
+
+def _record_by_hand(place: _Place) -> Record:
+    """Make the record that an installation by hand did not leave."""
+    request, bundle = place.request, place.bundle
+    if not _is_filled_by_hand(place):
+        raise ConfigurationError(
+            f"Nothing is installed in {request.folder}: `{COMMAND} install {request.folder}`."
+        )
+    names = bundle.checked_names(request.package or PACKAGE, request.migrations or MIGRATIONS)
+    present = _present(place, names)
+    known = bundle.known(present.values())
+    files = {
+        path: digest(content) if is_known else ""
+        for (path, content), is_known in zip(present.items(), known, strict=True)
+    }
+    shared: dict[str, Shared] = {}
+    content = place.read(vercel_json.NAME)
+    if content is not None:
+        wrote = vercel_json.recognized(content)
+        shared[vercel_json.NAME] = Shared(None, "", wrote)
+    requirements = place.read("requirements.txt")
+    if requirements is not None and all(bundle.known([requirements])):
+        lines = requirements.decode().split()
+        shared["requirements.txt"] = Shared(None, digest(requirements), lines)
+    return Record(
+        version="0",
+        origin=None,
+        commit=None,
+        package=names.package,
+        migrations=names.migrations,
+        files=files,
+        shared=shared,
+        folders=(),
+    )
+
+
+def _present(place: _Place, names: Names) -> Mapping[str, bytes]:
+    """Return the files of the project that this bundle, or an earlier one, has brought."""
+    ever = place.bundle.ever_had(names)
+    found: dict[str, bytes] = {}
+    for path in sorted(ever):
+        content = place.read(path)
+        if content is not None and path != _KEPT:
+            found[path] = content
+    return found
+
+
+def _of_migrations(record: Record, names: Names) -> dict[str, str]:
+    folder = f"{names.migrations}/"
+    return {path: value for path, value in record.files.items() if path.startswith(folder)}
+
+
+def _about_conflicts(place: _Place, conflicts: Sequence[str], *, is_known: bool) -> str:
+    if not is_known and not place.bundle.has_history:
+        return (
+            "This clone of the bundle has no history, so that it cannot tell what the project has "
+            f"changed of {_list(conflicts)}. Clone it whole, or use --theirs to take "
+            "the files of the bundle."
+        )
+    return (
+        f"The project has changed {_list(conflicts)}, and this version has other contents. "
+        "--theirs takes those of the bundle, --ours keeps those of the project."
+    )
+
+
+# --- git ---
+
+
+def _faults_of_git(place: _Place, paths: Collection[str]) -> tuple[str, ...]:
+    """Return what git could not bring back."""
+    if place.request.is_forced or not paths:
+        return ()
+    if place.top is None:
+        return (
+            f"{place.request.folder} is in no git repository, which could bring back what this "
+            "command changes. `git init` and commit first, or use --force.",
+        )
+    unsaved = place.git.unsaved(paths)
+    if not unsaved:
+        return ()
+    return (
+        f"No commit has the present contents of {_list(unsaved)}: commit first, or use --force.",
+    )
+
+
+def _ignored(place: _Place, names: Names, changes: Sequence[Change]) -> tuple[str, ...]:
+    """Return the patterns by which git would leave out a file of the bundle."""
+    if place.top is None:
+        return ()
+    after = {change.path: change.after for change in changes if change.after is not None}
+    files = {
+        path: content
+        for folder in ("", "api/", f"{names.package}/", f"{names.migrations}/")
+        if (path := f"{folder}{package_lines.IGNORE_FILE}") in after or place.read(path)
+        if (content := after.get(path) or place.read(path))
+    }
+    paths = [*after, f"{names.package}/{RECORD}"]
+    found = ignored(place.git, [path for path in paths if path not in files], files)
+    patterns = {pattern: path for path, pattern in reversed(tuple(found.items()))}
+    return tuple(
+        f"{pattern}: git would ignore {path}; change the line."
+        for pattern, path in patterns.items()
+    )
+
+
+def _missing_folders(folder: Path, paths: Sequence[str]) -> tuple[str, ...]:
+    """Return the folders, as paths in the project, that these files need and that do not exist."""
+    parents = {parent for path in paths for parent in (folder / path).parents}
+    inside = (each for each in parents if each.is_relative_to(folder) and not each.exists())
+    return tuple(sorted(each.relative_to(folder).as_posix() for each in inside))
+
+
+# --- Words ---
+
+
+def _wings(files: Mapping[str, Copied], names: Names) -> frozenset[str]:
+    """Return the folders of the package."""
+    parts = (PurePosixPath(path).parts for path in files)
+    return frozenset(each[1] for each in parts if each[0] == names.package and len(each) > 2)
+
+
+def _news(root: Path, since: str | None) -> tuple[str, ...]:
+    """Return the changelog from this version down to the one that the project has."""
+    path = root / "CHANGELOG.md"
+    if since is None or not path.is_file():
+        return ()
+    lines: list[str] = []
+    for section in re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        heading = section.partition("\n")[0]
+        if _number(heading.split()[1]) <= _number(since):
+            break
+        points = re.findall(r"^- (.*(?:\n  .*)*)", section, re.MULTILINE)
+        lines += [heading.removeprefix("## "), *(f"- {' '.join(each.split())}" for each in points)]
+    more = len(lines) - _NEWS
+    return (*lines[:_NEWS], f"… and {more} more: CHANGELOG.md") if more > 0 else tuple(lines)
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"

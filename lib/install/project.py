@@ -1,0 +1,335 @@
+"""A project as it is found, before anything is decided: its site, its tools, what is in the way."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigurationError
+from .bundle import MIGRATIONS, PACKAGE, Names
+from .vercel_json import Site
+
+# By package of npm: the preset of Vercel. Those that build on others come first (the order is that
+# of `@vercel/frameworks`, as of Vercel's CLI 64.0.2).
+_PRESETS = {
+    "next": "nextjs",
+    "@remix-run/dev": "remix",
+    "@react-router/dev": "react-router",
+    "@tanstack/react-start": "tanstack-start",
+    "@tanstack/solid-start": "tanstack-start",
+    "astro": "astro",
+    "@sveltejs/kit": "sveltekit-1",
+    "nuxt": "nuxtjs",
+    "@solidjs/start": "solidstart-1",
+    "@redwoodjs/core": "redwoodjs",
+    "gatsby": "gatsby",
+    "@angular/cli": "angular",
+    "@docusaurus/core": "docusaurus-2",
+    "@11ty/eleventy": "eleventy",
+    "vitepress": "vitepress",
+}
+# Without a preset, Vercel serves the folder that the build fills.
+_OUTPUTS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "parcel": "dist"}
+_LOCK_FILES = {
+    "pnpm-lock.yaml": "pnpm",
+    "yarn.lock": "yarn",
+    "bun.lock": "bun",
+    "bun.lockb": "bun",
+    "package-lock.json": "npm",
+}
+_CONFIGURED = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
+# The other tools, by what they leave in a project: its name, and what the page about it is called.
+_TOOLS = {
+    "Drizzle": ("drizzle", ("drizzle.config.*", "drizzle")),
+    "Prisma": ("prisma", ("prisma", "prisma.config.*")),
+    "Supabase": ("supabase", ("supabase",)),
+    "Knex": ("knex", ("knexfile.*",)),
+    "Kysely": ("knex", ("kysely.config.*", ".config/kysely.config.*")),
+}
+_MIGRATION = re.compile(r"[0-9]{3,}-[a-z0-9]+(?:-[a-z0-9]+)*\.sql")
+
+
+@dataclass(frozen=True)
+class Project:
+    """What the project is, for people (`found`) and for vercel.json (`site`)."""
+
+    folder: Path
+    site: Site
+    found: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    # By name: the page about switching from it.
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_folder(name: str, bundle: Path) -> Path:
+    """Return the folder of a project; ConfigurationError if there is none, or it is the bundle."""
+    folder = Path(name)
+    if not folder.is_dir():
+        what = "is a file, and not a folder" if folder.exists() else "does not exist"
+        raise ConfigurationError(f"{name} {what}: name the root of a project.")
+    folder = folder.resolve()
+    if folder == bundle.resolve():
+        raise ConfigurationError(f"{name} is the bundle itself: name the root of a project.")
+    if ".git" in folder.parts:
+        raise ConfigurationError(f"{name} belongs to git: name the root of a project.")
+    return folder
+
+
+def inspect(folder: Path, top: Path | None) -> Project:
+    """Look at a project; ConfigurationError if its kind cannot be told."""
+    package = _package_json(folder / "package.json")
+    tools = {name: page for name, (page, patterns) in _TOOLS.items() if _any_of(folder, patterns)}
+    site, found, notes = _site(folder, package, _manager(folder, top, package or {}))
+    used = (f"{', '.join(tools)} (stays as it is)",) if tools else ()
+    return Project(folder, site, (*found, *used), tuple(notes), tools)
+
+
+def _site(
+    folder: Path, package: Mapping[str, Any] | None, manager: str
+) -> tuple[Site, list[str], list[str]]:
+    dependencies = _dependencies(package or {})
+    preset = next((slug for name, slug in _PRESETS.items() if name in dependencies), None)
+    if preset is None and _any_of(folder, ("next.config.*",)):
+        preset = "nextjs"
+    command = f"{manager} run build"
+    if preset:
+        name = "Next.js" if preset == "nextjs" else f"Vercel's preset {preset}"
+        return Site(preset, command), [f"{name}, built by {command}"], []
+    if package is not None and "build" in package.get("scripts", {}):
+        output = _output(folder, dependencies)
+        tool = next((name for name in _OUTPUTS if name in dependencies), "package.json")
+        notes = (
+            []
+            if tool in dependencies
+            else [
+                f"vercel.json: see that outputDirectory, {output}, is the folder that "
+                f"`{command}` fills."
+            ]
+        )
+        return Site(None, command, output), [f"{tool}, built by {command} into {output}/"], notes
+    if _is_workspace_root(folder, package):
+        raise ConfigurationError(_about_workspaces(folder))
+    return _in_frontend(folder)
+
+
+def _in_frontend(folder: Path) -> tuple[Site, list[str], list[str]]:
+    frontend = folder / "frontend"
+    package = _package_json(frontend / "package.json")
+    if package is None:
+        return Site(output="public"), ["no frontend that has to be built"], []
+    dependencies = _dependencies(package)
+    if any(name in dependencies for name in _PRESETS):
+        raise ConfigurationError(
+            "frontend/ uses a framework that has to be the Root Directory of the project in "
+            "Vercel: install into that folder."
+        )
+    manager = _manager(frontend, None, package)
+    output = f"frontend/{_output(frontend, dependencies)}"
+    # build.sh knows npm.
+    build = None if manager == "npm" else f"cd frontend && {manager} install && {manager} run build"
+    how = f"a site in frontend/, built by {manager} into {output}/"
+    return Site(None, build, output), [how], []
+
+
+def _output(folder: Path, dependencies: set[str]) -> str:
+    output = next((out for name, out in _OUTPUTS.items() if name in dependencies), "dist")
+    for path in sorted(folder.glob("vite.config.*")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        named = re.search(r"\boutDir:\s*[\"'](?:\./)?([\w.-]+)/?[\"']", text)
+        output = named[1] if named else output
+    return output
+
+
+def _manager(folder: Path, top: Path | None, package: Mapping[str, Any]) -> str:
+    """Return the package manager, by package.json or by the nearest lock file."""
+    named = str(package.get("packageManager", "")).partition("@")[0]
+    if named in _LOCK_FILES.values():
+        return named
+    # In a monorepo the lock file is at the root.
+    for place in (
+        folder,
+        *(parent for parent in folder.parents if top and parent.is_relative_to(top)),
+    ):
+        for name, manager in _LOCK_FILES.items():
+            if (place / name).is_file():
+                return manager
+    return "npm"
+
+
+def _package_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as fault:
+        raise ConfigurationError(
+            f"{path.name} cannot be read: {fault}; correct it first."
+        ) from None
+    if not isinstance(document, dict) or not isinstance(document.get("scripts", {}), dict):
+        raise ConfigurationError(
+            f"{path.name} is not a JSON object with scripts; correct it first."
+        )
+    return document
+
+
+def _dependencies(package: Mapping[str, Any]) -> set[str]:
+    tables = (package.get("dependencies"), package.get("devDependencies"))
+    return {name for table in tables if isinstance(table, dict) for name in table}
+
+
+def _is_workspace_root(folder: Path, package: Mapping[str, Any] | None) -> bool:
+    return (folder / "pnpm-workspace.yaml").is_file() or bool((package or {}).get("workspaces"))
+
+
+def _about_workspaces(folder: Path) -> str:
+    candidates = [
+        path.parent.relative_to(folder).as_posix()
+        for path in sorted([*folder.glob("*/package.json"), *folder.glob("*/*/package.json")])
+        if "node_modules" not in path.parts
+        if _dependencies(_package_json(path) or {}) & {*_PRESETS, *_OUTPUTS}
+        or (path.parent / "vercel.json").is_file()
+    ]
+    which = f", such as {', '.join(candidates[:5])}" if candidates else ""
+    return (
+        "This is the root of a monorepo. The bundle belongs in the folder that is the Root "
+        f"Directory of a project in Vercel: install into that folder{which}."
+    )
+
+
+# --- What is in the way ---
+
+
+def obstacles(
+    folder: Path, names: Names, *, wings: frozenset[str] = frozenset(), is_installed: bool = False
+) -> tuple[str, ...]:
+    """Return what of the project the bundle would collide with; `wings` are its folders."""
+    taken = (
+        ()
+        if is_installed
+        else (
+            *_taken_names(folder),
+            *_python(folder, names, wings),
+            *_foreign_migrations(folder, names),
+        )
+    )
+    return (
+        *_unread_configuration(folder),
+        *_routes(folder),
+        *taken,
+        *_not_uploaded(folder, names),
+    )
+
+
+def _unread_configuration(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.glob("vercel.*")):
+        if path.suffix in _CONFIGURED:
+            yield (
+                f"{path.name} configures Vercel, and is a program that this command does not "
+                "edit. Copy the keys that `install --dry-run` would write to a project of this "
+                "kind from docs/adopting.md of the bundle, or replace the file by vercel.json."
+            )
+
+
+def _routes(folder: Path) -> Iterator[str]:
+    for name in ("migrate", "migration-status"):
+        for pattern in (f"app/api/{name}/route.*", f"pages/api/{name}.*", f"pages/api/{name}/*"):
+            for path in (*folder.glob(pattern), *folder.glob(f"src/{pattern}")):
+                yield f"{path.relative_to(folder).as_posix()} serves /api/{name}: rename the route."
+        for path in folder.glob(f"api/{name}*"):
+            if path.name != f"{name}.py" and (path.stem == name or path.is_dir()):
+                yield f"api/{path.name} would be served at /api/{name}: rename it."
+
+
+def _taken_names(folder: Path) -> Iterator[str]:
+    if _is_there(folder / "build.sh"):
+        yield (
+            "build.sh is there already. Rename it, for example to build-site.sh, and let "
+            'vercel.json have `"buildCommand": "bash build-site.sh"`: install hands that to '
+            "the build.sh of the bundle."
+        )
+    for name in ("migrate", "requirements-local.txt", "api/migrate.py", "api/migration-status.py"):
+        if _is_there(folder / name):
+            yield f"{name} is there already, and is not the bundle's: rename it."
+
+
+def _python(folder: Path, names: Names, wings: frozenset[str]) -> Iterator[str]:
+    package = folder / names.package
+    another = "" if names.package != PACKAGE else ", or choose another name: --package migrator"
+    if _is_there(package) and not package.is_dir():
+        yield f"{names.package} is there already, and is no folder: rename it{another}."
+        return
+    own = sorted(
+        path.relative_to(folder).as_posix()
+        for place in (package, *(package / wing for wing in wings))
+        for path in (*place.glob("*.py"), *place.glob("*.pyi"))
+    )
+    own += [f"{names.package}/{wing}" for wing in sorted(wings) if (package / wing).is_file()]
+    if own:
+        more = f" and {len(own) - 3} more" if len(own) > 3 else ""
+        yield (
+            f"{names.package}/ has Python of the project where the bundle puts its own "
+            f"({', '.join(own[:3])}{more}): move it{another}."
+        )
+
+
+def _foreign_migrations(folder: Path, names: Names) -> Iterator[str]:
+    place = folder / names.migrations
+    another = "another one: --migrations sql" if names.migrations == MIGRATIONS else "another one"
+    if _is_there(place) and not place.is_dir():
+        yield f"{names.migrations} is there already, and is no folder: choose {another}."
+        return
+    foreign = sorted(
+        path.relative_to(place).as_posix() for path in place.glob("*") if _is_foreign(path)
+    )
+    if foreign:
+        yield (
+            f"{names.migrations}/ has files of another tool ({', '.join(foreign[:3])}"
+            f"{', …' if len(foreign) > 3 else ''}): choose {another}."
+        )
+
+
+def _is_foreign(path: Path) -> bool:
+    if path.name.startswith((".", "_")) or path.suffix in (".md", ".txt"):
+        return False
+    return not _MIGRATION.fullmatch(path.name) or int(path.name.partition("-")[0]) == 0
+
+
+def _not_uploaded(folder: Path, names: Names) -> Iterator[str]:
+    """Vercel's CLI leaves out what .vercelignore names, as git does with .gitignore."""
+    path = folder / ".vercelignore"
+    if not path.is_file():
+        return
+    ours = ("api", names.package, names.migrations, "build.sh", "vercel.json", "requirements.txt")
+    for number, line in enumerate(
+        path.read_text(encoding="utf-8", errors="replace").split("\n"), 1
+    ):
+        pattern = line.strip().strip("/")
+        first = pattern.partition("/")[0]
+        if first in ours or pattern in ("*", "**", "*.py", "*.sql", "*.sh", "*.txt", "*.json"):
+            yield f".vercelignore:{number}: {pattern} leaves out files of the bundle: change it."
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
+
+
+def _any_of(folder: Path, patterns: tuple[str, ...]) -> bool:
+    return any(True for pattern in patterns for _ in folder.glob(pattern))
+
+
+def links(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the links on the way to these paths: what is written must not leave the folder."""
+    places = {
+        place
+        for name in paths
+        for place in (folder / name, *(folder / name).parents)
+        if place != folder and place.is_relative_to(folder)
+    }
+    return tuple(
+        f"{place.relative_to(folder).as_posix()} is a link, and this command writes through none: "
+        "replace it by what it leads to."
+        for place in sorted(places)
+        if place.is_symlink()
+    )

@@ -1,0 +1,383 @@
+"""Install, update and uninstall, on projects in git and without any package."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from git_projects import Installer, Project, git, tree
+
+from lib import __version__
+from lib.cli.options import LONGEST_PACKAGE
+from lib.install.bundle import Bundle, Names
+
+NEXT = '{"dependencies": {"next": "16.0.0"}, "scripts": {"build": "next build"}}\n'
+VITE = '{"devDependencies": {"vite": "8.0.0"}, "scripts": {"build": "vite build"}}\n'
+OF_NEXT = "FRONTEND_BUILD_COMMAND='npm run build' bash build.sh"
+
+# By name: the files of a project, and the keys that its vercel.json gets beside `functions`.
+KINDS = {
+    "next": ({"package.json": NEXT}, {"framework": "nextjs", "buildCommand": OF_NEXT}),
+    "next with pnpm": (
+        {"package.json": NEXT, "pnpm-lock.yaml": ""},
+        {
+            "framework": "nextjs",
+            "buildCommand": "FRONTEND_BUILD_COMMAND='pnpm run build' bash build.sh",
+        },
+    ),
+    "packageManager before lock file": (
+        {"package.json": NEXT.replace("{", '{"packageManager": "bun@1.2.0", ', 1), "yarn.lock": ""},
+        {
+            "framework": "nextjs",
+            "buildCommand": "FRONTEND_BUILD_COMMAND='bun run build' bash build.sh",
+        },
+    ),
+    "next by its configuration": (
+        {"next.config.ts": "export default {}\n"},
+        {"framework": "nextjs", "buildCommand": OF_NEXT},
+    ),
+    "vite": (
+        {"package.json": VITE},
+        {"framework": None, "buildCommand": OF_NEXT, "outputDirectory": "dist"},
+    ),
+    "vite with another output": (
+        {"package.json": VITE, "vite.config.ts": "x({ build: { outDir: './web' } })\n"},
+        {"framework": None, "buildCommand": OF_NEXT, "outputDirectory": "web"},
+    ),
+    "astro, which builds on vite": (
+        {"package.json": VITE.replace("vite", "astro", 1)},
+        {"framework": "astro", "buildCommand": OF_NEXT},
+    ),
+    "a package.json without a build": (
+        {"package.json": '{"devDependencies": {"prettier": "3"}}'},
+        {"framework": None, "buildCommand": "bash build.sh", "outputDirectory": "public"},
+    ),
+    "frontend/": (
+        {"frontend/package.json": VITE},
+        {"framework": None, "buildCommand": "bash build.sh", "outputDirectory": "frontend/dist"},
+    ),
+    "frontend/ with yarn": (
+        {"frontend/package.json": VITE, "frontend/yarn.lock": ""},
+        {
+            "framework": None,
+            "buildCommand": "FRONTEND_BUILD_COMMAND='cd frontend && yarn install && "
+            "yarn run build' bash build.sh",
+            "outputDirectory": "frontend/dist",
+        },
+    ),
+    "none": (
+        {"README.md": "An app.\n"},
+        {"framework": None, "buildCommand": "bash build.sh", "outputDirectory": "public"},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_project_gets_the_bundle_and_loses_it_to_the_byte(
+    run: Installer, make_project: Callable[..., Project], kind: str
+) -> None:
+    files, keys = KINDS[kind]
+    project = make_project(files)
+    before = tree(project.folder)
+    run.done("install", project.folder, "--yes")
+    written = project.json()
+    assert (
+        written.pop("functions")
+        == json.loads((run.clone / "vercel.json").read_bytes())["functions"]
+    )
+    assert written.pop("$schema")
+    assert written == keys
+    assert os.access(project.folder / "build.sh", os.X_OK)
+    project.commit()
+    assert "Nothing to do" in run.done("update", project.folder, "--yes")
+    run.done("uninstall", project.folder, "--yes")
+    assert tree(project.folder) == before
+
+
+def test_what_is_copied_and_what_is_not(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    (run.clone / "lib" / "stray.py").touch()
+    try:
+        run.done("install", project.folder, "--yes")
+    finally:
+        (run.clone / "lib" / "stray.py").unlink()
+    found = {name for name, content in tree(project.folder).items() if content != "folder"}
+    package = set(git(run.clone, "ls-files", "lib").split())
+    assert found - {"migrate"} == package | {
+        "README.md",
+        "api/migrate.py",
+        "api/migration-status.py",
+        "build.sh",
+        "requirements-local.txt",
+        "requirements.txt",
+        "vercel.json",
+        ".gitignore",
+        ".python-version",
+        "migrations/000-create-migration-table.sql",
+        "lib/installed.json",
+    }
+
+
+def test_a_dry_run_writes_nothing_and_shows_each_change(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"package.json": NEXT, ".gitignore": "node_modules/\n"})
+    before = tree(project.folder)
+    shown = run.done("install", project.folder, "--dry-run")
+    assert tree(project.folder) == before
+    assert "Next.js, built by npm run build" in shown
+    assert "  + build.sh  added" in shown
+    assert "  ~ .gitignore  merged\n      +\n" in shown
+    assert '"framework": "nextjs"' in shown
+
+
+def test_json_is_one_document_with_every_file(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({".gitignore": "x\n", ".python-version": "3.13\n"})
+    document = json.loads(run.done("install", project.folder, "--json", "--yes"))
+    assert document["success"] is True
+    assert document["action"] == "install"
+    assert document["version"] == __version__
+    assert document["folder"] == str(project.folder.resolve())
+    changes = {each["path"]: each["change"] for each in document["changes"]}
+    assert changes["build.sh"] == "added"
+    assert changes[".gitignore"] == "merged"
+    assert changes[".python-version"] == "kept"
+    assert {*changes} - {".python-version", ".gitignore"} == {
+        path
+        for path, content in tree(project.folder).items()
+        if content != "folder" and not path.startswith((".git", ".python"))
+    }
+
+
+def test_without_a_terminal_nothing_is_written_unless_yes(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    before = tree(project.folder)
+    assert "--yes" in run.refused("install", project.folder)
+    assert tree(project.folder) == before
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        ({"lib/db.py": ""}, "--package migrator"),
+        ({"lib/sql/x.py": ""}, "--package migrator"),
+        ({"lib": ""}, "is no folder"),
+        ({"build.sh": "npm run build\n"}, "build-site.sh"),
+        ({"migrate": ""}, "migrate is there already"),
+        ({"migrations/0000_x.sql": "", "migrations/meta/_journal.json": ""}, "--migrations sql"),
+        ({"migrations/000-mine.sql": ""}, "--migrations sql"),
+        ({"vercel.ts": "export const config = {}"}, "vercel.ts configures Vercel"),
+        ({"vercel.mjs": ""}, "vercel.mjs configures Vercel"),
+        ({"vercel.json": '{\n  "a": 1,\n}'}, "vercel.json:3:1: "),
+        ({"vercel.json": '{"builds": [{"src": "x"}]}'}, "has `builds`"),
+        ({"vercel.json": '{"a": 1, "a": 2}'}, "a key stands twice"),
+        ({"vercel.json": "[]"}, "JSON objects"),
+        ({"vercel.json": "[" * 100000}, "vercel.json"),
+        ({"app/api/migrate/route.ts": ""}, "app/api/migrate/route.ts serves /api/migrate"),
+        ({"src/pages/api/migration-status.ts": ""}, "serves /api/migration-status"),
+        ({"api/migrate.ts": ""}, "api/migrate.ts would be served at /api/migrate"),
+        ({"api/migrate/index.js": ""}, "api/migrate would be served"),
+        ({".vercelignore": "node_modules\n/lib\n"}, ".vercelignore:2: lib"),
+        ({".gitignore": "*.py\n"}, ".gitignore:1: *.py: git would ignore"),
+        ({"package.json": "{"}, "package.json cannot be read"),
+        (
+            {"pnpm-workspace.yaml": "", "apps/web/package.json": NEXT},
+            "the root of a monorepo. The bundle belongs in the folder that is the Root Directory "
+            "of a project in Vercel: install into that folder, such as apps/web",
+        ),
+        ({"frontend/package.json": NEXT}, "install into that folder"),
+        ({"requirements.txt": "psycopg[binary]==3.1.9\n"}, "3.2 or newer is needed"),
+        ({"requirements.txt": "psycopg[binary]~=3.1.2\n"}, "3.2 or newer is needed"),
+        ({"requirements.txt": "psycopg\n"}, "psycopg[binary]"),
+        ({"requirements.txt": "flask --hash=sha256:00\n"}, "has hashes"),
+        ({"requirements.txt": "flask\n".encode("utf-16")}, "not UTF-8"),
+        ({"requirements.in": "requests\n"}, "requirements.in"),
+        ({"Pipfile": "[packages]\n", "Pipfile.lock": '{"default": {}}'}, "`pipenv install"),
+        ({"pyproject.toml": '[project]\nname = "x"\n', "uv.lock": ""}, "`uv add"),
+        ({"pyproject.toml": "[project"}, "pyproject.toml: "),
+        (
+            {
+                "pyproject.toml": '[build-system]\nrequires = ["setuptools"]\n'
+                '[project]\nname = "x"\n'
+            },
+            "packages = ",
+        ),
+        (
+            {
+                "pyproject.toml": '[tool.poetry.dependencies]\nrequests = "*"\n',
+                "api/hello.py": "",
+            },
+            "hello.py",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_what_would_be_a_guess_stops_and_says_what_to_do(
+    run: Installer,
+    make_project: Callable[..., Project],
+    files: dict[str, str | bytes],
+    reason: str,
+) -> None:
+    project = make_project(files)
+    before = tree(project.folder)
+    said = run.refused("install", project.folder, "--yes")
+    assert reason in " ".join(said.replace("\n  | ", " ").split())
+    assert tree(project.folder) == before
+
+
+def test_all_reasons_are_reported_at_once(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"build.sh": "", "lib/x.py": "", "vercel.json": "{", ".env": "A=1"})
+    said = json.loads(run("install", project.folder, "--yes", "--json").stdout)
+    assert said["success"] is False
+    assert said["action"] == "install"
+    assert all(name in said["error"] for name in ("build.sh", "lib/x.py", "vercel.json:1:2"))
+
+
+def test_another_name_is_used_in_every_file_that_names_the_package(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"lib/db.py": "own = True\n"})
+    before = tree(project.folder)
+    name = "m" * LONGEST_PACKAGE
+    run.done("install", project.folder, "--yes", "--package", name)
+    assert (project.folder / name / "installed.json").is_file()
+    for path in ("api/migrate.py", "api/migration-status.py", "build.sh", ".gitignore"):
+        assert name in project.read(path)
+    for path in ("api/migrate.py", "api/migration-status.py", "build.sh"):
+        assert " lib" not in project.read(path)
+    globs = {each["excludeFiles"] for each in project.json()["functions"].values()}
+    assert all("lib" not in glob and name in glob and len(glob) <= 256 for glob in globs)
+    project.commit()
+    assert "Nothing to do" in run.done("update", project.folder, "--yes")
+    run.done("uninstall", project.folder, "--yes")
+    assert tree(project.folder) == before
+
+
+@pytest.mark.parametrize(
+    "name", ["json", "flask", "api", "src", "1x", "a-b", "a/b", "é", "x" * (LONGEST_PACKAGE + 1)]
+)
+def test_a_name_that_cannot_be_used_is_refused(
+    run: Installer, make_project: Callable[..., Project], name: str
+) -> None:
+    project = make_project()
+    assert f"--package {name}: " in run.refused("install", project.folder, "--package", name)
+
+
+def test_the_longest_name_in_the_help_is_the_longest_that_fits(clone: Path) -> None:
+    bundle = Bundle.at(clone, os.environ)
+    assert bundle.longest_name() == LONGEST_PACKAGE
+    functions = bundle.functions(Names("x" * LONGEST_PACKAGE)).values()
+    assert 253 <= max(len(each["excludeFiles"]) for each in functions) <= 256
+
+
+def test_another_folder_for_the_migrations(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"migrations/0000_a.sql": "select 1;\n", "drizzle.config.ts": ""})
+    before = tree(project.folder)
+    said = run.done("install", project.folder, "--yes", "--migrations", "sql")
+    assert "MIGRATIONS_DIR=sql in Vercel" in said
+    assert "docs/switching/drizzle.md of https://example.com/bundle.git" in said
+    assert (project.folder / "sql" / "000-create-migration-table.sql").is_file()
+    assert "!(api|lib|sql)/**" in project.read("vercel.json")
+    project.commit()
+    run.done("uninstall", project.folder, "--yes")
+    assert tree(project.folder) == before
+
+
+def test_a_folder_of_a_monorepo(run: Installer, make_project: Callable[..., Project]) -> None:
+    project = make_project(
+        {
+            "pnpm-workspace.yaml": "",
+            "pnpm-lock.yaml": "",
+            ".gitignore": "lib/\n*.sql\n.env\n",
+            "apps/web/package.json": NEXT,
+        }
+    )
+    before = tree(project.folder)
+    run.done("install", project.folder / "apps" / "web", "--yes")
+    assert "pnpm run build" in project.read("apps/web/vercel.json")
+    project.commit()
+    tracked = git(project.folder, "ls-files").split()
+    assert "apps/web/lib/actions/migrate.py" in tracked
+    assert "apps/web/migrations/000-create-migration-table.sql" in tracked
+    run.done("uninstall", project.folder / "apps" / "web", "--yes")
+    assert tree(project.folder) == before
+
+
+def test_supabase_and_other_tools_are_named(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"supabase/migrations/20240101000000_x.sql": "", "prisma/x": ""})
+    said = run.done("install", project.folder, "--dry-run", "--json")
+    steps = json.loads(said)["nextSteps"]
+    assert any("MIGRATION_LOCAL_PLATFORM=supabase" in step for step in steps)
+    assert any("docs/switching/prisma.md" in step for step in steps)
+
+
+# --- git ---
+
+
+@pytest.mark.parametrize("state", ["untracked", "modified", "staged", "ignored", "overlooked"])
+def test_what_no_commit_has_is_not_overwritten(
+    run: Installer, make_project: Callable[..., Project], state: str
+) -> None:
+    files = {".gitignore": "requirements.txt\n"} if state == "ignored" else {"a": ""}
+    files |= {"requirements.txt": "requests\n"} if state in ("modified", "overlooked") else {}
+    project = make_project(files)
+    if state == "overlooked":
+        git(project.folder, "update-index", "--assume-unchanged", "requirements.txt")
+    project.write({"requirements.txt": "httpx\n"})
+    if state == "staged":
+        git(project.folder, "add", "-A")
+    before = tree(project.folder)
+    said = run.refused("install", project.folder, "--yes")
+    assert "No commit has the present contents of requirements.txt" in said
+    assert tree(project.folder) == before
+    # One that git ignores stays out of the next commit, whatever is forced.
+    if state != "ignored":
+        run.done("install", project.folder, "--yes", "--force")
+        assert project.read("requirements.txt").startswith("httpx\n")
+
+
+def test_outside_git_only_force_writes(run: Installer, tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    assert "is in no git repository" in run.refused("install", tmp_path / "app", "--yes")
+    run.done("install", tmp_path / "app", "--yes", "--force")
+    run.done("uninstall", tmp_path / "app", "--yes", "--force")
+    assert tree(tmp_path / "app") == {}
+
+
+@pytest.mark.parametrize("name", ["gone", "file"])
+def test_a_folder_that_is_none(run: Installer, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+    assert "name the root of a project" in run.refused("install", tmp_path / name)
+
+
+def test_the_bundle_itself_is_no_project(run: Installer) -> None:
+    assert "is the bundle itself" in run.refused("install", ".")
+
+
+def test_a_second_installation_names_update(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    run.done("install", project.folder, "--yes")
+    assert "-m lib update" in run.refused("install", project.folder, "--yes")
+
+
+def test_what_is_not_installed_is_neither_updated_nor_uninstalled(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    assert "Nothing is installed" in run.refused("update", project.folder, "--yes")
+    assert "Nothing is installed" in run.refused("uninstall", project.folder, "--yes")
