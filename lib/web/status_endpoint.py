@@ -194,7 +194,7 @@ def _failure(text: str) -> Document:
 
 
 def _as_page(answer: Answer, document: Document) -> Answer:
-    # Only here: a cold start that answers a monitor needs neither the page nor Python's `html`.
+    # Only here: a cold start that answers a monitor does not need the page.
     from .status_page import as_page
 
     return as_page(answer, document)

@@ -46,7 +46,7 @@ a { color: inherit; }
 .good { color: var(--good); }
 .wait { color: var(--wait); }
 .bad { color: var(--bad); }
-dl { display: grid; grid-template-columns: auto 1fr; gap: .25rem 1.5rem; margin: 0; }
+dl { display: grid; grid-template-columns: fit-content(40%) 1fr; gap: .25rem 1.5rem; margin: 0; }
 dt, caption, thead { color: var(--quiet); }
 dd { margin: 0; }
 table { width: 100%; table-layout: fixed; border-collapse: collapse; }
@@ -65,7 +65,7 @@ th:last-child, td:last-child { padding-right: 0; }
 footer { margin-top: 2rem; color: var(--quiet); font-size: .9rem; }
 @media (max-width: 60rem) {
   table, caption, tbody { display: block; }
-  thead { position: absolute; clip-path: inset(50%); }
+  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   tbody tr { display: grid; grid-template-columns: 1fr auto; padding: .5rem 0;
     border-bottom: 1px solid var(--line); }
   tbody th, td { padding: 0; border: 0; }

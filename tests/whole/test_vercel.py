@@ -253,7 +253,6 @@ class TestStatus:
             "flask",
             "jinja2",
             "werkzeug",
-            "html",
             "lib.web.status_page",
             "lib.sql.lexer",
             "lib.files.runnable_script",
