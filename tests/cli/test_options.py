@@ -51,3 +51,23 @@ def test_the_help_of_all_commands_keeps_to_the_width(
     assert max(map(len, lines)) <= max(columns, 40)
     for name in {parser.get_default("command") for parser in parser.commands.values()}:
         assert [line for line in lines if line.startswith(f"  {name} ")], name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["-c", "select 1"],
+        ["--version"],
+        ["--help"],
+        ["-h", "--json", "--debug"],
+        ["--", "-c", "select 1"],
+        ["-f", "a b.sql", "--", "x"],
+        ["-vX=1", "-At", "-"],
+        ["migrate", ""],
+    ],
+)
+def test_all_that_follows_psql_is_passed_on_as_it_is(words: list[str]) -> None:
+    arguments = read_arguments(["psql", *words])
+    assert arguments.passed_on == words
+    assert (arguments.command, arguments.json, arguments.debug) == ("psql", False, False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from conftest import ROOT, Cli, local_environ, wait_until
+from node_clients import require_clients, run_script
 
 from lib.local import embedded_server as embedded
 
@@ -264,3 +265,43 @@ class TestPsql:
         process.stdout = None
         process.communicate(timeout=20)
         assert process.returncode == -signal.SIGPIPE
+
+
+NODE_POSTGRES = """
+import pg from "pg";
+
+const client = new pg.Client(process.env.DATABASE_URL);
+await client.connect();
+const { rows } = await client.query("select version from schema_migrations order by 1 limit 1");
+console.log(rows[0].version);
+await client.end();
+"""
+POSTGRES_JS = """
+import postgres from "postgres";
+
+const sql = postgres(process.env.DATABASE_URL);
+const rows = await sql`select version from schema_migrations order by 1 limit 1`;
+console.log(rows[0].version);
+await sql.end();
+"""
+
+
+@pytest.mark.parametrize("script", [NODE_POSTGRES, POSTGRES_JS], ids=["pg", "postgres.js"])
+def test_a_few_lines_in_node_read_the_local_database_after_a_restart_too(
+    project: Cli, url: str, script: str
+) -> None:
+    require_clients()
+    assert project("migrate").returncode == 0
+    environ = {**project.environ, "DATABASE_URL": url}
+    assert run_script(project.root, script, environ) == "000-create-migration-table\n"
+    project("stop")
+    assert project("start", "--write-env").returncode == 0
+    assert run_script(project.root, script, environ) == "000-create-migration-table\n"
+    # As Node.js reads the line that was written.
+    from_file = run_script(project.root, script, project.environ, "--env-file=.env.local")
+    assert from_file == "000-create-migration-table\n"
+
+
+def test_the_script_in_the_document_is_the_one_that_was_tried() -> None:
+    written = (ROOT / "docs" / "local.md").read_text().partition("```js\n")[2].partition("```")[0]
+    assert written.splitlines()[:4] == NODE_POSTGRES.splitlines()[1:5]
