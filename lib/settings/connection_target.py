@@ -112,7 +112,11 @@ class ConnectionTarget:
         if address is None or "hostaddr" in self.parameters:
             return self
         why = ", ".join(filter(None, (self.why, address.why)))
-        return replace(self.with_parameters(host=address.host, port=address.port), why=why)
+        target = replace(self.with_parameters(host=address.host, port=address.port), why=why)
+        user = self.parameters.get("user", "")
+        return (
+            target.with_parameters(user=providers.direct_user(self.host, user)) if user else target
+        )
 
     @property
     def for_files(self) -> "ConnectionTarget":

@@ -13,6 +13,10 @@ _SUPABASE = re.compile(r"db\.([a-z0-9]+)\.supabase\.(?:co|com|net)")
 _SUPABASE_POOLER = re.compile(r"(?:[a-z0-9-]+\.)+pooler\.supabase\.(?:co|com|net)")
 _SUPABASE_TRANSACTION_PORT, _SUPABASE_SESSION_PORT = "6543", "5432"
 _PRISMA_POOLER, _PRISMA = "pooled.db.prisma.io", "db.prisma.io"
+# "REGION.pg.psdb.cloud", which all databases of a region share, or an older "ID-REGION.horizon…";
+# "private-pg" is for AWS PrivateLink and its like.
+_PLANETSCALE = re.compile(r"(?:[a-z0-9-]+\.)+(?:(?:private-)?pg|horizon)\.psdb\.cloud")
+_PLANETSCALE_POOLER_PORT, _PLANETSCALE_PORT = "6432", "5432"
 _RDS = re.compile(r"(?:[a-z0-9-]+\.)+([a-z]{2}(?:-[a-z]+)+-\d)\.rds\.amazonaws\.com(?:\.cn)?")
 _RDS_PROXY = re.compile(
     r"(?:[a-z0-9-]+\.)+proxy-[a-z0-9]+\.[a-z0-9-]+\.rds\.amazonaws\.com(?:\.cn)?"
@@ -36,7 +40,7 @@ class DirectAddress:
 
 
 def direct_address(host: str, port: str) -> DirectAddress | None:
-    """The direct address for a pooled one of Neon, Supabase or Prisma; None for any other.
+    """The direct address for a pooled one of Neon, Supabase, Prisma or PlanetScale, else None.
 
     Port 5432 at Supabase is the database itself or, at the host of the shared pooler, a pooler in
     session mode, which serves as well.
@@ -55,6 +59,12 @@ def direct_address(host: str, port: str) -> DirectAddress | None:
         )
     if host == _PRISMA_POOLER:
         return DirectAddress(_PRISMA, port, "the direct address of Prisma in place of the pooler")
+    if _PLANETSCALE.fullmatch(host) and port == _PLANETSCALE_POOLER_PORT:
+        return DirectAddress(
+            host,
+            _PLANETSCALE_PORT,
+            "port 5432 of PlanetScale in place of the pooler on 6432",
+        )
     return None
 
 
@@ -69,7 +79,15 @@ def is_direct(host: str, port: str) -> bool:
         return not neon[2]
     if _SUPABASE.fullmatch(host) or _SUPABASE_POOLER.fullmatch(host):
         return port == _SUPABASE_SESSION_PORT
+    if _PLANETSCALE.fullmatch(host):
+        return port == _PLANETSCALE_PORT
     return host == _PRISMA
+
+
+def direct_user(host: str, user: str) -> str:
+    """The user for the direct address: without the name of a pooler of PlanetScale."""
+    # "ROLE.BRANCH|POOLER": on port 5432 a suffix would mean a replica, or nothing.
+    return user.partition("|")[0] if _PLANETSCALE.fullmatch(_normalized(host)) else user
 
 
 def ipv4_advice(host: str) -> str:
@@ -91,16 +109,19 @@ def branch(host: str, user: str) -> str:
     # A Neon branch has the system_identifier of its origin, so only the endpoint tells them apart.
     if match := _NEON.fullmatch(host) or _SUPABASE.fullmatch(host):
         return match[1]
-    # The shared pooler finds the project by the user: "postgres.PROJECT".
-    if _SUPABASE_POOLER.fullmatch(host):
-        name, _, project = user.rpartition(".")
+    # The shared host finds the project by the user: "postgres.PROJECT". A branch of PlanetScale is
+    # made from a backup, and may have the system_identifier of its origin.
+    if _SUPABASE_POOLER.fullmatch(host) or _PLANETSCALE.fullmatch(host):
+        name, _, project = direct_user(host, user).rpartition(".")
         return project.lower() if name else ""
     return ""
 
 
 def role(host: str, user: str) -> str:
-    """The role in the database for a user in a URL: without the project of a Supabase pooler."""
-    if _SUPABASE_POOLER.fullmatch(_normalized(host)):
+    """The role in the database for a user in a URL: without the project, or the branch."""
+    normalized = _normalized(host)
+    if _SUPABASE_POOLER.fullmatch(normalized) or _PLANETSCALE.fullmatch(normalized):
+        user = direct_user(host, user)
         return user.rpartition(".")[0] or user
     return user
 
@@ -108,10 +129,11 @@ def role(host: str, user: str) -> str:
 def has_public_certificates(host: str) -> bool:
     """True if a public authority certifies the host, or each host of a list.
 
-    Neon and RDS Proxy document that. Supabase and RDS have authorities of their own.
+    Neon, PlanetScale and RDS Proxy document that. Supabase and RDS have authorities of their own.
     """
+    certified = (_NEON, _PLANETSCALE, _RDS_PROXY)
     return all(
-        _NEON.fullmatch(_normalized(each)) or _RDS_PROXY.fullmatch(_normalized(each))
+        any(pattern.fullmatch(_normalized(each)) for pattern in certified)
         for each in host.split(",")
     )
 

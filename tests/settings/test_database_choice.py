@@ -86,9 +86,17 @@ AURORA_ENVIRON = {
 SIBLING = "the direct sibling of"
 OF_NEON = "the direct address of Neon in place of the pooler"
 OF_SUPABASE = "port 5432 of Supabase in place of the transaction pooler on 6543"
+OF_PLANETSCALE = "port 5432 of PlanetScale in place of the pooler on 6432"
 OF_PRISMA = "the direct address of Prisma in place of the pooler"
 WITH_LOGIN = "with NILEDB_USER and NILEDB_PASSWORD"
 PLAIN = {"DATABASE_URL": url("db.example.com:6432", rest="/shop")}
+
+
+PLANETSCALE = url(
+    "us-east-3.pg.psdb.cloud:6432",
+    user="postgres.xhjhjl0nh1cp",
+    rest="/shop?sslmode=verify-full&sslrootcert=system",
+)
 
 
 def without(environ: dict[str, str], *names: str) -> dict[str, str]:
@@ -187,6 +195,18 @@ def refusal(environ: dict[str, str]) -> str:
             id="AWS Aurora beside a URL",
         ),
         pytest.param(
+            {"DATABASE_URL": PLANETSCALE},
+            f"us-east-3.pg.psdb.cloud:5432/shop from DATABASE_URL, {OF_PLANETSCALE}",
+            "us-east-3.pg.psdb.cloud:6432/shop from DATABASE_URL",
+            id="PlanetScale, pooled alone",
+        ),
+        pytest.param(
+            {"DATABASE_URL": PLANETSCALE.replace(":6432", ":5432")},
+            "us-east-3.pg.psdb.cloud:5432/shop from DATABASE_URL",
+            "us-east-3.pg.psdb.cloud:5432/shop from DATABASE_URL",
+            id="PlanetScale, direct",
+        ),
+        pytest.param(
             PLAIN,
             "db.example.com:6432/shop from DATABASE_URL",
             "db.example.com:6432/shop from DATABASE_URL",
@@ -214,6 +234,18 @@ def test_a_derived_address_keeps_the_rest_of_the_url() -> None:
     assert migrating.parameters == {**reading.parameters, "host": NEON_DIRECT}
     assert (migrating.parameters["password"], migrating.dropped) == (SENTINEL, ("pgbouncer",))
     assert migrating.branch == reading.branch == "ep-cool-darkness-123456"
+
+
+def test_the_pooler_of_planetscale_is_not_named_on_the_direct_address() -> None:
+    named = {"DATABASE_URL": PLANETSCALE.replace("0nh1cp", "0nh1cp%7Cwrite-pool")}
+    migrating, reading = chooser(named).migration_target(), chooser(named).status_target()
+    assert migrating
+    assert reading
+    assert migrating.parameters["user"] == "postgres.xhjhjl0nh1cp"
+    assert reading.parameters["user"] == "postgres.xhjhjl0nh1cp|write-pool"
+    assert migrating.branch == reading.branch == "xhjhjl0nh1cp"
+    assert migrating.role == reading.role == "postgres"
+    assert tls_parameters(migrating)["sslmode"] == "verify-full"
 
 
 def test_a_target_with_hostaddr_is_not_rewritten() -> None:

@@ -41,6 +41,17 @@ from lib.settings import providers as provider
         ("db.abcdefghij.supabase.co.example.com", "6543", None),
         ("pooled.db.prisma.io", "5432", "db.prisma.io:5432"),
         ("db.prisma.io", "5432", None),
+        ("us-east-3.pg.psdb.cloud", "6432", "us-east-3.pg.psdb.cloud:5432"),
+        (
+            "aws-us-east-2-2.private-pg.psdb.cloud",
+            "6432",
+            "aws-us-east-2-2.private-pg.psdb.cloud:5432",
+        ),
+        ("abc-useast1-1.horizon.psdb.cloud", "6432", "abc-useast1-1.horizon.psdb.cloud:5432"),
+        ("us-east-3.pg.psdb.cloud", "5432", None),
+        ("pg.psdb.cloud", "6432", None),
+        ("us-east.connect.psdb.cloud", "6432", None),
+        ("us-east-3.pg.psdb.cloud.example.com", "6432", None),
         ("us-west-2.db.thenile.dev", "5432", None),
         ("db.example.com", "6543", None),
         ("127.0.0.1", "6543", None),
@@ -61,6 +72,9 @@ def test_a_pooled_address_has_this_direct_address(host: str, port: str, direct: 
     [
         ("ep-a-1.us-east-2.aws.neon.tech", True),
         ("ep-a-1-pooler.c-2.us-east-2.aws.neon.tech", True),
+        ("us-east-3.pg.psdb.cloud", True),
+        ("US-EAST-3.pg.psdb.cloud.", True),
+        ("us-east-3.pg.psdb.cloud,db.example.com", False),
         ("shop.proxy-abc123.eu-west-1.rds.amazonaws.com", True),
         ("shop.endpoint.proxy-abc123.eu-west-1.rds.amazonaws.com", True),
         ("shop.cluster-abc123.eu-west-1.rds.amazonaws.com", False),
@@ -74,6 +88,25 @@ def test_a_pooled_address_has_this_direct_address(host: str, port: str, direct: 
 )
 def test_a_public_authority_certifies_these_hosts(host: str, is_public: bool) -> None:
     assert provider.has_public_certificates(host) is is_public
+
+
+@pytest.mark.parametrize(
+    ("user", "role", "branch"),
+    [
+        ("postgres.xhjhjl0nh1cp", "postgres", "xhjhjl0nh1cp"),
+        ("postgres.XHJHJL0NH1CP", "postgres", "xhjhjl0nh1cp"),
+        ("pscale_api_a.b.xhjhjl0nh1cp|write-pool", "pscale_api_a.b", "xhjhjl0nh1cp"),
+        ("postgres.xhjhjl0nh1cp|replica", "postgres", "xhjhjl0nh1cp"),
+        ("postgres", "postgres", ""),
+        ("postgres|a.b", "postgres", ""),
+    ],
+)
+def test_a_user_of_planetscale_names_the_role_and_the_branch(
+    user: str, role: str, branch: str
+) -> None:
+    host = "us-east-3.pg.psdb.cloud"
+    assert (provider.role(host, user), provider.branch(host, user)) == (role, branch)
+    assert provider.role("db.example.com", user) == user
 
 
 @pytest.mark.parametrize(

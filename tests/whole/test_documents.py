@@ -215,7 +215,9 @@ def test_every_relative_link_leads_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("name", ["aws", "neon", "nile", "pgbouncer", "prisma", "supabase"])
+@pytest.mark.parametrize(
+    "name", ["aws", "neon", "nile", "pgbouncer", "planetscale", "prisma", "supabase"]
+)
 def test_a_provider_has_a_page_of_the_common_shape_and_the_readme_links_to_it(name: str) -> None:
     page = PROVIDERS / f"{name}.md"
     assert {"what-to-set", "what-it-injects"} & anchors(page)
@@ -243,6 +245,10 @@ _SUPABASE, _SUPABASE_POOLER = (
 _PRISMA, _PRISMA_POOLER = (
     f"postgres://u:pw@{pooler}db.prisma.io:5432/postgres?sslmode=require"
     for pooler in ("", "pooled.")
+)
+_PLANETSCALE = (
+    "postgresql://postgres.xhjhjl0nh1cp:pw@us-east-3.pg.psdb.cloud:6432/shop"
+    "?sslmode=verify-full&sslrootcert=system"
 )
 _AURORA = {
     "PGHOST": "shop.cluster-c9example.eu-west-1.rds.amazonaws.com",
@@ -274,6 +280,7 @@ FIRST_LINES = [
     ),
     ("prisma", {"DATABASE_URL": _PRISMA_POOLER}, True),
     ("aws", _AURORA, True),
+    ("planetscale", {"DATABASE_URL": _PLANETSCALE}, True),
     (
         "pgbouncer",
         {"DATABASE_URL": "postgres://u:pw@db.example.com:6432/shop?pgbouncer=true"},
