@@ -27,6 +27,12 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+# Of more variables with a prefix than this, an error names the first.
+MOST_NAMES = 5
+
+# As Next.js reads them: a later file overrides an earlier one.
+_ENV_FILES = (".env", ".env.development", ".env.local", ".env.development.local")
+
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
@@ -92,15 +98,18 @@ def load_settings(
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
     """Add what `.env` and `.env.local` set, for local work; on Vercel and in CI nothing is added.
 
-    A variable that is already set takes precedence, then `.env.local`. A database URL that is
-    already set takes precedence over every URL of the files.
+    A variable that is already set takes precedence, then the files as Next.js orders them. A
+    database URL that is already set takes precedence over every URL of the files.
     """
     # A file that was committed by mistake must not add to the variables of the platform.
     if is_hosted(environ):
         return environ
     merged: dict[str, str] = {}
-    for name in (".env", ".env.local"):
-        merged.update(_read_env_file(root / name))
+    # By `environ` alone: a file that says what the environment is can't unread another one.
+    is_development = _environment(environ) == "development"
+    for name in _ENV_FILES:
+        if is_development or "development" not in name:
+            merged.update(_read_env_file(root / name))
     left_out = leading_elsewhere(environ, merged)
     kept = {key: value for key, value in merged.items() if key not in left_out}
     # An empty variable counts as unset, so that a file may set it.
@@ -136,6 +145,11 @@ def secret_bytes(secret: str) -> bytes:
 
 def _read_env_file(path: Path) -> dict[str, str]:
     if not path.is_file():
+def _environment(environ: Mapping[str, str]) -> str:
+    names = (variables.ENVIRONMENT, variables.VERCEL_TARGET_ENV, variables.VERCEL_ENV)
+    return next(filter(None, (name.read(environ) for name in names)), "development").lower()
+
+
         return {}
     try:
         from dotenv import dotenv_values
@@ -175,7 +189,7 @@ class _Reader:
         if migration_target is None and not self.faults and self.needs_database():
             self.faults.append(self.nothing_is_set())
         settings = Settings(
-            environment=self.environment(),
+            environment=_environment(self.environ),
             migration_target=migration_target,
             status_target=status_target,
             migrations_dir=migrations_dir(self.environ, root=self.root),
@@ -230,7 +244,7 @@ class _Reader:
 
     def needs_database(self) -> bool:
         """True where the embedded PostgreSQL must not be used."""
-        return is_hosted(self.environ) or self.environment() == "production"
+        return is_hosted(self.environ) or _environment(self.environ) == "production"
 
     def nothing_is_set(self) -> str:
         is_set = {name for name in (*ADDRESSES, PRISMA) if self.choice.get(name)}

@@ -332,6 +332,33 @@ class TestEnvFiles:
             "D": "env",
         }
 
+    def test_the_files_are_ordered_as_by_nextjs(self, tmp_path: Path) -> None:
+        names = (".env.development.local", ".env.local", ".env.development", ".env")
+        for name in names:
+            (tmp_path / name).write_text(f"A={name}\n")
+        for name in names:
+            assert with_env_files({}, root=tmp_path) == {"A": name}
+            (tmp_path / name).unlink()
+        assert with_env_files({}, root=tmp_path) == {}
+
+    @pytest.mark.parametrize(
+        ("process", "is_read"),
+        [
+            ({}, True),
+            ({"MIGRATION_ENVIRONMENT": "Development"}, True),
+            ({"MIGRATION_ENVIRONMENT": "production"}, False),
+            ({"VERCEL_ENV": "preview"}, False),
+        ],
+    )
+    def test_those_for_development_are_read_there_alone(
+        self, tmp_path: Path, process: dict[str, str], is_read: bool
+    ) -> None:
+        (tmp_path / ".env.development.local").write_text("A=1\n")
+        (tmp_path / ".env.development").write_text("B=1\n")
+        (tmp_path / ".env.local").write_text("MIGRATION_ENVIRONMENT=preview\n")
+        found = with_env_files(process, root=tmp_path)
+        assert {"A", "B"} <= set(found) if is_read else not {"A", "B"} & set(found)
+
     def test_a_database_chosen_in_the_process_excludes_the_others_in_the_files(
         self, tmp_path: Path
     ) -> None:
