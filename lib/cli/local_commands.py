@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import COMMAND
 from ..errors import ConfigurationError
 from ..settings.connection_target import ConnectionTarget
-from ..settings.database_choice import ADDRESSES, PLACE
+from ..settings.database_choice import without_database
 from ..settings.loader import migrations_dir
 from .command_setup import database_for, environ_with_files, load
 from .invocation import Invocation
@@ -23,7 +23,7 @@ def _serve(call: Invocation) -> int:
     # The endpoints find the variables of a database by themselves, but not the embedded one.
     if all(target is None or target.is_embedded for target in targets):
         fallback = database_for(call, settings, reading=True)
-        environ = {k: v for k, v in environ.items() if k not in (*ADDRESSES, *PLACE)}
+        environ = without_database(environ)
     elif not settings.is_hosted:
         from .local_database import started
 

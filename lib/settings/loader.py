@@ -14,25 +14,27 @@ from ..errors import ConfigurationError
 from . import variables
 from .connection_target import ConnectionTarget
 from .database_choice import (
-    ADDRESSES,
     LOOKED_UP,
     PRISMA,
     DatabaseChoice,
+    addresses,
     leading_elsewhere,
+    prefixed_urls,
+    variable_prefix,
 )
 from .tls import relies_on_public_authorities, tls_parameters
 from .variables import Variable
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
 # Of more variables with a prefix than this, an error names the first.
 MOST_NAMES = 5
 
 # As Next.js reads them: a later file overrides an earlier one.
 _ENV_FILES = (".env", ".env.development", ".env.local", ".env.development.local")
 
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment asks for. Durations are in seconds.
 
@@ -96,7 +98,7 @@ def load_settings(
 
 
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
-    """Add what `.env` and `.env.local` set, for local work; on Vercel and in CI nothing is added.
+    """Add what the `.env` files set, for local work; on Vercel and in CI nothing is added.
 
     A variable that is already set takes precedence, then the files as Next.js orders them. A
     database URL that is already set takes precedence over every URL of the files.
@@ -143,13 +145,13 @@ def secret_bytes(secret: str) -> bytes:
     return secret.encode("utf-8", "surrogateescape")
 
 
-def _read_env_file(path: Path) -> dict[str, str]:
-    if not path.is_file():
 def _environment(environ: Mapping[str, str]) -> str:
     names = (variables.ENVIRONMENT, variables.VERCEL_TARGET_ENV, variables.VERCEL_ENV)
     return next(filter(None, (name.read(environ) for name in names)), "development").lower()
 
 
+def _read_env_file(path: Path) -> dict[str, str]:
+    if not path.is_file():
         return {}
     try:
         from dotenv import dotenv_values
@@ -183,6 +185,8 @@ class _Reader:
         self.faults: list[str] = []
 
     def settings(self) -> Settings:
+        # A malformed one is a fault: without it, another database might be chosen.
+        self.value(variables.VARIABLE_PREFIX)
         migration_target = self.target(self.choice.migration_target)
         status_target = self.target(self.choice.status_target)
         # With a fault a variable was set, only not to a usable value.
@@ -217,10 +221,6 @@ class _Reader:
             self.faults.append(f"{variable.name}: {error}")
             return variable.read({})
 
-    def environment(self) -> str:
-        names = (variables.ENVIRONMENT, variables.VERCEL_TARGET_ENV, variables.VERCEL_ENV)
-        return next(filter(None, map(self.value, names)), "development").lower()
-
     def deployment(self) -> Deployment:
         return Deployment(
             self.value(variables.COMMIT_SHA) or None,
@@ -247,9 +247,10 @@ class _Reader:
         return is_hosted(self.environ) or _environment(self.environ) == "production"
 
     def nothing_is_set(self) -> str:
-        is_set = {name for name in (*ADDRESSES, PRISMA) if self.choice.get(name)}
+        names = addresses(self.environ)
+        is_set = {name for name in (*names, PRISMA) if self.choice.get(name)}
         prisma = f" {PRISMA} is for the protocol of Prisma, not for PostgreSQL."
-        blank = [name for name in ADDRESSES if name in self.environ and name not in is_set]
+        blank = [name for name in names if name in self.environ and name not in is_set]
         empty = f" Set, but empty: {', '.join(blank)}."
         way_out = (
             "Connect a database to the Vercel project, or set one of them for this environment."
@@ -257,7 +258,23 @@ class _Reader:
             else "The environment is production, which never means the embedded PostgreSQL: "
             "set one of them to its database."
         )
+        prefix = variable_prefix(self.environ)
+        first = f", the last six first with the prefix {prefix}" if prefix else ""
         return (
-            f"No database URL is set. Looked up: {LOOKED_UP}.{empty if blank else ''}"
-            f"{prisma if PRISMA in is_set else ''} {way_out}"
+            f"No database URL is set. Looked up: {LOOKED_UP}{first}.{empty if blank else ''}"
+            f"{prisma if PRISMA in is_set else ''}{self.prefixed()} {way_out}"
+        )
+
+    def prefixed(self) -> str:
+        """Name the variables that an integration has set with a prefix, if there are any."""
+        names = prefixed_urls(self.environ)
+        if not names:
+            return ""
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        given = variables.VARIABLE_PREFIX.name
+        # The name of the variable after its prefix has two words.
+        found = "_".join(names[0].split("_")[:-2])
+        return (
+            f" With a prefix: {', '.join(names[:MOST_NAMES])}{more}. If one of them names the "
+            f"database, set {given} to its prefix, as in {given}={found}_."
         )

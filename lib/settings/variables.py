@@ -72,6 +72,14 @@ def presence(value: str) -> bool:
     return value.strip(ASCII_SPACE).lower() not in ("", *_FALSE)
 
 
+def prefix(value: str) -> str:
+    """What stands before the names of variables, with its underscore."""
+    value = text(value)
+    if value and not (value.isascii() and value.isidentifier()):
+        raise ValueError("not the beginning of a variable's name, such as STORAGE_")
+    return value if not value or value.endswith("_") else f"{value}_"
+
+
 def secret(value: str) -> str:
     """The token, byte for byte; empty if it is too short to be one."""
     value = value.strip(ASCII_SPACE)
@@ -105,6 +113,15 @@ class Variable(NamedTuple, Generic[T]):
         value = environ.get(self.name, "")
         return self.parse(value if value.strip() else self.default)
 
+
+VARIABLE_PREFIX = Variable(
+    "MIGRATION_VARIABLE_PREFIX",
+    prefix,
+    "What stands before the names of the database's variables, such as `STORAGE_` for "
+    "`STORAGE_DATABASE_URL`: an integration of Vercel "
+    "[may set them so](docs/environments.md#variables-with-a-prefix).",
+    example="STORAGE_",
+)
 
 # Which of them is chosen is decided in database_choice, and their values are checked there.
 DATABASE = (
@@ -369,6 +386,7 @@ ELSEWHERE = (
 # In the order of the documents.
 VARIABLES: tuple[Variable[Any], ...] = (
     *DATABASE,
+    VARIABLE_PREFIX,
     ENVIRONMENT,
     SECRET,
     SECRET_PREVIOUS,

@@ -8,7 +8,7 @@ import pytest
 
 from lib.errors import ConfigurationError
 from lib.settings.aws import Account, LoginToken, StoredSecret
-from lib.settings.database_choice import DatabaseChoice
+from lib.settings.database_choice import DatabaseChoice, without_database
 from lib.settings.loader import load_settings
 from lib.settings.tls import tls_parameters
 
@@ -254,6 +254,131 @@ def test_a_target_with_hostaddr_is_not_rewritten() -> None:
     ).migration_target()
     assert target
     assert target.host == NEON_POOLED
+
+
+class TestAPrefix:
+    PREFIX: ClassVar = {"MIGRATION_VARIABLE_PREFIX": "STORAGE_"}
+
+    @pytest.mark.parametrize("prefix", ["STORAGE_", "STORAGE", " STORAGE_\n"])
+    @pytest.mark.parametrize(
+        ("environ", "migrating", "reading"),
+        [
+            (NEON_ENVIRON, "DATABASE_URL_UNPOOLED", "DATABASE_URL"),
+            (SUPABASE_ENVIRON, "POSTGRES_URL_NON_POOLING", "POSTGRES_URL"),
+            (PRISMA_ENVIRON, "POSTGRES_URL", "POSTGRES_URL"),
+            (NILE_ENVIRON, "NILEDB_POSTGRES_URL", "NILEDB_POSTGRES_URL"),
+            ({**AURORA_ENVIRON, "PGSSLROOTCERT": __file__}, "PGHOST", "PGHOST"),
+        ],
+    )
+    def test_the_variables_are_those_with_the_prefix(
+        self, prefix: str, environ: dict[str, str], migrating: str, reading: str
+    ) -> None:
+        plain = ("VERCEL_OIDC_TOKEN", "PGSSLROOTCERT")
+        prefixed = {
+            name if name in plain else f"STORAGE_{name}": value for name, value in environ.items()
+        }
+        choice = chooser({**prefixed, "MIGRATION_VARIABLE_PREFIX": prefix})
+        targets = choice.migration_target(), choice.status_target()
+        assert [target and target.source for target in targets] == [
+            f"STORAGE_{migrating}",
+            f"STORAGE_{reading}",
+        ]
+        unprefixed = chooser(environ).migration_target()
+        assert targets[0]
+        assert unprefixed
+        assert targets[0].place == unprefixed.place
+        assert targets[0].why == unprefixed.why.replace(
+            "DATABASE_URL", "STORAGE_DATABASE_URL"
+        ).replace("POSTGRES_URL", "STORAGE_POSTGRES_URL").replace(
+            "NILEDB_", "STORAGE_NILEDB_"
+        ).replace("AWS_", "STORAGE_AWS_")
+
+    def test_those_without_it_are_never_mixed_in(self) -> None:
+        mixed = {
+            **self.PREFIX,
+            "STORAGE_DATABASE_URL": url("one.example.com"),
+            "DATABASE_URL_UNPOOLED": url("two.example.com"),
+            "POSTGRES_URL": url("two.example.com"),
+            "POSTGRES_URL_NON_POOLING": url("two.example.com"),
+        }
+        choice = chooser(mixed)
+        migrating, reading = choice.migration_target(), choice.status_target()
+        assert migrating
+        assert reading
+        assert (migrating.host, reading.host) == ("one.example.com", "one.example.com")
+
+    def test_they_are_used_where_none_has_the_prefix_and_a_sibling_alone_is_none(self) -> None:
+        environ = {
+            **self.PREFIX,
+            "STORAGE_DATABASE_URL_UNPOOLED": url("one.example.com"),
+            "DATABASE_URL": url("two.example.com"),
+        }
+        target = chooser(environ).migration_target()
+        assert target
+        assert (target.source, target.host) == ("DATABASE_URL", "two.example.com")
+
+    def test_the_url_for_migrations_has_no_prefix_and_comes_first(self) -> None:
+        environ = {
+            **self.PREFIX,
+            "STORAGE_DATABASE_URL": url("one.example.com"),
+            "STORAGE_MIGRATION_DATABASE_URL": url("three.example.com"),
+            "MIGRATION_DATABASE_URL": url("two.example.com"),
+        }
+        choice = chooser(environ)
+        migrating, reading = choice.migration_target(), choice.status_target()
+        assert migrating
+        assert reading
+        assert (migrating.host, reading.host) == ("two.example.com", "one.example.com")
+
+    def test_without_it_they_are_not_read_and_the_error_names_them(self) -> None:
+        told = refusal(
+            {
+                "STORAGE_DATABASE_URL": url("one.example.com"),
+                "Shop_POSTGRES_URL": url("two.example.com"),
+                "OTHER_DATABASE_URL": "mysql://x",
+                "STORAGE_DATABASE_URL_UNPOOLED": url("one.example.com"),
+            }
+        )
+        assert (
+            " With a prefix: STORAGE_DATABASE_URL, Shop_POSTGRES_URL. If one of them names the "
+            "database, set MIGRATION_VARIABLE_PREFIX to its prefix, as in "
+            "MIGRATION_VARIABLE_PREFIX=STORAGE_. Connect a database" in told
+        )
+
+    def test_with_another_one_the_error_says_what_was_looked_up(self) -> None:
+        told = refusal({"MIGRATION_VARIABLE_PREFIX": "SHOP", "STORAGE_DATABASE_URL": url("h")})
+        assert "the last six first with the prefix SHOP_." in told
+        assert "as in MIGRATION_VARIABLE_PREFIX=STORAGE_." in told
+
+    def test_of_many_the_first_are_named(self) -> None:
+        told = refusal({f"S{number}_DATABASE_URL": url("h") for number in range(9)})
+        assert "S3_DATABASE_URL, S4_DATABASE_URL and 4 more. If" in told
+
+    @pytest.mark.parametrize("prefix", ["STORAGE-", "1ST_", "DATABASE URL", "Ü_", SENTINEL])
+    def test_a_malformed_one_is_refused(self, prefix: str) -> None:
+        told = refusal({**PLAIN, "MIGRATION_VARIABLE_PREFIX": prefix})
+        assert told == (
+            "MIGRATION_VARIABLE_PREFIX: not the beginning of a variable's name, such as STORAGE_"
+        )
+
+    def test_a_missing_part_is_named_with_it(self) -> None:
+        aurora = {f"STORAGE_{name}": value for name, value in AURORA_ENVIRON.items()}
+        told = refusal({**self.PREFIX, **without(aurora, "STORAGE_PGUSER")})
+        assert (
+            "a login token for STORAGE_PGHOST with STORAGE_AWS_ROLE_ARN can't be made without "
+            "STORAGE_PGUSER" in told
+        )
+
+
+@pytest.mark.parametrize("prefix", ["", "STORAGE_"])
+def test_an_environment_without_its_database_chooses_none(prefix: str) -> None:
+    names = (*NEON_ENVIRON, *NEON_LEGACY, *NILE_ENVIRON, *AURORA_ENVIRON, "PGPORT")
+    environ = {f"{prefix}{name}": url("h") for name in names}
+    environ |= {"MIGRATION_DATABASE_URL": url("h"), "MIGRATION_RUN_WAIT": "1s"}
+    found = without_database({**environ, "MIGRATION_VARIABLE_PREFIX": prefix})
+    assert chooser(found).migration_target() is None
+    assert chooser(found).status_target() is None
+    assert found["MIGRATION_RUN_WAIT"] == "1s"
 
 
 class TestAnIncompleteUrl:

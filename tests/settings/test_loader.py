@@ -378,6 +378,31 @@ class TestEnvFiles:
         aurora = {"PGHOST": "h", "PGUSER": "u", "PGDATABASE": "d", "AWS_ROLE_ARN": "r"}
         assert with_env_files(aurora, root=tmp_path) == {**aurora, **others}
 
+    @pytest.mark.parametrize(
+        ("process", "files", "kept"),
+        [
+            # The prefix and its variables come from the file, as from `vercel env pull`.
+            ([], ["PREFIX=S_", "S_DATABASE_URL=a"], ["PREFIX", "S_DATABASE_URL"]),
+            (["PREFIX=S_"], ["S_DATABASE_URL=a"], ["S_DATABASE_URL"]),
+            # What the process names is the choice: no prefix in a file leads past it.
+            (["DATABASE_URL=x"], ["PREFIX=S_", "S_DATABASE_URL=a"], []),
+            (["DATABASE_URL=x", "S_DATABASE_URL=y"], ["PREFIX=S_"], []),
+            (["PREFIX=S_", "S_DATABASE_URL=x"], ["S_DATABASE_URL_UNPOOLED=a", "PREFIX=T_"], []),
+            (["PREFIX=S_", "S_DATABASE_URL=x"], ["DATABASE_URL=a", "S_PGHOST=b"], []),
+            # With the file's prefix it is named in the process: the file adds no sibling.
+            (["S_DATABASE_URL=x"], ["PREFIX=S_", "S_DATABASE_URL_UNPOOLED=a"], ["PREFIX"]),
+        ],
+    )
+    def test_a_prefix_in_a_file_leads_to_no_other_database(
+        self, tmp_path: Path, process: list[str], files: list[str], kept: list[str]
+    ) -> None:
+        def full(line: str) -> str:
+            return line.replace("PREFIX", "MIGRATION_VARIABLE_PREFIX")
+
+        (tmp_path / ".env.local").write_text("\n".join(map(full, files)))
+        environ = dict(full(line).split("=") for line in process)
+        assert set(with_env_files(environ, root=tmp_path)) == {*environ, *map(full, kept)}
+
     def test_variables_in_a_file_complete_a_secret_in_it_but_not_a_url(
         self, tmp_path: Path
     ) -> None:
