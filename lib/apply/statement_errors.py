@@ -65,10 +65,12 @@ def statement_error(
     """
     if fault := recording_error(session, script, error, step):
         return fault
-    failure = _Failure(script, error, step)
+    refused = error.server_error
+    remedy = local_remedy(refused.sqlstate, refused.message) if session.is_embedded else ""
+    failure = _Failure(script, error, step, remedy)
     if failure.sqlstate in LOCK_CONFLICTS:
         return _busy_table_error(failure, session.observer.blockers)
-    return _failed_error(failure, session)
+    return _failed_error(failure, is_new=session.is_new)
 
 
 def _busy_table_error(failure: "_Failure", blockers: tuple[Blocker, ...]) -> BusyTableError:
@@ -107,12 +109,9 @@ def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
     return ""
 
 
-def _failed_error(failure: "_Failure", session: Session) -> MigrationFailedError:
+def _failed_error(failure: "_Failure", *, is_new: bool) -> MigrationFailedError:
     file, offset = failure.script.file, failure.offset
-    way_out = _way_out(failure) or _way_out_of_existing(failure, is_new=session.is_new)
-    if session.is_embedded and not way_out:
-        way_out = _local_way_out(failure)
-    end = way_out + _what_stays(failure)
+    end = _way_out(failure) + _way_out_of_existing(failure, is_new=is_new) + _what_stays(failure)
     # The text is for the log; the journal gets one without data of rows.
     failed = MigrationFailedError(
         failure.text + end,
@@ -125,7 +124,9 @@ def _failed_error(failure: "_Failure", session: Session) -> MigrationFailedError
 
 
 def _way_out(failure: "_Failure") -> str:
-    """What to do about a statement that fails in one transaction, or in a read-only one."""
+    """What to do about a statement that fails in one transaction, or for what the server lacks."""
+    if failure.remedy:
+        return f"\n  {failure.remedy}"
     if failure.sqlstate == _IN_USE:
         is_other = _IN_USE_OTHERWISE.search(failure.server_error.message)
         return "" if is_other else f"\n  {_PENDING_EVENTS}"
@@ -137,11 +138,6 @@ def _way_out(failure: "_Failure") -> str:
     is_set = statement is not None and statement.command == "SET"
     is_help = failure.script.mode is Mode.TRANSACTION and not is_set
     return f"\n  {way_out}" if way_out and is_help else ""
-
-
-def _local_way_out(failure: "_Failure") -> str:
-    remedy = local_remedy(failure.sqlstate, failure.server_error.message)
-    return f"\n  {remedy}" if remedy else ""
 
 
 def _way_out_of_existing(failure: "_Failure", *, is_new: bool) -> str:
@@ -184,11 +180,15 @@ def _what_stays(failure: "_Failure") -> str:
 
 @dataclass(frozen=True)
 class _Failure:
-    """What the server refused, and what was under way; None if it was none of a file's steps."""
+    """What the server refused, and what was under way; None if it was none of a file's steps.
+
+    `remedy` is what to do about it on the embedded PostgreSQL.
+    """
 
     script: Script
     error: StatementError
     step: FailedStep | None
+    remedy: str = ""
 
     @property
     def server_error(self) -> ServerError:
@@ -222,7 +222,7 @@ class _Failure:
     @property
     def text(self) -> str:
         """For the log: the place, the message, the line, what else the server says; no secret."""
-        more = [("Hint", self.server_error.hint)]
+        more = [("Hint", self._hint)]
         # Detail and Context quote values, which may be the secret itself.
         if not self._redactor.is_secret:
             more = [
@@ -238,11 +238,16 @@ class _Failure:
     @property
     def record(self) -> str:
         """For the journal: the same without Detail and Context, and without data of rows."""
-        message, hint = self._message, self._parts([("Hint", self.server_error.hint)])
+        message, hint = self._message, self._parts([("Hint", self._hint)])
         shown, advice = self._redactor.without_data(message, hint)
         more = "" if (shown, advice) == (message, hint) else f"\n  {_IN_THE_LOG}"
         line = self._line(hides_all=True)
         return f"{self._place}: {shown}{self._state}{line}{self._which}{advice}{more}"
+
+    @property
+    def _hint(self) -> str | None:
+        """The server's hint, unless a better one is known."""
+        return None if self.remedy else self.server_error.hint
 
     @cached_property
     def _redactor(self) -> Redactor:

@@ -5,10 +5,10 @@ from dataclasses import replace
 from .. import COMMAND
 from ..errors import ConfigurationError
 from ..local import server_address
+from ..local.cluster_files import Cluster
 from ..settings.connection_target import ConnectionTarget
 from ..settings.connection_url import read_target
-from ..settings.loader import Settings, with_env_files
-from ..settings.variables import LOCAL_PLATFORM
+from ..settings.loader import Settings, local_platform, with_env_files
 from .invocation import Invocation
 
 
@@ -45,6 +45,17 @@ def started(call: Invocation, target: ConnectionTarget | None) -> ConnectionTarg
     return replace(target, parameters=parameters)
 
 
+def cluster_of(call: Invocation) -> Cluster:
+    """Return the embedded server of this project, with the platform that the variables ask for.
+
+    Raise ConfigurationError if they ask for another one, or if the wheel is not installed.
+    """
+    from ..local import embedded_server as embedded
+
+    platform = local_platform(with_env_files(call.environ, root=call.root))
+    return embedded.locate(call.root, platform=platform)
+
+
 def start(
     call: Invocation, *, announcement: str = "Starting", is_offered: bool = True
 ) -> ConnectionTarget:
@@ -54,8 +65,7 @@ def start(
     """
     from ..local import embedded_server as embedded
 
-    environ = with_env_files(call.environ, root=call.root)
-    cluster = embedded.locate(call.root, platform=LOCAL_PLATFORM.read(environ))
+    cluster = cluster_of(call)
     is_new = embedded.is_new(cluster)
     if announcement and not embedded.is_running(cluster):
         call.console.tell(

@@ -54,7 +54,6 @@ class Settings:
     run_wait: float = variables.RUN_WAIT.read({})
     strict_order: bool = variables.STRICT_ORDER.read({})
     ledger_owner: str | None = None
-    local_platform: str = variables.LOCAL_PLATFORM.read({})
     is_hosted: bool = False
 
     def connect_timeout_or(self, default: float) -> float:
@@ -132,6 +131,15 @@ def migrations_dir(environ: Mapping[str, str], *, root: Path = ROOT) -> Path:
     return root / variables.MIGRATIONS_DIR.read(environ)
 
 
+def local_platform(environ: Mapping[str, str]) -> str:
+    """The platform whose roles and schemas the embedded PostgreSQL is to have; empty for none."""
+    variable = variables.LOCAL_PLATFORM
+    try:
+        return variable.read(environ)
+    except ValueError as error:
+        raise ConfigurationError(f"{variable.name}: {error}") from None
+
+
 def read_admin_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
     """The tokens that the admin endpoint accepts; none without a usable `MIGRATION_SECRET`."""
     current, previous = variables.SECRET.read(environ), variables.SECRET_PREVIOUS.read(environ)
@@ -205,7 +213,6 @@ class _Reader:
             run_wait=self.value(variables.RUN_WAIT),
             strict_order=self.value(variables.STRICT_ORDER),
             ledger_owner=self.value(variables.LEDGER_OWNER) or None,
-            local_platform=self.value(variables.LOCAL_PLATFORM),
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:
