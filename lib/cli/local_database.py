@@ -39,7 +39,12 @@ def started(call: Invocation, target: ConnectionTarget | None) -> ConnectionTarg
     if not server_address.is_named(target, call.root):
         return target
     running = start(call, is_offered=False)
-    # The port may have changed. What else the URL asks for stays, such as a schema.
+    if target.port != running.port:
+        call.console.tell(
+            f"The URL of the embedded PostgreSQL has an outdated port, {target.port}, in place of "
+            f"{running.port}: `{COMMAND} url --write-env` writes it again."
+        )
+    # What else the URL asks for stays, such as a schema.
     database = target.database or server_address.DATABASE
     parameters = {**target.parameters, **running.parameters, "dbname": database}
     return replace(target, parameters=parameters)

@@ -72,13 +72,13 @@ def recognized(target: ConnectionTarget, root: Path) -> ConnectionTarget:
 
 
 def is_named(target: ConnectionTarget, root: Path) -> bool:
-    """True if the target is a database of the embedded server of the project at `root`."""
-    folder = home(root)
-    return (
-        _is_superuser_here(target)
-        and target.port == str(kept_port(folder))
-        and target.parameters.get("password") == _read(folder / PASSWORD_FILE)
-    )
+    """True if the target is a database of the embedded server of the project at `root`.
+
+    The password tells, also where the port is outdated: there, if the folder of the project was
+    copied, the server of the other project would answer, which has the same password.
+    """
+    kept = _read(home(root) / PASSWORD_FILE)
+    return _is_superuser_here(target) and target.parameters.get("password") == kept
 
 
 def looks_embedded(target: ConnectionTarget) -> bool:
