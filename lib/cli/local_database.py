@@ -8,7 +8,9 @@ from ..local import server_address
 from ..local.cluster_files import Cluster
 from ..settings.connection_target import ConnectionTarget
 from ..settings.connection_url import read_target
+from ..settings.database_choice import prefix_of, prefixed_urls
 from ..settings.loader import Settings, local_platform, with_env_files
+from ..settings.variables import VARIABLE_PREFIX
 from .invocation import Invocation
 
 
@@ -35,7 +37,7 @@ def started(call: Invocation, target: ConnectionTarget | None) -> ConnectionTarg
     Return where to connect, which is the target itself if it is elsewhere.
     """
     if target is None:
-        return start(call, announcement="No database URL is set: starting")
+        return start(call, announcement=f"No database URL is set{_with_prefix(call)}: starting")
     if not server_address.is_named(target, call.root):
         return target
     running = start(call, is_offered=False)
@@ -59,6 +61,14 @@ def cluster_of(call: Invocation) -> Cluster:
 
     platform = local_platform(with_env_files(call.environ, root=call.root))
     return embedded.locate(call.root, platform=platform)
+
+
+def _with_prefix(call: Invocation) -> str:
+    """Name a variable that an integration has set with a prefix, as `vercel env pull` writes it."""
+    names = prefixed_urls(with_env_files(call.environ, root=call.root))
+    if not names:
+        return ""
+    return f" ({VARIABLE_PREFIX.name}={prefix_of(names[0])} would lead to {names[0]})"
 
 
 def start(

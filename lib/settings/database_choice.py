@@ -136,6 +136,12 @@ def prefixed_urls(environ: Mapping[str, str]) -> tuple[str, ...]:
     )
 
 
+def prefix_of(name: str) -> str:
+    """The prefix of one of the `prefixed_urls`."""
+    # The name of the variable behind its prefix has two words.
+    return name.removesuffix("_URL").rpartition("_")[0] + "_"
+
+
 @dataclass(frozen=True)
 class DatabaseChoice:
     """The choice among the variables of `environ`.

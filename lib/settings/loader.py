@@ -19,6 +19,7 @@ from .database_choice import (
     DatabaseChoice,
     addresses,
     leading_elsewhere,
+    prefix_of,
     prefixed_urls,
     variable_prefix,
 )
@@ -279,9 +280,7 @@ class _Reader:
             return ""
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
         given = variables.VARIABLE_PREFIX.name
-        # The name of the variable after its prefix has two words.
-        found = "_".join(names[0].split("_")[:-2])
         return (
             f" With a prefix: {', '.join(names[:MOST_NAMES])}{more}. If one of them names the "
-            f"database, set {given} to its prefix, as in {given}={found}_."
+            f"database, set {given} to its prefix, as in {given}={prefix_of(names[0])}."
         )

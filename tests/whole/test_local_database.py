@@ -65,6 +65,19 @@ def test_a_url_that_names_the_server_starts_it_and_counts_as_local(
         assert ", from the embedded PostgreSQL; direct)\n" in done.stdout
 
 
+@pytest.mark.usefixtures("url")
+def test_a_variable_with_a_prefix_is_named_where_it_is_not_used(project: Cli) -> None:
+    embedded.stop(embedded.locate(project.root))
+    (project.root / ".env.local").write_text("STORAGE_DATABASE_URL=postgres://u:hunter2@h/d\n")
+    done = project("status")
+    assert done.returncode == 0
+    assert done.stderr.startswith(
+        "No database URL is set (MIGRATION_VARIABLE_PREFIX=STORAGE_ would lead to "
+        "STORAGE_DATABASE_URL): starting the embedded PostgreSQL in "
+    )
+    assert "hunter2" not in done.stdout + done.stderr
+
+
 def test_nothing_else_is_on_standard_output_than_the_url(project: Cli, url: str) -> None:
     embedded.stop(embedded.locate(project.root))
     done = project("url")
