@@ -103,6 +103,11 @@ RELEASE = 1.0
 # To drop an index that a failed build has left invalid: the next run drops it otherwise.
 DROP_INDEX = 10.0
 
+# --- Showing ---
+
+# On a terminal, a statement that takes longer shows that it still runs.
+SIGN_OF_LIFE = 2.0
+
 # --- Serving ---
 
 # Vercel's default for `maxDuration`, and how long before it the work ends.

@@ -169,12 +169,13 @@ class Observer:
 
     @contextmanager
     def watching(
-        self, watched: Connection, *, first: float, report: Callable[[Sight, float], None]
+        self, watched: Connection, *, first: float, report: Callable[[Sight | None, float], None]
     ) -> Iterator[None]:
         """Look at what `watched` carries out: after `first` seconds, and then now and again.
 
-        `report` is called with what was seen and the seconds since the beginning. If no answer will
-        come, the connection is closed, and DatabaseUnavailableError ends the wait.
+        `report` is called with what was seen and the seconds since the beginning; several times a
+        second with None, for there was no look. If no answer will come, the connection is closed,
+        and DatabaseUnavailableError ends the wait.
         """
         self.blockers = ()
         self._idleness = _State()
@@ -182,9 +183,10 @@ class Observer:
 
         def look() -> None:
             nonlocal next_look
+            now = time.monotonic()
+            report(None, now - began)
             if not next_look.has_passed():
                 return
-            now = time.monotonic()
             sight = self._look()
             self._give_up_if_stuck(watched, sight)
             if sight is not None:

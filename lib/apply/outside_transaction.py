@@ -93,7 +93,7 @@ class StatementRun:
         try:
             if not self._progress.is_in_block:
                 leftovers = leftovers_of(self.connection, statement)
-            self._carry_out(statement, self._attempt(index, leftovers))
+            self._carry_out(index, self._attempt(index, leftovers))
         except StatementError as error:
             more = leftovers.advice if leftovers else ""
             stays = self._progress.kept_before(index)
@@ -114,8 +114,9 @@ class StatementRun:
         else:
             self._progress.complete(index)
 
-    def _carry_out(self, statement: Statement, attempt: Callable[[], Rows]) -> None:
-        wait = TableWait(self.session, self.script, statement)
+    def _carry_out(self, index: int, attempt: Callable[[], Rows]) -> None:
+        statement = self.script.statements[index]
+        wait = TableWait(self.session, self.script, statement, index=index)
         # Of a transaction block only the whole could be tried again; a procedure may have committed
         # before it failed.
         if self._progress.is_in_block or statement.command in ("CALL", "DO"):

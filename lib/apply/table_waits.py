@@ -38,12 +38,19 @@ class TableWait:
     """The tries of a file, or of one of its statements outside a transaction, to get its locks."""
 
     def __init__(
-        self, session: Session, script: Script, statement: Statement | None = None
+        self,
+        session: Session,
+        script: Script,
+        statement: Statement | None = None,
+        *,
+        index: int | None = None,
     ) -> None:
         self._session = session
         self._connection = session.connection
         self._observer = session.observer
         self._script = script
+        # None for statements that are sent together: they are answered together.
+        self._position = None if index is None else (index + 1, len(script.statements))
         self._lock_timeout = session.lock_timeout_of(script, statement)
 
     def once(self, attempt: Callable[[], Rows]) -> Rows:
@@ -89,10 +96,12 @@ class TableWait:
             first = min(first, timeout * limits.first_look_share)
         next_report = limits.report_every
 
-        def report(sight: Sight, seconds: float) -> None:
+        def report(sight: Sight | None, seconds: float) -> None:
             nonlocal next_report
             progress, file = self._session.progress, self._script.file
-            if sight.index and not sight.blockers:
+            if sight is None:
+                progress.working(file, self._position, seconds)
+            elif sight.index and not sight.blockers:
                 progress.building(file, sight.index, seconds)
             elif seconds >= next_report:
                 next_report = seconds + limits.report_every

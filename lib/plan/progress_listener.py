@@ -6,12 +6,15 @@ from ..settings.connection_target import ConnectionTarget
 from .blockers import Blocker, IndexProgress
 from .reports import AppliedNow
 
+Position = tuple[int, int]
+
 
 class Progress:
     """The listener of a run. This one is silent; a surface overrides what it shows.
 
     Durations are in seconds. `is_direct` is None if the connection failed before the database
-    was read. `file` is None for a notice that no file caused.
+    was read. `file` is None for a notice that no file caused. `position` is the number of the
+    statement that runs and how many there are, None where a file's statements are sent together.
     """
 
     # No method is abstract: an endpoint shows nothing while a run lasts.
@@ -23,6 +26,7 @@ class Progress:
     def started(self, file: MigrationFile) -> None: ...
     def applied(self, migration: AppliedNow) -> None: ...
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None: ...
+    def working(self, file: MigrationFile, position: Position | None, seconds: float) -> None: ...
     def still_running(
         self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float
     ) -> None: ...

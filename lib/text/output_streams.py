@@ -8,7 +8,7 @@ from typing import TextIO
 
 from ..escaping import Clean, document, message, signed, table, unmasked
 from ..plan.reports import Document
-from .terminal import Style
+from .terminal import Style, columns_of
 
 
 @dataclass
@@ -19,6 +19,12 @@ class Console:
     err: TextIO
     environ: Mapping[str, str]
     bar_is_open: bool = False
+    bar_stays: bool = False
+
+    @property
+    def is_live(self) -> bool:
+        """True if a line on standard error may be overwritten. A log would keep each of them."""
+        return self.err.isatty() and self.environ.get("TERM") != "dumb"
 
     @property
     def style(self) -> Style:
@@ -46,12 +52,18 @@ class Console:
         """Print a result that is a secret, alone on its line, for whoever has asked for it."""
         self._print(unmasked(text), self.out)
 
-    def show_bar(self, bar: str) -> None:
-        """Print a line on standard error that the next bar overwrites and any other text ends."""
+    def show_bar(self, bar: str, *, stays: bool = True) -> None:
+        """Print a line on standard error that the next bar overwrites.
+
+        Any other text ends it, or removes it unless it `stays`. It is cut to the terminal's width:
+        of a line that wraps, a part would stay.
+        """
         # So that _print does not end the line of the bar that this one overwrites.
         self.bar_is_open = False
-        self._print(table([bar]), self.err, before="\r", end="\x1b[K")
-        self.bar_is_open = True
+        width = columns_of(self.err)
+        line = Clean(table([bar])[: width - 1 if width else None])
+        self._print(line, self.err, before="\r", end="\x1b[K")
+        self.bar_is_open, self.bar_stays = True, stays
 
     def print_json(self, content: Document) -> None:
         """Print a document as a result."""
@@ -61,7 +73,7 @@ class Console:
         try:
             if self.bar_is_open:
                 self.bar_is_open = False
-                print(file=self.err, flush=True)
+                print(end="\n" if self.bar_stays else "\r\x1b[K", file=self.err, flush=True)
             print(f"{before}{text}", file=stream, end=end, flush=True)
         except OSError:
             # The reader of a pipe has gone, or the disk is full. Neither may stop a migration

@@ -3,9 +3,10 @@
 from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
 from ..plan.blockers import Blocker, IndexProgress, describe_blockers
-from ..plan.progress_listener import Progress
+from ..plan.progress_listener import Position, Progress
 from ..plan.reports import AppliedNow
 from ..settings.connection_target import ConnectionTarget
+from ..time_limits import SIGN_OF_LIFE
 from .output_streams import Console
 from .terminal import progress_bar, route_text
 
@@ -16,6 +17,9 @@ class ProgressLog(Progress):
     def __init__(self, console: Console, doing: str) -> None:
         self.console = console
         self.doing = doing
+        # What the line of a statement that runs shows, so that it is written once a second.
+        self._sign: tuple[str, Position | None, int] | None = None
+        self._building = ""
 
     def retrying_connection(self, reason: str) -> None:
         self.console.tell(f"{reason} Trying again.")
@@ -49,15 +53,29 @@ class ProgressLog(Progress):
             f"trying again in {pause:.1f} s at the earliest."
         )
 
+    def working(self, file: MigrationFile, position: Position | None, seconds: float) -> None:
+        # The bar of an index says more.
+        if seconds < SIGN_OF_LIFE or not self.console.is_live or self._building == file.version:
+            return
+        sign = (file.version, position, int(seconds))
+        if sign != self._sign:
+            self._sign = sign
+            where = f"statement {position[0]} of {position[1]}, " if position else ""
+            self.console.show_bar(f"{file.version}: {where}{_running_time(seconds)}", stays=False)
+
     def still_running(
         self, file: MigrationFile, blockers: tuple[Blocker, ...], seconds: float
     ) -> None:
+        if not blockers and self.console.is_live:
+            # A line that counts the seconds is there already.
+            return
         held_up = f", held up by {describe_blockers(blockers)}" if blockers else ""
         self.console.tell(f"{file.path}: still running after {seconds:.0f} s{held_up}.")
 
     def building(self, file: MigrationFile, index: IndexProgress, seconds: float) -> None:
         # In a log, a line that overwrites itself would be a line of many thousand characters.
-        if self.console.err.isatty():
+        self._building = file.version
+        if self.console.is_live:
             bar = progress_bar(index, self.console.style)
             self.console.show_bar(f"{bar} {file.version}: {index.phase}")
         else:
@@ -68,3 +86,8 @@ class ProgressLog(Progress):
         # A notice without a file is about a statement of the runner itself, and of no interest.
         if file is not None:
             self.console.tell(f"{file.path}: {severity}: {message}")
+
+
+def _running_time(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,5 +1,6 @@
 """What a terminal can show, and the text of a run: colored, or plain, or in ASCII only."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -47,6 +48,16 @@ class Style:
 
     def paint(self, color: str, text: str) -> str:
         return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.color else text
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """Return the width of a terminal; None if the stream is none, or does not know its width."""
+    if not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or None
+    except OSError:
+        return None
 
 
 def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:

@@ -1,0 +1,147 @@
+"""The line that shows that a statement still runs, on a real terminal and not elsewhere."""
+
+import fcntl
+import io
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TextIO
+
+import pytest
+from conftest import Bundle, Cli, Database
+
+from lib.files.folder import parse
+from lib.text.output_streams import Console
+from lib.text.progress_log import ProgressLog
+
+FILE = parse("003-backfill.sql", b"select 1;")
+ERASED = "\r\x1b[K"
+
+
+@dataclass
+class Terminal:
+    """A pseudo-terminal: what is written to `stream` is read by `shown`."""
+
+    controller: int
+    stream: TextIO
+
+    def shown(self, *, until: str = "", seconds: float = 60) -> str:
+        text = b""
+        while select.select([self.controller], [], [], seconds if until else 0)[0]:
+            try:
+                read = os.read(self.controller, 65536)
+            except OSError:  # Linux: every other end is closed
+                break
+            text += read
+            if not read or (until and re.search(until, text.decode())):
+                break
+        return text.decode().replace("\r\n", "\n")
+
+
+@contextmanager
+def terminal(columns: int) -> Iterator[Terminal]:
+    controller, device = pty.openpty()
+    fcntl.ioctl(device, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    try:
+        with os.fdopen(device, "w") as stream:
+            yield Terminal(controller, stream)
+    finally:
+        os.close(controller)
+
+
+def test_it_appears_after_two_seconds_and_counts_them() -> None:
+    with terminal(80) as screen:
+        log = ProgressLog(Console(io.StringIO(), screen.stream, {}), "Migrating")
+        for seconds in (0.2, 1.9, 2.0, 2.4, 3.1, 75.0):
+            log.working(FILE, (2, 5), seconds)
+        log.working(FILE, None, 76.0)
+        assert screen.shown() == "".join(
+            f"\r003-backfill: {text}\x1b[K"
+            for text in (
+                "statement 2 of 5, 2 s",
+                "statement 2 of 5, 3 s",
+                "statement 2 of 5, 1 min 15 s",
+                "1 min 16 s",
+            )
+        )
+
+
+def test_a_line_that_is_printed_meanwhile_takes_its_place() -> None:
+    with terminal(80) as screen:
+        console = Console(io.StringIO(), screen.stream, {})
+        log = ProgressLog(console, "Migrating")
+        log.working(FILE, None, 2.0)
+        console.tell("A notice.")
+        log.working(FILE, None, 3.0)
+        assert screen.shown().endswith(f"2 s\x1b[K{ERASED}A notice.\n\r003-backfill: 3 s\x1b[K")
+
+
+def test_it_is_cut_to_the_width() -> None:
+    with terminal(20) as screen:
+        log = ProgressLog(Console(io.StringIO(), screen.stream, {"NO_COLOR": "1"}), "Migrating")
+        log.working(FILE, (2, 5), 2.0)
+        assert screen.shown() == "\r003-backfill: state\x1b[K"
+
+
+def test_a_dumb_terminal_gets_none() -> None:
+    with terminal(80) as screen:
+        log = ProgressLog(Console(io.StringIO(), screen.stream, {"TERM": "dumb"}), "Migrating")
+        log.working(FILE, None, 20.0)
+        assert screen.shown() == ""
+
+
+def test_a_log_gets_none() -> None:
+    err = io.StringIO()
+    ProgressLog(Console(io.StringIO(), err, {}), "Migrating").working(FILE, None, 20.0)
+    assert err.getvalue() == ""
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_a_run_shows_it_and_removes_it(
+    is_interrupted: bool, cli: Cli, bundle: Bundle, db: Database
+) -> None:
+    db.query("create function nap() returns void language sql as 'select pg_sleep(4)'")
+    bundle.write("000-a.sql", "-- Transaction: none\nselect 1;\nselect nap();\nselect 3;")
+    with terminal(80) as screen:
+        run = subprocess.Popen(
+            [sys.executable, "-m", "lib", "migrate"],
+            cwd=cli.root,
+            env={**cli.environ, "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=screen.stream,
+            text=True,
+        )
+        shown = screen.shown(until="3 s")
+        assert "\r000-a: statement 2 of 3, 2 s\x1b[K" in shown
+        if is_interrupted:
+            run.send_signal(signal.SIGINT)
+        out, _ = run.communicate(timeout=60)
+        shown += screen.shown()
+    assert run.returncode == (130 if is_interrupted else 0)
+    assert "statement 2" not in out
+    last = shown.rpartition("\r000-a: statement 2 of 3, ")[2]
+    assert re.match(r"\d+ s\x1b\[K\r\x1b\[K", last), "removed before anything else is printed"
+
+
+def test_beside_json_there_is_none(cli: Cli, bundle: Bundle) -> None:
+    bundle.write("000-a.sql", "select pg_sleep(2.6)")
+    with terminal(80) as screen:
+        done = subprocess.run(
+            [sys.executable, "-m", "lib", "migrate", "--json"],
+            cwd=cli.root,
+            env={**cli.environ, "TERM": "xterm"},
+            stdout=subprocess.PIPE,
+            stderr=screen.stream,
+            timeout=60,
+        )
+        assert done.returncode == 0
+        assert screen.shown() == ""
