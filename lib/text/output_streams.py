@@ -8,7 +8,7 @@ from typing import TextIO
 
 from ..escaping import Clean, document, message, signed, table, unmasked
 from ..plan.reports import Document
-from .terminal import Style, columns_of
+from .terminal import Style, columns_of, fit_quotes
 
 
 @dataclass
@@ -74,7 +74,9 @@ class Console:
             if self.bar_is_open:
                 self.bar_is_open = False
                 print(end="\n" if self.bar_stays else "\r\x1b[K", file=self.err, flush=True)
-            print(f"{before}{text}", file=stream, end=end, flush=True)
+            print(
+                f"{before}{fit_quotes(text, columns_of(stream))}", file=stream, end=end, flush=True
+            )
         except OSError:
             # The reader of a pipe has gone, or the disk is full. Neither may stop a migration
             # half-way through its chain.

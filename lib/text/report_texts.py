@@ -29,7 +29,7 @@ def plan_text(planned: DryRun, style: Style) -> Clean:
         )
         lines.append(f"  {style.dot} {script.file.version}: {how}")
         lines += [
-            f"      {script.file.line_at(s.offset):>4}  {one_line(s.head)}"
+            style.cut(f"      {script.file.line_at(s.offset):>4}  {one_line(s.head)}")
             for s in script.statements
         ]
     if not planned.scripts:

@@ -24,8 +24,6 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
     """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.is_applied]
-    # Rows of another tool may have versions of any length.
-    width = max((len(one_line(entry.version)) for entry in plan.entries), default=0)
     parts = [
         [style.paint("bold", "Migration Status")],
         [
@@ -38,10 +36,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
         ],
         [
             style.paint("bold", f"Applied Migrations ({len(applied)}):"),
-            *(
-                [_applied_line(entry, status.origin(entry), style, width) for entry in applied]
-                or ["  None"]
-            ),
+            *(_applied_lines(status, applied, style) if applied else ["  None"]),
         ],
         [
             style.paint("bold", "Pending Migrations:"),
@@ -70,14 +65,35 @@ def _deployment(deployment: Deployment) -> str:
     return one_line(", ".join(filter(None, (commit, deployment.id))))
 
 
-def _applied_line(entry: Entry, origin: Deployment | None, style: Style, width: int) -> str:
-    sign = style.tick if entry.state == "applied" else style.cross
+def _applied_lines(status: Status, applied: Sequence[Entry], style: Style) -> list[str]:
+    """Compose a line for each, without the columns for which a narrow terminal has no room."""
+    # Rows of another tool may have versions of any length.
+    width = max(len(one_line(entry.version)) for entry in status.plan.entries)
+    lines: list[tuple[str, str]] = []
+    # The least important column goes first: by whom a file was applied, then how long it took.
+    for columns in (4, 3, 2):
+        lines = [
+            (_sign(entry, style), _applied_line(entry, status.origin(entry), width, columns))
+            for entry in applied
+        ]
+        # Before each line, a sign between blanks.
+        if style.width is None or max(len(line) for _, line in lines) + 4 <= style.width:
+            break
+    return [f"  {sign} {line}" for sign, line in lines]
+
+
+def _sign(entry: Entry, style: Style) -> str:
+    return style.tick if entry.state == "applied" else style.cross
+
+
+def _applied_line(entry: Entry, origin: Deployment | None, width: int, columns: int) -> str:
     took = "" if entry.execution_time_ms is None else f"{entry.execution_time_ms} ms"
-    by = _deployment(origin) if origin else ""
+    by = _deployment(origin) if origin and columns > 3 else ""
     odd = "" if entry.state == "applied" else entry.state
     # Columns of fixed width, so that lines are aligned also where a duration is unknown.
-    moment = moment_text(entry.applied_at)
-    line = f"  {sign} {one_line(entry.version):<{width}}  {moment:<23}  {took:>8}"
+    line = f"{one_line(entry.version):<{width}}  {moment_text(entry.applied_at):<23}"
+    if columns > 2:
+        line += f"  {took:>8}"
     return "  ".join(filter(None, (line, odd, by))).rstrip()
 
 

@@ -1,6 +1,7 @@
 """What a terminal can show, and the text of a run: colored, or plain, or in ASCII only."""
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,15 +14,19 @@ from ..plan.blockers import IndexProgress
 from ..plan.migration_states import AppliedMigration
 from ..plan.reports import RunReport
 
+# Too little of a quoted line would tell nothing.
+NARROWEST_QUOTE = 20
+_QUOTE = re.compile(r"^( *[0-9]+ \| )(.*)\n( +\| )( *)\^", re.MULTILINE)
 _COLORS = {"green": "32", "yellow": "33", "red": "31", "bold": "1", "dim": "2"}
 
 
 @dataclass(frozen=True)
 class Style:
-    """What a stream can show."""
+    """What a stream can show. `width` is in columns, None where lines may have any length."""
 
     color: bool = False
     unicode: bool = False
+    width: int | None = None
 
     @classmethod
     def of(cls, stream: TextIO, environ: Mapping[str, str]) -> "Style":
@@ -32,6 +37,7 @@ class Style:
             color=color,
             # In Latin-1 or ASCII the signs would become question marks.
             unicode=(stream.encoding or "").lower().replace("-", "") == "utf8",
+            width=columns_of(stream),
         )
 
     @property
@@ -46,6 +52,11 @@ class Style:
     def dot(self) -> str:
         return self.paint("yellow", "•" if self.unicode else "*")
 
+    def cut(self, line: str) -> str:
+        """Return a line without color as far as the terminal shows it without a break."""
+        fits = self.width is None or len(line) <= self.width
+        return line if fits else f"{line[: (self.width or 0) - 1]}…"
+
     def paint(self, color: str, text: str) -> str:
         return f"\x1b[{_COLORS[color]}m{text}\x1b[0m" if self.color else text
 
@@ -58,6 +69,29 @@ def columns_of(stream: TextIO) -> int | None:
         return os.get_terminal_size(stream.fileno()).columns or None
     except OSError:
         return None
+
+
+def fit_quotes(text: Clean, width: int | None) -> Clean:
+    """Cut the quoted lines of an error to a terminal, around the caret that stands below.
+
+    The terminal would break a long line, and the caret would point at nothing.
+    """
+
+    def fit(quote: re.Match[str]) -> str:
+        gutter, line, below, blanks = quote.groups()
+        room, caret = (width or 0) - len(gutter), len(blanks)
+        length = max(len(line), caret + 1)
+        if length <= room or room < NARROWEST_QUOTE:
+            return quote[0]
+        start = max(0, min(caret - room // 2, length - room))
+        shown = line[start : start + room]
+        if start:
+            shown = f"…{shown[1:]}"
+        if start + room < len(line):
+            shown = f"{shown[:-1]}…"
+        return f"{gutter}{shown}\n{below}{' ' * (caret - start)}^"
+
+    return Clean(_QUOTE.sub(fit, text)) if width else text
 
 
 def progress_bar(index: IndexProgress, style: Style, *, width: int = 24) -> str:

@@ -1,23 +1,14 @@
 """The line that shows that a statement still runs, on a real terminal and not elsewhere."""
 
-import fcntl
 import io
-import os
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import sys
-import termios
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TextIO
 
 import pytest
 from conftest import Bundle, Cli, Database
+from pseudo_terminal import terminal
 
 from lib.files.folder import parse
 from lib.text.output_streams import Console
@@ -25,37 +16,6 @@ from lib.text.progress_log import ProgressLog
 
 FILE = parse("003-backfill.sql", b"select 1;")
 ERASED = "\r\x1b[K"
-
-
-@dataclass
-class Terminal:
-    """A pseudo-terminal: what is written to `stream` is read by `shown`."""
-
-    controller: int
-    stream: TextIO
-
-    def shown(self, *, until: str = "", seconds: float = 60) -> str:
-        text = b""
-        while select.select([self.controller], [], [], seconds if until else 0)[0]:
-            try:
-                read = os.read(self.controller, 65536)
-            except OSError:  # Linux: every other end is closed
-                break
-            text += read
-            if not read or (until and re.search(until, text.decode())):
-                break
-        return text.decode().replace("\r\n", "\n")
-
-
-@contextmanager
-def terminal(columns: int) -> Iterator[Terminal]:
-    controller, device = pty.openpty()
-    fcntl.ioctl(device, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    try:
-        with os.fdopen(device, "w") as stream:
-            yield Terminal(controller, stream)
-    finally:
-        os.close(controller)
 
 
 def test_it_appears_after_two_seconds_and_counts_them() -> None:
@@ -145,3 +105,29 @@ def test_beside_json_there_is_none(cli: Cli, bundle: Bundle) -> None:
         )
         assert done.returncode == 0
         assert screen.shown() == ""
+
+
+def test_commands_keep_to_a_terminal_of_60_columns(cli: Cli, bundle: Bundle) -> None:
+    bundle.write("000-create-the-first-table.sql", "create table first_table ();")
+    bundle.write("001-fail.sql", f"select {'1, ' * 30} nothing_of_this_name from first_table;")
+
+    def lines(*words: str) -> list[str]:
+        with terminal(60) as screen:
+            subprocess.run(
+                [sys.executable, "-m", "lib", *words],
+                cwd=cli.root,
+                env={**cli.environ, "TERM": "dumb", "COLUMNS": ""},
+                stdout=screen.stream,
+                stderr=screen.stream,
+                timeout=60,
+            )
+            return screen.shown().splitlines()
+
+    assert max(map(len, lines("--help"))) <= 60
+    assert max(map(len, lines("status", "--help"))) <= 60
+    assert [len(line) for line in lines("plan") if "select 1" in line] == [60]
+    [quoted, caret] = lines("migrate")[-2:]
+    assert quoted[len(caret) - 1 :].startswith("nothing_of_this_name")
+    assert len(quoted) <= 60
+    [applied] = [line for line in lines("status") if "✓" in line]
+    assert re.fullmatch(r"  ✓ 000-create-the-first-table  [-0-9]{10} [:0-9]{8} UTC", applied)

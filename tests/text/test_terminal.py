@@ -12,6 +12,7 @@ import pytest
 
 from lib.deployment import Deployment
 from lib.errors import GuardError
+from lib.escaping import Clean
 from lib.files.folder import MigrationFile, parse
 from lib.files.prepare_script import prepare_all
 from lib.plan.dry_run_report import DryRun
@@ -20,7 +21,7 @@ from lib.plan.migration_states import AppliedMigration
 from lib.plan.reports import AppliedNow, RunReport, Status
 from lib.text.report_texts import plan_text
 from lib.text.status_text import status_text
-from lib.text.terminal import Style, run_text
+from lib.text.terminal import Style, fit_quotes, run_text
 
 PLAIN = Style()
 SIGNS = Style(unicode=True)
@@ -365,3 +366,46 @@ class TestStyle:
         assert Style.of(io.TextIOWrapper(io.BytesIO(), encoding=encoding), {}) == Style(
             color=False, unicode=signs
         )
+
+
+class TestANarrowTerminal:
+    VERSION = "003-add-usage-tracking"
+
+    def status(self, width: int | None) -> str:
+        file = sql_file(self.VERSION)
+        origin = Deployment(commit="0123456789abcdef", ref="main", id="dpl_1")
+        found = replace(status_of([file], [row(file)]), origins={file.version: origin})
+        return status_text(found, Style(unicode=True, width=width), place="here")
+
+    @pytest.mark.parametrize(
+        ("width", "line"),
+        [
+            (None, "2024-01-31 12:30:05 UTC     12 ms  0123456789ab (main), dpl_1"),
+            (100, "2024-01-31 12:30:05 UTC     12 ms  0123456789ab (main), dpl_1"),
+            (61, "2024-01-31 12:30:05 UTC     12 ms"),
+            (60, "2024-01-31 12:30:05 UTC"),
+            (20, "2024-01-31 12:30:05 UTC"),
+        ],
+    )
+    def test_the_status_leaves_out_the_least_important_columns(
+        self, width: int | None, line: str
+    ) -> None:
+        assert f"\n  ✓ {self.VERSION}  {line}\n" in self.status(width)
+
+    def test_a_plan_cuts_its_statements(self) -> None:
+        file = sql_file("001-a", "select 'a statement that is longer than the terminal is wide';")
+        planned = DryRun(status_of([file], []), prepare_all([file]), lock_timeout=2.0)
+        last = plan_text(planned, Style(unicode=True, width=40)).splitlines()[-1]
+        assert last == "         1  select 'a statement that is…"
+        assert len(last) == 40
+
+    @pytest.mark.parametrize("at", [0, 30, 79, 80])
+    def test_an_error_is_quoted_around_its_caret(self, at: int) -> None:
+        line = "".join(f"{number:<10}" for number in range(8))
+        text = Clean(f"✗ migrations/001-a.sql:12:{at}: wrong\n  12 | {line}\n     | {' ' * at}^")
+        assert fit_quotes(text, 100) == fit_quotes(text, None) == text
+        first, quoted, caret = fit_quotes(text, 40).splitlines()
+        assert first == text.splitlines()[0]
+        assert max(len(quoted), len(caret)) <= 40
+        above = quoted[len(caret) - 1 :][:1]
+        assert above == line[at : at + 1]
