@@ -18,7 +18,7 @@ Group = Literal["migrations", "local", "project"]
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
 _EVERY_DAY = ("migrate", "status", "plan", "create", "validate")
-_TITLES = {"local": "the local database", "install": "the bundle in a project"}
+_TITLES = {"local": "the local database", "project": "the bundle in a project"}
 _SECTIONS = ("every day", *_TITLES.values(), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
