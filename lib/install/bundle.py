@@ -125,7 +125,8 @@ class Bundle:
             found = tuple(
                 path.relative_to(self.root).as_posix()
                 for name in wanted
-                for path in (self.root / name, *sorted((self.root / name).rglob("*.py")))
+                for path in (self.root / name, *sorted((self.root / name).rglob("*")))
+                if path.suffix != ".pyc"
             )
         return tuple(name for name in found if (self.root / name).is_file())
 
@@ -160,7 +161,8 @@ class Bundle:
     def ignored(self, names: Names) -> tuple[str, ...]:
         """Return the lines of .gitignore."""
         # Templates of .gitignore may leave out a folder of this name, or *.sql.
-        return (*_IGNORED, f"!/{names.package}/", f"!/{names.migrations}/*.sql")
+        kept = (f"{names.package}/", f"{names.package}/**/*.sql", f"{names.migrations}/*.sql")
+        return (*_IGNORED, *(f"!/{each}" for each in kept))
 
     def checked_names(self, package: str, migrations: str) -> Names:
         """Return the names if a project can use them; ConfigurationError with all faults."""

@@ -108,11 +108,13 @@ def with_pipfile_packages(path: str, before: bytes, named: set[str]) -> Merged:
 
 
 def with_ignored(before: bytes | None, lines: Sequence[str]) -> Merged | None:
-    """Add a marked block to .gitignore; None if its lines are there already."""
+    """Add the lines that .gitignore lacks, in a marked block; None if it has all of them."""
     text = (before or b"").decode("utf-8", "surrogateescape")
-    if set(lines) <= set(text.splitlines()):
+    present = {line.strip() for line in text.splitlines()}
+    missing = [line for line in lines if line not in present]
+    if not missing:
         return None
-    block = [_BEGIN, *lines, _END]
+    block = [_BEGIN, *missing, _END]
     edited = _appended(text, ["", *block] if text.strip() else block)
     return Merged(edited.encode("utf-8", "surrogateescape"), block)
 
@@ -150,7 +152,7 @@ def _check_psycopg(path: str, text: str, named: set[str]) -> None:
 
 def _in_array(text: str, items: Sequence[str], *, is_empty: bool) -> str | None:
     """Add to the array `dependencies` below `[project]`; None if its end is not plain to see."""
-    table = re.search(r"^\[project\][ \t]*(?:#[^\n]*)?$", text, re.MULTILINE)
+    table = re.search(r"^\[project\][ \t]*(?:#[^\n]*)?\r?$", text, re.MULTILINE)
     if not table:
         return None
     found = re.compile(r"^dependencies\s*=\s*\[", re.MULTILINE).search(text, table.end())

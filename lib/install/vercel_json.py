@@ -17,6 +17,7 @@ NAME = "vercel.json"
 _SCHEMA = "https://openapi.vercel.sh/vercel.json"
 _DECODER = json.JSONDecoder()
 _OUR_GLOB = re.compile(r"\{!\(api\|\w+\|[\w-]+\)/\*\*,!\(vercel\.json\),")
+_GLOB = "excludeFiles"
 _PATTERN = re.compile(r"[*?{\[(!]")
 _BLANKS = re.compile(r"[ \t\r\n]*")
 # The schema of vercel.json allows this many characters for `buildCommand`.
@@ -57,7 +58,9 @@ def merged(before: bytes | None, site: Site, functions: Mapping[str, Any]) -> Me
             text = _with(text, ("functions", path, key), value)
         if path not in theirs:
             text = _with(text, ("functions", path), functions[path], is_first=is_first)
-    return Merged(text.encode(), {**wrote, "functions": dict(functions)})
+    # So that a command of the project comes back, and one that was made up does not.
+    was = {"was": document["buildCommand"]} if document.get("buildCommand") else {}
+    return Merged(text.encode(), {**wrote, "functions": dict(functions), **was})
 
 
 def without(current: bytes, wrote: Any) -> bytes | None:
@@ -69,7 +72,8 @@ def without(current: bytes, wrote: Any) -> bytes | None:
     if "functions" in document and not theirs:
         text = _without(text, ("functions",))
     command = _OURS.fullmatch(document.get("buildCommand") or "")
-    if command and command["wrapped"]:
+    is_added = document.get("buildCommand") == wrote.get("buildCommand") and "was" not in wrote
+    if command and command["wrapped"] and not is_added:
         text = _with(text, ("buildCommand",), " ".join(shlex.split(command["wrapped"])))
     elif command:
         text = _without(text, ("buildCommand",))
@@ -100,7 +104,10 @@ def renewed(
             continue
         old = wrote.get("functions", {}).get(path, {})
         for key, value in settings.items():
-            if old.get(key) != value and _key(path, key) not in kept:
+            if theirs.get(key) == value or _key(path, key) in kept:
+                continue
+            # The glob belongs to the bundle; of the rest the project may have its own.
+            if key == _GLOB or key not in theirs or theirs[key] == old.get(key):
                 text = _with(text, ("functions", path, key), value)
     return Merged(text.encode(), {**wrote, **added, "functions": dict(functions)})
 
@@ -109,14 +116,9 @@ def recognized(current: bytes) -> Any:
     """Return what somebody has copied from the bundle by hand, as far as that can be told."""
     _, document = _read(current)
     functions = {
-        path: {
-            key: value
-            for key, value in settings.items()
-            # The time is chosen by the project, the glob by the bundle.
-            if key != "excludeFiles" or _OUR_GLOB.match(str(value))
-        }
+        path: {_GLOB: settings[_GLOB]}
         for path, settings in document.get("functions", {}).items()
-        if path in ("api/migrate.py", "api/migration-status.py")
+        if _OUR_GLOB.match(str(settings.get(_GLOB)))
     }
     return {"functions": functions}
 
@@ -128,12 +130,14 @@ def _key(path: str, key: str) -> str:
 def changed_keys(current: bytes, wrote: Any, functions: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the project has changed of the keys that `functions` would change now."""
     theirs = _read(current)[1].get("functions", {})
+    olds = wrote.get("functions", {})
     return tuple(
-        _key(path, key)
+        _key(path, _GLOB)
         for path, settings in functions.items()
-        for key, value in settings.items()
-        if (old := wrote.get("functions", {}).get(path, {}).get(key)) != value
-        if path in theirs and theirs[path].get(key) not in (old, value)
+        if path in theirs
+        # Nobody is asked about a change that the bundle has not made.
+        if olds.get(path, {}).get(_GLOB) != settings[_GLOB]
+        if theirs[path].get(_GLOB) not in (olds.get(path, {}).get(_GLOB), settings[_GLOB])
     )
 
 

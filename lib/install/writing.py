@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MigratorError
 from ..signals import interrupting_signals
 from .changes import Change, Plan
 from .project import links
@@ -63,15 +63,25 @@ class _Writer:
         _replace(path, change.after, mode)
 
     def take_back(self) -> None:
-        """Bring back every file and folder, the last one first."""
+        """Bring back every file and folder, the last one first; MigratorError names the rest."""
+        lost: list[str] = []
         for path, content, mode in reversed(self.done):
-            if content is None:
-                path.unlink(missing_ok=True)
-            else:
-                _replace(path, content, mode)
+            try:
+                if content is not None:
+                    _replace(path, content, mode)
+                # Below something that is no folder, no file was written.
+                elif path.is_file():
+                    path.unlink()
+            except OSError:
+                lost.append(path.relative_to(self.folder).as_posix())
         for folder in reversed(self.made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
+        if lost:
+            raise MigratorError(
+                f"Writing failed half-way, and these files could not be brought back: "
+                f"{', '.join(lost)}. `git status` shows what is left; `git checkout` restores it."
+            )
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():

@@ -2,15 +2,21 @@
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from git_projects import Installer, Project, git, tree
+from conftest import local_environ
+from git_projects import Installer, Project, commit, git, tree
 
 from lib import __version__
 from lib.cli.options import LONGEST_PACKAGE
 from lib.install.bundle import Bundle, Names
+from lib.install.changes import Change
+from lib.install.package_manifest import check_manifest
+from lib.install.planning import Request, make_plan
 
 NEXT = '{"dependencies": {"next": "16.0.0"}, "scripts": {"build": "next build"}}\n'
 VITE = '{"devDependencies": {"vite": "8.0.0"}, "scripts": {"build": "vite build"}}\n'
@@ -73,25 +79,62 @@ KINDS = {
 }
 
 
+def planned(clone: Path, project: Project, **more: Any) -> dict[str, Change]:
+    """Return the changes that an installation would make, by path."""
+    request = Request("install", str(project.folder), **more)
+    plan = make_plan(request, clone, local_environ(GIT_CONFIG_GLOBAL=os.devnull))
+    assert plan.faults == ()
+    return {change.path: change for change in plan.changes}
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_project_gets_the_bundle_and_loses_it_to_the_byte(
-    run: Installer, make_project: Callable[..., Project], kind: str
+def test_vercel_json_for_each_kind_of_project(
+    clone: Path, make_project: Callable[..., Project], kind: str
 ) -> None:
     files, keys = KINDS[kind]
+    written = json.loads(planned(clone, make_project(files))["vercel.json"].after or b"")
+    bundled = json.loads((clone / "vercel.json").read_bytes())
+    assert written.pop("functions") == bundled["functions"]
+    assert written.pop("$schema") == bundled["$schema"]
+    assert written == keys
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"package.json": NEXT, "lib/greeting.ts": "export {}\n", ".gitignore": "node_modules"},
+        {
+            "vercel.json": '{"buildCommand": "vite build",\r\n\t"crons": []}',
+            "requirements.txt": "requests\r\nFlask",
+            "pyproject.toml": '[project]\nname = "x"\ndependencies = [\n  "a", # b\n]\n',
+            ".python-version": "3.13",
+            "migrations/README.md": "",
+        },
+        {"api/hello.py": "", "pyproject.toml": "[tool.ruff]\n", ".gitignore": b"\xe9\r\nlib/\r\n"},
+    ],
+)
+def test_a_project_gets_the_bundle_and_loses_it_to_the_byte(
+    run: Installer, make_project: Callable[..., Project], files: dict[str, str]
+) -> None:
     project = make_project(files)
     before = tree(project.folder)
     run.done("install", project.folder, "--yes")
-    written = project.json()
-    assert (
-        written.pop("functions")
-        == json.loads((run.clone / "vercel.json").read_bytes())["functions"]
-    )
-    assert written.pop("$schema")
-    assert written == keys
     assert os.access(project.folder / "build.sh", os.X_OK)
+    assert not os.access(project.folder / "vercel.json", os.X_OK)
+    check_manifest(project.folder, packages=["certifi"])
     project.commit()
     assert "Nothing to do" in run.done("update", project.folder, "--yes")
     run.done("uninstall", project.folder, "--yes")
+    assert tree(project.folder) == before
+
+
+def test_nothing_but_python_is_needed(run: Installer, make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    before = tree(project.folder)
+    for action in ("install", "update", "uninstall"):
+        done = run.alone(action, project.folder, "--yes", "--debug")
+        assert done.returncode == 0, done.stderr
+        project.commit()
     assert tree(project.folder) == before
 
 
@@ -364,7 +407,7 @@ def test_a_folder_that_is_none(run: Installer, tmp_path: Path, name: str) -> Non
 
 
 def test_the_bundle_itself_is_no_project(run: Installer) -> None:
-    assert "is the bundle itself" in run.refused("install", ".")
+    assert "is the bundle itself" in run.refused("install", run.clone)
 
 
 def test_a_second_installation_names_update(
@@ -381,3 +424,177 @@ def test_what_is_not_installed_is_neither_updated_nor_uninstalled(
     project = make_project()
     assert "Nothing is installed" in run.refused("update", project.folder, "--yes")
     assert "Nothing is installed" in run.refused("uninstall", project.folder, "--yes")
+
+
+# --- Update ---
+
+
+@pytest.fixture
+def later(clone: Path, tmp_path: Path) -> Installer:
+    """A later version, which has changed some files."""
+    folder = tmp_path / "later"
+    shutil.copytree(clone, folder)
+    change = {
+        "lib/__init__.py": (f'"{__version__}"', '"9.9.9"'),
+        "build.sh": ("#!/usr/bin/env bash\n", "#!/usr/bin/env bash\n# Later.\n"),
+        "vercel.json": ("{cli,", "{cli,later,"),
+        "requirements.txt": ("flask==", "flask==9."),
+        "CHANGELOG.md": ("\n## ", "\n## 9.9.9 - 2027-01-01\n\n- Faster,\n  and later.\n\n## "),
+    }
+    for name, (old, new) in change.items():
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new, 1 if name == "CHANGELOG.md" else -1))
+    (folder / "lib" / "actions" / "baseline.py").unlink()
+    (folder / "lib" / "files" / "new.py").write_text("")
+    (folder / "migrations" / "000-create-migration-table.sql").write_text("select 1;\n")
+    commit(folder)
+    return Installer(folder)
+
+
+def test_a_later_version_replaces_what_is_unchanged(
+    run: Installer, later: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"requirements.txt": "requests==1\n"})
+    before = tree(project.folder)
+    run.done("install", project.folder, "--yes")
+    first = project.read("migrations/000-create-migration-table.sql")
+    project.commit()
+    # The version is in the code: the process has to be that of the later one.
+    done = later.alone("update", project.folder, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "9.9.9 - 2027-01-01\n  - Faster, and later.\n" in done.stdout
+    assert "# Later." in project.read("build.sh")
+    assert "later," in project.read("vercel.json")
+    assert "flask==9." in project.read("requirements.txt")
+    assert project.read("requirements.txt").startswith("requests==1\n")
+    assert not (project.folder / "lib/actions/baseline.py").exists()
+    assert (project.folder / "lib/files/new.py").exists()
+    assert project.read("migrations/000-create-migration-table.sql") == first
+    assert project.json("lib/installed.json")["version"] == "9.9.9"
+    project.commit()
+    assert "is later than" in run.refused("update", project.folder, "--yes")
+    assert later.alone("uninstall", project.folder, "--yes").returncode == 0
+    assert tree(project.folder) == before
+
+
+@pytest.mark.parametrize("side", ["--theirs", "--ours"])
+def test_what_both_have_changed_is_asked_about(
+    run: Installer, later: Installer, make_project: Callable[..., Project], side: str
+) -> None:
+    project = make_project()
+    run.done("install", project.folder, "--yes")
+    project.write(
+        {"build.sh": "own\n", "lib/actions/baseline.py": "own\n", "lib/errors.py": "own\n"}
+    )
+    text = project.read("vercel.json")
+    project.write({"vercel.json": text.replace("300", "60").replace("!(*.py)", "!(*.own)")})
+    project.commit()
+    before = tree(project.folder)
+    said = later.refused("update", project.folder, "--yes")
+    assert "build.sh, lib/actions/baseline.py, vercel.json (functions, api/migrate.py, exc" in said
+    assert "lib/errors.py" not in said
+    assert tree(project.folder) == before
+    later.done("update", project.folder, "--yes", side)
+    is_ours = side == "--ours"
+    assert (project.read("build.sh") == "own\n") == is_ours
+    assert (project.folder / "lib/actions/baseline.py").exists() == is_ours
+    assert ("!(*.own)" in project.read("vercel.json")) == is_ours
+    # What this version has not changed, and what is the project's to choose, stays in both cases.
+    assert project.read("lib/errors.py") == "own\n"
+    assert project.json()["functions"]["api/migrate.py"]["maxDuration"] == 60
+    project.commit()
+    later.done("update", project.folder, "--yes")
+
+
+def test_an_edited_vercel_json_keeps_the_edit_when_the_bundle_goes(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project(
+        {
+            "package.json": NEXT,
+            "vercel.json": '{\n    "buildCommand": "make"\n}\n',
+            ".gitignore": "a\n",
+        }
+    )
+    run.done("install", project.folder, "--yes")
+    project.write(
+        {
+            "vercel.json": project.read("vercel.json").replace("{", '{\n    "crons": [],', 1),
+            ".gitignore": f"b\n{project.read('.gitignore')}c\n",
+            "requirements.txt": f"{project.read('requirements.txt')}requests\n",
+        }
+    )
+    project.commit()
+    run.done("uninstall", project.folder, "--yes")
+    assert project.read("vercel.json") == '{\n    "crons": [],\n    "buildCommand": "make"\n}\n'
+    assert project.read(".gitignore") == "b\na\nc\n"
+    assert project.read("requirements.txt") == "requests\n"
+
+
+def test_what_the_project_has_changed_is_not_removed(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    run.done("install", project.folder, "--yes")
+    project.write({"build.sh": "own\n", "migrations/001-a.sql": "select 1;\n"})
+    project.commit()
+    assert "The project has changed build.sh" in run.refused("uninstall", project.folder, "--yes")
+    said = run.done("uninstall", project.folder, "--yes", "--force")
+    assert "The migrations of the project stay in migrations/" in said
+    assert {name for name, content in tree(project.folder).items() if content != "folder"} == {
+        "README.md",
+        "migrations/000-create-migration-table.sql",
+        "migrations/001-a.sql",
+    }
+
+
+def copied_by_hand(project: Project, clone: Path) -> None:
+    """Copy the bundle as the page of version 0.2 says, without a record."""
+    for name in git(clone, "ls-files", "lib", "api", "build.sh", "requirements-local.txt").split():
+        project.write({name: (clone / name).read_bytes()})
+    for name in ("requirements.txt", "vercel.json"):
+        project.write({name: (clone / name).read_bytes()})
+    project.commit()
+
+
+def test_an_installation_by_hand_is_recognized_by_the_history(
+    clone: Path, later: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"lib/greeting.ts": "export {}\n"})
+    copied_by_hand(project, clone)
+    assert "-m lib update" in later.refused("uninstall", project.folder, "--yes")
+    assert "-m lib update" in later.refused("install", project.folder, "--yes")
+    later.done("update", project.folder, "--yes")
+    assert "# Later." in project.read("build.sh")
+    assert "later," in project.read("vercel.json")
+    assert project.read("requirements.txt") == (later.clone / "requirements.txt").read_text()
+    assert not (project.folder / "lib/actions/baseline.py").exists()
+    project.commit()
+    later.done("uninstall", project.folder, "--yes")
+    assert "lib/greeting.ts" in tree(project.folder)
+    assert "lib/errors.py" not in tree(project.folder)
+
+
+def test_a_changed_file_of_an_installation_by_hand_is_asked_about(
+    clone: Path, later: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    copied_by_hand(project, clone)
+    project.write({"build.sh": "own\n"})
+    project.commit()
+    assert "The project has changed build.sh" in later.refused("update", project.folder, "--yes")
+
+
+def test_without_history_nothing_can_be_told(
+    clone: Path, later: Installer, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project()
+    copied_by_hand(project, clone)
+    git(tmp_path, "clone", "-q", "--depth=1", f"file://{later.clone}", "shallow")
+    shallow = Installer(tmp_path / "shallow")
+    said = shallow.refused("update", project.folder, "--yes")
+    assert "has no history" in said
+    assert "--theirs" in said
+    shallow.done("update", project.folder, "--yes", "--theirs")
+    assert "# Later." in project.read("build.sh")

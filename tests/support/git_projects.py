@@ -1,16 +1,22 @@
 """Projects in git, and the command line as a machine without any package has it."""
 
+import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conftest import ROOT, local_environ
+
+from lib.cli.main import main
+from lib.signals import interrupting_signals
 
 # Nobody's settings of git, and a name for the commits.
 GIT = {
@@ -21,6 +27,10 @@ GIT = {
     "GIT_COMMITTER_NAME": "Ada",
     "GIT_COMMITTER_EMAIL": "ada@example.com",
 }
+
+
+def _no_server(*_: object) -> None:
+    raise AssertionError("no test of these serves anything")
 
 
 def git(folder: Path, *words: str) -> str:
@@ -79,22 +89,43 @@ class Project:
 
 @dataclass
 class Installer:
-    """`python3 -m lib` of a clone, with no package but the standard library."""
+    """The command line of a clone. `alone` starts it with no package but the standard library."""
 
     clone: Path
 
     def __call__(self, *words: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-        # -S leaves out site-packages, in which psycopg and flask are.
+        # In this process, which has imported everything.
+        handlers = {each: signal.getsignal(each) for each in interrupting_signals()}
+        out, err = io.StringIO(), io.StringIO()
+        try:
+            with redirect_stdout(out), redirect_stderr(err):
+                code = main(
+                    [*map(str, words)], self._environ(variables), _no_server, root=self.clone
+                )
+        except SystemExit as error:
+            code = int(error.code or 0)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+    def alone(self, *words: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in a process, on a Python without psycopg, flask and dotenv."""
         return subprocess.run(
+            # -S leaves out site-packages.
             [sys.executable, "-S", "-m", "lib", *map(str, words)],
             cwd=self.clone,
-            env=local_environ(GIT_CONFIG_GLOBAL=os.devnull, **variables),
+            env=self._environ(variables),
             capture_output=True,
             text=True,
             encoding="utf-8",
             stdin=subprocess.DEVNULL,
             timeout=120,
         )
+
+    @staticmethod
+    def _environ(variables: Mapping[str, str]) -> dict[str, str]:
+        return local_environ(GIT_CONFIG_GLOBAL=os.devnull, **variables)
 
     def done(self, *words: str | Path, **variables: str) -> str:
         """Run a command that has to succeed, and return what it printed."""
