@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and thirteen wings.
+"""The migration runner: a floor that every room may enter, and fourteen wings.
 
 The floor, without I/O:
 
@@ -28,15 +28,17 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- sql, files, plan, database, ledger
     actions   migrate, plan, validate, status, baseline, resolve
               <- files, settings, plan, database, ledger, apply
+    rebuild   a development database, made anew and filled; not deployed
+              <- sql, files, settings, plan, database, ledger, apply, actions
     web       the two endpoints
               <- files, settings, plan, database, actions
     local     for a laptop: a PostgreSQL, a web server, the next file; not deployed
               <- files, settings, web
     install   the bundle in a project; not deployed
     text      what people read on a terminal or in a log; not deployed
-              <- files, plan, settings, actions, install
+              <- files, plan, settings, actions, rebuild, install
     cli       the command line; not deployed
-              <- files, settings, plan, database, actions, text, local, install
+              <- files, settings, plan, database, actions, rebuild, text, local, install
 
 Each wing lists its rooms; a room imports only from the rooms above its own. `web` and `cli` never
 import each other. `tests/test_architecture.py` holds the imports to these maps.

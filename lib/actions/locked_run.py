@@ -98,7 +98,7 @@ class _LockedRun:
             context.progress, *survey.tables.open, *plan.warnings, *held_warnings(held)
         )
         scripts = scripts_to_run(context, plan, scripts)
-        self._check_pooler(scripts)
+        check_pooler(context, self._database, self._lock, scripts)
         if not scripts and not must_claim(survey, environment):
             # Another run has done it all while this one waited.
             return
@@ -106,42 +106,12 @@ class _LockedRun:
         check_writable(survey, context.target.source)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
-        runner = _FileRunner(context, self._database, self._state, self._lock, scripts)
-        run = self._start(survey, "running" if scripts else "succeeded")
+        runner = FileRunner(context, self._database, self._state, self._lock, scripts)
+        run = begin_run(
+            context, self._database, survey, outcome="running" if scripts else "succeeded"
+        )
         if scripts:
             runner.apply_all(run)
-
-    def _check_pooler(self, scripts: tuple[Script, ...]) -> None:
-        """Raise if a transaction pooler is in between and the files cannot bear one.
-
-        Whatever a file sets for its session would reach another client there.
-        """
-        target = self._context.target
-        self._database.detect_pooler(
-            matters=bool(target.search_path)
-            or any(script.mode is not Mode.TRANSACTION for script in scripts),
-            lock_backend=self._lock.backend,
-        )
-        if self._database.is_pooled:
-            check_sessions(scripts)
-            if target.search_path:
-                raise ConfigurationError(no_search_path(target))
-
-    def _start(self, survey: Survey, outcome: Outcome) -> RunRecord:
-        """Record the run in the journal; a run with nothing to apply has ended with that."""
-        connection = self._database.current
-        with connection.limit_to(ANSWER, NO_ANSWER):
-            # Under the lock, so that two runs never alter the tables at once.
-            upgrade_journal(
-                connection, survey.tables, lock_timeout=self._context.settings.lock_timeout
-            )
-            return start_run(
-                connection,
-                self._context.trusted,
-                start_of_run(self._context, survey),
-                outcome=outcome,
-                creation=creation(survey.tables, self._context.reader),
-            )
 
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
@@ -158,6 +128,42 @@ class _LockedRun:
                 f"Run {interruption.run} stopped at statement {interruption.checkpoint.statement} "
                 f"of {version}, which is not in this bundle."
             )
+
+
+def check_pooler(
+    context: RunContext, database: RunConnection, lock: RunLock, scripts: tuple[Script, ...]
+) -> None:
+    """Raise if a transaction pooler is in between and the files cannot bear one.
+
+    Whatever a file sets for its session would reach another client there.
+    """
+    target = context.target
+    database.detect_pooler(
+        matters=bool(target.search_path)
+        or any(script.mode is not Mode.TRANSACTION for script in scripts),
+        lock_backend=lock.backend,
+    )
+    if database.is_pooled:
+        check_sessions(scripts)
+        if target.search_path:
+            raise ConfigurationError(no_search_path(target))
+
+
+def begin_run(
+    context: RunContext, database: RunConnection, survey: Survey, *, outcome: Outcome = "running"
+) -> RunRecord:
+    """Record the run in the journal; a run with nothing to apply has ended with that."""
+    connection = database.current
+    with connection.limit_to(ANSWER, NO_ANSWER):
+        # Under the lock, so that two runs never alter the tables at once.
+        upgrade_journal(connection, survey.tables, lock_timeout=context.settings.lock_timeout)
+        return start_run(
+            connection,
+            context.trusted,
+            start_of_run(context, survey),
+            outcome=outcome,
+            creation=creation(survey.tables, context.reader),
+        )
 
 
 def _scripts_of(plan: Plan, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
@@ -199,8 +205,11 @@ def check_sessions(scripts: tuple[Script, ...]) -> None:
             )
 
 
-class _FileRunner:
+class FileRunner:
     """Applies files, each once, and records how the run ended."""
+
+    # Where the files are recorded.
+    session_type: type[Session] = Session
 
     def __init__(
         self,
@@ -297,7 +306,7 @@ class _FileRunner:
 
     def _session(self, run: RunRecord) -> Session:
         context, is_pooled, survey = self._context, self._database.is_pooled, self._survey
-        return Session(
+        return self.session_type(
             connection=self._database.current,
             observer=_observer(context, self._lock, None if is_pooled else survey.backend),
             pooled=is_pooled,

@@ -66,4 +66,5 @@ def _report(
         error=error,
         up_to=context.up_to.version if context.up_to else None,
         beyond=state.beyond,
+        began_empty=survey is not None and not survey.ledger,
     )

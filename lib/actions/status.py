@@ -137,4 +137,5 @@ def plan_from_survey(context: RunContext, files: tuple[MigrationFile, ...], surv
         environment=settings.environment,
         strict_order=settings.strict_order,
         up_to=context.up_to,
+        is_embedded=context.target.is_embedded,
     )

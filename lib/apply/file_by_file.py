@@ -131,7 +131,8 @@ class Execution:
     ) -> int | None:
         """Apply the file in another way, if the error says that there is one; else raise."""
         # With several statements, the others would run outside a transaction as well.
-        if error.server_error.sqlstate in REFUSES_TRANSACTION and len(script.statements) == 1:
+        is_alone = self.session.is_ledgers and len(script.statements) == 1
+        if is_alone and error.server_error.sqlstate in REFUSES_TRANSACTION:
             return self._apply_alone(script, error.server_error.sqlstate)
         step = transaction.failed_step(error)
         if step.statement is None and not is_second:

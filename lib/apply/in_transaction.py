@@ -13,7 +13,6 @@ from ..database.sql_composition import OWN_SETTINGS, keepalives
 from ..duration import milliseconds
 from ..errors import MigrationFailedError
 from ..files.runnable_script import Mode, Script
-from ..ledger.records import record_statements
 from ..ledger.trust_queries import LOCK
 from ..sql.statement import Statement
 from ..time_limits import CONNECTION_CHECK_MS, GRACE
@@ -82,17 +81,17 @@ class _Frame:
     def end(self) -> list[str]:
         """The SQL after the file."""
         session, script = self.session, self.script
-        row = session.row_of(script)
         # Deferred triggers fire while the file's search_path is still in force. Twice: they may
         # themselves defer more.
         fire, commit = _AT_END
         if self.uses_prepared:
+            row = session.row_of(script)
             record = session.prepared.statements(session.run, row, is_prepared=self.is_prepared)
             return [fire, fire, *OWN_SETTINGS, *record, commit]
         # A file that can't have changed the session needs nothing but the runner's search_path.
         reset = session.reset_statements(script) if script.may_change_session else OWN_SETTINGS
-        record = record_statements(
-            session.run, row, is_counted=self.is_counted, has_notes=self.has_notes
+        record = session.record_statements(
+            script, is_counted=self.is_counted, has_notes=self.has_notes
         )
         return [fire, fire, *reset, *record, commit]
 
@@ -182,7 +181,8 @@ class Transaction:
         """True if the file leaves the session's settings and prepared statements as they are."""
         session = self._session
         return (
-            session.run.tables.at_a_glance
+            session.is_ledgers
+            and session.run.tables.at_a_glance
             and not session.pooled
             and self._is_counted
             and not self._has_notes

@@ -134,7 +134,7 @@ def _unrecorded(session: Session, script: Script) -> MigrationFailedError:
         else "The file itself puts a rule or a trigger on the runner's tables: take it out."
     )
     return MigrationFailedError(
-        f"{script.file.path}: its row in public.schema_migrations was not there after it had been "
+        f"{script.file.path}: its row in {session.table} was not there after it had been "
         f"written, so {then}. {culprit}",
         version=script.file.version,
     )

@@ -6,7 +6,7 @@ Who waits for a table is `table_waits`; how a failure is described is `statement
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from ..database.connection import Connection
 from ..database.server_error import StatementError
@@ -14,7 +14,7 @@ from ..database.sql_composition import reset_statements
 from ..duration import milliseconds
 from ..errors import MigrationFailedError, MigratorError
 from ..files.runnable_script import Script
-from ..ledger.records import PreparedRecord, find, find_written
+from ..ledger.records import PreparedRecord, find, find_written, record_statements
 from ..ledger.runs import RunRecord
 from ..plan.migration_states import AppliedMigration
 from ..plan.progress_listener import Progress
@@ -42,6 +42,12 @@ class Session:
     to the next. `is_new` if no file but the ledger's own was on record before the run.
     `is_embedded` on the embedded PostgreSQL.
     """
+
+    # Where the files are recorded. If that is not the ledger, each runs in a transaction, and
+    # `ways_out` has by SQLSTATE what to do about a statement that the server refuses.
+    table: ClassVar[str] = "public.schema_migrations"
+    is_ledgers: ClassVar[bool] = True
+    ways_out: ClassVar[Mapping[str, str]] = {}
 
     connection: Connection
     observer: Observer
@@ -108,6 +114,17 @@ class Session:
             file.version, file.name, checksum=file.checksum, execution_time_ms=elapsed
         )
 
+    def record_statements(
+        self, script: Script, *, is_counted: bool, has_notes: bool
+    ) -> tuple[str, ...]:
+        """The SQL that records the file in its own transaction; the last gives the milliseconds.
+
+        `is_counted` and `has_notes` as for `ledger.records`.
+        """
+        return record_statements(
+            self.run, self.row_of(script), is_counted=is_counted, has_notes=has_notes
+        )
+
     def find_recorded(self, script: Script) -> tuple[tuple[int, bool] | None, bool]:
         """Whether the file is on record, and whether that is known.
 
@@ -115,7 +132,7 @@ class Session:
         there is no row. Without an answer in time, it is not known.
         """
         row = self.row_of(script)
-        return self._asked(lambda: (find(self.connection, self.run, row), True)) or (None, False)
+        return self.asked(lambda: (find(self.connection, self.run, row), True)) or (None, False)
 
     def find_written(self, scripts: Sequence[Script]) -> Mapping[str, int]:
         """Which of the files this run has recorded: by version, the milliseconds in the row.
@@ -123,9 +140,9 @@ class Session:
         Empty if there is no answer in time.
         """
         versions = [script.file.version for script in scripts]
-        return self._asked(lambda: find_written(self.connection, self.run, versions)) or {}
+        return self.asked(lambda: find_written(self.connection, self.run, versions)) or {}
 
-    def _asked(self, ask: Callable[[], T]) -> T | None:
+    def asked(self, ask: Callable[[], T]) -> T | None:
         """What the ledger says after something has gone wrong; None without an answer in time."""
         # An error here must not hide the one that led here.
         with (

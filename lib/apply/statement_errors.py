@@ -70,7 +70,7 @@ def statement_error(
     failure = _Failure(script, error, step, remedy)
     if failure.sqlstate in LOCK_CONFLICTS:
         return _busy_table_error(failure, session.observer.blockers)
-    return _failed_error(failure, is_new=session.is_new)
+    return _failed_error(failure, session)
 
 
 def _busy_table_error(failure: "_Failure", blockers: tuple[Blocker, ...]) -> BusyTableError:
@@ -109,9 +109,9 @@ def _about_autovacuum(blockers: Sequence[Blocker]) -> str:
     return ""
 
 
-def _failed_error(failure: "_Failure", *, is_new: bool) -> MigrationFailedError:
+def _failed_error(failure: "_Failure", session: Session) -> MigrationFailedError:
     file, offset = failure.script.file, failure.offset
-    end = _way_out(failure) + _way_out_of_existing(failure, is_new=is_new) + _what_stays(failure)
+    end = _ways_out(failure, session) + _what_stays(failure)
     # The text is for the log; the journal gets one without data of rows.
     failed = MigrationFailedError(
         failure.text + end,
@@ -121,6 +121,13 @@ def _failed_error(failure: "_Failure", *, is_new: bool) -> MigrationFailedError:
         column=None if offset is None else file.column_at(offset),
     )
     return failed.recorded_as(failure.record + end)
+
+
+def _ways_out(failure: "_Failure", session: Session) -> str:
+    if session.is_ledgers:
+        return _way_out(failure) + _way_out_of_existing(failure, is_new=session.is_new)
+    way_out = failure.remedy or session.ways_out.get(failure.sqlstate)
+    return f"\n  {way_out}" if way_out else ""
 
 
 def _way_out(failure: "_Failure") -> str:

@@ -44,6 +44,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
         from .local_commands import COMMANDS
     elif arguments.group == "project":
         from .project_commands import COMMANDS
+    elif arguments.group == "rebuild":
+        from .rebuild_commands import COMMANDS
     else:
         from .migration_commands import COMMANDS
     return COMMANDS[arguments.command]

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 
 from ..actions.run_parameters import RunContext
 from ..errors import IntegrityError
-from ..escaping import message
+from ..escaping import Clean, message
+from ..files.folder import has_seeds
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel
@@ -28,15 +29,28 @@ def _migrate(call: Invocation) -> int:
         check_manifest(call.root, packages=load(call).packages)
     # Before the database is asked for, which may have to be started.
     up_to = file_of(call, call.arguments.to)
-    report = migrate(run_context(call, reading=False, source=source, up_to=up_to))
+    context = run_context(call, reading=False, source=source, up_to=up_to)
+    report = migrate(context)
+    if not call.arguments.json:
+        if report.error:
+            # What was applied before the error is already on the screen.
+            raise report.error
+        call.console.show(run_text(report, call.console.style))
+    if report.has_made_database and _gets_seeds(context):
+        from .rebuild_commands import with_seeds
+
+        report = with_seeds(call, context, report)
     if call.arguments.json:
         call.console.print_json(report.to_dict())
-    elif report.error:
-        # What was applied before the error is already on the screen.
-        raise report.error
-    else:
-        call.console.show(run_text(report, call.console.style))
     return report.exit_code
+
+
+def _gets_seeds(context: RunContext) -> bool:
+    """True if a new database is to be filled: that of a preview, or the embedded one."""
+    is_previews = context.settings.environment == "preview" and context.source == "build"
+    return (is_previews or context.target.is_embedded) and has_seeds(
+        context.settings.migrations_dir
+    )
 
 
 def _status(call: Invocation) -> int:
@@ -46,6 +60,7 @@ def _status(call: Invocation) -> int:
 
     context = run_context(call, reading=True)
     found = read_status(context)
+    seeds, seeds_text = _seeds(call, context)
     if call.arguments.json:
         document = found.to_dict()
         if found.last_run:
@@ -55,6 +70,7 @@ def _status(call: Invocation) -> int:
                 **document,
                 "warnings": list(map(message, found.warnings)),
                 "connection": _connection(context.target, is_direct=found.is_direct),
+                **seeds,
             }
         )
     else:
@@ -63,7 +79,17 @@ def _status(call: Invocation) -> int:
         call.console.show(
             status_text(found, call.console.style, place=place, migrating=_other_route(context))
         )
+        _show(call, seeds_text)
     return IntegrityError.exit_code if call.arguments.check and not found.is_current else 0
+
+
+def _seeds(call: Invocation, context: RunContext) -> tuple[Document, tuple[Clean, ...]]:
+    """The seeds as a part of the document, and as text; nothing is loaded where there are none."""
+    if not has_seeds(context.settings.migrations_dir):
+        return {}, ()
+    from .rebuild_commands import seeds_shown
+
+    return seeds_shown(call, context)
 
 
 def _connection(target: ConnectionTarget, *, is_direct: bool) -> Document:
@@ -100,7 +126,12 @@ def _history(call: Invocation) -> int:
 def _validate(call: Invocation) -> int:
     from ..actions.validate import validate
 
-    found = validate(run_context(call, reading=True))
+    context = run_context(call, reading=True)
+    found = validate(context)
+    if has_seeds(context.settings.migrations_dir):
+        from ..rebuild.seed_folder import discover_seeds, prepare_seeds
+
+        prepare_seeds(discover_seeds(context.settings.migrations_dir))
     if call.arguments.json:
         call.console.print_json(validation_document(found))
         return 0
@@ -118,14 +149,22 @@ def _plan(call: Invocation) -> int:
     from ..text.report_texts import plan_text
 
     up_to = file_of(call, call.arguments.to)
-    planned = preview(run_context(call, reading=False, up_to=up_to))
+    context = run_context(call, reading=False, up_to=up_to)
+    planned = preview(context)
+    seeds, seeds_text = _seeds(call, context)
     if call.arguments.json:
-        call.console.print_json(planned.to_dict())
+        call.console.print_json({**planned.to_dict(), **seeds})
     else:
         _warn(call, planned.warnings)
         call.console.show(plan_text(planned, call.console.style))
+        _show(call, seeds_text)
     # As `migrate` would exit, so that a pipeline can stop before it.
     return planned.obstacle.exit_code if planned.obstacle else 0
+
+
+def _show(call: Invocation, texts: tuple[Clean, ...]) -> None:
+    for text in texts:
+        call.console.show(text)
 
 
 def _warn(call: Invocation, warnings: tuple[str, ...]) -> None:

@@ -13,20 +13,24 @@ from ..masking import without_credentials
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "local", "project"]
+Group = Literal["migrations", "local", "rebuild", "project"]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
 _EVERY_DAY = ("migrate", "status", "plan", "create", "validate")
-_TITLES = {"local": "the local database", "project": "the bundle in a project"}
-_SECTIONS = ("every day", *_TITLES.values(), "rarely")
+_TITLES = {
+    "local": "the local database",
+    "rebuild": "the local database",
+    "project": "the bundle in a project",
+}
+_SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
 DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535
 DEFAULT_RUNS, MOST_RUNS = 10, 1000
 # What the globs in vercel.json leave for the name of the package; a test counts.
-LONGEST_PACKAGE = 32
+LONGEST_PACKAGE = 29
 
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
@@ -129,6 +133,7 @@ def make_parser() -> _Program:
     _add_create(commands)
     _add_baseline(commands)
     _add_resolve(commands)
+    _add_reset_and_seed(commands)
     _add_serve(commands)
     _add_local_database(commands)
     _add_project_commands(commands)
@@ -340,6 +345,23 @@ def _add_resolve(commands: _Commands) -> None:
         "--renamed-from",
         metavar="OLD",
         help="the progress recorded for the version OLD is that of VERSION",
+    )
+
+
+def _add_reset_and_seed(commands: _Commands) -> None:
+    reset = commands.add(
+        "reset",
+        "drop everything in the local database, and apply all files and seeds; elsewhere only a "
+        "development database, after a question",
+        has_json=True,
+        group="rebuild",
+    )
+    _add_to(reset)
+    commands.add(
+        "seed",
+        "apply the files of migrations/_seeds that have not run yet, or have changed",
+        has_json=True,
+        group="rebuild",
     )
 
 

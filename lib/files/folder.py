@@ -24,6 +24,9 @@ _NOT_THE_FORMAT = (
     "hyphens, as in 004-add-invoices.sql"
 )
 
+# The folder of the seeds, in that of the migrations.
+SEEDS = "_seeds"
+
 # A name from which the right one can be guessed, such as Flyway's `V001__Add_users`.
 _NUMBERED = re.compile(r"[vV]?([0-9]{3,})[-_ ]+([A-Za-z][A-Za-z0-9_ -]*)", re.ASCII)
 
@@ -130,12 +133,20 @@ def parse(
         raise MigrationFileError(_NOT_THE_FORMAT, file=path, way_out=_other_name(filename))
     # The version is the whole name, so a renamed file is noticed.
     version = filename.removesuffix(".sql")
+    name = name_in_words(match["description"])
+    return file_of(content, path=path, version=version, name=name, number=match["number"])
+
+
+def file_of(
+    content: bytes, *, path: str, version: str, name: str, number: str | None
+) -> MigrationFile:
+    """Read the content of a file; MigrationFileError if its encoding is wrong."""
     text = _decode(content, path, version)
-    header, faults = read_header(text, match["number"])
+    header, faults = read_header(text, number)
     return MigrationFile(
         version=version,
-        number=int(match["number"]),
-        name=name_in_words(match["description"]),
+        number=int(number or 0),
+        name=name,
         path=path,
         content=content,
         text=text,
@@ -157,10 +168,12 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
     """
     files: list[MigrationFile] = []
     faults: list[MigrationFileError] = []
-    entries = _entries(directory)
-    for path in filter(_is_sql, entries):
+    entries = entries_of(directory)
+    for path in filter(is_sql, entries):
         try:
-            files.append(parse(path.name, _read(path, directory), folder=directory.name))
+            files.append(
+                parse(path.name, read_file(path, directory, directory.name), folder=directory.name)
+            )
         except MigrationFileError as fault:
             faults.append(fault)
     # By number: by name, `1000-…` would precede `999-…`.
@@ -171,6 +184,11 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
         # All at once: a build takes minutes, and would otherwise show one fault each time.
         raise MigrationFileError.together(faults)
     return tuple(files)
+
+
+def has_seeds(directory: Path) -> bool:
+    """True if the folder of the migrations has one with seeds, which may still be empty."""
+    return (directory / SEEDS).is_dir()
 
 
 def next_number(files: Sequence[MigrationFile]) -> str:
@@ -186,7 +204,7 @@ def name_in_words(description: str) -> str:
     return " ".join(word.capitalize() for word in description.split("-"))
 
 
-def _entries(directory: Path) -> list[Path]:
+def entries_of(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
     except FileNotFoundError:
@@ -200,16 +218,19 @@ def _entries(directory: Path) -> list[Path]:
         ) from None
 
 
-def _is_sql(path: Path) -> bool:
+def is_sql(path: Path) -> bool:
     # `.SQL` counts, so that no migration is left out because of its case. macOS and editors leave
     # files behind whose names begin with a dot, such as `._001-a.sql`.
     return path.name.lower().endswith(".sql") and not path.name.startswith(".")
 
 
-def _read(path: Path, directory: Path) -> bytes:
-    """Return the content of the file. Nothing outside the folder is read, not by a link either."""
-    name = f"{directory.name}/{path.name}"
-    if _leads_out(path, directory):
+def read_file(path: Path, directory: Path, folder: str) -> bytes:
+    """Return the content of a file of the directory, which messages call `folder`.
+
+    Nothing outside the directory is read, not by a link either.
+    """
+    name = f"{folder}/{path.name}"
+    if leads_out(path, directory):
         raise MigrationFileError(
             "the file is a link out of the folder; put the file itself here", file=name
         )
@@ -222,7 +243,7 @@ def _read(path: Path, directory: Path) -> bytes:
         raise MigrationFileError(f"the file can't be read: {error.strerror}", file=name) from None
 
 
-def _leads_out(path: Path, directory: Path) -> bool:
+def leads_out(path: Path, directory: Path) -> bool:
     """True for a link to something outside the folder; the folder itself may be a link."""
     if not path.is_symlink():
         return False
@@ -239,10 +260,10 @@ def _faults_below(directory: Path, entries: Iterable[Path]) -> Iterator[Migratio
     A folder whose name begins with `_` or `.` is set aside and ignored.
     """
     for path in entries:
-        if path.name.startswith(("_", ".")) or _is_sql(path) or not path.is_dir():
+        if path.name.startswith(("_", ".")) or is_sql(path) or not path.is_dir():
             continue
         name = f"{directory.name}/{path.relative_to(directory)}"
-        if _leads_out(path, directory):
+        if leads_out(path, directory):
             yield MigrationFileError(
                 "the folder is a link out of this one; put what it holds here", file=name
             )
@@ -256,7 +277,7 @@ def _sql_below(folder: Path, directory: Path) -> Iterator[MigrationFileError]:
         entries = sorted(folder.iterdir())
     except OSError:
         return
-    for path in filter(_is_sql, entries):
+    for path in filter(is_sql, entries):
         yield MigrationFileError(
             "the file is in a subfolder, where nothing is applied",
             file=f"{directory.name}/{path.relative_to(directory)}",

@@ -70,10 +70,10 @@ class _Line(NamedTuple):
     value: str
 
 
-def read_header(text: str, number: str) -> tuple[Header, tuple[HeaderFault, ...]]:
+def read_header(text: str, number: str | None) -> tuple[Header, tuple[HeaderFault, ...]]:
     """Return the header of the file with this number, and the faults in it.
 
-    A line with a fault counts as absent.
+    A line with a fault counts as absent. A seed has no number, and may give any `Version`.
     """
     faults: list[HeaderFault] = []
     lines: dict[str, _Line] = {}
@@ -196,10 +196,10 @@ def _reserved(key: str) -> str:
     )
 
 
-def _other_version(line: _Line, number: str) -> Iterator[HeaderFault]:
+def _other_version(line: _Line, number: str | None) -> Iterator[HeaderFault]:
     value = line.value
     is_number = line.key == "version" and value.isascii() and value.isdigit()
-    if is_number and value.lstrip("0") != number.lstrip("0"):
+    if number is not None and is_number and value.lstrip("0") != number.lstrip("0"):
         fault = (
             f"the header says Version {value}, and the file's name {number}; correct one of them"
         )

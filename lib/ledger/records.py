@@ -65,7 +65,7 @@ update public.schema_migration_runs set {NO_PROGRESS}
 """
 _FORGET = "delete from public.schema_migrations where version = any({versions}::text[])"
 # now() is the time at which the transaction began.
-_ELAPSED_IN_TRANSACTION = (
+ELAPSED_IN_TRANSACTION = (
     "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
 )
 _FIND = f"""
@@ -92,12 +92,19 @@ def record_statements(
     file may have kept the server from counting; `has_notes` if the journal may hold a note on the
     file, which is then cleared.
     """
-    elapsed = sql.SQL(_ELAPSED_IN_TRANSACTION)
+    elapsed = sql.SQL(ELAPSED_IN_TRANSACTION)
     write, proof = _record(run, migration, elapsed, has_notes=has_notes)
+    return guarded_record(run, write, proof, is_counted=is_counted)
+
+
+def guarded_record(
+    run: RunRecord, write: Sequence[sql.Composable], proof: sql.Composable, *, is_counted: bool
+) -> tuple[str, ...]:
+    """The SQL of `write` and `proof`, among the checks that the two tables are what they were."""
     intact = run.tables.check_intact(run.id, _word(run), run.contents.word, is_counted=is_counted)
     # What the rows' constraints defer to the end has to happen before the proof.
     fire = sql.SQL("set constraints all immediate").format()
-    statements = (run.tables.check, *write, fire, _again(), intact, proof)
+    statements = (run.tables.check, *write, fire, own_settings(), intact, proof)
     return tuple(statement.as_string(None) for statement in statements)
 
 
@@ -157,13 +164,13 @@ class PreparedRecord:
         self._generation += 1
 
     def _prepare(self, run: RunRecord) -> tuple[str, ...]:
-        elapsed = sql.SQL(_ELAPSED_IN_TRANSACTION)
+        elapsed = sql.SQL(ELAPSED_IN_TRANSACTION)
         file = {"version": sql.SQL("$1"), "name": sql.SQL("$2"), "checksum": sql.SQL("$3")}
         bodies = {
             "unchanged": run.tables.check,
             "insert (text, text, text)": filled(_INSERT, elapsed=elapsed, **file),
             "intact": run.tables.check_intact(run.id, _word(run), run.contents.word),
-            "proof (text, text, text)": filled(_PROOF, run_is_there=_run_is_there(run), **file),
+            "proof (text, text, text)": filled(_PROOF, run_is_there=run_is_there(run), **file),
         }
         statements = {
             self._name(name): f"prepare {self._name(name)} as {body.as_string(None)}"
@@ -251,10 +258,10 @@ def _record(
 ) -> tuple[list[sql.Composed], sql.Composed]:
     """The statements that write the file's row and clear its notes, and the proof."""
     file = _file_values(migration)
-    write = [filled(_INSERT, elapsed=elapsed, **file), _again()]
+    write = [filled(_INSERT, elapsed=elapsed, **file), own_settings()]
     if has_notes:
-        write += [filled(_CLEAR_NOTES, run=run.id, version=migration.version), _again()]
-    return write, filled(_PROOF, run_is_there=_run_is_there(run), **file)
+        write += [filled(_CLEAR_NOTES, run=run.id, version=migration.version), own_settings()]
+    return write, filled(_PROOF, run_is_there=run_is_there(run), **file)
 
 
 def _file_values(migration: AppliedMigration) -> dict[str, object]:
@@ -265,7 +272,7 @@ def _file_values(migration: AppliedMigration) -> dict[str, object]:
     }
 
 
-def _run_is_there(run: RunRecord) -> sql.Composed:
+def run_is_there(run: RunRecord) -> sql.Composed:
     return filled(
         _RUN_IS_THERE,
         run=run.id,
@@ -278,6 +285,6 @@ def _word(run: RunRecord) -> sql.Composed:
     return filled(WORD, run=run.id, upto=run.contents.upto)
 
 
-def _again() -> sql.Composed:
+def own_settings() -> sql.Composed:
     """The runner's search_path once more: a trigger of the tables' owner may have changed it."""
     return sql.SQL(OWN_SETTINGS[0]).format()

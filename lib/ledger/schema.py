@@ -5,6 +5,8 @@ upgraded one. The look that every run makes lists the columns; a run that is abo
 those that are missing.
 """
 
+from collections.abc import Sequence
+
 from psycopg import sql
 
 from ..database.connection import Connection
@@ -121,15 +123,19 @@ def creation(tables: Tables, reader: str | None = None) -> tuple[sql.Composable,
     missing = [name for name in statements if name not in tables.found]
     if not missing:
         return ()
-    made = [name for table in missing for name in (table, f"{table}_id_seq")]
-    close = filled(
+    return (*(sql.SQL(statements[name]) for name in missing), closing(missing, reader))
+
+
+def closing(tables: Sequence[str], reader: str | None) -> sql.Composed:
+    """The statement that closes new tables to all but the owner, and opens them to `reader`."""
+    made = [name for table in tables for name in (table, f"{table}_id_seq")]
+    return filled(
         _CLOSE,
         made=sql.SQL(",").join(map(sql.Literal, made)),
         # The status may be read by another role, which the new tables would otherwise shut out.
         reader=reader or "",
-        tables=sql.SQL(", ").join(sql.Identifier("public", table) for table in missing),
+        tables=sql.SQL(", ").join(sql.Identifier("public", table) for table in tables),
     )
-    return (*(sql.SQL(statements[name]) for name in missing), close)
 
 
 def upgrade_journal(connection: Connection, tables: Tables, *, lock_timeout: float) -> None:

@@ -28,6 +28,7 @@ from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
 from .trust_queries import (
     CHECK,
+    CHECK_SEEDS,
     CODE,
     COMPARE,
     COUNTED,
@@ -169,6 +170,11 @@ def glance(trusted: Iterable[str], *, writes: bool) -> sql.Composed:
 def check(trusted: Iterable[str]) -> sql.Composed:
     """The statement that fails unless the existing tables can be trusted; `distrust` reads why."""
     return filled(CHECK, trusted=list(trusted))
+
+
+def check_seeds(trusted: Iterable[str]) -> sql.Composed:
+    """The same statement about the table of the seeds."""
+    return filled(CHECK_SEEDS, trusted=list(trusted))
 
 
 def tables_of(rows: Rows, trusted: Iterable[str], *, at_a_glance: bool) -> Tables:

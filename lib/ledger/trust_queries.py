@@ -5,9 +5,15 @@ to integer, whose error quotes the JSON. `trust.told_by` reads it.
 """
 
 LEDGER, RUNS = "schema_migrations", "schema_migration_runs"
+# Which seeds have run; only in databases that had any.
+SEEDS = "schema_migration_seeds"
 # What a run does to each table. It also needs USAGE on the sequence of the ledger's ids; the
 # identity column of the journal needs no right.
-RIGHTS = {LEDGER: ("select", "insert"), RUNS: ("select", "insert", "update")}
+RIGHTS = {
+    LEDGER: ("select", "insert"),
+    RUNS: ("select", "insert", "update"),
+    SEEDS: ("select", "insert"),
+}
 # While a transaction holds this, nobody can put a trigger or a rule on the tables. It may stand
 # before SET TRANSACTION, and has to: in REPEATABLE READ the look would use an older snapshot.
 LOCK = f"lock table public.{LEDGER}, public.{RUNS} in row exclusive mode"
@@ -228,9 +234,11 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_SHAPE}, {_COLUMNS},
        end
   from kept c join judged j using (oid)
 """
-# The same where there is nothing to weigh, as in nearly every database: the tables belong to this
-# role or to a named one, hold only what the runner created, and nobody else may write to them. It
-# takes a quarter of the time. Elsewhere it fails, and CHECK weighs what is there.
+# The same of the seeds' table, which is looked at for seeds alone.
+CHECK_SEEDS = CHECK.replace(f"c.relname in ('{LEDGER}', '{RUNS}')", f"c.relname in ('{SEEDS}')")
+# The same as CHECK where there is nothing to weigh, as in nearly every database: the tables belong
+# to this role or to a named one, hold only what the runner created, and nobody else may write to
+# them. It takes a quarter of the time. Elsewhere it fails, and CHECK weighs what is there.
 GLANCE = f"""
 select c.relname, c.oid, c.relfilenode, {_SEAL}, {_SHAPE}, {_COLUMNS}, null, null, null,
        case when c.relkind = 'r' and not c.relhasrules and not c.relhassubclass
@@ -315,7 +323,7 @@ select case when not (has_sequence_privilege(seq, 'usage')
                (select max(id) from public.{table})) as behind (seq, top)
  where seq is not null and top is not null
 """
-CATCH_UP = tuple(_CATCH_UP.replace("{table}", table) for table in RIGHTS)
+CATCH_UP = tuple(_CATCH_UP.replace("{table}", table) for table in (LEDGER, RUNS))
 # A summary of the ledger's rows, which changes if one of them is gone or changed.
 ROWS = """
 concat_ws(' ', count(*), md5(string_agg(concat_ws(' ', id, version, checksum), ',' order by id)))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Literal
 
 from ..errors import IntegrityError, MigrationFileError, OrderError
@@ -10,6 +11,7 @@ from ..files.header import ENVIRONMENTS
 from .migration_states import AppliedMigration, Entry, EntryState, number_of, row_order
 from .plan_messages import (
     MIXED_LEDGER,
+    START_OVER,
     fault_warnings,
     late_fault,
     missing_warning,
@@ -31,7 +33,8 @@ class Plan:
 
     Every tuple is in numeric order, except the pairs of `renamed`. `applied_faults` would refuse an
     applied file if it were pending; `skipped_faults` are of files that this environment skips.
-    `up_to` is the last file that a run may apply, None if it may apply all.
+    `up_to` is the last file that a run may apply, None if it may apply all. `is_embedded` if the
+    database is the embedded one, which a developer may make anew.
     """
 
     entries: tuple[Entry, ...]
@@ -47,6 +50,7 @@ class Plan:
     applied_faults: tuple[MigrationFileError, ...] = ()
     skipped_faults: tuple[MigrationFileError, ...] = ()
     up_to: MigrationFile | None = None
+    is_embedded: bool = False
 
     def is_due(self, file: MigrationFile) -> bool:
         """True if a run may apply this pending file, which is then not behind the limit."""
@@ -105,11 +109,7 @@ class Plan:
     @property
     def environment_warnings(self) -> tuple[str, ...]:
         """Warnings about headers that may contain a typo."""
-        return tuple(
-            f"{file.path}: its header names the environment {name!r}, which is none of "
-            f"{', '.join(ENVIRONMENTS)} nor the current one. Typo?"
-            for file, name in self.unknown_environments
-        )
+        return tuple(starmap(_environment_warning, self.unknown_environments))
 
     def verify(self) -> None:
         """Raise IntegrityError, or OrderError in strict order, if nothing may be applied."""
@@ -123,6 +123,7 @@ class Plan:
             faults = (
                 *map(modified_fault, self.modified),
                 *([f"  {MIXED_LEDGER}"] if self.modified and self._may_be_mixed else []),
+                *([START_OVER] if self.modified and self.is_embedded else []),
                 *renamed_faults(self.renamed, self._numbers_here),
             )
             # `error.version` names one file; the text names all of them.
@@ -180,6 +181,7 @@ def make_plan(
     environment: str,
     strict_order: bool = False,
     up_to: MigrationFile | None = None,
+    is_embedded: bool = False,
 ) -> Plan:
     """Compare the files with the ledger.
 
@@ -220,6 +222,19 @@ def make_plan(
             file for file in files if file.version not in rows and not file.runs_in(environment)
         ),
         up_to=up_to,
+        is_embedded=is_embedded,
+    )
+
+
+def environment_warnings(files: Iterable[MigrationFile], environment: str) -> tuple[str, ...]:
+    """Warnings about headers of files outside of a plan."""
+    return tuple(starmap(_environment_warning, _unknown_environments(files, environment)))
+
+
+def _environment_warning(file: MigrationFile, name: str) -> str:
+    return (
+        f"{file.path}: its header names the environment {name!r}, which is none of "
+        f"{', '.join(ENVIRONMENTS)} nor the current one. Typo?"
     )
 
 

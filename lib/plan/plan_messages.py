@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from .. import COMMAND
 from ..errors import MigrationFileError
 from ..files.folder import MigrationFile
 from .migration_states import AppliedMigration, number_of
@@ -14,6 +15,8 @@ MIXED_LEDGER = (
     "The ledger may hold what another project applied in the same database, and a ledger belongs "
     "to one project alone. If so, give each project a database of its own."
 )
+
+START_OVER = f"  Or start over, with an empty local database: {COMMAND} reset."
 
 
 def modified_fault(file: MigrationFile) -> str:

@@ -191,7 +191,8 @@ class RunReport:
     """How a run ended, with what was applied before a failure. `pending` is None if unknown.
 
     `up_to` is the version that limits the run, None without a limit; `beyond` are the pending files
-    behind it.
+    behind it. `began_empty` if no migration was on record before it. `seeds` were applied after the
+    migrations, None if that was not the time for any.
     """
 
     environment: str
@@ -203,10 +204,17 @@ class RunReport:
     error: MigratorError | Interrupted | None = None
     up_to: str | None = None
     beyond: tuple[MigrationFile, ...] = ()
+    began_empty: bool = False
+    seeds: tuple[AppliedNow, ...] | None = None
 
     @property
     def exit_code(self) -> int:
         return self.error.exit_code if self.error else 0
+
+    @property
+    def has_made_database(self) -> bool:
+        """True if the run found nothing applied, and left nothing pending."""
+        return self.began_empty and bool(self.applied) and self.pending == 0 and not self.error
 
     def to_dict(self) -> Document:
         # Even then with what was applied: it is committed, and the error says nothing of it.
@@ -219,6 +227,7 @@ class RunReport:
             "pgVersion": self.server_version and f"PostgreSQL {self.server_version}",
             "applied": [migration.to_dict() for migration in self.applied],
             "pendingMigrations": self.pending,
+            **({} if self.seeds is None else {"seeds": seeds_document(self.seeds)}),
             # Without control characters: a terminal may show the document as it is.
             "warnings": list(map(message, self.warnings)),
         }
@@ -256,6 +265,11 @@ class BaselineReport:
 
 def _names(migrations: Sequence[MigrationFile | AppliedMigration]) -> list[Document]:
     return [{"version": each.version, "name": each.name} for each in migrations]
+
+
+def seeds_document(seeds: Sequence[AppliedNow]) -> list[Document]:
+    """Make the list of seeds that were applied, by the names of their files."""
+    return [{"name": seed.name, "executionTimeMs": seed.execution_time_ms} for seed in seeds]
 
 
 def error_document(error: BaseException) -> Document:

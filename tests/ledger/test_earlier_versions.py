@@ -117,6 +117,30 @@ class TestTheEarlierVersionOnAJournalOfThisOne:
         assert [run["applied"] for run in db.runs()] == [["000-a"], ["001-b"], ["002-c"]]
         assert effects(db) == ["first", "second"]
 
+    def test_it_takes_no_notice_of_seeds_nor_of_one_that_failed_or_was_killed(
+        self, newer: Cli, earlier: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        (bundle.migrations / "_seeds").mkdir()
+        bundle.write("_seeds/1.sql", note("first"))
+        assert newer("migrate").returncode == 0
+        assert newer("seed").returncode == 0
+        bundle.write("_seeds/2.sql", "select 1/0;")
+        assert newer("seed").returncode == 1
+        bundle.write("_seeds/2.sql", note("second") + "select pg_sleep(60);")
+        process = newer.start("seed")
+        db.wait_for("pg_sleep(60)")
+        process.kill()
+        process.communicate()
+        wait_until(lambda: db.advisory_locks() == 0, "the server has let go of the killed run")
+        bundle.write("001-b.sql", note("by the earlier one"))
+        assert earlier("migrate").returncode == 0
+        assert earlier("status", "--check").returncode == 0
+        assert effects(db) == ["first", "by the earlier one"]
+        bundle.write("_seeds/2.sql", note("second"))
+        assert newer("seed").returncode == 0
+        assert effects(db) == ["first", "by the earlier one", "second"]
+
     @pytest.mark.parametrize("leave", [kill_in_doubt, fail_at_second])
     def test_it_stops_at_a_file_that_has_begun(
         self, newer: Cli, earlier: Cli, bundle: Bundle, db: Database, leave: object

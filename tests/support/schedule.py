@@ -21,6 +21,7 @@ GROUPS = {
     "settings/test_aws.py": "tls",
     "whole/test_tls_postgres.py": "tls",
     "local/test_embedded_server.py": "local",
+    "rebuild/test_local_reset.py": "local reset",
     "ledger/test_earlier_versions.py": "earlier versions",
     "ledger/test_table_trust.py::TestTraps": "traps",
 }

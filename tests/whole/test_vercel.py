@@ -118,6 +118,7 @@ def deploy(
                 "lib/shared.ts",
                 "data/dump.sql",
                 "migrations/.pgpass",
+                "migrations/_seeds/users.sql",
             ):
                 project.write(name, f"PASSWORD={SECRET}")
             project.write(".python-version", f"{version}\n")

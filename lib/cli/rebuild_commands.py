@@ -1,0 +1,144 @@
+"""The commands that fill a development database, or make it anew: one function per command."""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from ..actions.run_parameters import RunContext
+from ..errors import ConfigurationError
+from ..escaping import Clean
+from ..files.folder import MigrationFile, discover, has_seeds
+from ..plan.reports import Document, RunReport
+from ..rebuild.file_objects import FileObjects
+from ..rebuild.reset import ResetPlan
+from ..rebuild.seed_reports import SeedReport
+from ..text.progress_log import ProgressLog
+from ..text.rebuild_texts import reset_text, seed_text, seeds_text
+from ..text.terminal import counted, run_text
+from .command_setup import file_of, load, run_context
+from .invocation import Invocation
+
+SEEDING = "Seeding"
+
+
+def _seed(call: Invocation) -> int:
+    from ..rebuild.seeding import seed
+
+    report = seed(run_context(call, reading=False, doing=SEEDING))
+    if call.arguments.json:
+        call.console.print_json(report.to_dict())
+    else:
+        _show(call, report)
+    return report.exit_code
+
+
+def _reset(call: Invocation) -> int:
+    from ..rebuild.reset import read_files
+    from ..rebuild.seed_folder import discover_seeds, prepare_seeds
+
+    settings = load(call)
+    # What would stop the files stops the reset, before anything is dropped.
+    up_to = file_of(call, call.arguments.to)
+    made = read_files(discover(settings.migrations_dir), settings.environment)
+    if up_to is None:
+        prepare_seeds(discover_seeds(settings.migrations_dir))
+    target = settings.migration_target
+    is_embedded = target is None or target.is_embedded
+    return _rebuild(call, _start_over(call) if is_embedded else _drop(call, made), up_to)
+
+
+def _start_over(call: Invocation) -> Document:
+    """Make the embedded server anew; the only way that takes roles and other databases along."""
+    from ..local import embedded_server as embedded
+
+    cluster = embedded.locate(call.root)
+    call.secrets += embedded.start_over(cluster, tell=call.console.tell).secrets
+    call.console.tell(
+        f"Started over: the embedded PostgreSQL in {cluster.home} is new; its former "
+        "databases and roles are gone."
+    )
+    return {"startedOver": True, "dropped": [], "stays": []}
+
+
+def _drop(call: Invocation, made: FileObjects) -> Document:
+    """Drop what the files have made, once that has been confirmed on the terminal."""
+    from ..rebuild.reset import reset
+
+    context = run_context(call, reading=False, doing="Resetting")
+    planned = reset(context, made, lambda planned: _confirm(call, planned))
+    call.console.tell(f"Dropped {counted(len(planned.objects), 'object')}.")
+    return {
+        "startedOver": False,
+        "dropped": list(map(str, planned.objects)),
+        "stays": list(planned.stays),
+    }
+
+
+def _confirm(call: Invocation, planned: ResetPlan) -> None:
+    """Raise unless the place of the database is typed; there is no option that stands in for it."""
+    if not (sys.stdin and sys.stdin.isatty() and call.console.err.isatty()):
+        raise ConfigurationError(
+            f"`reset` would drop what the files have made in {planned.place}. It asks for that "
+            "name to be typed on a terminal, and there is none. Nothing was dropped."
+        )
+    call.console.tell(reset_text(planned))
+    if sys.stdin.readline().strip() != planned.place:
+        raise ConfigurationError("That is not its name. Nothing was dropped.")
+
+
+def _rebuild(call: Invocation, dropped: Document, up_to: MigrationFile | None) -> int:
+    """Apply the files to the empty database and, without a limit, the seeds."""
+    from ..actions.migrate import migrate
+
+    context = run_context(call, reading=False, up_to=up_to)
+    report = migrate(context)
+    if not call.arguments.json:
+        if report.error:
+            raise report.error
+        call.console.show(run_text(report, call.console.style))
+    if up_to is None and not report.error and has_seeds(context.settings.migrations_dir):
+        report = with_seeds(call, context, report)
+    if call.arguments.json:
+        call.console.print_json({**report.to_dict(), "action": "reset", **dropped})
+    return report.exit_code
+
+
+def with_seeds(call: Invocation, context: RunContext, report: RunReport) -> RunReport:
+    """Apply the seeds after a run that has made the database, and add them to its report."""
+    from ..rebuild.seeding import seed
+
+    if not call.arguments.json:
+        context = replace(context, progress=ProgressLog(call.console, SEEDING))
+    seeded = seed(context)
+    if not call.arguments.json:
+        _show(call, seeded)
+    return replace(
+        report,
+        seeds=seeded.applied,
+        warnings=(*report.warnings, *seeded.warnings),
+        error=seeded.error,
+    )
+
+
+def seeds_shown(call: Invocation, context: RunContext) -> tuple[Document, tuple[Clean, ...]]:
+    """The seeds as a part of a JSON document, and as text; both empty without files."""
+    from ..rebuild.seed_status import read_seeds
+
+    seeds = read_seeds(context)
+    if not seeds:
+        return {}, ()
+    document = {"seeds": [seed.to_dict() for seed in seeds]}
+    return document, (seeds_text(seeds, call.console.style),)
+
+
+def _show(call: Invocation, report: SeedReport) -> None:
+    if report.error:
+        # What was applied before the error is already on the screen.
+        raise report.error
+    call.console.show(seed_text(report, call.console.style))
+
+
+COMMANDS: Mapping[str, Callable[[Invocation], int]] = {
+    "reset": _reset,
+    "seed": _seed,
+}

@@ -1,0 +1,183 @@
+"""A development database emptied of what the files have made: checked, asked for, carried out.
+
+Somebody else may rely on such a database. That nobody does has to be seen: from the environment,
+from production's claim, and from the journal.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..actions.run_parameters import RunContext
+from ..actions.status import survey_database
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..errors import ConfigurationError, GuardError, LedgerError, LockError, MigratorError
+from ..files.folder import MigrationFile
+from ..files.prepare_script import prepare_all
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.ledger_state import Survey
+from ..ledger.production_guard import belongs_to_production, check_writable
+from ..ledger.run_lock import RunLock
+from ..ledger.table_trust import ask, told_by
+from ..ledger.trust_queries import RUNS
+from ..settings.search_path import first_schema
+from ..time_limits import ANSWER
+from .droppable_objects import DatabaseObject, Schemas, drop_objects, find_objects
+from .file_objects import PROVIDERS_SCHEMAS, FileObjects, file_objects
+
+DEVELOPMENT = "development"
+# lock_not_available, deadlock_detected
+_BUSY = ("55P03", "40P01")
+_NOTHING = "Nothing was dropped."
+_NO_ANSWER = f"The database stopped answering. {_NOTHING}"
+_HOSTED_RUNS = f"select distinct source from public.{RUNS} where source <> 'cli' order by source"
+_SOURCES = {"build": "a build", "admin": "the admin endpoint"}
+
+
+@dataclass(frozen=True)
+class ResetPlan:
+    """What is dropped, and what stays although a file creates it."""
+
+    place: str
+    database: str
+    schemas: Schemas
+    objects: tuple[DatabaseObject, ...]
+    stays: tuple[str, ...]
+
+
+def read_files(files: Sequence[MigrationFile], environment: str) -> FileObjects:
+    """What the files create; MigrationFileError for those that would be refused after the reset."""
+    return file_objects(prepare_all(file for file in files if file.runs_in(environment)))
+
+
+def reset(
+    context: RunContext, made: FileObjects, confirm: Callable[[ResetPlan], None]
+) -> ResetPlan:
+    """Drop what the files have made, after `confirm` has returned; it raises if it may not be.
+
+    One transaction, under the run lock. Everything is looked at again once the lock is acquired:
+    what was not shown is not dropped.
+    """
+    with ledger_errors_translated():
+        with context.connect() as connection:
+            planned = _plan(context, connection, made)
+        # No connection is open while somebody reads, and thinks.
+        confirm(planned)
+        with (
+            RunLock(
+                context.connect,
+                timeout=context.run_wait,
+                on_wait=context.progress.waiting,
+                limits=context.limits,
+            ) as lock,
+            context.connect() as connection,
+        ):
+            if _plan(context, connection, made) != planned:
+                raise LedgerError(
+                    f"The database has changed since the question was asked. {_NOTHING} Run "
+                    "`reset` again."
+                )
+            lock.check()
+            _drop(context, connection, planned)
+    return planned
+
+
+def _plan(context: RunContext, connection: Connection, made: FileObjects) -> ResetPlan:
+    survey = survey_database(
+        connection, context, origins=True, timeout=ANSWER, otherwise=_NO_ANSWER
+    )
+    _check(context, connection, survey)
+    schemas = _schemas(context, made)
+    with connection.limit_to(ANSWER, _NO_ANSWER):
+        objects = find_objects(connection, schemas)
+    _check_owners(objects)
+    return ResetPlan(context.target.place, survey.database, schemas, objects, made.stays)
+
+
+def _schemas(context: RunContext, made: FileObjects) -> Schemas:
+    kept = ["public"]
+    # What the files make without naming a schema lands in that of the URL, which has to be there.
+    named = first_schema(context.target.search_path) if context.target.search_path else None
+    if named and not PROVIDERS_SCHEMAS.fullmatch(named) and named not in (*made.schemas, "public"):
+        kept.append(named)
+    return Schemas((*kept, *made.schemas), tuple(kept))
+
+
+def _check(context: RunContext, connection: Connection, survey: Survey) -> None:
+    """Raise unless the database is a developer's own: every condition has to hold."""
+    environment = context.settings.environment
+    if environment != DEVELOPMENT:
+        raise GuardError(
+            f"`reset` is for the environment development, and this one is {environment}. {_NOTHING}"
+        )
+    if belongs_to_production(survey):
+        raise GuardError(f"This database belongs to production. {_NOTHING}")
+    check_writable(survey, context.target.source)
+    if survey.ledger is None or RUNS not in survey.tables.found:
+        raise GuardError(
+            "There is no record of who has migrated this database, so it may be somebody else's. "
+            f"{_NOTHING}"
+        )
+    if survey.tables.open:
+        raise GuardError(
+            "\n".join((f"The record may have been changed. {_NOTHING}", *survey.tables.open))
+        )
+    _check_journal(connection, survey)
+
+
+def _check_journal(connection: Connection, survey: Survey) -> None:
+    """Raise if a deployment has migrated here, or if it isn't known who has."""
+    with connection.limit_to(ANSWER, _NO_ANSWER):
+        rows = ask(connection, survey.tables, _HOSTED_RUNS, read_only=True)[-1]
+    if rows:
+        who = " and ".join(_SOURCES.get(source or "", source or "") for source, *_ in rows)
+        raise GuardError(
+            f"A run by {who} is on record in this database: a deployment uses it. {_NOTHING}"
+        )
+    unknown = [row.version for row in survey.ledger or () if row.version not in survey.origins]
+    if unknown:
+        raise GuardError(
+            f"The journal does not say which run has applied {unknown[0]}: it may have been a "
+            f"deployment. {_NOTHING}"
+        )
+
+
+def _check_owners(objects: Sequence[DatabaseObject]) -> None:
+    """Raise if something would stay where the files would find it: they could not run again."""
+    others = [each for each in objects if not each.is_ours]
+    if others:
+        some = ", ".join(f"{each} (of {each.owner or 'nobody'})" for each in others[:5])
+        raise ConfigurationError(
+            f"{len(others)} of the objects belong to another role, and are not `reset`'s to drop: "
+            f"{some}. {_NOTHING} Drop them, or connect as that role."
+        )
+
+
+def _drop(context: RunContext, connection: Connection, planned: ResetPlan) -> None:
+    try:
+        drop_objects(
+            connection,
+            planned.schemas,
+            planned.objects,
+            lock_timeout=context.settings.lock_timeout,
+        )
+    except StatementError as error:
+        raise _drop_error(error, context.settings.lock_timeout) or error from None
+
+
+def _drop_error(error: StatementError, lock_timeout: float) -> MigratorError | None:
+    facts = told_by(error)
+    objects = ", ".join(facts.get("objects") or ())
+    if facts.get("fault") == "reached":
+        return LedgerError(
+            f"Something that is not of the files depends on what they have made, and would be "
+            f"dropped along with it: {objects}. {_NOTHING} Drop that first, if it may go."
+        )
+    if facts.get("fault") == "left":
+        return LedgerError(f"{objects} was created meanwhile. {_NOTHING} Run `reset` again.")
+    if error.server_error.sqlstate in _BUSY:
+        return LockError(
+            f"A session kept a table locked for {lock_timeout:g} s. {_NOTHING} Stop the "
+            "application, and run `reset` again."
+        )
+    return None
