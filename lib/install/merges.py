@@ -3,6 +3,7 @@
 They are vercel.json, .gitignore, and the file from which Vercel takes the packages.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from . import package_lines, vercel_json
 from .bundle import Bundle, Names
 from .changes import Merged
 from .package_manifest import find_manifest, packages_of
-from .project import Project
+from .project import Project, program
 
 REQUIREMENTS = "requirements.txt"
 _OF_API = f"api/{REQUIREMENTS}"
@@ -46,7 +47,7 @@ class Merging:
         faults: list[str] = []
         for path, merge in (
             (REQUIREMENTS, self._packages),
-            (vercel_json.NAME, self._vercel_json),
+            (vercel_json.NAME, self.vercel_json),
             (package_lines.IGNORE_FILE, self._ignore_file),
         ):
             if path in without:
@@ -61,10 +62,35 @@ class Merging:
         place = self.project.folder / path
         return place.read_bytes() if place.is_file() else None
 
-    def _vercel_json(self) -> dict[str, Merged]:
-        before = self._read(vercel_json.NAME)
+    def vercel_json(self) -> dict[str, Merged]:
+        """Return vercel.json, or nothing if a program that configures Vercel has what it needs."""
         functions = self.bundle.functions(self.names)
-        return {vercel_json.NAME: vercel_json.merged(before, self.project.site, functions)}
+        configured = program(self.project.folder)
+        if configured is None:
+            before = self._read(vercel_json.NAME)
+            return {vercel_json.NAME: vercel_json.merged(before, self.project.site, functions)}
+        text = configured.read_text(encoding="utf-8", errors="replace")
+        if not all(each in text for each in ("bash build.sh", *functions)):
+            needed = vercel_json.merged(None, self.project.site, functions).wrote
+            keys = json.dumps({key: needed[key] for key in needed if key != "$schema"}, indent=2)
+            raise ConfigurationError(
+                f"{configured.name} configures Vercel, and is a program that this command does "
+                f"not edit. Add these keys to it, commit, and try again:\n{keys}"
+            )
+        return {}
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what only the project can see to."""
+        configured = program(self.project.folder)
+        if configured is None:
+            return ()
+        text = configured.read_text(encoding="utf-8", errors="replace")
+        globs = {each["excludeFiles"] for each in self.bundle.functions(self.names).values()}
+        return tuple(
+            f"{configured.name}: see that excludeFiles of both functions is {glob}"
+            for glob in sorted(globs)
+            if glob not in text
+        )
 
     def _ignore_file(self) -> dict[str, Merged]:
         path = package_lines.IGNORE_FILE
@@ -85,8 +111,9 @@ class Merging:
         named = packages_of(manifest)
         if manifest.name == "pyproject.toml":
             return {**self._in_project(path, named), **of_build}
-        if named is not None and named >= _NEEDED:
-            return of_build if path.startswith("api/") or "Pipfile" in path else {}
+        # At the root, a requirements.txt would hide the files that come after it.
+        if (named or set()) >= _NEEDED and (path.startswith("api/") or "Pipfile" in path):
+            return of_build
         if manifest.name == "Pipfile":
             before = self._read(path) or b""
             return {

@@ -97,7 +97,8 @@ def _install(place: _Place) -> Plan:
     project = inspect(place.folder, place.top)
     files = place.bundle.files(names)
     blocked = obstacles(place.folder, names, wings=_wings(files, names))
-    shared, faults = Merging(project, place.bundle, names).all()
+    merging = Merging(project, place.bundle, names)
+    shared, faults = merging.all()
     copies = [
         Change(path, "added", None, file.content, is_executable=file.is_executable)
         if not (place.folder / path).exists()
@@ -125,7 +126,7 @@ def _install(place: _Place) -> Plan:
         changes,
         record=Change(f"{names.package}/{RECORD}", "added", None, record.to_bytes()),
         found=project.found,
-        notes=(*project.notes, *_notes(place, names, shared)),
+        notes=(*project.notes, *merging.notes(), *_notes(place, names, shared)),
         steps=_first_steps(place, names, project),
         faults=(*blocked, *faults, *ignored),
     )
@@ -236,7 +237,7 @@ def _update(place: _Place) -> Plan:
         record=Change(recorded, kind if before else "added", before, after),
         found=project.found,
         news=_news(place.bundle.root, record.version if path else None),
-        notes=project.notes,
+        notes=(*project.notes, *Merging(project, place.bundle, names).notes()),
         steps=("Look at it: git diff, git status", "Commit it: git add -A, git commit"),
         faults=(
             *obstacles(place.folder, names, is_installed=True),
@@ -295,7 +296,7 @@ def _updated_merges(
     json_before = current[vercel_json.NAME]
     try:
         if json_before is None:
-            results[vercel_json.NAME] = vercel_json.merged(None, project.site, functions)
+            results |= merging.vercel_json()
         else:
             old = record.shared.get(vercel_json.NAME)
             wrote = old.wrote if old else {}
@@ -455,6 +456,11 @@ def _record_path(place: _Place) -> str | None:
 def _recorded_names(place: _Place, record: Record) -> Names:
     """Return the names that a record has; a record from elsewhere could name any file."""
     names = place.bundle.checked_names(record.package, record.migrations)
+    wanted = place.request.migrations
+    if wanted and wanted != names.migrations:
+        raise ConfigurationError(
+            f"--migrations {wanted}: the migrations are in {names.migrations}/, and stay there."
+        )
     allowed = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", _KEPT)
     for path in (*record.files, *record.shared, *record.folders):
         parts = PurePosixPath(path).parts

@@ -39,7 +39,7 @@ _LOCK_FILES = {
     "bun.lockb": "bun",
     "package-lock.json": "npm",
 }
-_CONFIGURED = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
+_PROGRAMS = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
 # The other tools, by what they leave in a project: its name, and what the page about it is called.
 _TOOLS = {
     "Drizzle": ("drizzle", ("drizzle.config.*", "drizzle")),
@@ -75,6 +75,12 @@ def open_folder(name: str, bundle: Path) -> Path:
     if ".git" in folder.parts:
         raise ConfigurationError(f"{name} belongs to git: name the root of a project.")
     return folder
+
+
+def program(folder: Path) -> Path | None:
+    """Return the program that configures Vercel in place of vercel.json, if there is one."""
+    found = (path for path in sorted(folder.glob("vercel.*")) if path.suffix in _PROGRAMS)
+    return next(found, None)
 
 
 def inspect(folder: Path, top: Path | None) -> Project:
@@ -215,21 +221,10 @@ def obstacles(
         )
     )
     return (
-        *_unread_configuration(folder),
         *_routes(folder),
         *taken,
         *_not_uploaded(folder, names),
     )
-
-
-def _unread_configuration(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.glob("vercel.*")):
-        if path.suffix in _CONFIGURED:
-            yield (
-                f"{path.name} configures Vercel, and is a program that this command does not "
-                "edit. Copy the keys that `install --dry-run` would write to a project of this "
-                "kind from docs/adopting.md of the bundle, or replace the file by vercel.json."
-            )
 
 
 def _routes(folder: Path) -> Iterator[str]:

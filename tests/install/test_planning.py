@@ -217,7 +217,7 @@ def test_without_a_terminal_nothing_is_written_unless_yes(
         ({"migrations/0000_x.sql": "", "migrations/meta/_journal.json": ""}, "--migrations sql"),
         ({"migrations/000-mine.sql": ""}, "--migrations sql"),
         ({"vercel.ts": "export const config = {}"}, "vercel.ts configures Vercel"),
-        ({"vercel.mjs": ""}, "vercel.mjs configures Vercel"),
+        ({"vercel.mjs": ""}, '"buildCommand": "bash build.sh", "outputDirectory": "public",'),
         ({"vercel.json": '{\n  "a": 1,\n}'}, "vercel.json:3:1: "),
         ({"vercel.json": '{"builds": [{"src": "x"}]}'}, "has `builds`"),
         ({"vercel.json": '{"a": 1, "a": 2}'}, "a key stands twice"),
@@ -320,6 +320,27 @@ def test_the_longest_name_in_the_help_is_the_longest_that_fits(clone: Path) -> N
     assert bundle.longest_name() == LONGEST_PACKAGE
     functions = bundle.functions(Names("x" * LONGEST_PACKAGE)).values()
     assert 253 <= max(len(each["excludeFiles"]) for each in functions) <= 256
+
+
+def test_a_program_that_configures_vercel_has_to_have_the_keys(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"vercel.ts": "export const config = {}\n"})
+    said = run.refused("install", project.folder, "--yes")
+    keys = said.replace("\n  | ", "\n")
+    keys = keys[keys.index("{") : keys.rindex("}") + 1]
+    project.write({"vercel.ts": f"export const config = {keys}\n"})
+    project.commit()
+    before = tree(project.folder)
+    assert "see that excludeFiles" not in run.done("install", project.folder, "--yes")
+    assert not (project.folder / "vercel.json").exists()
+    project.write({"vercel.ts": project.read("vercel.ts").replace("!(*.py)", "!(*.x)")})
+    project.commit()
+    assert "vercel.ts: see that excludeFiles" in run.done("update", project.folder, "--yes")
+    project.write({"vercel.ts": f"export const config = {keys}\n"})
+    project.commit()
+    run.done("uninstall", project.folder, "--yes")
+    assert tree(project.folder) == before
 
 
 def test_another_folder_for_the_migrations(
