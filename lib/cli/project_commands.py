@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 from ..errors import ConfigurationError, MigratorError
-from ..install.changes import Plan
-from ..install.planning import Request, make_plan
-from ..install.writing import carry_out
+from ..install.changes import Plan, carry_out
+from ..install.planning import make_plan
+from ..install.record import Request
 from ..text.install_text import done_text, plan_text
 from .invocation import Invocation
 

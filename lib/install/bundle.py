@@ -19,9 +19,10 @@ PACKAGE = __package__.partition(".")[0]
 MIGRATIONS = "migrations"
 FIRST_MIGRATION = "000-create-migration-table.sql"
 RECORD = "installed.json"
+PYTHON_VERSION = ".python-version"
 
 FUNCTIONS = ("api/migrate.py", "api/migration-status.py")
-_AT_THE_ROOT = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", ".python-version")
+_AT_THE_ROOT = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", PYTHON_VERSION)
 _EXECUTABLE = ("build.sh", "migrate")
 # In these files, the package is named.
 _NAMES_THE_PACKAGE = (*FUNCTIONS, "build.sh", "migrate")

@@ -1,13 +1,21 @@
-"""What is done to the files of a project, as values: nothing here reads or writes."""
+"""What is done to the files of a project: planned as a value, carried out whole or not at all."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import contextlib
+import os
+import signal
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MigratorError
+from ..signals import interrupting_signals
 
 Action = Literal["install", "update", "uninstall"]
+_READABLE_BITS = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
+
 Kind = Literal["added", "merged", "replaced", "removed", "kept"]
 
 
@@ -88,93 +96,123 @@ def _with(changes: Sequence[Change], record: Change | None) -> list[Change]:
     return [*changes, record] if record and record.writes else [*changes]
 
 
-# --- What was done ---
-
-_FORMAT = 1
+# --- Carried out ---
 
 
-@dataclass(frozen=True)
-class Shared:
-    """A file of the project with a part of the bundle.
+def links(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the links on the way to these paths: what is written must not leave the folder."""
+    places = {
+        place
+        for name in paths
+        for place in (folder / name, *(folder / name).parents)
+        if place != folder and place.is_relative_to(folder)
+    }
+    return tuple(
+        f"{place.relative_to(folder).as_posix()} is a link, and this command writes through none: "
+        "replace it by what it leads to."
+        for place in sorted(places)
+        if place.is_symlink()
+    )
 
-    `before` is the file as it was, None if there was none; `after` the digest with that part.
-    """
 
-    before: bytes | None
-    after: str
-    wrote: Any
+def carry_out(plan: Plan) -> None:
+    """Write all changes; if one fails or a signal comes, take back what was written."""
+    folder = Path(plan.folder)
+    writer = _Writer(folder)
+    try:
+        for change in plan.written:
+            writer.write(change)
+    except BaseException:
+        # A second Ctrl-C must not leave half of it.
+        with _undisturbed():
+            writer.take_back()
+        raise
+    for name in sorted(plan.empty_folders, reverse=True):
+        with contextlib.suppress(OSError):
+            (folder / name).rmdir()
 
 
-@dataclass(frozen=True)
-class Record:
-    """What an installation has done, kept in the project for the next update.
+@dataclass
+class _Writer:
+    """Writes files of a project, and remembers how to take that back."""
 
-    `files` has the digest of each copied file, `folders` those that were made for them.
-    """
+    folder: Path
+    done: list[tuple[Path, bytes | None, int]] = field(default_factory=list)
+    made: list[Path] = field(default_factory=list)
 
-    version: str
-    origin: str | None
-    commit: str | None
-    package: str
-    migrations: str
-    files: Mapping[str, str]
-    shared: Mapping[str, Shared]
-    folders: tuple[str, ...] = ()
-
-    def to_bytes(self) -> bytes:
-        document = {
-            "format": _FORMAT,
-            "version": self.version,
-            "origin": self.origin,
-            "commit": self.commit,
-            "package": self.package,
-            "migrations": self.migrations,
-            "files": dict(sorted(self.files.items())),
-            "merged": {
-                path: {"before": _text(each.before), "after": each.after, "wrote": each.wrote}
-                for path, each in sorted(self.shared.items())
-            },
-            "folders": sorted(self.folders),
-        }
-        return f"{json.dumps(document, indent=2)}\n".encode()
-
-    @classmethod
-    def of(cls, path: str, content: bytes) -> "Record":
-        """Read a record; ConfigurationError if it is not one that this version has written.
-
-        It comes from the repository of the project: what it names is checked by the caller.
-        """
-        try:
-            document = json.loads(content)
-            if document["format"] != _FORMAT:
-                raise ConfigurationError(
-                    f"{path} was written by a later version of the bundle. "
-                    "Run the command in a clone of that version."
-                )
-            return cls(
-                version=str(document["version"]),
-                origin=document["origin"],
-                commit=document["commit"],
-                package=str(document["package"]),
-                migrations=str(document["migrations"]),
-                files={str(name): str(value) for name, value in document["files"].items()},
-                shared={
-                    str(name): Shared(_bytes(each["before"]), str(each["after"]), each["wrote"])
-                    for name, each in document["merged"].items()
-                },
-                folders=tuple(map(str, document["folders"])),
-            )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as fault:
+    def write(self, change: Change) -> None:
+        """Write or remove one file, which has to be as it was when the plan was made."""
+        path = self.folder / change.path
+        is_there = path.is_file()
+        found = path.read_bytes() if is_there else None
+        if found != change.before or links(self.folder, (change.path,)):
             raise ConfigurationError(
-                f"{path}, the record of the installation, is damaged ({type(fault).__name__}): "
-                "bring it back with git."
-            ) from None
+                f"{change.path} was changed by somebody else meanwhile; nothing was written."
+            )
+        mode = stat.S_IMODE(path.stat().st_mode) if is_there else self._new_mode()
+        self.done.append((path, found, mode))
+        if change.after is None:
+            path.unlink()
+            return
+        self._make_folder(path.parent)
+        if change.is_executable:
+            # For those who may read it.
+            mode |= (mode & _READABLE_BITS) >> 2
+        _replace(path, change.after, mode)
+
+    def take_back(self) -> None:
+        """Bring back every file and folder, the last one first; MigratorError names the rest."""
+        lost: list[str] = []
+        for path, content, mode in reversed(self.done):
+            try:
+                if content is not None:
+                    _replace(path, content, mode)
+                # Below something that is no folder, no file was written.
+                elif path.is_file():
+                    path.unlink()
+            except OSError:
+                lost.append(path.relative_to(self.folder).as_posix())
+        for folder in reversed(self.made):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        if lost:
+            raise MigratorError(
+                f"Writing failed half-way, and these files could not be brought back: "
+                f"{', '.join(lost)}. `git status` shows what is left; `git checkout` restores it."
+            )
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.exists():
+            self._make_folder(folder.parent)
+            folder.mkdir()
+            self.made.append(folder)
+
+    @staticmethod
+    def _new_mode() -> int:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
 
 
-def _text(content: bytes | None) -> str | None:
-    # Bytes that are not UTF-8 travel as lone surrogates.
-    return None if content is None else content.decode("utf-8", "surrogateescape")
+def _replace(path: Path, content: bytes, mode: int) -> None:
+    """Write a file in one step: a reader sees the old one or the new one."""
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.chmod(name, mode)  # noqa: PTH101  a name, as mkstemp gives it
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode("utf-8", "surrogateescape")
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignore the signals that end a process."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in interrupting_signals()}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)

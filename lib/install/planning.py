@@ -1,69 +1,43 @@
 """From a project as it is found to the changes that an action makes: decided, nothing written."""
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from .. import COMMAND
 from ..errors import ConfigurationError
 from . import package_lines, vercel_json
 from .bundle import (
     FIRST_MIGRATION,
-    FUNCTIONS,
     MIGRATIONS,
     PACKAGE,
+    PYTHON_VERSION,
     RECORD,
     Bundle,
     Copied,
     Names,
     digest,
 )
-from .changes import Action, Change, Kind, Merged, Plan, Record, Shared
+from .changes import Action, Change, Kind, Merged, Plan, links
 from .git import Git, ignored
-from .merges import SHARED, Merging
-from .project import Project, inspect, links, obstacles, open_folder
+from .merges import Merging
+from .project import Project, inspect, obstacles, open_folder
+from .record import (
+    Place,
+    Record,
+    Request,
+    Shared,
+    is_filled_by_hand,
+    listed,
+    record_by_hand,
+    record_path,
+    recorded_names,
+)
 
-# Of a kind of files, at most this many are named.
-_NAMED = 5
 # Of the changelog, as many lines as a screen has beside the rest.
 _NEWS = 16
-_KEPT = ".python-version"
 _LEFT_BEHIND = (".venv", ".local", ".vercel")
-
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for. `side` decides about what both have changed."""
-
-    action: Action
-    folder: str
-    package: str | None = None
-    migrations: str | None = None
-    side: Literal["theirs", "ours"] | None = None
-    is_forced: bool = False
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A project, the bundle, and what was asked for."""
-
-    request: Request
-    bundle: Bundle
-    folder: Path
-    git: Git
-    top: Path | None
-
-    def read(self, path: str) -> bytes | None:
-        place = self.folder / path
-        return place.read_bytes() if place.is_file() else None
-
-    def plan(self, changes: Iterable[Change], **more: object) -> Plan:
-        return replace(
-            Plan(self.request.action, str(self.folder), self.bundle.version, None, tuple(changes)),
-            **more,  # type: ignore[arg-type]
-        )
 
 
 def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
@@ -71,8 +45,8 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
     bundle = Bundle.at(root, environ)
     folder = open_folder(request.folder, root)
     git = Git(folder, environ)
-    place = _Place(request, bundle, folder, git, git.top())
-    plans: dict[Action, Callable[[_Place], Plan]] = {
+    place = Place(request, bundle, folder, git, git.top())
+    plans: dict[Action, Callable[[Place], Plan]] = {
         "install": _install,
         "update": _update,
         "uninstall": _uninstall,
@@ -86,9 +60,9 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
 # --- Install ---
 
 
-def _install(place: _Place) -> Plan:
+def _install(place: Place) -> Plan:
     request = place.request
-    if _record_path(place) or _is_filled_by_hand(place):
+    if record_path(place) or is_filled_by_hand(place):
         raise ConfigurationError(
             f"The bundle is in {request.folder} already: `{COMMAND} update {request.folder}` "
             "brings a later version."
@@ -104,7 +78,7 @@ def _install(place: _Place) -> Plan:
         if not (place.folder / path).exists()
         else Change(path, "kept", why="the project has its own")
         for path, file in files.items()
-        if path == _KEPT or not (place.folder / path).exists()
+        if path == PYTHON_VERSION or not (place.folder / path).exists()
     ]
     merges = [_merge(place, path, merged) for path, merged in shared.items()]
     record = Record(
@@ -132,14 +106,14 @@ def _install(place: _Place) -> Plan:
     )
 
 
-def _merge(place: _Place, path: str, merged: Merged) -> Change:
+def _merge(place: Place, path: str, merged: Merged) -> Change:
     before = place.read(path)
     if before == merged.content:
         return Change(path, "kept", before, before, why="it has all that is needed")
     return Change(path, "added" if before is None else "merged", before, merged.content)
 
 
-def _notes(place: _Place, names: Names, shared: Mapping[str, Merged]) -> list[str]:
+def _notes(place: Place, names: Names, shared: Mapping[str, Merged]) -> list[str]:
     notes = []
     own = sorted(path.name for path in (place.folder / names.migrations).glob("*.sql"))
     if own:
@@ -147,17 +121,17 @@ def _notes(place: _Place, names: Names, shared: Mapping[str, Merged]) -> list[st
             f"{names.migrations}/ has {len(own)} files of the project, {own[0]} and so on. "
             "The next build applies them: see that no database has them already, or use baseline."
         )
-    version = place.read(_KEPT)
+    version = place.read(PYTHON_VERSION)
     if version and re.match(rb"\s*3\.([0-9]|1[01])\b", version):
-        notes.append(f"{_KEPT} names a Python older than 3.12, which Vercel does not have.")
+        notes.append(f"{PYTHON_VERSION} names a Python before 3.12, which Vercel does not have.")
     if version and "api/requirements.txt" in shared and place.read("pyproject.toml"):
-        notes.append(f"With api/requirements.txt, {_KEPT} has no effect on the functions.")
+        notes.append(f"With api/requirements.txt, {PYTHON_VERSION} has no effect on the functions.")
     if b'"routes"' in (place.read(vercel_json.NAME) or b""):
         notes.append("vercel.json has routes: see that none of them takes /api/migrate.")
     return notes
 
 
-def _first_steps(place: _Place, names: Names, project: Project) -> tuple[str, ...]:
+def _first_steps(place: Place, names: Names, project: Project) -> tuple[str, ...]:
     command = (
         "./migrate" if "migrate" in place.bundle.paths else "./build.sh, then .venv/bin/python -m"
     )
@@ -194,11 +168,11 @@ def _first_steps(place: _Place, names: Names, project: Project) -> tuple[str, ..
 # --- Update ---
 
 
-def _update(place: _Place) -> Plan:
+def _update(place: Place) -> Plan:
     request = place.request
-    path = _record_path(place)
-    record = Record.of(path, place.read(path) or b"") if path else _record_by_hand(place)
-    names = _recorded_names(place, record)
+    path = record_path(place)
+    record = Record.of(path, place.read(path) or b"") if path else record_by_hand(place)
+    names = recorded_names(place, record)
     if _number(record.version) > _number(place.bundle.version) and not request.is_forced:
         raise ConfigurationError(
             f"{request.folder} has version {record.version}, which is later than "
@@ -248,7 +222,7 @@ def _update(place: _Place) -> Plan:
 
 
 def _updated_files(
-    place: _Place, record: Record, files: Mapping[str, Copied]
+    place: Place, record: Record, files: Mapping[str, Copied]
 ) -> tuple[list[Change], dict[str, str], list[str]]:
     """Return the changes to copied files, the digests to record, and what both have changed."""
     changes: list[Change] = []
@@ -261,7 +235,7 @@ def _updated_files(
         current = place.read(path)
         found = None if current is None else digest(current)
         wanted = None if new is None else digest(new.content)
-        if path == _KEPT and old is None and found is not None:
+        if path == PYTHON_VERSION and old is None and found is not None:
             changes.append(Change(path, "kept", why="the project has its own"))
         elif found == wanted or (new is None and found is None):
             digests |= {path: wanted} if wanted else {}
@@ -284,7 +258,7 @@ def _updated_files(
 
 
 def _updated_merges(
-    place: _Place, record: Record, names: Names, project: Project
+    place: Place, record: Record, names: Names, project: Project
 ) -> tuple[list[Change], dict[str, Shared], tuple[str, ...], list[str]]:
     """Return the changes to shared files, what to record, the faults, and the conflicts."""
     merging = Merging(project, place.bundle, names)
@@ -360,17 +334,17 @@ def _without_ours(path: str, content: bytes, shared: Shared) -> bytes | None:
 # --- Uninstall ---
 
 
-def _uninstall(place: _Place) -> Plan:
-    path = _record_path(place)
+def _uninstall(place: Place) -> Plan:
+    path = record_path(place)
     if path is None:
         by_hand = (
             f" It was copied by hand: run `{COMMAND} update {place.request.folder}` first."
-            if _is_filled_by_hand(place)
+            if is_filled_by_hand(place)
             else ""
         )
         raise ConfigurationError(f"Nothing is installed in {place.request.folder}.{by_hand}")
     record = Record.of(path, place.read(path) or b"")
-    names = _recorded_names(place, record)
+    names = recorded_names(place, record)
     own = [
         file.name
         for file in sorted((place.folder / names.migrations).glob("*.sql"))
@@ -391,7 +365,7 @@ def _uninstall(place: _Place) -> Plan:
     shared, notes = _unmerged(place, record)
     faults = (
         (
-            f"The project has changed {_list(changed)}: keep a copy of what you need, "
+            f"The project has changed {listed(changed)}: keep a copy of what you need, "
             "and use --force to remove them.",
         )
         if changed
@@ -415,7 +389,7 @@ def _uninstall(place: _Place) -> Plan:
     )
 
 
-def _unmerged(place: _Place, record: Record) -> tuple[list[Change], list[str]]:
+def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:
     changes: list[Change] = []
     notes: list[str] = []
     for path, shared in record.shared.items():
@@ -435,119 +409,20 @@ def _unmerged(place: _Place, record: Record) -> tuple[list[Change], list[str]]:
     ], notes
 
 
-# --- What is there already ---
-
-
-def _record_path(place: _Place) -> str | None:
-    """Return the path of the record; ConfigurationError if there are several."""
-    wanted = place.request.package
-    found = [
-        path.relative_to(place.folder).as_posix()
-        for path in sorted(place.folder.glob(f"{wanted or '*'}/{RECORD}"))
-        if b'"migrations"' in path.read_bytes()
-    ]
-    if len(found) > 1:
-        raise ConfigurationError(
-            f"Several records were found, {_list(found)}: name one by --package."
-        )
-    return found[0] if found else None
-
-
-def _recorded_names(place: _Place, record: Record) -> Names:
-    """Return the names that a record has; a record from elsewhere could name any file."""
-    names = place.bundle.checked_names(record.package, record.migrations)
-    wanted = place.request.migrations
-    if wanted and wanted != names.migrations:
-        raise ConfigurationError(
-            f"--migrations {wanted}: the migrations are in {names.migrations}/, and stay there."
-        )
-    allowed = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", _KEPT)
-    for path in (*record.files, *record.shared, *record.folders):
-        parts = PurePosixPath(path).parts
-        is_ours = (
-            path in allowed
-            or path in SHARED
-            or parts[:1] in ((names.package,), (names.migrations,), ("api",))
-        )
-        if not is_ours or ".." in parts or "\\" in path or ":" in path or path != "/".join(parts):
-            raise ConfigurationError(
-                f"The record of the installation names {path}, which is no file of the bundle: "
-                "bring the record back with git."
-            )
-    return names
-
-
-def _is_filled_by_hand(place: _Place) -> bool:
-    """Tell whether the bundle was copied without a record, as by git."""
-    package = place.request.package or PACKAGE
-    entrypoint = place.read(FUNCTIONS[0]) or b""
-    return (
-        f"from {package}.".encode() in entrypoint
-        and b"create_migrate_app" in entrypoint
-        and (place.folder / package / "__init__.py").is_file()
-    )
-
-
-def _record_by_hand(place: _Place) -> Record:
-    """Make the record that an installation by hand did not leave."""
-    request, bundle = place.request, place.bundle
-    if not _is_filled_by_hand(place):
-        raise ConfigurationError(
-            f"Nothing is installed in {request.folder}: `{COMMAND} install {request.folder}`."
-        )
-    names = bundle.checked_names(request.package or PACKAGE, request.migrations or MIGRATIONS)
-    present = _present(place, names)
-    known = bundle.known(present.values())
-    files = {
-        path: digest(content) if is_known else ""
-        for (path, content), is_known in zip(present.items(), known, strict=True)
-    }
-    shared: dict[str, Shared] = {}
-    content = place.read(vercel_json.NAME)
-    if content is not None:
-        wrote = vercel_json.recognized(content)
-        shared[vercel_json.NAME] = Shared(None, "", wrote)
-    requirements = place.read("requirements.txt")
-    if requirements is not None and all(bundle.known([requirements])):
-        lines = requirements.decode().split()
-        shared["requirements.txt"] = Shared(None, digest(requirements), lines)
-    return Record(
-        version="0",
-        origin=None,
-        commit=None,
-        package=names.package,
-        migrations=names.migrations,
-        files=files,
-        shared=shared,
-        folders=(),
-    )
-
-
-def _present(place: _Place, names: Names) -> Mapping[str, bytes]:
-    """Return the files of the project that this bundle, or an earlier one, has brought."""
-    ever = place.bundle.ever_had(names)
-    found: dict[str, bytes] = {}
-    for path in sorted(ever):
-        content = place.read(path)
-        if content is not None and path != _KEPT:
-            found[path] = content
-    return found
-
-
 def _of_migrations(record: Record, names: Names) -> dict[str, str]:
     folder = f"{names.migrations}/"
     return {path: value for path, value in record.files.items() if path.startswith(folder)}
 
 
-def _about_conflicts(place: _Place, conflicts: Sequence[str], *, is_known: bool) -> str:
+def _about_conflicts(place: Place, conflicts: Sequence[str], *, is_known: bool) -> str:
     if not is_known and not place.bundle.has_history:
         return (
             "This clone of the bundle has no history, so that it cannot tell what the project has "
-            f"changed of {_list(conflicts)}. Clone it whole, or use --theirs to take "
+            f"changed of {listed(conflicts)}. Clone it whole, or use --theirs to take "
             "the files of the bundle."
         )
     return (
-        f"The project has changed {_list(conflicts)}, and this version has other contents. "
+        f"The project has changed {listed(conflicts)}, and this version has other contents. "
         "--theirs takes those of the bundle, --ours keeps those of the project."
     )
 
@@ -555,7 +430,7 @@ def _about_conflicts(place: _Place, conflicts: Sequence[str], *, is_known: bool)
 # --- git ---
 
 
-def _faults_of_git(place: _Place, paths: Collection[str]) -> tuple[str, ...]:
+def _faults_of_git(place: Place, paths: Collection[str]) -> tuple[str, ...]:
     """Return what git could not bring back."""
     if place.request.is_forced or not paths:
         return ()
@@ -568,11 +443,11 @@ def _faults_of_git(place: _Place, paths: Collection[str]) -> tuple[str, ...]:
     if not unsaved:
         return ()
     return (
-        f"No commit has the present contents of {_list(unsaved)}: commit first, or use --force.",
+        f"No commit has the present contents of {listed(unsaved)}: commit first, or use --force.",
     )
 
 
-def _ignored(place: _Place, names: Names, changes: Sequence[Change]) -> tuple[str, ...]:
+def _ignored(place: Place, names: Names, changes: Sequence[Change]) -> tuple[str, ...]:
     """Return the patterns by which git would leave out a file of the bundle."""
     if place.top is None:
         return ()
@@ -626,8 +501,3 @@ def _news(root: Path, since: str | None) -> tuple[str, ...]:
 
 def _number(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{', '.join(names[:_NAMED])}{more}"

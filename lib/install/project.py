@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -312,19 +312,3 @@ def _is_there(path: Path) -> bool:
 
 def _any_of(folder: Path, patterns: tuple[str, ...]) -> bool:
     return any(True for pattern in patterns for _ in folder.glob(pattern))
-
-
-def links(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the links on the way to these paths: what is written must not leave the folder."""
-    places = {
-        place
-        for name in paths
-        for place in (folder / name, *(folder / name).parents)
-        if place != folder and place.is_relative_to(folder)
-    }
-    return tuple(
-        f"{place.relative_to(folder).as_posix()} is a link, and this command writes through none: "
-        "replace it by what it leads to."
-        for place in sorted(places)
-        if place.is_symlink()
-    )

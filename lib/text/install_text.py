@@ -33,7 +33,7 @@ def done_text(plan: Plan, style: Style) -> Clean:
     version = f" {plan.version}" if plan.action != "uninstall" else ""
     lines = [f"{style.tick} {_DONE[plan.action]}{version}: {count} in {plan.folder}."]
     steps = [f"{number}. {step}" for number, step in enumerate(plan.steps, 1)]
-    lines += ["", "Next:", *(f"  {step}" for step in steps)] if steps else []
+    lines += ["", f"Next, in {plan.folder}:", *(f"  {step}" for step in steps)] if steps else []
     return table(lines, color=style.color)
 
 

@@ -16,7 +16,8 @@ from lib.cli.options import LONGEST_PACKAGE
 from lib.install.bundle import Bundle, Names
 from lib.install.changes import Change
 from lib.install.package_manifest import check_manifest
-from lib.install.planning import Request, make_plan
+from lib.install.planning import make_plan
+from lib.install.record import Request
 
 NEXT = '{"dependencies": {"next": "16.0.0"}, "scripts": {"build": "next build"}}\n'
 VITE = '{"devDependencies": {"vite": "8.0.0"}, "scripts": {"build": "vite build"}}\n'

@@ -14,8 +14,7 @@ from conftest import local_environ
 from git_projects import Installer, Project, git, tree
 
 from lib.errors import ConfigurationError
-from lib.install.changes import Change, Plan
-from lib.install.writing import carry_out
+from lib.install.changes import Change, Plan, carry_out
 
 
 def plan(folder: Path, *changes: Change) -> Plan:
@@ -75,7 +74,7 @@ def test_the_mode_of_a_file_stays_and_a_script_can_be_run(tmp_path: Path) -> Non
 _SLOW = """
 import sys, time
 from pathlib import Path
-from lib.install import writing
+from lib.install import changes as writing
 replace = writing._replace
 def slow(path, *rest):
     replace(path, *rest)
