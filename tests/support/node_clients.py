@@ -1,4 +1,4 @@
-"""The clients for PostgreSQL of Node.js, from npm: in `.local/node`, and used again."""
+"""Packages of Node.js, from npm: for each package.json of the tests a folder in `.local`."""
 
 import fcntl
 import functools
@@ -11,35 +11,45 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-PINS = ROOT / "tests" / "node" / "package.json"
+# Of the clients for PostgreSQL.
 FOLDER = ROOT / ".local" / "node"
 
 
 def require_clients() -> None:
-    """Skip the test without Node.js or the packages; in CI nothing may be missing."""
-    if reason := _install():
+    """Skip the test without Node.js or its clients for PostgreSQL."""
+    require_packages("node")
+
+
+def require_packages(name: str) -> Path:
+    """Return the folder with the packages of tests/NAME/package.json.
+
+    Skip the test without Node.js or the packages; in CI nothing may be missing.
+    """
+    folder = ROOT / ".local" / name
+    if reason := _install(ROOT / "tests" / name / "package.json", folder):
         if os.environ.get("CI"):
             pytest.fail(f"{reason}, and CI must have it", pytrace=False)
         pytest.skip(reason)
+    return folder / "node_modules"
 
 
 @functools.cache
-def _install() -> str | None:
+def _install(pins: Path, folder: Path) -> str | None:
     """Install the pinned packages unless they are there; says what went wrong."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         return "Node.js with npm is not installed"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with (FOLDER / "lock").open("w") as lock:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = FOLDER / "installed"
-        if stamp.exists() and stamp.read_text() == PINS.read_text():
+        stamp = folder / "installed"
+        if stamp.exists() and stamp.read_text() == pins.read_text():
             return None
-        shutil.copyfile(PINS, FOLDER / "package.json")
+        shutil.copyfile(pins, folder / "package.json")
         command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund"]
-        done = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            return f"npm could not install pg and postgres: {done.stderr.strip()[-300:]}"
-        stamp.write_text(PINS.read_text())
+            return f"npm could not install the packages of {pins}: {done.stderr.strip()[-300:]}"
+        stamp.write_text(pins.read_text())
     return None
 
 
