@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from conftest import Bundle, Cli, Database
@@ -27,6 +28,7 @@ from lib.errors import (
 from lib.files.folder import discover
 from lib.ledger.run_lock import RunLock
 from lib.rebuild.reset import ResetPlan, read_files, reset
+from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]
 CHAIN = """
@@ -173,8 +175,6 @@ class TestWhatIsDropped:
     def test_the_schema_of_the_url_is_emptied_and_stays(
         self, make_context: MakeContext, bundle: Bundle, db: Database
     ) -> None:
-        from dataclasses import replace
-
         db.query("create schema app")
         bundle.write("001-a.sql", "create table things (x int)")
         context = make_context(target=replace(db.target, search_path="app"))
@@ -184,6 +184,12 @@ class TestWhatIsDropped:
         assert not db.has("app.things")
         assert migrate(context).error is None
         assert db.has("app.things")
+
+    def test_through_a_pooler_it_is_one_transaction_like_any_other(
+        self, context: RunContext, db: Database, pooled: ConnectionTarget
+    ) -> None:
+        carry_out(replace(context, target=pooled))
+        assert db.query(LEFT) == [(0,)]
 
     def test_hostile_names_are_quoted(self, context: RunContext, db: Database) -> None:
         db.query(
@@ -304,19 +310,19 @@ class TestAtTheSameTime:
         assert db.has("people")
 
     @pytest.mark.parametrize(
-        "meanwhile",
+        ("meanwhile", "what"),
         [
-            "create table new (x int)",
-            "update public.schema_migration_runs set source = 'build'",
+            ("create table new (x int)", "has changed since the question was asked"),
+            ("update public.schema_migration_runs set source = 'build'", "A run by a build"),
         ],
     )
     def test_what_changes_while_it_is_asked_is_not_dropped(
-        self, context: RunContext, db: Database, meanwhile: str
+        self, context: RunContext, db: Database, meanwhile: str, what: str
     ) -> None:
         def confirm(_: ResetPlan) -> None:
             db.query(meanwhile)
 
-        with pytest.raises(MigratorError, match="Nothing was dropped"):
+        with pytest.raises(MigratorError, match=what):
             carry_out(context, confirm)
         assert db.has("people")
 
