@@ -190,25 +190,27 @@ def _update(place: Place) -> Plan:
     conflicts += more
     if conflicts and request.side is None:
         faults += (_about_conflicts(place, conflicts, is_known=bool(path)),)
-    after = replace(
+    updated = replace(
         record,
         version=place.bundle.version,
-        origin=place.bundle.origin or record.origin,
-        commit=place.bundle.commit,
         files={**digests, **_of_migrations(record, names)},
         shared=shared,
-        folders=tuple({*record.folders, *_missing_folders(place.folder, list(files))}),
-    ).to_bytes()
+        folders=tuple(sorted({*record.folders, *_missing_folders(place.folder, list(files))})),
+    )
     changes = [*copies, *merges]
     recorded = f"{names.package}/{RECORD}"
     before = place.read(recorded)
-    is_same = not any(change.writes for change in changes) and path is not None
-    is_new = record.version != place.bundle.version
-    kind: Kind = "kept" if is_same and not is_new and after == before else "merged"
+    kind: Kind = "replaced" if before else "added"
+    if not any(change.writes for change in changes) and updated == record:
+        # Another commit with the same files is nothing that has to be committed.
+        kind = "kept"
+    after = replace(
+        updated, origin=place.bundle.origin or record.origin, commit=place.bundle.commit
+    ).to_bytes()
     return place.plan(
         changes,
         previous=record.version if path else None,
-        record=Change(recorded, kind if before else "added", before, after),
+        record=Change(recorded, kind, before, after),
         found=project.found,
         news=_news(place.bundle.root, record.version if path else None),
         notes=(*project.notes, *Merging(project, place.bundle, names).notes()),
@@ -374,6 +376,9 @@ def _uninstall(place: Place) -> Plan:
     if own:
         notes.append(f"The migrations of the project stay in {names.migrations}/.")
     left = [name for name in _LEFT_BEHIND if (place.folder / name).exists()]
+    # build.sh makes it for Vercel; git knows no empty folder.
+    public = place.folder / "public"
+    left += ["public"] if public.is_dir() and not any(public.iterdir()) else []
     left += ["__pycache__"] if any((place.folder / names.package).rglob("__pycache__")) else []
     if left:
         notes.append(f"Remove these yourself if nothing else needs them: {', '.join(left)}.")
@@ -398,7 +403,11 @@ def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:
             continue
         try:
             is_ours = digest(content) == shared.after
-            after = shared.before if is_ours else _without_ours(path, content, shared)
+            after = (
+                _with_line_ends_of(content, shared.before)
+                if is_ours
+                else _without_ours(path, content, shared)
+            )
         except ConfigurationError as error:
             changes.append(Change(path, "kept", why="changed by the project"))
             notes += error.faults
@@ -407,6 +416,17 @@ def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:
     return [
         change for change in changes if change.before != change.after or not change.writes
     ], notes
+
+
+def _with_line_ends_of(content: bytes, before: bytes | None) -> bytes | None:
+    """Return what stood there; git may have changed all line ends since, on another system."""
+    if before is None or b"\n" not in content:
+        return before
+    if b"\r\n" not in content:
+        return before.replace(b"\r\n", b"\n")
+    if content.count(b"\r\n") == content.count(b"\n"):
+        return before.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return before
 
 
 def _of_migrations(record: Record, names: Names) -> dict[str, str]:

@@ -554,6 +554,38 @@ def test_an_edited_vercel_json_keeps_the_edit_when_the_bundle_goes(
     assert project.read("requirements.txt") == "requests\n"
 
 
+@pytest.mark.parametrize(("here", "there"), [("\n", "\r\n"), ("\r\n", "\n")])
+def test_line_ends_that_git_has_changed_since_stay_changed(
+    run: Installer, make_project: Callable[..., Project], here: str, there: str
+) -> None:
+    files = {".gitignore": f"a{here}b", "vercel.json": f'{{{here}  "crons": []{here}}}{here}'}
+    project = make_project(files)
+    run.done("install", project.folder, "--yes")
+    shared = (*files, "requirements.txt")
+    for name in shared:
+        text = project.read(name).replace("\r\n", "\n").replace("\n", there)
+        project.write({name: text})
+    project.commit()
+    run.done("uninstall", project.folder, "--yes")
+    assert {name: project.read(name) for name in files} == {
+        name: text.replace(here, there) for name, text in files.items()
+    }
+
+
+def test_another_commit_with_the_same_files_is_no_update(
+    run: Installer, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project({"vercel.json": "{}"})
+    shutil.copytree(run.clone, tmp_path / "other")
+    run.done("install", project.folder, "--yes")
+    project.commit()
+    (tmp_path / "other" / "README.md").write_text("Other words.\n")
+    commit(tmp_path / "other")
+    said = Installer(tmp_path / "other").done("update", project.folder, "--yes")
+    assert "Nothing to do" in said
+    assert git(project.folder, "status", "--short") == ""
+
+
 def test_what_the_project_has_changed_is_not_removed(
     run: Installer, make_project: Callable[..., Project]
 ) -> None:
