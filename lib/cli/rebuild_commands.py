@@ -50,8 +50,9 @@ def _reset(call: Invocation) -> int:
 def _start_over(call: Invocation) -> Document:
     """Make the embedded server anew; the only way that takes roles and other databases along."""
     from ..local import embedded_server as embedded
+    from .local_database import cluster_of
 
-    cluster = embedded.locate(call.root)
+    cluster = cluster_of(call)
     call.secrets += embedded.start_over(cluster, tell=call.console.tell).secrets
     call.console.tell(
         f"Started over: the embedded PostgreSQL in {cluster.home} is new; its former "

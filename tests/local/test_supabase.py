@@ -272,6 +272,10 @@ def test_the_command_says_which_variable_makes_the_chain_run_and_then_runs_it(
     assert [each["version"] for each in json.loads(done.stdout)["applied"]] == [
         name.removesuffix(".sql") for name in CHAIN
     ]
+    assert laptop("reset", "--json").returncode == 0
+    assert laptop("status", "--check").returncode == 0
+    refused = laptop("reset", MIGRATION_LOCAL_PLATFORM="firebase")
+    assert refused.returncode == 2
     assert laptop("status", "--check").returncode == 0
 
 
