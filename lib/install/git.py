@@ -21,6 +21,7 @@ _SAFE = {
     "core.hooksPath": os.devnull,
     "core.pager": "cat",
     "core.untrackedCache": "false",
+    "log.showSignature": "false",
     "protocol.allow": "never",
 }
 _CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
@@ -37,7 +38,12 @@ class Git:
         """Return the root of the repository, or None if the folder is in none."""
         done = self.run("rev-parse", "--show-toplevel", "--is-inside-work-tree")
         if done.returncode == 0:
-            return Path(os.fsdecode(done.stdout.rpartition(b"\ntrue")[0]))
+            top = Path(os.fsdecode(done.stdout.rpartition(b"\ntrue")[0])).resolve()
+            if not self.folder.resolve().is_relative_to(top):
+                raise ConfigurationError(
+                    f"The settings of git in {self.folder} say that its files are in {top}."
+                )
+            return top
         words = done.stderr.decode(errors="replace")
         if "not a git repository" in words or "must be run in a work tree" in words:
             return None
@@ -53,11 +59,11 @@ class Git:
         An ignored, an untracked and a staged file are among them, and one that git is told to
         overlook (`assume-unchanged`, `skip-worktree`).
         """
-        filters = self._filters()
+        # In a submodule, status would run git with the settings there.
+        options = ("--no-renames", "--ignored", "-uall", "--ignore-submodules=all")
         states = self.ask(
-            "status", "--porcelain", "-z", "--no-renames", "--ignored", "-uall", "--", *paths,
-            filters=filters,
-        )  # fmt: skip
+            "status", "--porcelain", "-z", *options, "--", *paths, filters=self._filters()
+        )
         found = {entry[3:] for entry in _names(states)}
         overlooked = {
             entry[2:]

@@ -53,7 +53,7 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
     }
     plan = plans[request.action](place)
     paths = [change.path for change in plan.written]
-    faults = links(folder, paths) or _faults_of_git(place, paths)
+    faults = links(folder, paths) or _nested(folder, paths) or _faults_of_git(place, paths)
     return replace(plan, faults=(*plan.faults, *faults))
 
 
@@ -448,6 +448,16 @@ def _about_conflicts(place: Place, conflicts: Sequence[str], *, is_known: bool) 
 
 
 # --- git ---
+
+
+def _nested(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
+    """Return the folders on the way to these paths that are repositories of their own."""
+    parents = {parent for path in paths for parent in PurePosixPath(path).parents}
+    return tuple(
+        f"{parent} is a git repository of its own, so that the project would lack what is in it."
+        for parent in sorted(parents - {PurePosixPath()})
+        if (folder / parent / ".git").exists()
+    )
 
 
 def _faults_of_git(place: Place, paths: Collection[str]) -> tuple[str, ...]:

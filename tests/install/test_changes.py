@@ -162,6 +162,28 @@ def test_git_runs_nothing_of_the_project(
     assert ran.exists()
 
 
+def test_a_repository_in_the_project_is_not_written_into(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    (project.folder / "lib").mkdir()
+    git(project.folder / "lib", "init", "-q")
+    before = tree(project.folder)
+    said = run.refused("install", project.folder, "--yes", "--force")
+    assert "lib is a git repository of its own" in said
+    assert tree(project.folder) == before
+
+
+def test_settings_of_git_cannot_lead_to_another_folder(
+    run: Installer, make_project: Callable[..., Project], tmp_path: Path
+) -> None:
+    project = make_project()
+    (tmp_path / "other").mkdir()
+    git(project.folder, "config", "core.worktree", str(tmp_path / "other"))
+    assert "The settings of git" in run.refused("install", project.folder, "--yes", "--force")
+    assert tree(tmp_path / "other") == {}
+
+
 def test_names_with_line_breaks_and_escapes_are_shown_escaped(
     run: Installer, make_project: Callable[..., Project]
 ) -> None:
