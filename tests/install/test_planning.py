@@ -319,6 +319,7 @@ def test_a_name_that_cannot_be_used_is_refused(
 def test_the_longest_name_in_the_help_is_the_longest_that_fits(clone: Path) -> None:
     bundle = Bundle.at(clone, os.environ)
     assert bundle.longest_name() == LONGEST_PACKAGE
+    assert f"at most {LONGEST_PACKAGE} characters" in (clone / "README.md").read_text()
     functions = bundle.functions(Names("x" * LONGEST_PACKAGE)).values()
     assert 253 <= max(len(each["excludeFiles"]) for each in functions) <= 256
 
