@@ -29,18 +29,27 @@ class Merged:
 
 @dataclass(frozen=True)
 class Change:
-    """One file, before and after; None where there is no file. `why` explains a file kept."""
+    """One file, before and after; None where there is no file.
+
+    `is_ours` says that `before` is what an earlier action wrote. `why` explains a file kept.
+    """
 
     path: str
     kind: Kind
     before: bytes | None = None
     after: bytes | None = None
     is_executable: bool = False
+    is_ours: bool = False
     why: str = ""
 
     @property
     def writes(self) -> bool:
         return self.kind != "kept"
+
+    @property
+    def replaces_work(self) -> bool:
+        """True if there is something that may be nowhere else."""
+        return self.writes and self.before is not None and not self.is_ours
 
     def to_dict(self) -> dict[str, object]:
         return {"path": self.path, "change": self.kind, **({"why": self.why} if self.why else {})}

@@ -53,7 +53,7 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
     }
     plan = plans[request.action](place)
     paths = [change.path for change in plan.written]
-    faults = links(folder, paths) or _nested(folder, paths) or _faults_of_git(place, paths)
+    faults = links(folder, paths) or _nested(folder, paths) or _faults_of_git(place, plan)
     return replace(plan, faults=(*plan.faults, *faults))
 
 
@@ -360,7 +360,9 @@ def _uninstall(place: Place) -> Plan:
             continue
         if own and name == f"{names.migrations}/{FIRST_MIGRATION}":
             changes.append(Change(name, "kept", why="the migrations of the project follow it"))
-        elif digest(content) == recorded or place.request.is_forced:
+        elif digest(content) == recorded:
+            changes.append(Change(name, "removed", content, None, is_ours=True))
+        elif place.request.is_forced:
             changes.append(Change(name, "removed", content, None))
         else:
             changed.append(name)
@@ -386,7 +388,7 @@ def _uninstall(place: Place) -> Plan:
     return place.plan(
         [*changes, *shared],
         previous=record.version,
-        record=Change(path, "removed", place.read(path), None),
+        record=Change(path, "removed", place.read(path), None, is_ours=True),
         empty_folders=record.folders,
         notes=tuple(notes),
         steps=("Look at it: git diff, git status", "Commit it: git add -A, git commit"),
@@ -412,7 +414,8 @@ def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:
             changes.append(Change(path, "kept", why="changed by the project"))
             notes += error.faults
             continue
-        changes.append(Change(path, "removed" if after is None else "merged", content, after))
+        kind: Kind = "removed" if after is None else "merged"
+        changes.append(Change(path, kind, content, after, is_ours=is_ours))
     return [
         change for change in changes if change.before != change.after or not change.writes
     ], notes
@@ -460,16 +463,17 @@ def _nested(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
     )
 
 
-def _faults_of_git(place: Place, paths: Collection[str]) -> tuple[str, ...]:
+def _faults_of_git(place: Place, plan: Plan) -> tuple[str, ...]:
     """Return what git could not bring back."""
-    if place.request.is_forced or not paths:
+    if place.request.is_forced or not plan.written:
         return ()
     if place.top is None:
         return (
             f"{place.request.folder} is in no git repository, which could bring back what this "
             "command changes. `git init` and commit first, or use --force.",
         )
-    unsaved = place.git.unsaved(paths)
+    paths = [change.path for change in plan.written if change.replaces_work]
+    unsaved = place.git.unsaved(paths) if paths else ()
     if not unsaved:
         return ()
     return (

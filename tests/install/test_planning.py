@@ -393,6 +393,21 @@ def test_supabase_and_other_tools_are_named(
 # --- git ---
 
 
+def test_what_was_just_installed_is_removed_and_installed_again_without_a_commit(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({".gitignore": "node_modules/\n", "requirements.txt": "httpx\n"})
+    before = tree(project.folder)
+    run.done("install", project.folder, "--yes")
+    run.done("uninstall", project.folder, "--yes")
+    assert tree(project.folder) == before
+    run.done("install", project.folder, "--yes")
+    # Now the file has more than the last commit, and than what was installed.
+    project.write({".gitignore": f"{project.read('.gitignore')}dist/\n"})
+    said = run.refused("uninstall", project.folder, "--yes")
+    assert "No commit has the present contents of .gitignore:" in said
+
+
 @pytest.mark.parametrize("state", ["untracked", "modified", "staged", "ignored", "overlooked"])
 def test_what_no_commit_has_is_not_overwritten(
     run: Installer, make_project: Callable[..., Project], state: str
