@@ -44,7 +44,10 @@ _TAKEN_FOLDERS = {
 }
 
 # What .gitignore gets: what the commands and Vercel's CLI leave behind.
-_IGNORED = (".venv/", ".local/", ".vercel/", "__pycache__/", ".env*.local")
+_IGNORED = (
+    *(".venv/", ".local/", ".vercel/", ".vercel_python_packages/", "__pycache__/"),
+    ".env*.local",
+)
 
 
 @dataclass(frozen=True)

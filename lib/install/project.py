@@ -103,6 +103,9 @@ def _site(
     if preset:
         name = "Next.js" if preset == "nextjs" else f"Vercel's preset {preset}"
         return Site(preset, command), [f"{name}, built by {command}"], []
+    is_root = _is_workspace_root(folder, package)
+    if is_root and not dependencies & _OUTPUTS.keys() and not (folder / "vercel.json").is_file():
+        _refuse_root(folder, may_be_built="build" in (package or {}).get("scripts", {}))
     if package is not None and "build" in package.get("scripts", {}):
         output = _output(folder, dependencies)
         tool = next((name for name in _OUTPUTS if name in dependencies), "package.json")
@@ -115,8 +118,6 @@ def _site(
             ]
         )
         return Site(None, command, output), [f"{tool}, built by {command} into {output}/"], notes
-    if _is_workspace_root(folder, package):
-        raise ConfigurationError(_about_workspaces(folder))
     return _in_frontend(folder)
 
 
@@ -189,7 +190,8 @@ def _is_workspace_root(folder: Path, package: Mapping[str, Any] | None) -> bool:
     return (folder / "pnpm-workspace.yaml").is_file() or bool((package or {}).get("workspaces"))
 
 
-def _about_workspaces(folder: Path) -> str:
+def _refuse_root(folder: Path, *, may_be_built: bool) -> None:
+    """Raise ConfigurationError, unless the root is all that could be built."""
     candidates = [
         path.parent.relative_to(folder).as_posix()
         for path in sorted([*folder.glob("*/package.json"), *folder.glob("*/*/package.json")])
@@ -197,8 +199,10 @@ def _about_workspaces(folder: Path) -> str:
         if _dependencies(_package_json(path) or {}) & {*_PRESETS, *_OUTPUTS}
         or (path.parent / "vercel.json").is_file()
     ]
+    if may_be_built and not candidates:
+        return
     which = f", such as {', '.join(candidates[:5])}" if candidates else ""
-    return (
+    raise ConfigurationError(
         "This is the root of a monorepo. The bundle belongs in the folder that is the Root "
         f"Directory of a project in Vercel: install into that folder{which}."
     )

@@ -232,6 +232,14 @@ def test_without_a_terminal_nothing_is_written_unless_yes(
         ({".gitignore": "*.py\n"}, ".gitignore:1: *.py: git would ignore"),
         ({"package.json": "{"}, "package.json cannot be read"),
         (
+            {
+                "package.json": '{"workspaces": ["apps/*"], "scripts": {"build": "turbo run"}}',
+                "apps/web/package.json": NEXT,
+            },
+            "the root of a monorepo. The bundle belongs in the folder that is the Root Directory "
+            "of a project in Vercel: install into that folder, such as apps/web.",
+        ),
+        (
             {"pnpm-workspace.yaml": "", "apps/web/package.json": NEXT},
             "the root of a monorepo. The bundle belongs in the folder that is the Root Directory "
             "of a project in Vercel: install into that folder, such as apps/web",
