@@ -72,7 +72,7 @@ def install_cli() -> str | None:
     """Install the pinned CLI unless it is there; says what went wrong."""
     stamp, wanted = TOOLS / "installed", (PINS / "package.json").read_text()
     TOOLS.mkdir(parents=True, exist_ok=True)
-    with _alone(TOOLS / "lock"):
+    with alone(TOOLS / "lock"):
         _link_uv()
         _fill_uv_cache()
         if stamp.exists() and stamp.read_text() == wanted:
@@ -86,9 +86,7 @@ def install_cli() -> str | None:
             "--no-fund",
             "--loglevel=error",
         ]
-        done = subprocess.run(
-            command, cwd=TOOLS, env=_npm_environ(), capture_output=True, text=True
-        )
+        done = subprocess.run(command, cwd=TOOLS, env=npm_environ(), capture_output=True, text=True)
         if done.returncode:
             return f"npm could not install its CLI: {done.stderr.strip()[-300:]}"
         stamp.write_text(wanted)
@@ -151,13 +149,13 @@ def require_tools(version: str) -> Path:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _npm_environ() -> dict[str, str]:
+def npm_environ() -> dict[str, str]:
     return {**_machine(), "PATH": os.environ["PATH"], "npm_config_cache": str(TOOLS / "npm-cache")}
 
 
@@ -254,19 +252,24 @@ class Built:
 
 @dataclass(frozen=True)
 class Project:
-    """The folder of a project, linked to Vercel, with the `variables` of its environments."""
+    """The folder of a project, linked to Vercel, with the `variables` of its environments.
+
+    `folder` is the Root Directory of the project, where it is not the root of the repository.
+    """
 
     root: Path
     python: str = DEFAULT_PYTHON
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: str = ""
 
     def start(self, *, target: str = "production", **environ: str) -> "subprocess.Popen[str]":
         """Start `vercel build` as the leader of its own process group, its output in one pipe."""
         require_tools(self.python)
         link = self.root / ".vercel"
         link.mkdir(exist_ok=True)
+        settings = {"rootDirectory": self.folder} if self.folder else {}
         (link / "project.json").write_text(
-            '{"projectId": "prj_x", "orgId": "team_x", "settings": {}}'
+            json.dumps({"projectId": "prj_x", "orgId": "team_x", "settings": settings})
         )
         lines = "".join(f'{key}="{value}"\n' for key, value in self.variables.items())
         (link / f".env.{target}.local").write_text(lines)

@@ -1,5 +1,0 @@
-import { greeting } from "../../lib/greeting.js";
-
-export function GET() {
-  return Response.json({ greeting });
-}

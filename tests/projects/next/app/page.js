@@ -1,5 +1,0 @@
-import { greeting } from "../lib/greeting.js";
-
-export default function Page() {
-  return <p>{greeting}</p>;
-}

@@ -1,1 +1,0 @@
-export const greeting = "hello from the project";
