@@ -2,9 +2,9 @@
 
 An object is dropped if it lies in public, or in a schema that the files create, belongs to the role
 that has logged in, and to no extension. CASCADE would also drop what depends on it elsewhere: what
-there is beside these objects is remembered before, and compared after, in the same transaction.
-Triggers, constraints and policies on other tables that depend on a dropped object go with it: the
-files have made them.
+there is beside these objects is remembered before, and compared after, in the same transaction,
+down to the parts of other tables. Only triggers and policies on the tables of providers go along:
+they are the files' own, as that which greets a new user of `auth.users`.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from psycopg import sql
 from ..database.connection import Connection
 from ..database.sql_composition import filled, joined
 from ..duration import milliseconds
+from .file_objects import PROVIDERS_SCHEMAS
 
 # What lies in a schema depends on it (PostgreSQL manual, pg_depend).
 _CONTENTS = """
@@ -71,21 +72,50 @@ select o.nspname, i.type, i.identity, pg_get_userbyid(o.owner), o.owner in (sele
  order by o.classid = 'pg_namespace'::regclass, o.classid <> 'pg_class'::regclass,
           i.type <> 'table', i.identity
 """
-# Everything else that has an owner, down to the columns of tables.
+# Of the tables that a provider has made, what the files may have put there is not counted.
+_PROVIDERS = f"^({PROVIDERS_SCHEMAS.pattern})$"
+# Everything else that CASCADE might reach, down to the columns of tables and their defaults.
 _OTHERS = f"""
 (with {_CONTENTS}, dropped (classid, objid) as (
     select classid, objid from owned where not is_member
-), relations (oid) as (
-    select c.oid from pg_class c
-     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S') and c.oid >= 16384
+), relations (oid, schema) as (
+    select c.oid, c.relnamespace from pg_class c
+     where c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c') and c.oid >= 16384
        and c.relpersistence <> 't'
        and not exists (select from dropped
-                        where classid = 'pg_class'::regclass and objid = c.oid)
+                        where classid = 'pg_class'::regclass and objid = c.oid
+                           or classid = 'pg_type'::regclass and objid = c.reltype)
+), of_no_provider (oid) as (
+    select r.oid from relations r join pg_namespace n on n.oid = r.schema
+     where n.nspname !~* '{_PROVIDERS}'
 ), others (classid, objid, objsubid) as (
     select 'pg_class'::regclass, oid, 0 from relations
     union all
     select 'pg_class'::regclass, attrelid, attnum from pg_attribute
      where attrelid in (select oid from relations) and attnum > 0 and not attisdropped
+    union all
+    select 'pg_attrdef'::regclass, oid, 0 from pg_attrdef
+     where adrelid in (select oid from relations)
+    union all
+    select 'pg_constraint'::regclass, oid, 0 from pg_constraint
+     where conrelid in (select oid from relations)
+        or contypid <> 0 and contypid not in (
+               select objid from dropped where classid = 'pg_type'::regclass)
+    union all
+    select 'pg_class'::regclass, indexrelid, 0 from pg_index
+     where indrelid in (select oid from relations)
+    union all
+    select 'pg_rewrite'::regclass, oid, 0 from pg_rewrite
+     where ev_class in (select oid from relations) and rulename <> '_RETURN'
+    union all
+    select 'pg_statistic_ext'::regclass, oid, 0 from pg_statistic_ext
+     where stxrelid in (select oid from relations)
+    union all
+    select 'pg_trigger'::regclass, oid, 0 from pg_trigger
+     where tgrelid in (select oid from of_no_provider) and not tgisinternal
+    union all
+    select 'pg_policy'::regclass, oid, 0 from pg_policy
+     where polrelid in (select oid from of_no_provider)
     union all
     select 'pg_proc'::regclass, oid, 0 from pg_proc where oid >= 16384
     union all
@@ -93,6 +123,16 @@ _OTHERS = f"""
      where oid >= 16384 and typelem = 0 and typtype in ('b', 'd', 'e', 'r')
     union all
     select 'pg_operator'::regclass, oid, 0 from pg_operator where oid >= 16384
+    union all
+    select 'pg_opclass'::regclass, oid, 0 from pg_opclass where oid >= 16384
+    union all
+    select 'pg_opfamily'::regclass, oid, 0 from pg_opfamily where oid >= 16384
+    union all
+    select 'pg_conversion'::regclass, oid, 0 from pg_conversion where oid >= 16384
+    union all
+    select 'pg_ts_config'::regclass, oid, 0 from pg_ts_config where oid >= 16384
+    union all
+    select 'pg_ts_dict'::regclass, oid, 0 from pg_ts_dict where oid >= 16384
     union all
     select 'pg_namespace'::regclass, oid, 0 from pg_namespace
      where oid >= 16384 and nspname !~ '^pg_'

@@ -151,6 +151,55 @@ class TestWhatIsDropped:
                 " language sql as 'select 1'",
                 "function mine.f",
             ),
+            (
+                "create schema mine; create table mine.t (person int references public.people)",
+                "table constraint t_person_fkey on mine.t",
+            ),
+            (
+                "create schema mine; create table mine.t (x int default public.double(1))",
+                "default value for mine.t.x",
+            ),
+            (
+                "create schema mine; create table mine.t (x int check (public.double(x) > 0))",
+                "table constraint t_x_check on mine.t",
+            ),
+            (
+                "create function public.f(int) returns int immutable language sql as 'select 1';"
+                "create schema mine; create table mine.t (x int); create index i on mine.t"
+                " (public.f(x))",
+                "index mine.i",
+            ),
+            (
+                "create schema mine; create domain mine.d as int check (public.double(value) > 0)",
+                "domain constraint d_check on mine.d",
+            ),
+            (
+                "create schema mine; create type mine.pair as (mood public.mood, x int)",
+                "composite type column mine.pair.mood",
+            ),
+            (
+                "create schema mine; create table mine.t (x int); create rule r as on insert to"
+                " mine.t do also insert into public.people default values",
+                "rule r on mine.t",
+            ),
+            (
+                "create schema mine; create table mine.t (x int); create policy p on mine.t using"
+                " (x in (select id from public.people))",
+                "policy p on mine.t",
+            ),
+            (
+                "create function public.f() returns trigger language plpgsql as"
+                " 'begin return new; end'; create schema mine; create table mine.t (x int);"
+                " create trigger g before insert on mine.t for each row"
+                " execute function public.f()",
+                "trigger g on mine.t",
+            ),
+            (
+                "create function public.cmp(int, int) returns int immutable language sql as"
+                " 'select 1'; create schema mine; create operator class mine.o for type int"
+                " using btree as function 1 public.cmp(int, int)",
+                "operator class mine.o",
+            ),
         ],
     )
     def test_nothing_is_dropped_if_something_else_would_go_too(
