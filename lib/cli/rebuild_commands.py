@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..actions.run_parameters import RunContext
 from ..errors import ConfigurationError
 from ..escaping import Clean
-from ..files.folder import MigrationFile, discover, has_seeds
+from ..files.folder import discover, has_seeds
 from ..plan.reports import Document, RunReport
 from ..rebuild.file_objects import FileObjects
 from ..rebuild.reset import ResetPlan
@@ -43,8 +43,14 @@ def _reset(call: Invocation) -> int:
     if up_to is None:
         prepare_seeds(discover_seeds(settings.migrations_dir))
     target = settings.migration_target
-    is_embedded = target is None or target.is_embedded
-    return _rebuild(call, _start_over(call) if is_embedded else _drop(call, made), up_to)
+    if target is None or target.is_embedded:
+        dropped = _start_over(call)
+        return _rebuild(call, run_context(call, reading=False, up_to=up_to), dropped)
+    # One context for all of it: while the question is read, the files with the URL may change.
+    context = run_context(call, reading=False, doing="Resetting")
+    dropped = _drop(call, context, made)
+    progress = context.progress if call.arguments.json else ProgressLog(call.console, "Migrating")
+    return _rebuild(call, replace(context, up_to=up_to, progress=progress), dropped)
 
 
 def _start_over(call: Invocation) -> Document:
@@ -61,11 +67,10 @@ def _start_over(call: Invocation) -> Document:
     return {"startedOver": True, "dropped": [], "stays": []}
 
 
-def _drop(call: Invocation, made: FileObjects) -> Document:
+def _drop(call: Invocation, context: RunContext, made: FileObjects) -> Document:
     """Drop what the files have made, once that has been confirmed on the terminal."""
     from ..rebuild.reset import reset
 
-    context = run_context(call, reading=False, doing="Resetting")
     planned = reset(context, made, lambda planned: _confirm(call, planned))
     call.console.tell(f"Dropped {counted(len(planned.objects), 'object')}.")
     return {
@@ -87,17 +92,16 @@ def _confirm(call: Invocation, planned: ResetPlan) -> None:
         raise ConfigurationError("That is not its name. Nothing was dropped.")
 
 
-def _rebuild(call: Invocation, dropped: Document, up_to: MigrationFile | None) -> int:
+def _rebuild(call: Invocation, context: RunContext, dropped: Document) -> int:
     """Apply the files to the empty database and, without a limit, the seeds."""
     from ..actions.migrate import migrate
 
-    context = run_context(call, reading=False, up_to=up_to)
     report = migrate(context)
     if not call.arguments.json:
         if report.error:
             raise report.error
         call.console.show(run_text(report, call.console.style))
-    if up_to is None and not report.error and has_seeds(context.settings.migrations_dir):
+    if context.up_to is None and not report.error and has_seeds(context.settings.migrations_dir):
         report = with_seeds(call, context, report)
     if call.arguments.json:
         call.console.print_json({**report.to_dict(), "action": "reset", **dropped})

@@ -14,6 +14,7 @@ from ..database.server_error import StatementError
 from ..errors import ConfigurationError, GuardError, LedgerError, LockError, MigratorError
 from ..files.folder import MigrationFile
 from ..files.prepare_script import prepare_all
+from ..ledger.fingerprint import Fingerprint
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import belongs_to_production, check_writable
@@ -30,16 +31,24 @@ DEVELOPMENT = "development"
 _BUSY = ("55P03", "40P01")
 _NOTHING = "Nothing was dropped."
 _NO_ANSWER = f"The database stopped answering. {_NOTHING}"
-_HOSTED_RUNS = f"select distinct source from public.{RUNS} where source <> 'cli' order by source"
+_RUNS = f"select distinct source, environment from public.{RUNS} order by source, environment"
 _SOURCES = {"build": "a build", "admin": "the admin endpoint"}
+_NO_RECORD = (
+    "There is no record of who has migrated this database, so it may be somebody else's. "
+    f"{_NOTHING}"
+)
 
 
 @dataclass(frozen=True)
 class ResetPlan:
-    """What is dropped, and what stays although a file creates it."""
+    """What is dropped, and what stays although a file creates it.
+
+    `place` is the address of the URL and the name that the database has for the server: behind a
+    pooler, the URL may hold another one. `fingerprint` tells databases of one place apart.
+    """
 
     place: str
-    database: str
+    fingerprint: Fingerprint
     schemas: Schemas
     objects: tuple[DatabaseObject, ...]
     stays: tuple[str, ...]
@@ -56,11 +65,14 @@ def reset(
     """Drop what the files have made, after `confirm` has returned; it raises if it may not be.
 
     One transaction, under the run lock. Everything is looked at again once the lock is acquired:
-    what was not shown is not dropped.
+    what was not shown is not dropped. Nothing is asked where there is nothing to drop.
     """
     with ledger_errors_translated():
         with context.connect() as connection:
             planned = _plan(context, connection, made)
+        if not planned.objects:
+            # As after a reset that was interrupted.
+            return planned
         # No connection is open while somebody reads, and thinks.
         confirm(planned)
         with (
@@ -86,25 +98,37 @@ def _plan(context: RunContext, connection: Connection, made: FileObjects) -> Res
     survey = survey_database(
         connection, context, origins=True, timeout=ANSWER, otherwise=_NO_ANSWER
     )
-    _check(context, connection, survey)
-    schemas = _schemas(context, made)
+    _check(context, survey)
+    schemas = _schemas(context, connection, made)
     with connection.limit_to(ANSWER, _NO_ANSWER):
         objects = find_objects(connection, schemas)
+    if objects:
+        _check_record(connection, survey)
     _check_owners(objects)
-    return ResetPlan(context.target.place, survey.database, schemas, objects, made.stays)
+    place = f"{context.target.address}/{survey.database}"
+    return ResetPlan(place, survey.fingerprint, schemas, objects, made.stays)
 
 
-def _schemas(context: RunContext, made: FileObjects) -> Schemas:
+def _schemas(context: RunContext, connection: Connection, made: FileObjects) -> Schemas:
     kept = ["public"]
-    # What the files make without naming a schema lands in that of the URL, which has to be there.
-    named = first_schema(context.target.search_path) if context.target.search_path else None
+    # What the files make without naming a schema lands in this one, which has to be there.
+    named = _default_schema(context, connection)
     if named and not PROVIDERS_SCHEMAS.fullmatch(named) and named not in (*made.schemas, "public"):
         kept.append(named)
     return Schemas((*kept, *made.schemas), tuple(kept))
 
 
-def _check(context: RunContext, connection: Connection, survey: Survey) -> None:
-    """Raise unless the database is a developer's own: every condition has to hold."""
+def _default_schema(context: RunContext, connection: Connection) -> str | None:
+    """The schema of the URL's search_path, else of the one that the role or the database has."""
+    if context.target.search_path:
+        return first_schema(context.target.search_path)
+    with connection.limit_to(ANSWER, _NO_ANSWER):
+        # Not by `query`, which sets a search_path of its own.
+        return connection.run("select pg_catalog.current_schema()")[0][0]
+
+
+def _check(context: RunContext, survey: Survey) -> None:
+    """Raise unless this is development, on a database that is not production's."""
     environment = context.settings.environment
     if environment != DEVELOPMENT:
         raise GuardError(
@@ -113,11 +137,12 @@ def _check(context: RunContext, connection: Connection, survey: Survey) -> None:
     if belongs_to_production(survey):
         raise GuardError(f"This database belongs to production. {_NOTHING}")
     check_writable(survey, context.target.source)
+
+
+def _check_record(connection: Connection, survey: Survey) -> None:
+    """Raise unless the ledger and the journal say that only developers have migrated here."""
     if survey.ledger is None or RUNS not in survey.tables.found:
-        raise GuardError(
-            "There is no record of who has migrated this database, so it may be somebody else's. "
-            f"{_NOTHING}"
-        )
+        raise GuardError(_NO_RECORD)
     if survey.tables.open:
         raise GuardError(
             "\n".join((f"The record may have been changed. {_NOTHING}", *survey.tables.open))
@@ -126,13 +151,24 @@ def _check(context: RunContext, connection: Connection, survey: Survey) -> None:
 
 
 def _check_journal(connection: Connection, survey: Survey) -> None:
-    """Raise if a deployment has migrated here, or if it isn't known who has."""
+    """Raise if a deployment or another environment has migrated, or if it isn't known who has."""
     with connection.limit_to(ANSWER, _NO_ANSWER):
-        rows = ask(connection, survey.tables, _HOSTED_RUNS, read_only=True)[-1]
-    if rows:
-        who = " and ".join(_SOURCES.get(source or "", source or "") for source, *_ in rows)
+        rows = ask(connection, survey.tables, _RUNS, read_only=True)[-1]
+    if not rows:
+        # A copy without its rows, or a journal that was emptied.
+        raise GuardError(_NO_RECORD)
+    hosted = dict.fromkeys(source or "" for source, _ in rows if source != "cli")
+    if hosted:
+        who = " and ".join(_SOURCES.get(source, source) for source in hosted)
         raise GuardError(
             f"A run by {who} is on record in this database: a deployment uses it. {_NOTHING}"
+        )
+    # As of a workflow that migrates by the command line.
+    others = dict.fromkeys(each or "" for _, each in rows if each != DEVELOPMENT)
+    if others:
+        raise GuardError(
+            f"A run in the environment {' and '.join(others)} is on record in this database. "
+            f"{_NOTHING}"
         )
     unknown = [row.version for row in survey.ledger or () if row.version not in survey.origins]
     if unknown:

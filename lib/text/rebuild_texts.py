@@ -46,7 +46,8 @@ def reset_text(planned: ResetPlan) -> str:
     lines = [
         f"This drops, in {planned.place}: {', '.join(dropped) or 'nothing'}.",
         f"All rows of {counted(len(tables), 'table')} are lost: {named}." if tables else "",
-        f"These stay, though a file creates them: {', '.join(planned.stays)}."
+        f"These stay, so the files that create them fail without `if not exists`: "
+        f"{', '.join(planned.stays)}."
         if planned.stays
         else "",
         f"Type {planned.place} to go on:",

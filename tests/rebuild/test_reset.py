@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import Bundle, Cli, Database
+from pgbouncer import PGBOUNCER, pgbouncer
 
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
@@ -240,6 +241,23 @@ class TestWhatIsDropped:
         carry_out(replace(context, target=pooled))
         assert db.query(LEFT) == [(0,)]
 
+    def test_the_schema_of_the_roles_search_path_is_emptied_and_stays(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        with db.another_role() as other:
+            role = other.target.role
+            db.query(f"create schema app authorization {role}")
+            db.query(f"alter role {role} set search_path = app, public")
+            bundle.write("001-a.sql", "create table things (x int)")
+            context = make_context(
+                target=other.target, migration_target=other.target, status_target=other.target
+            )
+            assert migrate(context).error is None
+            assert db.has("app.things")
+            carry_out(context)
+            assert not db.has("app.things")
+            assert migrate(context).error is None
+
     def test_hostile_names_are_quoted(self, context: RunContext, db: Database) -> None:
         db.query(
             'create table "a\'; drop table people; --" ("x "" y" int);'
@@ -300,6 +318,26 @@ class TestWhereItIsRefused:
     ) -> None:
         db.query(hidden)
         self.refused(context, GuardError, "no record of who|does not say which run")
+
+    @pytest.mark.parametrize("environment", ["preview", "production"])
+    def test_where_another_environment_has_migrated_by_the_command_line(
+        self,
+        make_context: MakeContext,
+        context: RunContext,
+        bundle: Bundle,
+        db: Database,
+        environment: str,
+    ) -> None:
+        bundle.write("002-b.sql", "create table b (x int)")
+        assert migrate(make_context(environment=environment)).error is None
+        # Production's claim is that of the database from which this one was copied.
+        db.query("update public.schema_migration_runs set database_fingerprint = '1:2:3'")
+        self.refused(context, GuardError, f"A run in the environment {environment} is on record")
+
+    def test_where_ledger_and_journal_are_empty(self, context: RunContext, db: Database) -> None:
+        db.query("truncate public.schema_migration_runs, public.schema_migrations")
+        self.refused(context, GuardError, "no record of who")
+        assert db.has("people")
 
     def test_where_no_file_was_ever_applied(self, make_context: MakeContext, db: Database) -> None:
         db.query("create table precious (x int)")
@@ -374,6 +412,30 @@ class TestAtTheSameTime:
         with pytest.raises(MigratorError, match=what):
             carry_out(context, confirm)
         assert db.has("people")
+
+    def test_another_database_of_the_same_name_is_not_dropped(
+        self, context: RunContext, db: Database
+    ) -> None:
+        name, admin = db.target.database, db.named("postgres")
+
+        def confirm(_: ResetPlan) -> None:
+            admin.query(f"alter database {name} rename to {name}_old")
+            admin.query(f"create database {name} template {name}_old")
+
+        try:
+            with pytest.raises(LedgerError, match="has changed since the question"):
+                carry_out(context, confirm)
+            assert db.has("people")
+        finally:
+            admin.query(f"drop database if exists {name}_old")
+
+    def test_after_an_interruption_it_goes_on_without_a_question(self, context: RunContext) -> None:
+        carry_out(context)
+
+        def never(_: ResetPlan) -> None:
+            raise AssertionError("it was asked")
+
+        assert carry_out(context, never).objects == ()
 
     def test_two_at_once_each_drop_all_or_nothing(
         self, make_context: MakeContext, context: RunContext, db: Database
@@ -464,6 +526,31 @@ class TestTheQuestion:
         terminal.type(f"{db.target.place}\n")
         assert terminal.end() == 0, terminal.text
         assert db.query("select * from a") == []
+        assert db.query("select * from b") == [(1,)]
+
+    @pytest.mark.skipif(PGBOUNCER is None, reason="PgBouncer is not installed")
+    def test_it_has_the_name_that_the_server_knows(
+        self, filled: Cli, db: Database, server: ConnectionTarget
+    ) -> None:
+        alias = f"dev = host=127.0.0.1 port={server.port} dbname={db.target.database}"
+        with pgbouncer(server, "[databases]", alias) as port:
+            terminal = Terminal(filled, "reset", DATABASE_URL=db.named("dev").through(port).url)
+            terminal.read_until("to go on:")
+            assert f"Type 127.0.0.1:{port}/{db.target.database} to go on:" in terminal.text
+            terminal.type(f"127.0.0.1:{port}/dev\n")
+            assert terminal.end() == 2
+        assert db.has("a")
+
+    def test_a_url_that_changes_meanwhile_leads_nowhere_else(
+        self, filled: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        env_file = bundle.root / ".env.local"
+        env_file.write_text(f"DATABASE_URL={db.url}\n")
+        terminal = Terminal(filled, "reset", DATABASE_URL="")
+        terminal.read_until("to go on:")
+        env_file.write_text("DATABASE_URL=postgresql://app@127.0.0.1:1/another\n")
+        terminal.type(f"{db.target.place}\n")
+        assert terminal.end() == 0, terminal.text
         assert db.query("select * from b") == [(1,)]
 
     @pytest.mark.parametrize("typed", ["yes\n", "\n", "\x04"])
