@@ -13,7 +13,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,22 @@ def is_plain_file(path: Path) -> bool:
         return False
 
 
+def is_same_folder(text: str, folder: Path) -> bool:
+    try:
+        return Path(text).resolve() == folder.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def has_moved(cluster: Cluster, lines: Sequence[str]) -> bool:
+    """True if the server runs in this folder, which had another name when the server started."""
+    # The key of its shared memory begins as the inode of the folder (sysv_shmem.c of PostgreSQL). A
+    # copy has an inode of its own, but for one that a snapshot of the file system has made.
+    key = lines[6].split()[:1] if len(lines) > 6 else []
+    own = _inode(cluster.data)
+    return key == [str(own)] and _inode(Path(lines[1])) != own
+
+
 def run_program(
     cluster: Cluster, program: str, *arguments: str
 ) -> "subprocess.CompletedProcess[str]":
@@ -194,6 +210,15 @@ def run_program(
         for stream in (out, err):
             stream.seek(0)
         return subprocess.CompletedProcess(program, code, out.read(), err.read())
+
+
+def _inode(folder: Path) -> int | None:
+    """The inode as PostgreSQL writes it: a signed number of 32 bits, extended to 64."""
+    try:
+        low = folder.stat().st_ino & 0xFFFFFFFF
+    except (OSError, ValueError):
+        return None
+    return low if low < 0x80000000 else low + 0xFFFFFFFF00000000
 
 
 def _as_user(name: str | None) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from .cluster_files import (
     Cluster,
     copy_binaries,
     give,
+    has_moved,
     is_plain_file,
+    is_same_folder,
     make_home,
     one_at_a_time,
     package_folder,
@@ -113,7 +115,12 @@ def _start(
         copy_binaries(cluster)
     if is_new(cluster):
         _initialize(cluster)
-    if not is_running(cluster):
+    is_at_work = is_running(cluster)
+    if is_at_work and has_moved(cluster, _pid_file(cluster)):
+        # It still looks for its libraries and extensions below the former name.
+        _stop(cluster, "fast")
+        is_at_work = False
+    if not is_at_work:
         _start_server(cluster, options, tell)
     started = target(cluster)
     if cluster.platform == SUPABASE:
@@ -122,9 +129,16 @@ def _start(
 
 
 def stop(cluster: Cluster) -> bool:
-    """Stop the server, ending its sessions; False if none was running."""
-    # "fast" rolls back what is open, and ends the sessions.
-    return _stop(cluster, "fast")
+    """Stop the server, ending its sessions; False if none was running.
+
+    Whoever wants to start it waits until it has stopped.
+    """
+    if not cluster.home.exists():
+        return False
+    make_home(cluster)
+    with one_at_a_time(cluster):
+        # "fast" rolls back what is open, and ends the sessions.
+        return _stop(cluster, "fast")
 
 
 def _stop(cluster: Cluster, mode: str) -> bool:
@@ -144,7 +158,9 @@ def is_running(cluster: Cluster) -> bool:
     A pid file alone proves nothing: it may be a copy, or left by a server that was killed.
     """
     lines = _pid_file(cluster)
-    if len(lines) < 4 or not is_port(lines[3]) or not _is_same_folder(lines[1], cluster.data):
+    if len(lines) < 4 or not is_port(lines[3]):
+        return False
+    if not is_same_folder(lines[1], cluster.data) and not has_moved(cluster, lines):
         return False
     try:
         socket.create_connection((HOST, int(lines[3])), timeout=EMBEDDED_PORT).close()
@@ -155,13 +171,6 @@ def is_running(cluster: Cluster) -> bool:
 
 def _pid_file(cluster: Cluster) -> list[str]:
     return read_server_file(cluster, cluster.data / "postmaster.pid").split("\n")
-
-
-def _is_same_folder(text: str, folder: Path) -> bool:
-    try:
-        return Path(text).resolve() == folder.resolve()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def target(cluster: Cluster) -> ConnectionTarget:

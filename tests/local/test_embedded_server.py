@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -19,7 +20,7 @@ from conftest import ROOT, connect, local_environ, new_cluster
 
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
-from lib.local.cluster_files import Cluster
+from lib.local.cluster_files import Cluster, one_at_a_time
 from lib.local.server_address import kept_port
 from lib.settings.connection_target import ConnectionTarget
 
@@ -245,6 +246,55 @@ def test_a_copy_of_the_folder_does_not_control_the_server(running: Cluster, tmp_
         assert embedded.is_running(running)
     finally:
         subprocess.run(["rm", "-rf", str(copy.home)], check=True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows renames no folder in use")
+def test_a_folder_that_was_renamed_keeps_its_server(cluster: Cluster) -> None:
+    before = embedded.start(cluster)
+    ask(before, "create table kept (x int)")
+    renamed = Cluster(
+        cluster.home.with_name(f"{cluster.home.name}-renamed"), cluster.binaries, cluster.runs_as
+    )
+    pid = (cluster.data / "postmaster.pid").read_text().split("\n")[0]
+    cluster.home.rename(renamed.home)
+    # The programs that root has copied for the unprivileged user have moved too.
+    renamed = replace(renamed, binaries=_moved(cluster, renamed))
+    try:
+        assert embedded.is_running(renamed)
+        # With the same port, and anew: libraries and extensions are looked for by their paths.
+        assert embedded.start(renamed, tell=pytest.fail) == before
+        assert (renamed.data / "postmaster.pid").read_text().split("\n")[0] != pid
+        assert ask(before, "select to_regclass('kept') is not null") == (True,)
+        ask(before, "create extension pgcrypto")
+        renamed.home.rename(cluster.home)
+        assert embedded.stop(cluster) is True
+    finally:
+        embedded.stop(renamed)
+        shutil.rmtree(renamed.home, ignore_errors=True)
+
+
+def _moved(cluster: Cluster, renamed: Cluster) -> Path:
+    if not cluster.binaries.is_relative_to(cluster.home):
+        return cluster.binaries
+    return renamed.home / cluster.binaries.relative_to(cluster.home)
+
+
+def test_a_stop_and_a_start_do_not_meet(cluster: Cluster) -> None:
+    """A server that is shutting down still has its port and its process."""
+    embedded.start(cluster)
+    with ThreadPoolExecutor() as pool:
+        with one_at_a_time(cluster):
+            stopped = pool.submit(embedded.stop, cluster)
+            with pytest.raises(TimeoutError):
+                stopped.result(timeout=2)
+            assert embedded.is_running(cluster)
+        assert stopped.result() is True
+
+
+def test_nothing_is_made_to_be_stopped(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path / "home", tmp_path)
+    assert embedded.stop(cluster) is False
+    assert not cluster.home.exists()
 
 
 def test_a_server_starts_after_one_that_was_killed(cluster: Cluster) -> None:
