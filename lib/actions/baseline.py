@@ -15,7 +15,7 @@ from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE, Survey
 from ..ledger.production_guard import check_guard, check_writable, must_claim
 from ..ledger.records import delete_records, record_baseline
 from ..ledger.runs import RunStart
-from ..plan.file_choice import find_file, version_of
+from ..plan.file_choice import find_file, is_it, version_of
 from ..plan.migration_plan import Plan
 from ..plan.migration_states import AppliedMigration, has_number
 from ..plan.reports import BaselineReport
@@ -195,7 +195,8 @@ def find_rows(
         if len(found) == 1:
             rows[found[0].version] = found[0]
         else:
-            faults.append(f"{version!r} can't be forgotten: {_why_not(found, files, version)}.")
+            why_not = _why_not(found, files, version) or _not_on_record(plan, version)
+            faults.append(f"{version!r} can't be forgotten: {why_not}")
     if faults:
         raise ConfigurationError(*faults, "Nothing was forgotten.")
     return tuple(rows.values())
@@ -204,9 +205,16 @@ def find_rows(
 def _why_not(
     found: Sequence[AppliedMigration], files: Sequence[MigrationFile], version: str
 ) -> str:
+    """Why a version on record can't be forgotten; empty for one that is not on record."""
     if found:
-        return f"several rows have this number: {', '.join(row.version for row in found)}"
+        return f"several rows have this number: {', '.join(row.version for row in found)}."
     for file in files:
         if version == file.version or has_number(file.version, version):
-            return f"its file is in the bundle, {file.path}"
-    return "it is not on record in this database"
+            return f"its file is in the bundle, {file.path}."
+    return ""
+
+
+def _not_on_record(plan: Plan, version: str) -> str:
+    # Only those that could be forgotten.
+    likely = is_it(version, [row.version for row in plan.missing])
+    return f"it is not on record in this database. {likely}".rstrip()

@@ -25,14 +25,18 @@ def _existing(files: Sequence[MigrationFile], version: str) -> str:
     """Which files there are, those first that look like `version`."""
     if not files:
         return "The folder has none yet."
-    of_this_number = [
-        file.version for file in files if version.partition("-")[0].lstrip("0") == str(file.number)
-    ]
-    # A number with a wrong name is the likelier typo.
-    near = of_this_number or difflib.get_close_matches(version, [file.version for file in files])
     first, last = files[0].version, files[-1].version
     there_is = f"There is {first}." if first == last else f"There are {first} to {last}."
-    return f"Is it {' or '.join(near)}? {there_is}" if near else there_is
+    likely = is_it(version, [file.version for file in files])
+    return f"{likely} {there_is}" if likely else there_is
+
+
+def is_it(version: str, versions: Sequence[str]) -> str:
+    """Ask whether one of `versions` is meant that looks like `version`; empty if none does."""
+    of_this_number = [each for each in versions if has_number(each, version.partition("-")[0])]
+    # A number with a wrong name is the likelier typo.
+    near = of_this_number or difflib.get_close_matches(version, versions)
+    return f"Is it {' or '.join(near)}?" if near else ""
 
 
 def version_of(wanted: str) -> str:

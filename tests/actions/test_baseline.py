@@ -539,14 +539,24 @@ class TestForgetting:
                     "migrations/002-squashed.sql."
                 ],
             ),
-            (["009-x"], ["'009-x' can't be forgotten: it is not on record in this database."]),
+            (
+                ["009-else"],
+                ["'009-else' can't be forgotten: it is not on record in this database."],
+            ),
+            (
+                ["001-bee"],
+                [
+                    "'001-bee' can't be forgotten: it is not on record in this database. "
+                    "Is it 001-b?"
+                ],
+            ),
             (["9"], ["'9' can't be forgotten: it is not on record in this database."]),
             ([""], ["'' can't be forgotten: it is not on record in this database."]),
             (
-                ["001-b", "000-a", "009-x"],
+                ["001-b", "000-a", "009-else"],
                 [
                     "'000-a' can't be forgotten: its file is in the bundle, migrations/000-a.sql.",
-                    "'009-x' can't be forgotten: it is not on record in this database.",
+                    "'009-else' can't be forgotten: it is not on record in this database.",
                 ],
             ),
         ],

@@ -42,6 +42,7 @@ def test_it_is_a_version_or_its_number_or_a_path(wanted: str, version: str) -> N
                 r"to 1000-c\.$"
             ),
         ),
+        ("000-begin", r"Is it 000-start\?"),
         ("005-add-invoices", r"Is it 004-add-invoices\?"),
         (
             "invoices",
