@@ -80,6 +80,29 @@ fill_venv_with_uv() {
   uv pip install --quiet --python "$venv" -r "$1"
 }
 
+# Let one command at a time fill .venv: another waits until it has ended, however it ends. The lock
+# is the system's, on the open file 9. Each Python but that for Windows can take it, and macOS has
+# no other program that does.
+wait_for_others() {
+  local by=$venv
+  if ! runs_here "$by"; then by=$(find_python); fi
+  exec 9<requirements.txt
+  "$by" -I -c '
+import signal, sys
+# Ctrl-C ends the waiting without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+try:
+    import fcntl
+    try:
+        fcntl.flock(9, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("Waiting for another command, which makes .venv", flush=True)
+        fcntl.flock(9, fcntl.LOCK_EX)
+except (ImportError, OSError):
+    sys.exit()  # Windows, or a file system without locks.
+'
+}
+
 # psycopg has Connection.cancel_safe, which stops a statement when a signal arrives, from 3.2 on.
 recent='import sys, psycopg; sys.exit(tuple(map(int, psycopg.__version__.split(".")[:2])) < (3, 2))'
 
@@ -97,18 +120,26 @@ prepare() {
     wanted=requirements-local.txt
   fi
   if is_filled "$wanted"; then return; fi
+  wait_for_others
+  # Another may have filled it meanwhile.
+  if ! is_filled "$wanted"; then fill "$wanted"; fi
+  exec 9<&-
+}
+
+# Install a requirements file into .venv, and check that it has what the runner needs.
+fill() {
   if is_marked "${VERCEL:-}" && uv --version >/dev/null 2>&1; then
-    fill_venv_with_uv "$wanted"
+    fill_venv_with_uv "$1"
   else
-    fill_venv "$wanted"
+    fill_venv "$1"
   fi
-  if ! "$python" -c "$recent" 2>/dev/null; then
+  if ! "$venv" -c "$recent" 2>/dev/null; then
     say "build.sh: psycopg 3.2 or newer is not installed;" \
       "add psycopg[binary] and flask to requirements.txt." >&2
     exit 1
   fi
   # What is installed is recorded, so that the next build skips this step.
-  stamp_of "$wanted" >.venv/installed
+  stamp_of "$1" >.venv/installed
 }
 
 if [ "${1:-}" = -- ]; then

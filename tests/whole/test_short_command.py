@@ -1,5 +1,6 @@
 """./migrate as people call it: from any folder, by any name, with nothing of its own in the way."""
 
+import fcntl
 import json
 import shutil
 import signal
@@ -133,6 +134,26 @@ def test_on_vercel_the_python_is_that_which_has_the_packages(
     done = migrate("./migrate", "status", VERCEL="1", PYTHON=sys.executable)
     assert (done.returncode, done.stderr) == (0, "")
     assert not (project / ".venv").exists()
+
+
+def test_a_command_waits_for_another_that_makes_the_environment(
+    project: Path, tmp_path: Path
+) -> None:
+    made = (project / ".venv").rename(tmp_path / "made")
+    with (project / "requirements.txt").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = subprocess.Popen(
+            ["./migrate", "--version"],
+            cwd=project,
+            env=local_environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "Waiting for another command, which makes .venv\n"
+        made.rename(project / ".venv")
+    assert waiting.communicate(timeout=60) == (f"{__version__}\n", "")
 
 
 def test_a_python_that_is_too_old_is_told_on_standard_error(project: Path, migrate: Run) -> None:
