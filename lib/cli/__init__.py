@@ -4,9 +4,9 @@ Words, exit codes, signals.
 May import: files, settings, plan, database, actions, rebuild, text, local, install.
 Must not: import the web, or decide anything about migrations.
 
-    command_help        the help about all commands, and the likely word for a wrong one
     options             the commands and their options, as argparse reads them
     invocation          one command as it was called
+    completion          the script that completes commands in a shell, from the options
     local_database      the embedded PostgreSQL as the database of a command
     command_setup       what a command needs: its settings, its database, its run context
     rebuild_commands    the commands that fill a development database, or make it anew

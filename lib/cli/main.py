@@ -42,6 +42,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
     """Import what the group of the command needs, and return what runs the command."""
     if arguments.group == "local":
         from .local_commands import COMMANDS
+    elif arguments.group == "shell":
+        from .completion import COMMANDS
     elif arguments.group == "project":
         from .project_commands import COMMANDS
     elif arguments.group == "rebuild":

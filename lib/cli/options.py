@@ -10,10 +10,10 @@ from .. import COMMAND, __version__
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
-from .command_help import did_you_mean, overview
+from ..text.command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "local", "rebuild", "project"]
+Group = Literal["migrations", "local", "rebuild", "project", "shell"]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
@@ -137,6 +137,7 @@ def make_parser() -> _Program:
     _add_serve(commands)
     _add_local_database(commands)
     _add_project_commands(commands)
+    _add_completion(commands)
     return parser
 
 
@@ -457,6 +458,16 @@ def _add_project_command(commands: _Commands, name: str, about: str) -> argparse
         "--force", action="store_true", help="also where git could not bring back what is changed"
     )
     return command
+
+
+def _add_completion(commands: _Commands) -> None:
+    completion = commands.add(
+        "completion",
+        "print the completion of commands for a shell",
+        more="The first lines of what is printed say where to save it.",
+        group="shell",
+    )
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
 
 
 def _port(text: str) -> int:
