@@ -174,6 +174,8 @@ build_frontend() {
     else
       npm --prefix frontend install
     fi && npm --prefix frontend run build
+  elif ! is_marked "${VERCEL:-}" && grep -qs FRONTEND_BUILD_COMMAND vercel.json; then
+    say "The site is not built: vercel.json sets FRONTEND_BUILD_COMMAND, which Vercel alone reads."
   else
     say "No frontend to build: FRONTEND_BUILD_COMMAND is not set, and there is no frontend/."
     # Vercel refuses an output directory that is empty.

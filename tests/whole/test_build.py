@@ -436,6 +436,11 @@ def test_a_newcomer_with_nothing_set_gets_all_of_it_with_one_command(fresh: Path
     document = json.loads(asked.stdout)
     assert (document["state"], document["appliedMigrations"]) == ("up-to-date", 4)
     assert asked.stderr == ""
+    # A site that only Vercel is told to build, as in a project of Next.js.
+    shutil.rmtree(fresh / "frontend")
+    command = '{"buildCommand": "FRONTEND_BUILD_COMMAND=true bash build.sh"}'
+    (fresh / "vercel.json").write_text(command)
+    assert "The site is not built: vercel.json" in run("./build.sh").stdout
     # An edit of the requirements is noticed.
     with (fresh / "requirements-local.txt").open("a") as file:
         file.write("# edited\n")
