@@ -8,6 +8,7 @@ from typing import Literal
 from ..errors import Interrupted, MigratorError
 from ..escaping import message
 from ..files.folder import MigrationFile
+from ..ledger.production_guard import PRODUCTION
 from ..plan.reports import AppliedNow, Document, error_document, iso_time, seeds_document
 from .seed_table import SeedRecords
 
@@ -19,7 +20,7 @@ class Seed:
     """A seed as its file and the table of the seeds show it.
 
     `changed`: another content of this name has run. `skipped`: the header names other
-    environments.
+    environments, or this one is production.
     """
 
     file: MigrationFile
@@ -79,6 +80,6 @@ def _seed(file: MigrationFile, records: SeedRecords, environment: str) -> Seed:
     checksum = records.find(file)
     if checksum is not None:
         return Seed(file, "applied", records.applied[checksum])
-    if not file.runs_in(environment):
+    if environment == PRODUCTION or not file.runs_in(environment):
         return Seed(file, "skipped")
     return Seed(file, "changed" if file.name in records.names else "pending")

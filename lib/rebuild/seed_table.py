@@ -106,8 +106,20 @@ def read_records(connection: Connection, trusted: Sequence[str]) -> SeedRecords:
 
 
 def create_table(connection: Connection, trusted: Sequence[str], reader: str | None) -> None:
-    """Create the table, closed to all but its owner and readable for `reader`."""
-    connection.query(joined(_CREATE, closing([SEEDS], reader), check_seeds(trusted)))
+    """Create the table, closed to all but its owner and readable for `reader`.
+
+    LedgerError, with the grant that is needed, if the role may not.
+    """
+    try:
+        connection.query(joined(_CREATE, closing([SEEDS], reader), check_seeds(trusted)))
+    except StatementError as error:
+        if error.server_error.sqlstate != INSUFFICIENT_PRIVILEGE:
+            raise
+        raise LedgerError(
+            f"The role may not create public.{SEEDS}, where it is recorded which seeds have run: "
+            "no seed was applied. Grant it, as the owner of the schema or of the database: "
+            "grant create on schema public to ROLE."
+        ) from None
 
 
 def seed_record(run: RunRecord, seed: MigrationFile, *, is_counted: bool) -> tuple[str, ...]:

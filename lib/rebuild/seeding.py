@@ -153,10 +153,11 @@ class _Seeding:
         self._state.survey.tables.verify_rights()
         records.verify_rights()
         runner = _SeedRunner(context, database, self._state, lock, scripts)
-        run = begin_run(context, database, self._state.survey)
+        # Before the run is on record, so that a failure leaves none that is never ended.
         if SEEDS not in records.tables.found:
             with database.current.limit_to(ANSWER, NO_ANSWER):
                 create_table(database.current, context.trusted, context.reader)
+        run = begin_run(context, database, self._state.survey)
         runner.apply_all(run)
 
     def _check(self, migrations: tuple[MigrationFile, ...]) -> None:

@@ -283,6 +283,14 @@ class TestWhere:
                 applied(refused)
         assert things(db) == ""
 
+    def test_in_production_they_are_shown_as_skipped(
+        self, context: RunContext, bundle: Bundle, make_context: MakeContext
+    ) -> None:
+        write_seed(bundle, "a.sql", thing("a"))
+        assert [each.state for each in read_seeds(context)] == ["pending"]
+        production = make_context(environment="production")
+        assert [each.state for each in read_seeds(production)] == ["skipped"]
+
     def test_not_before_the_migrations(
         self, context: RunContext, bundle: Bundle, db: Database
     ) -> None:
@@ -455,6 +463,21 @@ class TestTheTable:
                 LedgerError, match=r"grant insert on public\.schema_migration_seeds to"
             ):
                 applied(make_context(target=other.target, migration_target=other.target))
+
+    def test_that_may_not_be_created_is_said_and_no_run_is_left_open(
+        self, context: RunContext, bundle: Bundle, db: Database, make_context: MakeContext
+    ) -> None:
+        write_seed(bundle, "a.sql", thing("a"))
+        with db.another_role() as other:
+            role = other.target.role
+            db.query(
+                f"revoke create on schema public from {role};"
+                f"grant select, insert, update on all tables in schema public to {role};"
+                f"grant usage on all sequences in schema public to {role}"
+            )
+            with pytest.raises(LedgerError, match="grant create on schema public to ROLE"):
+                applied(make_context(target=other.target, migration_target=other.target))
+        assert [run["outcome"] for run in db.runs()] == ["succeeded"]
 
     def test_does_not_disturb_an_older_look_at_the_ledger(
         self, context: RunContext, bundle: Bundle
