@@ -47,11 +47,12 @@ class Command:
 
 
 # The syntax is that of bash 3.2, which macOS has. Where nothing is offered, `-o default` completes
-# file names, and quotes them.
+# file names, and quotes them. In the folder that the package bash-completion reads, the first Tab
+# would only load the script.
 _BASH = r"""# Completion of ./migrate for bash. Save this as the file
-#   ~/.local/share/bash-completion/completions/migrate
-# which the package bash-completion reads; without the package, name the file in ~/.bashrc:
-#   source ~/.local/share/bash-completion/completions/migrate
+#   ~/.migrate-completion.bash
+# and have in ~/.bashrc:
+#   source ~/.migrate-completion.bash
 # After an update of the bundle, save it again.
 
 # Set `kind` to what follows an option of a command, or to what its argument is.
@@ -89,11 +90,9 @@ _migrate_versions() {
       case $found in */*) script=$found ;; *) script=$(type -P "$script") ;; esac
       ;;
   esac
-  # As it is typed: in quotes, or with a backslash before each blank and the like.
-  case $script in
-    [\"\']*) script=${script#?} script=${script%?} ;;
-    *) script=${script//\\/} ;;
-  esac
+  # As it is typed, with a backslash before each blank and the like. Bash does not complete behind
+  # a command in quotes.
+  script=${script//\\/}
   case $script in \~/*) script=$HOME/${script#??} ;; esac
   # Not for links in a circle.
   [ -f "$script" ] || return

@@ -199,7 +199,6 @@ class TestBash:
             "../migrate",
             r"../../my\ app\'s/migrate",
             r"~/my\ app\'s/migrate",
-            '"../../my app\'s/migrate"',
             "link",
         ],
     )
