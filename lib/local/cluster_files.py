@@ -110,7 +110,11 @@ def copy_binaries(cluster: Cluster) -> None:
 @contextlib.contextmanager
 def one_at_a_time(cluster: Cluster) -> Iterator[None]:
     """Let in one caller at a time; the system frees the lock when its holder dies."""
-    with (cluster.home / "lock").open("w") as lock:
+    path = cluster.home / "lock"
+    # Who can read the file can lock it as well, and others may pass through root's folder.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    with path.open("w") as lock:
         if sys.platform == "win32":
             import msvcrt
 

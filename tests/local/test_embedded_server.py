@@ -291,6 +291,18 @@ def test_a_stop_and_a_start_do_not_meet(cluster: Cluster) -> None:
         assert stopped.result() is True
 
 
+def test_no_other_user_can_hold_the_lock(cluster: Cluster) -> None:
+    """Root's folder lets others pass, and a file that they can read they can lock."""
+    embedded.start(cluster)
+    lock = cluster.home / "lock"
+    lock.chmod(0o644)
+    embedded.stop(cluster)
+    assert not lock.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+    lock.unlink()
+    embedded.start(cluster)
+    assert not lock.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+
+
 def test_nothing_is_made_to_be_stopped(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path / "home", tmp_path)
     assert embedded.stop(cluster) is False
