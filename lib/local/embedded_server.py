@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .. import COMMAND
-from ..errors import DatabaseUnavailableError
+from ..errors import ConfigurationError, DatabaseUnavailableError
 from ..settings.connection_target import ConnectionTarget
 from ..settings.variables import SUPABASE
 from ..time_limits import EMBEDDED_PORT
@@ -174,15 +174,25 @@ def _pid_file(cluster: Cluster) -> list[str]:
 
 
 def target(cluster: Cluster) -> ConnectionTarget:
-    """Return how to connect to the running server."""
+    """Return how to connect to the running server.
+
+    Raise ConfigurationError if its password is gone, as after a loss of power.
+    """
     port = _pid_file(cluster)[3]
+    password = server_address.kept_password(cluster.home)
+    if not password:
+        raise ConfigurationError(
+            f"{cluster.password_file} has lost the password of the embedded PostgreSQL. Write it "
+            f"back, such as from a URL in .env.local, or run `{COMMAND} reset`, which makes its "
+            "databases anew, without their data."
+        )
     parameters = {
         "host": HOST,
         "hostaddr": HOST,
         "port": port,
         "dbname": DATABASE,
         "user": USER,
-        "password": cluster.password_file.read_text(),
+        "password": password,
         # The server listens on the loopback interface alone, and has no certificate.
         "sslmode": "disable",
     }
@@ -235,9 +245,9 @@ def _initialize(cluster: Cluster) -> None:
 
 def _password(cluster: Cluster) -> str:
     """Return the password of this cluster, which outlives its data."""
-    if not is_plain_file(cluster.password_file):
+    if not server_address.kept_password(cluster.home):
         write_private(cluster.password_file, secrets.token_urlsafe(24))
-    return cluster.password_file.read_text()
+    return server_address.kept_password(cluster.home)
 
 
 def _start_server(cluster: Cluster, options: Sequence[str], tell: Callable[[str], None]) -> None:

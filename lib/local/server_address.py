@@ -53,6 +53,11 @@ def kept_port(folder: Path) -> int | None:
     return int(text) if is_port(text) else None
 
 
+def kept_password(folder: Path) -> str:
+    """Return the password of the server, which outlives its data; empty if it is gone."""
+    return _read(folder / PASSWORD_FILE)
+
+
 def is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 65536
 
@@ -77,7 +82,7 @@ def is_named(target: ConnectionTarget, root: Path) -> bool:
     The password tells, also where the port is outdated: there, if the folder of the project was
     copied, the server of the other project would answer, which has the same password.
     """
-    kept = _read(home(root) / PASSWORD_FILE)
+    kept = kept_password(home(root))
     return _is_superuser_here(target) and target.parameters.get("password") == kept
 
 

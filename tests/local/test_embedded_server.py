@@ -291,6 +291,19 @@ def test_a_stop_and_a_start_do_not_meet(cluster: Cluster) -> None:
         assert stopped.result() is True
 
 
+@pytest.mark.parametrize("is_empty", [True, False], ids=["empty", "missing"])
+def test_without_its_password_a_server_can_only_be_started_over(
+    cluster: Cluster, is_empty: bool
+) -> None:
+    first = embedded.start(cluster)
+    cluster.password_file.write_text("") if is_empty else cluster.password_file.unlink()
+    with pytest.raises(ConfigurationError, match=r"has lost the password .* reset`"):
+        embedded.start(cluster)
+    again = embedded.start_over(cluster)
+    assert again.parameters["password"] != first.parameters["password"]
+    assert ask(again, "select 1") == (1,)
+
+
 def test_no_other_user_can_hold_the_lock(cluster: Cluster) -> None:
     """Root's folder lets others pass, and a file that they can read they can lock."""
     embedded.start(cluster)
