@@ -13,6 +13,7 @@ from typing import Any
 from .. import __version__
 from ..errors import ConfigurationError
 from .git import Git
+from .package_manifest import FUNCTIONS
 
 # The name of the package in this clone; the rest of the code does not know it.
 PACKAGE = __package__.partition(".")[0]
@@ -21,8 +22,9 @@ FIRST_MIGRATION = "000-create-migration-table.sql"
 RECORD = "installed.json"
 PYTHON_VERSION = ".python-version"
 
-FUNCTIONS = ("api/migrate.py", "api/migration-status.py")
-_AT_THE_ROOT = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", PYTHON_VERSION)
+AT_THE_ROOT = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", PYTHON_VERSION)
+# Files and folders.
+_COPIED = (*AT_THE_ROOT, PACKAGE, f"{MIGRATIONS}/{FIRST_MIGRATION}")
 _EXECUTABLE = ("build.sh", "migrate")
 # In these files, the package is named.
 _NAMES_THE_PACKAGE = (*FUNCTIONS, "build.sh", "migrate")
@@ -115,20 +117,18 @@ class Bundle:
 
     def ever_had(self, names: Names) -> frozenset[str]:
         """Return the paths of copied files in this and in all earlier versions."""
-        wanted = (*_AT_THE_ROOT, PACKAGE, f"{MIGRATIONS}/{FIRST_MIGRATION}")
-        earlier = self.git.ever_tracked(*wanted) if self.git and self.has_history else frozenset()
+        earlier = self.git.ever_tracked(*_COPIED) if self.git and self.has_history else frozenset()
         return frozenset(_place(path, names) for path in {*self.paths, *earlier})
 
     @cached_property
     def paths(self) -> tuple[str, ...]:
         """The files of this clone that are copied, without any that git does not have."""
-        wanted = (*_AT_THE_ROOT, PACKAGE, f"{MIGRATIONS}/{FIRST_MIGRATION}")
         if self.git:
-            found = self.git.tracked(*wanted)
+            found = self.git.tracked(*_COPIED)
         else:
             found = tuple(
                 path.relative_to(self.root).as_posix()
-                for name in wanted
+                for name in _COPIED
                 for path in (self.root / name, *sorted((self.root / name).rglob("*")))
                 if path.suffix != ".pyc"
             )
@@ -178,17 +178,15 @@ class Bundle:
 
     def longest_name(self, migrations: str = MIGRATIONS) -> int:
         """Return how long the name of the package may be, in characters."""
-        globs = [
-            settings["excludeFiles"]
-            for settings in json.loads((self.root / "vercel.json").read_bytes())[
-                "functions"
-            ].values()
-        ]
-        longest = _LONGEST_GLOB
-        for glob in globs:
-            others = len(_renamed(glob, Names("", migrations)))
-            longest = min(longest, (_LONGEST_GLOB - others) // len(_uses(PACKAGE, glob)))
-        return longest
+        # How long each glob is without the name, and with a name of one character.
+        without, with_one = (
+            [len(each["excludeFiles"]) for each in self.functions(names).values()]
+            for names in (Names("", migrations), Names("x", migrations))
+        )
+        return min(
+            (_LONGEST_GLOB - others) // (longer - others)
+            for others, longer in zip(without, with_one, strict=True)
+        )
 
     def _faults_of_package(self, names: Names) -> list[str]:
         package = names.package
@@ -234,10 +232,6 @@ def _place(path: str, names: Names) -> str:
     folder, slash, rest = path.partition("/")
     renamed = {PACKAGE: names.package, MIGRATIONS: names.migrations}
     return f"{renamed.get(folder, folder)}{slash}{rest}"
-
-
-def _uses(name: str, glob: str) -> list[str]:
-    return re.findall(rf"\b{name}\b", glob)
 
 
 def _renamed(glob: str, names: Names) -> str:

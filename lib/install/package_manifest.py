@@ -15,6 +15,8 @@ from typing import Any
 
 from ..errors import ConfigurationError
 
+FUNCTIONS = ("api/migrate.py", "api/migration-status.py")
+
 # The function's own folder comes before the root.
 _FOLDERS = ("api", ".")
 _NAMES = (
@@ -27,7 +29,6 @@ _NAMES = (
     "requirements.in",
     "requirements/prod.txt",
 )
-_FUNCTIONS = ("api/migrate.py", "api/migration-status.py")
 # The extra counts also if its package, psycopg-binary, is named by itself.
 _NEEDED = {"flask": "flask", "psycopg": "psycopg[binary]", "psycopg-binary": "psycopg[binary]"}
 # The name and the extras; versions, markers and hashes do not matter here.
@@ -41,7 +42,7 @@ def check_manifest(root: Path, *, packages: Collection[str] = ()) -> None:
     `packages` are those that this database needs, besides those that every database needs.
     """
     # A bundle whose functions were removed needs no packages for them.
-    if not any((root / name).is_file() for name in _FUNCTIONS):
+    if not any((root / name).is_file() for name in FUNCTIONS):
         return
     manifest = find_manifest(root)
     if manifest is None:

@@ -9,10 +9,11 @@ from typing import Any, Literal
 from .. import COMMAND
 from ..errors import ConfigurationError
 from . import vercel_json
-from .bundle import FUNCTIONS, MIGRATIONS, PACKAGE, PYTHON_VERSION, RECORD, Bundle, Names, digest
+from .bundle import AT_THE_ROOT, MIGRATIONS, PACKAGE, PYTHON_VERSION, RECORD, Bundle, Names, digest
 from .changes import Action, Change, Plan
 from .git import Git
 from .merges import SHARED
+from .package_manifest import FUNCTIONS
 
 _FORMAT = 1
 # Of a kind of files, at most this many are named.
@@ -165,11 +166,10 @@ def recorded_names(place: Place, record: Record) -> Names:
         raise ConfigurationError(
             f"--migrations {wanted}: the migrations are in {names.migrations}/, and stay there."
         )
-    allowed = (*FUNCTIONS, "build.sh", "migrate", "requirements-local.txt", PYTHON_VERSION)
     for path in (*record.files, *record.shared, *record.folders):
         parts = PurePosixPath(path).parts
         is_ours = (
-            path in allowed
+            path in AT_THE_ROOT
             or path in SHARED
             or parts[:1] in ((names.package,), (names.migrations,), ("api",))
         )
