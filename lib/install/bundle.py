@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from .. import __version__
@@ -31,6 +31,8 @@ _NAMES_THE_PACKAGE = (*FUNCTIONS, "build.sh", "migrate")
 
 # The schema of vercel.json allows this many characters for `excludeFiles`.
 _LONGEST_GLOB = 256
+# Of the changelog, as many lines as a screen has beside the rest.
+_NEWS = 16
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 # Names that something else at the root of a project, or an import, would mean.
@@ -134,6 +136,12 @@ class Bundle:
             )
         return tuple(name for name in found if (self.root / name).is_file())
 
+    @cached_property
+    def wings(self) -> frozenset[str]:
+        """The folders of the package."""
+        parts = (PurePosixPath(path).parts for path in self.paths)
+        return frozenset(each[1] for each in parts if each[0] == PACKAGE and len(each) > 2)
+
     def files(self, names: Names) -> Mapping[str, Copied]:
         """Return what is copied, by its path in a project with these names."""
         return {
@@ -215,6 +223,28 @@ def _faults_of_folder(migrations: str) -> list[str]:
             "src and public are taken."
         ]
     return []
+
+
+def news(root: Path, since: str) -> tuple[str, ...]:
+    """Return the changelog from this version down to the one that a project has."""
+    path = root / "CHANGELOG.md"
+    if not path.is_file():
+        return ()
+    lines: list[str] = []
+    text = path.read_text(encoding="utf-8")
+    for section in re.split(r"^(?=## )", text, flags=re.MULTILINE)[1:]:
+        heading = section.partition("\n")[0].removeprefix("## ")
+        if number(heading.split()[0]) <= number(since):
+            break
+        points = re.findall(r"^- (.*(?:\n  .*)*)", section, re.MULTILINE)
+        lines += [heading, *(f"- {' '.join(each.split())}" for each in points)]
+    more = len(lines) - _NEWS
+    return (*lines[:_NEWS], f"… and {more} more: CHANGELOG.md") if more > 0 else tuple(lines)
+
+
+def number(version: str) -> tuple[int, ...]:
+    """Return a version as numbers that can be compared."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 def digest(content: bytes) -> str:

@@ -5,7 +5,7 @@ import os
 import signal
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -79,10 +79,15 @@ class Plan:
     faults: tuple[str, ...] = ()
 
     @property
+    def shown(self) -> tuple[Change, ...]:
+        """All changes, the record last; a record that stays as it is says nothing."""
+        record = (self.record,) if self.record and self.record.writes else ()
+        return (*self.changes, *record)
+
+    @property
     def written(self) -> tuple[Change, ...]:
         """What has to be written, the record last."""
-        record = (self.record,) if self.record else ()
-        return tuple(change for change in (*self.changes, *record) if change.writes)
+        return tuple(change for change in self.shown if change.writes)
 
     def to_dict(self, *, is_done: bool) -> dict[str, object]:
         """Return the JSON document; `is_done` is false for a dry run."""
@@ -94,18 +99,20 @@ class Plan:
             "previousVersion": self.previous,
             "written": is_done,
             "found": list(self.found),
-            "changes": [each.to_dict() for each in _with(self.changes, self.record)],
+            "changes": [each.to_dict() for each in self.shown],
             "news": list(self.news),
             "notes": list(self.notes),
             "nextSteps": list(self.steps),
         }
 
 
-def _with(changes: Sequence[Change], record: Change | None) -> list[Change]:
-    return [*changes, record] if record and record.writes else [*changes]
-
-
 # --- Carried out ---
+
+
+def contents(folder: Path, path: str) -> bytes | None:
+    """Return what a file of a project holds; None where there is no file."""
+    place = folder / path
+    return place.read_bytes() if place.is_file() else None
 
 
 def links(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
@@ -152,13 +159,12 @@ class _Writer:
     def write(self, change: Change) -> None:
         """Write or remove one file, which has to be as it was when the plan was made."""
         path = self.folder / change.path
-        is_there = path.is_file()
-        found = path.read_bytes() if is_there else None
+        found = contents(self.folder, change.path)
         if found != change.before or links(self.folder, (change.path,)):
             raise ConfigurationError(
                 f"{change.path} was changed by somebody else meanwhile; nothing was written."
             )
-        mode = stat.S_IMODE(path.stat().st_mode) if is_there else self._new_mode()
+        mode = stat.S_IMODE(path.stat().st_mode) if found is not None else self._new_mode()
         self.done.append((path, found, mode))
         if change.after is None:
             path.unlink()

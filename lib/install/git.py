@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import ConfigurationError
 from ..time_limits import GIT
@@ -169,6 +169,16 @@ def ignored(git: Git, paths: Iterable[str], ignore_files: Mapping[str, bytes]) -
             exclude = git.folder / os.fsdecode(excluded.stdout).strip("\n")
             _copy(exclude, copy.folder / ".git" / "info" / "exclude")
         return _matches(copy, inside, paths)
+
+
+def nested(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
+    """Return the folders on the way to these paths that are repositories of their own."""
+    parents = {parent for path in paths for parent in PurePosixPath(path).parents}
+    return tuple(
+        f"{parent} is a git repository of its own, so that the project would lack what is in it."
+        for parent in sorted(parents - {PurePosixPath()})
+        if (folder / parent / ".git").exists()
+    )
 
 
 def _matches(git: Git, inside: Path, paths: Iterable[str]) -> Mapping[str, str]:

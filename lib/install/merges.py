@@ -1,18 +1,18 @@
-"""The files that the bundle and the project share, as they would be: which, and what is added.
+"""The files that the bundle and the project share: what is added, renewed and taken out again.
 
 They are vercel.json, .gitignore, and the file from which Vercel takes the packages.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
 from . import package_lines, vercel_json
-from .bundle import Bundle, Names
-from .changes import Merged
+from .bundle import Bundle, Names, digest
+from .changes import Merged, contents
 from .package_manifest import find_manifest, packages_of
 from .project import Project, program
 
@@ -34,6 +34,93 @@ SHARED = frozenset(
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A file of the project with a part of the bundle.
+
+    `before` is the file as it was, None if there was none; `after` the digest with that part.
+    """
+
+    before: bytes | None
+    after: str
+    wrote: Any
+
+
+@dataclass(frozen=True)
+class _Packages:
+    """The files of one project that name packages."""
+
+    project: Project
+    bundle: Bundle
+    names: Names
+
+    def merged(self) -> dict[str, Merged]:
+        """Return the files from which Vercel and the build command take the packages."""
+        # The build command installs requirements.txt, whatever Vercel reads.
+        of_build = {REQUIREMENTS: self._requirements(REQUIREMENTS)}
+        manifest = find_manifest(self.project.folder)
+        if manifest is None:
+            return of_build
+        path = manifest.relative_to(self.project.folder).as_posix()
+        if manifest.name in _LIKE_REQUIREMENTS:
+            return {path: self._requirements(path), **of_build}
+        named = packages_of(manifest)
+        if manifest.name == "pyproject.toml":
+            return {**self._in_project(path, named), **of_build}
+        # At the root, a requirements.txt would hide the files that come after it.
+        if (named or set()) >= _NEEDED and (path.startswith("api/") or "Pipfile" in path):
+            return of_build
+        if manifest.name == "Pipfile":
+            before = contents(self.project.folder, path) or b""
+            return {
+                path: package_lines.with_pipfile_packages(path, before, named or set()),
+                **of_build,
+            }
+        raise ConfigurationError(_by_hand(path))
+
+    def _requirements(self, path: str) -> Merged:
+        place = self.project.folder / path
+        before = contents(self.project.folder, path)
+        # What it includes counts too.
+        named = packages_of(place) if place.is_file() else None
+        return package_lines.with_requirements(path, before, self.bundle.requirements, named or ())
+
+    def _in_project(self, path: str, named: set[str] | None) -> dict[str, Merged]:
+        """Return what a pyproject.toml needs: dependencies, or a nearer file that has them."""
+        before = contents(self.project.folder, path) or b""
+        document = package_lines.read_toml(path, before)
+        project = document.get("project")
+        tools = document.get("tool", {})
+        is_poetry = "poetry" in tools and "dependencies" not in (project or {})
+        if project is None or is_poetry:
+            return self._nearer(
+                path, is_poetry=is_poetry and bool(tools["poetry"].get("dependencies"))
+            )
+        if "dependencies" in project.get("dynamic", ()) or (named or set()) >= _NEEDED:
+            return {}
+        if (self.project.folder / path).with_name("uv.lock").is_file():
+            raise ConfigurationError(
+                f"Vercel takes the packages from {path}, and there is a uv.lock, which only uv "
+                f"can change: `uv add {_ADD}`, commit, and install again."
+            )
+        _check_build_system(path, document, self.project.folder)
+        return {path: package_lines.with_project_packages(path, before, named or set())}
+
+    def _nearer(self, path: str, *, is_poetry: bool) -> dict[str, Merged]:
+        others = [
+            each.name
+            for each in sorted((self.project.folder / "api").glob("*.py"))
+            if f"api/{each.name}" not in self.bundle.files(self.names)
+        ]
+        if path.startswith("api/") or (is_poetry and others):
+            raise ConfigurationError(
+                f"Vercel takes the packages of the functions from {path}. They would need an "
+                f"api/requirements.txt, which {', '.join(others) or 'this file'} hides or would no "
+                f"longer see: write one with the packages of all functions, and with {_ADD}."
+            )
+        return {_OF_API: self._requirements(_OF_API)}
+
+
+@dataclass(frozen=True)
 class Merging:
     """The shared files of one project."""
 
@@ -46,7 +133,7 @@ class Merging:
         found: dict[str, Merged] = {}
         faults: list[str] = []
         for path, merge in (
-            (REQUIREMENTS, self._packages),
+            (REQUIREMENTS, _Packages(self.project, self.bundle, self.names).merged),
             (vercel_json.NAME, self.vercel_json),
             (package_lines.IGNORE_FILE, self._ignore_file),
         ):
@@ -58,9 +145,48 @@ class Merging:
                 faults += error.faults
         return found, tuple(faults)
 
+    def renewed(
+        self, recorded: Mapping[str, Shared], *, keeps_changes: bool
+    ) -> tuple[Mapping[str, Merged], tuple[str, ...], list[str]]:
+        """Return the shared files as this version has them, all faults, and what both have changed.
+
+        `recorded` is what an earlier version has done. With `keeps_changes`, what both have changed
+        stays as the project has it.
+        """
+        fresh, faults = self.all(without=(vercel_json.NAME,))
+        found = dict(fresh)
+        conflicts: tuple[str, ...] = ()
+        try:
+            before = self._read(vercel_json.NAME)
+            if before is None:
+                found |= self.vercel_json()
+            else:
+                old = recorded.get(vercel_json.NAME)
+                wrote = old.wrote if old else {}
+                functions = self.bundle.functions(self.names)
+                conflicts = vercel_json.changed_keys(before, wrote, functions)
+                kept = conflicts if keeps_changes else ()
+                found[vercel_json.NAME] = vercel_json.renewed(
+                    before, self.project.site, functions, kept=kept, wrote=wrote
+                )
+        except ConfigurationError as error:
+            faults = (*faults, *error.faults)
+        for path, shared in recorded.items():
+            content = self._read(path)
+            if content is None:
+                continue
+            if path.endswith(".txt") and path in fresh:
+                found[path] = package_lines.renewed_requirements(
+                    path, content, shared.wrote, self.bundle.requirements
+                )
+            if path == package_lines.IGNORE_FILE:
+                found.pop(path, None)
+                lines = self.bundle.ignored(self.names)
+                found |= _renewed_ignore_file(content, shared, lines)
+        return found, faults, [f"{vercel_json.NAME} ({key})" for key in conflicts]
+
     def _read(self, path: str) -> bytes | None:
-        place = self.project.folder / path
-        return place.read_bytes() if place.is_file() else None
+        return contents(self.project.folder, path)
 
     def vercel_json(self) -> dict[str, Merged]:
         """Return vercel.json, or nothing if a program that configures Vercel has what it needs."""
@@ -97,75 +223,12 @@ class Merging:
         merged = package_lines.with_ignored(self._read(path), self.bundle.ignored(self.names))
         return {path: merged} if merged else {}
 
-    # --- Packages ---
 
-    def _packages(self) -> dict[str, Merged]:
-        # The build command installs requirements.txt, whatever Vercel reads.
-        of_build = {REQUIREMENTS: self._requirements(REQUIREMENTS)}
-        manifest = find_manifest(self.project.folder)
-        if manifest is None:
-            return of_build
-        path = manifest.relative_to(self.project.folder).as_posix()
-        if manifest.name in _LIKE_REQUIREMENTS:
-            return {path: self._requirements(path), **of_build}
-        named = packages_of(manifest)
-        if manifest.name == "pyproject.toml":
-            return {**self._in_project(path, named), **of_build}
-        # At the root, a requirements.txt would hide the files that come after it.
-        if (named or set()) >= _NEEDED and (path.startswith("api/") or "Pipfile" in path):
-            return of_build
-        if manifest.name == "Pipfile":
-            before = self._read(path) or b""
-            return {
-                path: package_lines.with_pipfile_packages(path, before, named or set()),
-                **of_build,
-            }
-        raise ConfigurationError(_by_hand(path))
-
-    def _requirements(self, path: str) -> Merged:
-        place = self.project.folder / path
-        before = self._read(path)
-        # What it includes counts too.
-        named = packages_of(place) if place.is_file() else None
-        return package_lines.with_requirements(path, before, self.bundle.requirements, named or ())
-
-    def _in_project(self, path: str, named: set[str] | None) -> dict[str, Merged]:
-        """Return what a pyproject.toml needs: dependencies, or a nearer file that has them."""
-        before = self._read(path) or b""
-        document = package_lines.read_toml(path, before)
-        project = document.get("project")
-        tools = document.get("tool", {})
-        is_poetry = "poetry" in tools and "dependencies" not in (project or {})
-        if project is None or is_poetry:
-            return self._nearer(
-                path, is_poetry=is_poetry and bool(tools["poetry"].get("dependencies"))
-            )
-        if "dependencies" in project.get("dynamic", ()) or (named or set()) >= _NEEDED:
-            return {}
-        if self._lock(path, "uv.lock"):
-            raise ConfigurationError(
-                f"Vercel takes the packages from {path}, and there is a uv.lock, which only uv "
-                f"can change: `uv add {_ADD}`, commit, and install again."
-            )
-        _check_build_system(path, document, self.project.folder)
-        return {path: package_lines.with_project_packages(path, before, named or set())}
-
-    def _nearer(self, path: str, *, is_poetry: bool) -> dict[str, Merged]:
-        others = [
-            each.name
-            for each in sorted((self.project.folder / "api").glob("*.py"))
-            if f"api/{each.name}" not in self.bundle.files(self.names)
-        ]
-        if path.startswith("api/") or (is_poetry and others):
-            raise ConfigurationError(
-                f"Vercel takes the packages of the functions from {path}. They would need an "
-                f"api/requirements.txt, which {', '.join(others) or 'this file'} hides or would no "
-                f"longer see: write one with the packages of all functions, and with {_ADD}."
-            )
-        return {_OF_API: self._requirements(_OF_API)}
-
-    def _lock(self, path: str, name: str) -> bool:
-        return (self.project.folder / path).with_name(name).is_file()
+def _renewed_ignore_file(content: bytes, shared: Shared, lines: Sequence[str]) -> dict[str, Merged]:
+    """Return .gitignore with these lines; nothing if it has the same ones."""
+    merged = package_lines.with_ignored(package_lines.without_ignored(content), lines)
+    is_renewed = merged and set(merged.wrote) != set(shared.wrote)
+    return {package_lines.IGNORE_FILE: merged} if merged and is_renewed else {}
 
 
 def _by_hand(path: str) -> str:
@@ -191,3 +254,40 @@ def _check_build_system(path: str, document: Mapping[str, Any], folder: Path) ->
             "because of the folders api and of the bundle. Name them first, as in "
             '`[tool.setuptools]` `packages = ["shop"]`.'
         )
+
+
+# --- Taken out ---
+
+
+def restored(path: str, content: bytes, shared: Shared) -> bytes | None:
+    """Return what an uninstallation leaves; ConfigurationError if that would be a guess."""
+    if digest(content) == shared.after:
+        return _with_line_ends_of(content, shared.before)
+    return _without(path, content, shared)
+
+
+def original(path: str, content: bytes, shared: Shared) -> bytes | None:
+    """Return the file as it was before, for the record of an update."""
+    return shared.before if digest(content) == shared.after else _without(path, content, shared)
+
+
+def _without(path: str, content: bytes, shared: Shared) -> bytes | None:
+    """Take our part out of a file that the project has changed since."""
+    if path == vercel_json.NAME:
+        return vercel_json.without(content, shared.wrote)
+    if path == package_lines.IGNORE_FILE:
+        return package_lines.without_ignored(content)
+    if path.endswith(".txt"):
+        return package_lines.without_lines(path, content, shared.wrote)
+    raise ConfigurationError(f"{path}: take out {', '.join(shared.wrote)} yourself.")
+
+
+def _with_line_ends_of(content: bytes, before: bytes | None) -> bytes | None:
+    """Return what stood there; git may have changed all line ends since, on another system."""
+    if before is None or b"\n" not in content:
+        return before
+    if b"\r\n" not in content:
+        return before.replace(b"\r\n", b"\n")
+    if content.count(b"\r\n") == content.count(b"\n"):
+        return before.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    return before

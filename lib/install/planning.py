@@ -1,9 +1,9 @@
 """From a project as it is found to the changes that an action makes: decided, nothing written."""
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from .. import COMMAND
 from ..errors import ConfigurationError
@@ -18,16 +18,17 @@ from .bundle import (
     Copied,
     Names,
     digest,
+    news,
+    number,
 )
 from .changes import Action, Change, Kind, Merged, Plan, links
-from .git import Git, ignored
-from .merges import Merging
+from .git import Git, ignored, nested
+from .merges import Merging, Shared, original, restored
 from .project import Project, inspect, obstacles, open_folder
 from .record import (
     Place,
     Record,
     Request,
-    Shared,
     is_filled_by_hand,
     listed,
     record_by_hand,
@@ -35,9 +36,8 @@ from .record import (
     recorded_names,
 )
 
-# Of the changelog, as many lines as a screen has beside the rest.
-_NEWS = 16
 _LEFT_BEHIND = (".venv", ".local", ".vercel")
+_LOOK_AND_COMMIT = ("Look at it: git diff, git status", "Commit it: git add -A, git commit")
 
 
 def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
@@ -53,7 +53,7 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
     }
     plan = plans[request.action](place)
     paths = [change.path for change in plan.written]
-    faults = links(folder, paths) or _nested(folder, paths) or _faults_of_git(place, plan)
+    faults = links(folder, paths) or nested(folder, paths) or _faults_of_git(place, plan)
     return replace(plan, faults=(*plan.faults, *faults))
 
 
@@ -70,7 +70,7 @@ def _install(place: Place) -> Plan:
     names = place.bundle.checked_names(request.package or PACKAGE, request.migrations or MIGRATIONS)
     project = inspect(place.folder, place.top)
     files = place.bundle.files(names)
-    blocked = obstacles(place.folder, names, wings=_wings(files, names))
+    blocked = obstacles(place.folder, names, wings=place.bundle.wings)
     merging = Merging(project, place.bundle, names)
     shared, faults = merging.all()
     copies = [
@@ -132,18 +132,9 @@ def _notes(place: Place, names: Names, shared: Mapping[str, Merged]) -> list[str
 
 
 def _first_steps(place: Place, names: Names, project: Project) -> tuple[str, ...]:
-    command = (
-        "./migrate" if "migrate" in place.bundle.paths else "./build.sh, then .venv/bin/python -m"
-    )
-    create = (
-        f"{command} create add orders table"
-        if command == "./migrate"
-        else f'{command} {names.package} create "add orders table"'
-    )
     steps = [
-        "Look at it: git diff, git status",
-        "Commit it: git add -A, git commit",
-        f"Write the first migration: {create}",
+        *_LOOK_AND_COMMIT,
+        "Write the first migration: ./migrate create add orders table",
         "In Vercel, connect a database (Storage), or set DATABASE_URL",
         "Push: the build migrates before it builds the site",
     ]
@@ -173,7 +164,7 @@ def _update(place: Place) -> Plan:
     path = record_path(place)
     record = Record.of(path, place.read(path) or b"") if path else record_by_hand(place)
     names = recorded_names(place, record)
-    if _number(record.version) > _number(place.bundle.version) and not request.is_forced:
+    if number(record.version) > number(place.bundle.version) and not request.is_forced:
         raise ConfigurationError(
             f"{request.folder} has version {record.version}, which is later than "
             f"{place.bundle.version} of this clone. `--force` goes back to it."
@@ -186,7 +177,9 @@ def _update(place: Place) -> Plan:
         if not name.startswith(f"{names.migrations}/")
     }
     copies, digests, conflicts = _updated_files(place, record, files)
-    merges, shared, faults, more = _updated_merges(place, record, names, project)
+    merging = Merging(project, place.bundle, names)
+    merged, faults, more = merging.renewed(record.shared, keeps_changes=request.side != "theirs")
+    merges, shared = _updated_merges(place, record.shared, merged)
     conflicts += more
     if conflicts and request.side is None:
         faults += (_about_conflicts(place, conflicts, is_known=bool(path)),)
@@ -212,9 +205,9 @@ def _update(place: Place) -> Plan:
         previous=record.version if path else None,
         record=Change(recorded, kind, before, after),
         found=project.found,
-        news=_news(place.bundle.root, record.version if path else None),
-        notes=(*project.notes, *Merging(project, place.bundle, names).notes()),
-        steps=("Look at it: git diff, git status", "Commit it: git add -A, git commit"),
+        news=news(place.bundle.root, record.version) if path else (),
+        notes=(*project.notes, *merging.notes()),
+        steps=_LOOK_AND_COMMIT,
         faults=(
             *obstacles(place.folder, names, is_installed=True),
             *faults,
@@ -260,77 +253,18 @@ def _updated_files(
 
 
 def _updated_merges(
-    place: Place, record: Record, names: Names, project: Project
-) -> tuple[list[Change], dict[str, Shared], tuple[str, ...], list[str]]:
-    """Return the changes to shared files, what to record, the faults, and the conflicts."""
-    merging = Merging(project, place.bundle, names)
-    current = {path: place.read(path) for path in {*record.shared, vercel_json.NAME}}
-    fresh, faults = merging.all(without=(vercel_json.NAME,))
-    results: dict[str, Merged] = dict(fresh)
-    conflicts: list[str] = []
-    functions = place.bundle.functions(names)
-    json_before = current[vercel_json.NAME]
-    try:
-        if json_before is None:
-            results |= merging.vercel_json()
-        else:
-            old = record.shared.get(vercel_json.NAME)
-            wrote = old.wrote if old else {}
-            keys = vercel_json.changed_keys(json_before, wrote, functions)
-            conflicts += [f"{vercel_json.NAME} ({key})" for key in keys]
-            results[vercel_json.NAME] = vercel_json.renewed(
-                json_before,
-                project.site,
-                functions,
-                kept=keys if place.request.side != "theirs" else (),
-                wrote=wrote,
-            )
-    except ConfigurationError as error:
-        faults = (*faults, *error.faults)
-    for path, shared in record.shared.items():
-        content = current[path]
-        if path.endswith(".txt") and path in fresh and content is not None:
-            results[path] = package_lines.renewed_requirements(
-                path, content, shared.wrote, place.bundle.requirements
-            )
-        if path == package_lines.IGNORE_FILE and content is not None:
-            without = package_lines.without_ignored(content)
-            merged = package_lines.with_ignored(without, place.bundle.ignored(names))
-            is_ours = merged is None or set(merged.wrote) != set(shared.wrote)
-            if merged and is_ours:
-                results[path] = merged
-            else:
-                results.pop(path, None)
+    place: Place, recorded: Mapping[str, Shared], results: Mapping[str, Merged]
+) -> tuple[list[Change], dict[str, Shared]]:
+    """Return the changes to shared files, and what to record of each."""
     changes = [_merge(place, path, merged) for path, merged in results.items()]
-    recorded = {path: shared for path, shared in record.shared.items() if path not in results}
+    shared = {path: each for path, each in recorded.items() if path not in results}
     for change in changes:
-        merged = results[change.path]
-        before = _before(record.shared.get(change.path), change)
-        recorded[change.path] = Shared(before, digest(merged.content), merged.wrote)
-    return [change for change in changes if change.writes], recorded, faults, conflicts
-
-
-def _before(old: Shared | None, change: Change) -> bytes | None:
-    """Return what an uninstallation should leave of a shared file."""
-    if change.before is None:
-        return None
-    if old is None:
-        return change.before
-    if digest(change.before) == old.after:
-        return old.before
-    # The project has changed it since: what is there now without our part.
-    return _without_ours(change.path, change.before, old)
-
-
-def _without_ours(path: str, content: bytes, shared: Shared) -> bytes | None:
-    """Take our part out; ConfigurationError if that would be a guess."""
-    if path == vercel_json.NAME:
-        return vercel_json.without(content, shared.wrote)
-    if path == package_lines.IGNORE_FILE:
-        return package_lines.without_ignored(content)
-    if path.endswith(".txt"):
-        return package_lines.without_lines(path, content, shared.wrote)
-    raise ConfigurationError(f"{path}: take out {', '.join(shared.wrote)} yourself.")
+        merged, old = results[change.path], recorded.get(change.path)
+        before = change.before
+        if before is not None and old is not None:
+            before = original(change.path, before, old)
+        shared[change.path] = Shared(before, digest(merged.content), merged.wrote)
+    return [change for change in changes if change.writes], shared
 
 
 # --- Uninstall ---
@@ -352,51 +286,63 @@ def _uninstall(place: Place) -> Plan:
         for file in sorted((place.folder / names.migrations).glob("*.sql"))
         if file.name != FIRST_MIGRATION
     ]
+    kept = (f"{names.migrations}/{FIRST_MIGRATION}",) if own else ()
+    copies, faults = _removed_files(place, record, kept)
+    shared, notes = _unmerged(place, record)
+    if own:
+        notes.append(f"The migrations of the project stay in {names.migrations}/.")
+    if left := _left_behind(place.folder, names):
+        notes.append(f"Remove these yourself if nothing else needs them: {', '.join(left)}.")
+    notes.append("No database is touched: what the migrations made stays, and their two tables.")
+    return place.plan(
+        [*copies, *shared],
+        previous=record.version,
+        record=Change(path, "removed", place.read(path), None, is_ours=True),
+        empty_folders=record.folders,
+        notes=tuple(notes),
+        steps=_LOOK_AND_COMMIT,
+        faults=faults,
+    )
+
+
+def _removed_files(
+    place: Place, record: Record, kept: tuple[str, ...]
+) -> tuple[list[Change], tuple[str, ...]]:
+    """Return the changes to copied files, and what the project has changed, as a fault."""
     changes: list[Change] = []
     changed: list[str] = []
     for name, recorded in record.files.items():
         content = place.read(name)
         if content is None:
             continue
-        if own and name == f"{names.migrations}/{FIRST_MIGRATION}":
+        is_ours = digest(content) == recorded
+        if name in kept:
             changes.append(Change(name, "kept", why="the migrations of the project follow it"))
-        elif digest(content) == recorded:
-            changes.append(Change(name, "removed", content, None, is_ours=True))
-        elif place.request.is_forced:
-            changes.append(Change(name, "removed", content, None))
+        elif is_ours or place.request.is_forced:
+            changes.append(Change(name, "removed", content, None, is_ours=is_ours))
         else:
             changed.append(name)
-    shared, notes = _unmerged(place, record)
-    faults = (
-        (
-            f"The project has changed {listed(changed)}: keep a copy of what you need, "
-            "and use --force to remove them.",
-        )
-        if changed
-        else ()
+    if not changed:
+        return changes, ()
+    fault = (
+        f"The project has changed {listed(changed)}: keep a copy of what you need, "
+        "and use --force to remove them."
     )
-    if own:
-        notes.append(f"The migrations of the project stay in {names.migrations}/.")
-    left = [name for name in _LEFT_BEHIND if (place.folder / name).exists()]
+    return changes, (fault,)
+
+
+def _left_behind(folder: Path, names: Names) -> list[str]:
+    """Return what the commands have made, which no record has."""
+    left = [name for name in _LEFT_BEHIND if (folder / name).exists()]
     # build.sh makes it for Vercel; git knows no empty folder.
-    public = place.folder / "public"
+    public = folder / "public"
     left += ["public"] if public.is_dir() and not any(public.iterdir()) else []
-    left += ["__pycache__"] if any((place.folder / names.package).rglob("__pycache__")) else []
-    if left:
-        notes.append(f"Remove these yourself if nothing else needs them: {', '.join(left)}.")
-    notes.append("No database is touched: what the migrations made stays, and their two tables.")
-    return place.plan(
-        [*changes, *shared],
-        previous=record.version,
-        record=Change(path, "removed", place.read(path), None, is_ours=True),
-        empty_folders=record.folders,
-        notes=tuple(notes),
-        steps=("Look at it: git diff, git status", "Commit it: git add -A, git commit"),
-        faults=faults,
-    )
+    left += ["__pycache__"] if any((folder / names.package).rglob("__pycache__")) else []
+    return left
 
 
 def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:
+    """Return the changes that take our part out of shared files, and what is left to the reader."""
     changes: list[Change] = []
     notes: list[str] = []
     for path, shared in record.shared.items():
@@ -404,32 +350,16 @@ def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:
         if content is None:
             continue
         try:
-            is_ours = digest(content) == shared.after
-            after = (
-                _with_line_ends_of(content, shared.before)
-                if is_ours
-                else _without_ours(path, content, shared)
-            )
+            after = restored(path, content, shared)
         except ConfigurationError as error:
             changes.append(Change(path, "kept", why="changed by the project"))
             notes += error.faults
             continue
-        kind: Kind = "removed" if after is None else "merged"
-        changes.append(Change(path, kind, content, after, is_ours=is_ours))
-    return [
-        change for change in changes if change.before != change.after or not change.writes
-    ], notes
-
-
-def _with_line_ends_of(content: bytes, before: bytes | None) -> bytes | None:
-    """Return what stood there; git may have changed all line ends since, on another system."""
-    if before is None or b"\n" not in content:
-        return before
-    if b"\r\n" not in content:
-        return before.replace(b"\r\n", b"\n")
-    if content.count(b"\r\n") == content.count(b"\n"):
-        return before.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return before
+        if after != content:
+            kind: Kind = "removed" if after is None else "merged"
+            is_ours = digest(content) == shared.after
+            changes.append(Change(path, kind, content, after, is_ours=is_ours))
+    return changes, notes
 
 
 def _of_migrations(record: Record, names: Names) -> dict[str, str]:
@@ -451,16 +381,6 @@ def _about_conflicts(place: Place, conflicts: Sequence[str], *, is_known: bool) 
 
 
 # --- git ---
-
-
-def _nested(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
-    """Return the folders on the way to these paths that are repositories of their own."""
-    parents = {parent for path in paths for parent in PurePosixPath(path).parents}
-    return tuple(
-        f"{parent} is a git repository of its own, so that the project would lack what is in it."
-        for parent in sorted(parents - {PurePosixPath()})
-        if (folder / parent / ".git").exists()
-    )
 
 
 def _faults_of_git(place: Place, plan: Plan) -> tuple[str, ...]:
@@ -506,32 +426,3 @@ def _missing_folders(folder: Path, paths: Sequence[str]) -> tuple[str, ...]:
     parents = {parent for path in paths for parent in (folder / path).parents}
     inside = (each for each in parents if each.is_relative_to(folder) and not each.exists())
     return tuple(sorted(each.relative_to(folder).as_posix() for each in inside))
-
-
-# --- Words ---
-
-
-def _wings(files: Mapping[str, Copied], names: Names) -> frozenset[str]:
-    """Return the folders of the package."""
-    parts = (PurePosixPath(path).parts for path in files)
-    return frozenset(each[1] for each in parts if each[0] == names.package and len(each) > 2)
-
-
-def _news(root: Path, since: str | None) -> tuple[str, ...]:
-    """Return the changelog from this version down to the one that the project has."""
-    path = root / "CHANGELOG.md"
-    if since is None or not path.is_file():
-        return ()
-    lines: list[str] = []
-    for section in re.split(r"^(?=## )", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
-        heading = section.partition("\n")[0]
-        if _number(heading.split()[1]) <= _number(since):
-            break
-        points = re.findall(r"^- (.*(?:\n  .*)*)", section, re.MULTILINE)
-        lines += [heading.removeprefix("## "), *(f"- {' '.join(each.split())}" for each in points)]
-    more = len(lines) - _NEWS
-    return (*lines[:_NEWS], f"… and {more} more: CHANGELOG.md") if more > 0 else tuple(lines)
-
-
-def _number(version: str) -> tuple[int, ...]:
-    return tuple(map(int, re.findall(r"\d+", version)[:3]))

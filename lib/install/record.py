@@ -4,32 +4,20 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from .. import COMMAND
 from ..errors import ConfigurationError
 from . import vercel_json
 from .bundle import AT_THE_ROOT, MIGRATIONS, PACKAGE, PYTHON_VERSION, RECORD, Bundle, Names, digest
-from .changes import Action, Change, Plan
+from .changes import Action, Change, Plan, contents
 from .git import Git
-from .merges import SHARED
+from .merges import SHARED, Shared
 from .package_manifest import FUNCTIONS
 
 _FORMAT = 1
 # Of a kind of files, at most this many are named.
 _NAMED = 5
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A file of the project with a part of the bundle.
-
-    `before` is the file as it was, None if there was none; `after` the digest with that part.
-    """
-
-    before: bytes | None
-    after: str
-    wrote: Any
 
 
 @dataclass(frozen=True)
@@ -133,8 +121,7 @@ class Place:
     top: Path | None
 
     def read(self, path: str) -> bytes | None:
-        place = self.folder / path
-        return place.read_bytes() if place.is_file() else None
+        return contents(self.folder, path)
 
     def plan(self, changes: Iterable[Change], **more: object) -> Plan:
         return replace(

@@ -42,10 +42,9 @@ def _section(title: str, texts: tuple[str, ...]) -> list[str]:
 
 
 def _files(plan: Plan, style: Style) -> Iterator[str]:
-    shown = [*plan.changes, *([plan.record] if plan.record and plan.record.writes else [])]
-    whole = Counter(_group(change) for change in shown)
+    whole = Counter(map(_group, plan.shown))
     done: set[tuple[str, str]] = set()
-    for change in sorted(shown, key=lambda change: (change.kind == "merged", change.path)):
+    for change in sorted(plan.shown, key=lambda change: (change.kind == "merged", change.path)):
         group = _group(change)
         sign = style.paint(_COLORS.get(change.kind, "dim"), _SIGNS[change.kind])
         if whole[group] > 1 and change.kind != "merged" and not change.why:
