@@ -17,11 +17,17 @@ IGNORE_FILE = ".gitignore"
 _BEGIN = "# Migrations: what the commands and Vercel leave behind, and what git must keep"
 _END = "# End of the lines for the migrations"
 
-# Without versions: a lock file, or another package of the project, may decide on them.
+# By name, as `packages_of` has it. Without versions: a lock file, or another package of the
+# project, may decide on them.
 _TOML_PACKAGES = {
     "flask": "flask",
     "psycopg-binary": "psycopg[binary]>=3.2",
     "certifi": "certifi",
+}
+_PIPFILE_LINES = {
+    "flask": 'flask = "*"',
+    "psycopg-binary": 'psycopg = {version = ">=3.2", extras = ["binary"]}',
+    "certifi": 'certifi = "*"',
 }
 _NAME = re.compile(r"\s*([A-Za-z0-9][\w.-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
 _VERSION = re.compile(r"(==|<=|<|~=)\s*(\d+)(?:\.(\d+)(\.\d+)?)?")
@@ -70,14 +76,10 @@ def with_project_packages(path: str, before: bytes, named: set[str]) -> Merged:
     """Add what is missing to `project.dependencies` of a pyproject.toml."""
     missing = [text for name, text in _TOML_PACKAGES.items() if name not in named]
     text, document = _toml(path, before)
-    items = ", ".join(f'"{item}"' for item in missing)
     theirs = document["project"].get("dependencies")
     if theirs is None:
-        found = re.search(r"^\[project\][ \t]*(?:#[^\n]*)?\r?\n", text, re.MULTILINE)
-        edited = (
-            found
-            and f"{text[: found.end()]}dependencies = [{items}]{_end(text)}{text[found.end() :]}"
-        )
+        items = ", ".join(f'"{item}"' for item in missing)
+        edited = _below_heading(text, "project", [f"dependencies = [{items}]"])
     else:
         edited = _in_array(text, missing, is_empty=not theirs)
     expected = _deepcopy(document)
@@ -88,23 +90,15 @@ def with_project_packages(path: str, before: bytes, named: set[str]) -> Merged:
 def with_pipfile_packages(path: str, before: bytes, named: set[str]) -> Merged:
     """Add what is missing to `[packages]` of a Pipfile."""
     text, document = _toml(path, before)
-    values: dict[str, Any] = {"flask": "*", "psycopg": {"version": ">=3.2", "extras": ["binary"]}}
-    values["certifi"] = "*"
-    in_toml = {"psycopg": '{version = ">=3.2", extras = ["binary"]}'}
-    missing = [n for n in values if {"psycopg": "psycopg-binary"}.get(n, n) not in named]
-    end = _end(text)
-    lines = "".join(
-        f"{name} = {in_toml.get(name, chr(34) + '*' + chr(34))}{end}" for name in missing
-    )
-    found = re.search(r"^\[packages\][ \t]*(?:#[^\n]*)?\r?\n", text, re.MULTILINE)
-    edited = found and f"{text[: found.end()]}{lines}{text[found.end() :]}"
-    if "packages" not in document:
-        edited = (
-            f"{text}{end if text and not text.endswith(chr(10)) else ''}{end}[packages]{end}{lines}"
-        )
+    lines = [line for name, line in _PIPFILE_LINES.items() if name not in named]
+    if "packages" in document:
+        edited = _below_heading(text, "packages", lines)
+    else:
+        edited = _appended(text, ["", "[packages]", *lines])
+    added = tomllib.loads("\n".join(lines))
     expected = _deepcopy(document)
-    expected["packages"] = {**document.get("packages", {}), **{n: values[n] for n in missing}}
-    return _checked(path, edited, expected, missing)
+    expected["packages"] = {**document.get("packages", {}), **added}
+    return _checked(path, edited, expected, list(added))
 
 
 def with_ignored(before: bytes | None, lines: Sequence[str]) -> Merged | None:
@@ -150,12 +144,22 @@ def _check_psycopg(path: str, text: str, named: set[str]) -> None:
             )
 
 
+def _heading(text: str, table: str) -> re.Match[str] | None:
+    return re.search(rf"^\[{table}\][ \t]*(?:#[^\n]*)?\r?\n", text, re.MULTILINE)
+
+
+def _below_heading(text: str, table: str, lines: Sequence[str]) -> str | None:
+    """Add lines to a table; None if its heading is not plain to see."""
+    found = _heading(text, table)
+    added = "".join(f"{line}{_end(text)}" for line in lines)
+    return f"{text[: found.end()]}{added}{text[found.end() :]}" if found else None
+
+
 def _in_array(text: str, items: Sequence[str], *, is_empty: bool) -> str | None:
     """Add to the array `dependencies` below `[project]`; None if its end is not plain to see."""
-    table = re.search(r"^\[project\][ \t]*(?:#[^\n]*)?\r?$", text, re.MULTILINE)
-    if not table:
-        return None
-    found = re.compile(r"^dependencies\s*=\s*\[", re.MULTILINE).search(text, table.end())
+    table = _heading(text, "project")
+    opening = re.compile(r"^dependencies\s*=\s*\[", re.MULTILINE)
+    found = opening.search(text, table.end()) if table else None
     if not found:
         return None
     # Strings and comments are skipped, in which a bracket means nothing.

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ConfigurationError
@@ -240,27 +240,34 @@ def _with(text: str, path: tuple[str, ...], value: Any, *, is_first: bool = Fals
     if len(path) > 1 and path[0] not in {each.key for each in root}:
         return _with(text, path[:1], {path[1]: value})
     start = _find(text, path[:-1])
+    members, _ = _members(text, start)
+    old = next((each for each in members if each.key == path[-1]), None)
+    if old is None:
+        return _with_new(text, start, path[-1], value, is_first=is_first)
+    written = _Layout.of(text).written(value, _indent_of(text, old.start))
+    return f"{text[: old.value]}{written}{text[old.end :]}"
+
+
+def _with_new(text: str, start: int, key: str, value: Any, *, is_first: bool) -> str:
+    """Add a key to the object that begins at `start`."""
     members, close = _members(text, start)
     layout = _Layout.of(text)
-    outer = layout.indent_of(text, start)
-    old = next((each for each in members if each.key == path[-1]), None)
-    if old:
-        written = layout.written(value, layout.indent_of(text, old.start))
-        return f"{text[: old.value]}{written}{text[old.end :]}"
+    outer = _indent_of(text, start)
     between = text[start + 1 : members[0].start] if members else ""
     if members and "\n" not in between:
-        layout = _Layout(layout.line_end, "", is_one_line=True)
+        layout = replace(layout, unit="", is_one_line=True)
     indent = between.rpartition("\n")[2] if members else f"{outer}{layout.unit}"
-    member = f"{json.dumps(path[-1])}: {layout.written(value, indent)}"
+    member = f"{json.dumps(key)}: {layout.written(value, indent)}"
+    if not members and layout.is_one_line:
+        return f"{text[: start + 1]}{member}{text[close:]}"
     if not members:
-        inside = member if layout.is_one_line else f"{layout.line_end}{indent}{member}"
-        inside += "" if layout.is_one_line else f"{layout.line_end}{outer}"
-        return f"{text[: start + 1]}{inside}{text[close:]}"
+        end = layout.line_end
+        return f"{text[: start + 1]}{end}{indent}{member}{end}{outer}{text[close:]}"
     pause = " " if layout.is_one_line else f"{layout.line_end}{indent}"
     if is_first:
         return f"{text[: members[0].start]}{member},{pause}{text[members[0].start :]}"
-    end = members[-1].end
-    return f"{text[:end]},{pause}{member}{text[end:]}"
+    last = members[-1].end
+    return f"{text[:last]},{pause}{member}{text[last:]}"
 
 
 def _without(text: str, path: tuple[str, ...]) -> str:
@@ -280,6 +287,12 @@ def _without(text: str, path: tuple[str, ...]) -> str:
     return f"{text[: members[at].start]}{text[members[at + 1].start :]}"
 
 
+def _indent_of(text: str, place: int) -> str:
+    """Return the blanks at the beginning of the line."""
+    line = text[text.rfind("\n", 0, place) + 1 : place]
+    return line[: len(line) - len(line.lstrip(" \t"))]
+
+
 @dataclass(frozen=True)
 class _Layout:
     """How a text is laid out: its line ends, its indentation, or that all is in one line."""
@@ -293,17 +306,8 @@ class _Layout:
         start = _skip(text, 0)
         members, _ = _members(text, start)
         before = text[start + 1 : members[0].start] if members else "\n  "
-        unit = before.rpartition("\n")[2].removeprefix(cls._line_indent(text, start)) or "  "
+        unit = before.rpartition("\n")[2].removeprefix(_indent_of(text, start)) or "  "
         return cls("\r\n" if "\r\n" in text else "\n", unit, is_one_line="\n" not in before)
-
-    @staticmethod
-    def _line_indent(text: str, place: int) -> str:
-        line = text[text.rfind("\n", 0, place) + 1 : place]
-        return line[: len(line) - len(line.lstrip(" \t"))]
-
-    def indent_of(self, text: str, place: int) -> str:
-        """Return the blanks at the beginning of the line."""
-        return self._line_indent(text, place)
 
     def written(self, value: Any, indent: str) -> str:
         if self.is_one_line:
