@@ -216,4 +216,10 @@ def _drop_error(error: StatementError, lock_timeout: float) -> MigratorError | N
             f"A session kept a table locked for {lock_timeout:g} s. {_NOTHING} Stop the "
             "application, and run `reset` again."
         )
+    if not facts:
+        server_error = error.server_error
+        return LedgerError(
+            f"The database refused the drop: {server_error.message} "
+            f"(SQLSTATE {server_error.sqlstate}). {_NOTHING}"
+        )
     return None

@@ -379,6 +379,17 @@ class TestWhereItIsRefused:
             carry_out(context)
         assert db.has("people")
 
+    def test_what_the_server_refuses_is_said(self, context: RunContext, db: Database) -> None:
+        db.query(
+            "create schema rules; create function rules.stop() returns event_trigger language"
+            " plpgsql as $$ begin raise exception 'not here'; end $$;"
+            "create event trigger stop on ddl_command_start when tag in ('DROP TABLE')"
+            " execute function rules.stop()"
+        )
+        with pytest.raises(LedgerError, match=r"refused the drop: not here .* Nothing was dropped"):
+            carry_out(context)
+        assert db.has("people")
+
 
 class TestAtTheSameTime:
     def test_another_run_is_waited_for(self, context: RunContext, db: Database) -> None:
