@@ -114,7 +114,7 @@ def with_seeds(call: Invocation, context: RunContext, report: RunReport) -> RunR
 
     if not call.arguments.json:
         context = replace(context, progress=ProgressLog(call.console, SEEDING))
-    seeded = seed(context)
+    seeded = seed(context, only_if_made=True)
     if not call.arguments.json:
         _show(call, seeded)
     return replace(

@@ -9,6 +9,7 @@ from ..actions.locked_run import FileRunner, begin_run, check_pooler
 from ..actions.run_parameters import RunContext, RunState
 from ..actions.status import plan_from_survey
 from ..apply.session import Session
+from ..database.sql_composition import filled, joined
 from ..errors import ConfigurationError, GuardError, Interrupted, MigratorError
 from ..files.folder import MigrationFile, discover
 from ..files.prepare_script import prepare_all
@@ -16,7 +17,7 @@ from ..files.runnable_script import Script
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.production_guard import PRODUCTION, check_writable
 from ..ledger.run_lock import RunLock
-from ..ledger.trust_queries import SEEDS
+from ..ledger.trust_queries import LEDGER, RUNS, SEEDS
 from ..masking import masked
 from ..plan.migration_plan import environment_warnings
 from ..time_limits import ANSWER
@@ -28,6 +29,16 @@ _RUNS_AGAIN = (
     "A seed that was changed runs again, on top of what it has left: write it so that it may, as "
     "with `on conflict do nothing`."
 )
+# OIDs are given in order, so a relation with a lower one was there before the journal, which the
+# first run creates before any file is applied.
+_OLDER = f"""
+select c.relname from pg_class c
+ where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+   and c.relname not in ('{LEDGER}', '{RUNS}', '{SEEDS}') and c.oid < {{journal}}::oid
+   and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+                      and d.objid = c.oid and d.deptype = 'e')
+ order by c.oid limit 1
+"""
 _ONE_TRANSACTION = "A seed runs in one transaction: put this into a migration."
 
 
@@ -66,8 +77,11 @@ class SeedSession(Session):
         return {versions[checksum]: elapsed for checksum, elapsed in found.items()}
 
 
-def seed(context: RunContext) -> SeedReport:
-    """Apply the seeds that are due. An error is part of the report, beside what was applied."""
+def seed(context: RunContext, *, only_if_made: bool = False) -> SeedReport:
+    """Apply the seeds that are due. An error is part of the report, beside what was applied.
+
+    With `only_if_made`, none is applied to a database that was there before the first migration.
+    """
     state = RunState()
 
     def pass_on_notice(severity: str, text: str) -> None:
@@ -79,7 +93,7 @@ def seed(context: RunContext) -> SeedReport:
             ledger_errors_translated(),
             RunConnection(context, on_notice=pass_on_notice) as database,
         ):
-            _Seeding(context, database, state).carry_out()
+            _Seeding(context, database, state).carry_out(only_if_made=only_if_made)
     except (MigratorError, Interrupted) as fault:
         error = fault
     survey = state.survey
@@ -107,7 +121,7 @@ class _Seeding:
         self._state = state
         self._environment = context.settings.environment
 
-    def carry_out(self) -> None:
+    def carry_out(self, *, only_if_made: bool) -> None:
         directory = self._context.settings.migrations_dir
         migrations, seeds = discover(directory), discover_seeds(directory)
         self._database.connect()
@@ -122,8 +136,9 @@ class _Seeding:
             self._context.progress,
             *records.tables.open,
             *environment_warnings(seeds, self._environment),
+            *(objections := self._objections() if scripts and only_if_made else ()),
         )
-        if not scripts:
+        if objections or not scripts:
             return
         check_writable(self._state.survey, self._context.target.source)
         with RunLock(
@@ -177,6 +192,19 @@ class _Seeding:
                 f"{pending[0].file.version} is pending, and seeds come after the migrations: run "
                 "`migrate` first."
             )
+
+    def _objections(self) -> tuple[str, ...]:
+        """A warning if public held anything before the first migration."""
+        assert self._state.survey is not None  # it was just taken
+        query = filled(_OLDER, journal=self._state.survey.tables.found[RUNS].oid)
+        with self._database.current.limit_to(ANSWER, NO_ANSWER):
+            rows = self._database.current.query(joined(query), read_only=True)[0]
+        return tuple(
+            f"public.{name} was in this database before the first migration, so no seed was "
+            "applied: the database may be another environment's. If it is one to be filled, run "
+            "`seed`."
+            for name, *_ in rows
+        )
 
     def _records(self) -> SeedRecords:
         with self._database.current.limit_to(ANSWER, NO_ANSWER):

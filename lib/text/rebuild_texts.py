@@ -26,6 +26,8 @@ def seeds_text(seeds: Sequence[Seed], style: Style) -> Clean:
 def seed_text(report: SeedReport, style: Style) -> Clean:
     """Compose the last line of a command that has applied seeds."""
     where = one_line(f"{report.database} ({report.environment})")
+    if not report.applied and report.left:
+        return signed(style.dot, f"No seed was applied to {where}.")
     if not report.applied:
         return signed(style.tick, f"No seed to apply: {where} has them all, or there is none.")
     total = in_words(sum(seed.execution_time_ms for seed in report.applied) / 1000)

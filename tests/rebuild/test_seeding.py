@@ -572,6 +572,21 @@ class TestTheCommand:
         assert done.returncode == 0, done.stderr
         assert things(db) == ""
 
+    def test_a_preview_build_fills_no_database_that_held_tables_before(
+        self, cli: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        # As production's own, which previews share, before production has claimed it.
+        db.query("create table things (seq serial, what text)")
+        bundle.write("001-things.sql", "create table if not exists things (seq serial, what text);")
+        write_seed(bundle, "a.sql", thing("a"))
+        done = cli("migrate", "--source", "build", VERCEL_ENV="preview")
+        assert done.returncode == 0
+        assert "public.things was in this database before the first migration" in done.stderr
+        assert "No seed was applied" in done.stdout
+        assert things(db) == ""
+        assert cli("seed", VERCEL_ENV="preview").returncode == 0
+        assert things(db) == "a"
+
     def test_a_preview_build_that_was_told_to_stop_early_applies_no_seed(
         self, cli: Cli, bundle: Bundle, db: Database
     ) -> None:
