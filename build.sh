@@ -162,7 +162,7 @@ if [ -f migrate ]; then export MIGRATE_COMMAND=./migrate; fi
 # 3. Build the frontend.
 build_frontend() {
   if [ -n "${FRONTEND_BUILD_COMMAND//[[:space:]]/}" ]; then
-    say "Building the frontend: FRONTEND_BUILD_COMMAND"
+    say "Building the frontend: the command in FRONTEND_BUILD_COMMAND"
     bash -eo pipefail -c "$FRONTEND_BUILD_COMMAND"
   elif [ -f frontend/build.sh ]; then
     say "Building the frontend: frontend/build.sh"

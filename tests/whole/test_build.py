@@ -100,7 +100,7 @@ def test_on_vercel_its_last_line_is_the_address_of_the_status_page(
     if host:
         assert last == f"Status page: https://{host}/api/migration-status?format=page"
     else:
-        assert last == "Building the frontend: FRONTEND_BUILD_COMMAND"
+        assert last == "Building the frontend: the command in FRONTEND_BUILD_COMMAND"
 
 
 def test_a_second_build_applies_nothing(build: Build, db: Database) -> None:
