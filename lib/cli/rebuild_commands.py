@@ -7,6 +7,7 @@ from dataclasses import replace
 from ..actions.run_parameters import RunContext
 from ..errors import ConfigurationError
 from ..escaping import Clean
+from ..files.folder import SEEDS as SEED_FOLDER
 from ..files.folder import discover, has_seeds
 from ..plan.reports import Document, RunReport
 from ..rebuild.file_objects import FileObjects
@@ -24,11 +25,12 @@ SEEDING = "Seeding"
 def _seed(call: Invocation) -> int:
     from ..rebuild.seeding import seed
 
-    report = seed(run_context(call, reading=False, doing=SEEDING))
+    context = run_context(call, reading=False, doing=SEEDING)
+    report = seed(context)
     if call.arguments.json:
         call.console.print_json(report.to_dict())
     else:
-        _show(call, report)
+        _show(call, context, report)
     return report.exit_code
 
 
@@ -116,7 +118,7 @@ def with_seeds(call: Invocation, context: RunContext, report: RunReport) -> RunR
         context = replace(context, progress=ProgressLog(call.console, SEEDING))
     seeded = seed(context, only_if_made=True)
     if not call.arguments.json:
-        _show(call, seeded)
+        _show(call, context, seeded)
     return replace(
         report,
         seeds=seeded.applied,
@@ -136,11 +138,12 @@ def seeds_shown(call: Invocation, context: RunContext) -> tuple[Document, tuple[
     return document, (seeds_text(seeds, call.console.style),)
 
 
-def _show(call: Invocation, report: SeedReport) -> None:
+def _show(call: Invocation, context: RunContext, report: SeedReport) -> None:
     if report.error:
         # What was applied before the error is already on the screen.
         raise report.error
-    call.console.show(seed_text(report, call.console.style))
+    folder = f"{context.settings.migrations_dir.name}/{SEED_FOLDER}"
+    call.console.show(seed_text(report, folder, call.console.style))
 
 
 COMMANDS: Mapping[str, Callable[[Invocation], int]] = {

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from .. import COMMAND
 from ..actions.connection_for_files import NO_ANSWER, RunConnection
 from ..actions.dry_run import scripts_to_run
 from ..actions.locked_run import FileRunner, begin_run, check_pooler
@@ -190,7 +191,7 @@ class _Seeding:
         if pending:
             raise ConfigurationError(
                 f"{pending[0].file.version} is pending, and seeds come after the migrations: run "
-                "`migrate` first."
+                f"`{COMMAND} migrate` first."
             )
 
     def _objections(self) -> tuple[str, ...]:

@@ -55,6 +55,9 @@ def _origin(run: PastRun) -> str:
 
 def _names(run: PastRun) -> str:
     """How many files there are, and as many of their names as the line has room for."""
+    if not run.applied and run.outcome == "succeeded":
+        # What it did is not on record: these two write into other tables, or remove rows.
+        return "no migration: seeds, or baseline --forget"
     if not run.applied:
         return "nothing"
     first, *others = map(one_line, run.applied)

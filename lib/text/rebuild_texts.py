@@ -23,13 +23,14 @@ def seeds_text(seeds: Sequence[Seed], style: Style) -> Clean:
     return blocks(message(""), table(lines, color=style.color))
 
 
-def seed_text(report: SeedReport, style: Style) -> Clean:
-    """Compose the last line of a command that has applied seeds."""
+def seed_text(report: SeedReport, folder: str, style: Style) -> Clean:
+    """Compose the last line of a command that has applied the seeds of this folder."""
     where = one_line(f"{report.database} ({report.environment})")
     if not report.applied and report.left:
         return signed(style.dot, f"No seed was applied to {where}.")
     if not report.applied:
-        return signed(style.tick, f"No seed to apply: {where} has them all, or there is none.")
+        none = f"{where} has them all, or there is none in {one_line(folder)}"
+        return signed(style.tick, f"No seed to apply: {none}.")
     total = in_words(sum(seed.execution_time_ms for seed in report.applied) / 1000)
     return signed(
         style.tick, f"Applied {counted(len(report.applied), 'seed')} to {where} in {total}."

@@ -100,6 +100,11 @@ def test_a_failure_without_a_reason_is_one_all_the_same() -> None:
     assert text_of(run).endswith("\n  applied nothing")
 
 
+def test_a_run_without_a_migration_says_what_it_may_have_been() -> None:
+    run = replace(FAILED, outcome="succeeded", failed_version=None, error=None, sqlstate=None)
+    assert text_of(run).endswith("\n  applied no migration: seeds, or baseline --forget")
+
+
 def test_without_a_run_it_says_so() -> None:
     assert text_of() == (
         "No run is on record in shop (production): none has had anything to apply there."
