@@ -5,11 +5,14 @@ They work with nothing but Python installed.
 
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from ..errors import ConfigurationError, MigratorError
 from ..install.changes import Plan, carry_out
 from ..install.planning import make_plan
 from ..install.record import Request
+from ..local.server_folder import home
 from ..text.install_text import done_text, plan_text
 from .invocation import Invocation
 
@@ -25,6 +28,8 @@ def _change_project(call: Invocation) -> int:
         is_forced=arguments.force,
     )
     plan = make_plan(request, call.root, call.environ)
+    if request.action == "uninstall":
+        plan = replace(plan, notes=(*plan.notes, *_about_local_database(Path(plan.folder))))
     if not arguments.json:
         call.console.show(plan_text(plan, call.console.style))
     # After the plan, which shows what they are about.
@@ -41,6 +46,15 @@ def _change_project(call: Invocation) -> int:
     else:
         call.console.show(done_text(plan, call.console.style))
     return 0
+
+
+def _about_local_database(folder: Path) -> tuple[str, ...]:
+    """Say what nothing in the project would stop, or find, afterwards."""
+    place = home(folder)
+    if not place.exists():
+        return ()
+    running = " If it runs, stop it first: `./migrate stop`. Nothing here does so afterwards."
+    return (f"The local database stays too, in {place}: remove that folder yourself.{running}",)
 
 
 def _report(call: Invocation, plan: Plan, text: str) -> int:

@@ -114,7 +114,7 @@ def _merge(place: Place, path: str, merged: Merged) -> Change:
 
 
 def _notes(place: Place, names: Names, shared: Mapping[str, Merged]) -> list[str]:
-    notes = []
+    notes = _about_package(place, names)
     own = sorted(path.name for path in (place.folder / names.migrations).glob("*.sql"))
     if own:
         notes.append(
@@ -131,6 +131,19 @@ def _notes(place: Place, names: Names, shared: Mapping[str, Merged]) -> list[str
     return notes
 
 
+def _about_package(place: Place, names: Names) -> list[str]:
+    """Say of a folder that the project has already, and shares, that its files stay."""
+    folder = place.folder / names.package
+    own = sorted(f"{path.name}/" if path.is_dir() else path.name for path in folder.glob("*"))
+    if not own:
+        return []
+    return [
+        f"{names.package}/ has files of the project ({listed(own)}), which stay as they are. "
+        f"`{COMMAND} install --package migrator {place.request.folder}` would give the bundle a "
+        "folder of its own."
+    ]
+
+
 def _first_steps(place: Place, names: Names, project: Project) -> tuple[str, ...]:
     steps = [
         *_LOOK_AND_COMMIT,
@@ -144,10 +157,8 @@ def _first_steps(place: Place, names: Names, project: Project) -> tuple[str, ...
             f"Set MIGRATIONS_DIR={names.migrations} in Vercel, for all environments, "
             "and in .env.local",
         )
-    origin = place.bundle.origin
     for tool, page in project.tools.items():
-        where = f" of {origin}" if origin else " of the bundle"
-        steps.append(f"About {tool}: docs/switching/{page}.md{where}")
+        steps.append(f"About {tool}: {place.bundle.root / 'docs' / 'switching' / page}.md")
     if "Supabase" in project.tools:
         steps.append(
             "For Supabase's roles and schemas in the local database: "
@@ -300,7 +311,7 @@ def _uninstall(place: Place) -> Plan:
         record=Change(path, "removed", place.read(path), None, is_ours=True),
         empty_folders=record.folders,
         notes=tuple(notes),
-        steps=_LOOK_AND_COMMIT,
+        steps=(*_before_the_commit(place, shared), *_LOOK_AND_COMMIT),
         faults=faults,
     )
 
@@ -339,6 +350,31 @@ def _left_behind(folder: Path, names: Names) -> list[str]:
     left += ["public"] if public.is_dir() and not any(public.iterdir()) else []
     left += ["__pycache__"] if any((folder / names.package).rglob("__pycache__")) else []
     return left
+
+
+def _before_the_commit(place: Place, shared: Sequence[Change]) -> tuple[str, ...]:
+    exposed = _exposed(place, shared)
+    if not exposed:
+        return ()
+    return (
+        f"Remove {listed(exposed)}, or add what stays to .gitignore: git does not ignore this any "
+        "more, and `git add -A` would take it up, passwords too",
+    )
+
+
+def _exposed(place: Place, shared: Sequence[Change]) -> list[str]:
+    """Return what a later `git add -A` would take up, since the lines of .gitignore go."""
+    ignore_file = next((each for each in shared if each.path == package_lines.IGNORE_FILE), None)
+    if place.top is None or ignore_file is None:
+        return []
+    # Of a folder, a file in it: only a folder that exists would match `.venv/`.
+    paths = {f"{name}/x": name for name in _LEFT_BEHIND if (place.folder / name).is_dir()}
+    paths |= {path.name: path.name for path in sorted(place.folder.glob(".env*.local"))}
+    after = {package_lines.IGNORE_FILE: ignore_file.after or b""}
+    still = ignored(place.git, paths, after)
+    return [
+        name for path, name in paths.items() if path not in still and not place.git.tracked(name)
+    ]
 
 
 def _unmerged(place: Place, record: Record) -> tuple[list[Change], list[str]]:

@@ -4,6 +4,7 @@ Imported when asked for.
 May import: files, settings, web.
 Must not: run where VERCEL or CI is set without having been asked.
 
+    server_folder    where the embedded PostgreSQL of a project has its files
     server_address   the port and the password of the embedded PostgreSQL, and which URLs mean it
     cluster_files    the files of the embedded PostgreSQL, and who may read them
     stand_ins        extensions in SQL, in place of two that the wheel leaves out

@@ -38,7 +38,8 @@ from .cluster_files import (
     run_program,
     write_private,
 )
-from .server_address import DATABASE, HOST, SOURCE, USER, is_port, is_root
+from .server_address import DATABASE, HOST, SOURCE, USER, is_port
+from .server_folder import home, is_root
 from .stand_ins import add_stand_ins
 from .supabase import add_supabase
 
@@ -58,7 +59,7 @@ def locate(root: Path, *, name: str = "postgres", platform: str = "") -> Cluster
     Raise ConfigurationError if the wheel is not installed.
     """
     package = package_folder()
-    folder = server_address.home(root, name=name)
+    folder = home(root, name=name)
     if not is_root():
         return Cluster(folder, package, platform=platform)
     # make_home makes this folder private, and checks its owner.

@@ -1,4 +1,4 @@
-"""The address of a project's embedded server: its folder, its port, its password, its URL.
+"""The address of a project's embedded server: its port, its password, its URL.
 
 Imports little: each command whose URL leads to this machine asks whether the URL means that server.
 """
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from .. import COMMAND
 from ..settings.connection_target import ConnectionTarget
+from .server_folder import home
 
 SOURCE = "the embedded PostgreSQL"
 HOST = "127.0.0.1"
@@ -30,21 +31,6 @@ _OUTDATED = (
     "If it is that of the embedded PostgreSQL, its URL is outdated: "
     f"`{COMMAND} url --write-env` writes the present one into .env.local."
 )
-
-
-def is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def home(root: Path, *, name: str = "postgres") -> Path:
-    """Return the folder of the server of the project at `root`."""
-    if not is_root():
-        return root / ".local" / name
-    import hashlib
-
-    # Where the unprivileged user reaches it. One machine may hold several projects.
-    label = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]
-    return Path("/var/tmp") / f"embedded-{name}-{label}"  # noqa: S108
 
 
 def kept_port(folder: Path) -> int | None:

@@ -18,6 +18,7 @@ from lib.install.changes import Change
 from lib.install.package_manifest import check_manifest
 from lib.install.planning import make_plan
 from lib.install.record import Request
+from lib.local.server_folder import home
 
 NEXT = '{"dependencies": {"next": "16.0.0"}, "scripts": {"build": "next build"}}\n'
 VITE = '{"devDependencies": {"vite": "8.0.0"}, "scripts": {"build": "vite build"}}\n'
@@ -361,7 +362,7 @@ def test_another_folder_for_the_migrations(
     before = tree(project.folder)
     said = run.done("install", project.folder, "--yes", "--migrations", "sql")
     assert "MIGRATIONS_DIR=sql in Vercel" in said
-    assert "docs/switching/drizzle.md of https://example.com/bundle.git" in said
+    assert f"About Drizzle: {run.clone / 'docs' / 'switching' / 'drizzle.md'}" in said
     assert (project.folder / "sql" / "000-create-migration-table.sql").is_file()
     assert "!(api|lib|sql)/**" in project.read("vercel.json")
     project.commit()
@@ -396,7 +397,57 @@ def test_supabase_and_other_tools_are_named(
     said = run.done("install", project.folder, "--dry-run", "--json")
     steps = json.loads(said)["nextSteps"]
     assert any("MIGRATION_LOCAL_PLATFORM=supabase" in step for step in steps)
-    assert any("docs/switching/prisma.md" in step for step in steps)
+    # In this clone: the project has no documents.
+    assert f"About Prisma: {run.clone / 'docs' / 'switching' / 'prisma.md'}" in steps
+
+
+def test_a_folder_that_is_shared_with_the_project_is_said_to_stay(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"lib/money.ts": "", "lib/ui/button.tsx": "", "src/x.ts": ""})
+    said = run.done("install", project.folder, "--dry-run")
+    assert "lib/ has files of the project (money.ts, ui/), which stay as they are." in said
+    assert "--package migrator" in said
+    said = run.done("install", project.folder, "--dry-run", "--package", "migrator")
+    assert "stay as they are" not in said
+
+
+# What the commands leave behind, after the lines of .gitignore that covered it are gone.
+@pytest.mark.parametrize(
+    ("ignored", "exposed"),
+    [("", ".venv, .env.local"), (".env*\n", ".venv"), (".venv\n.env.local\n", "")],
+)
+def test_what_git_would_take_up_after_an_uninstallation_is_named_first(
+    run: Installer, make_project: Callable[..., Project], ignored: str, exposed: str
+) -> None:
+    project = make_project({".gitignore": f"node_modules/\n{ignored}"})
+    run.done("install", project.folder, "--yes")
+    project.commit()
+    project.write({".venv/pyvenv.cfg": "", ".env.local": "DATABASE_URL=x\n"})
+    assert git(project.folder, "status", "--short") == ""
+    document = json.loads(run.done("uninstall", project.folder, "--yes", "--json"))
+    first = document["nextSteps"][0]
+    assert first.startswith(f"Remove {exposed}, or add" if exposed else "Look at it")
+    untracked = git(project.folder, "status", "--short")
+    assert (".venv/" in untracked) == (".venv" in exposed)
+    assert (".env.local" in untracked) == (".env.local" in exposed)
+
+
+def test_the_local_database_is_named_before_nothing_can_stop_it(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project()
+    run.done("install", project.folder, "--yes")
+    project.commit()
+    assert "local database" not in run.done("uninstall", project.folder, "--dry-run")
+    place = home(project.folder)
+    place.mkdir(parents=True)
+    try:
+        said = run.done("uninstall", project.folder, "--dry-run")
+    finally:
+        place.rmdir()
+    assert f"The local database stays too, in {place}" in said
+    assert "stop it first: `./migrate stop`" in said
 
 
 # --- git ---

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.local import server_address
+from lib.local import server_address, server_folder
 from lib.local.server_address import is_named, kept_port, looks_embedded, recognized
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
@@ -16,8 +16,8 @@ PASSWORD = "Abc-1_" + "x" * 26
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose server has an address; for root too, its folder is in the project."""
-    monkeypatch.setattr(server_address, "is_root", lambda: False)
-    home = server_address.home(tmp_path)
+    monkeypatch.setattr(server_folder, "is_root", lambda: False)
+    home = server_folder.home(tmp_path)
     home.mkdir(parents=True)
     (home / "port").write_text("20123\n")
     (home / "password").write_text(PASSWORD)
