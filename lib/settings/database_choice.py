@@ -185,8 +185,17 @@ class DatabaseChoice:
     def _application(self) -> "_Variables":
         """Those with the prefix if they name a database, else those without: never a mixture."""
         # In a mixed pair, one could lead to production and the other to a preview's database.
-        prefixed = replace(self._plain, prefix=variable_prefix(self.environ))
-        return prefixed if prefixed.name_a_database else self._plain
+        return self._prefixed if self._prefixed.name_a_database else self._plain
+
+    @property
+    def _prefixed(self) -> "_Variables":
+        return replace(self._plain, prefix=variable_prefix(self.environ))
+
+    @property
+    def is_without_its_prefix(self) -> bool:
+        """True if a prefix is set, and only variables without it name a database."""
+        is_found = self._prefixed.name_a_database
+        return not is_found and bool(self._prefixed.prefix) and self._plain.name_a_database
 
     def _from_secret(self) -> ConnectionTarget | None:
         arn = self.get(SECRET)

@@ -195,7 +195,15 @@ class _Reader:
 
     def settings(self) -> Settings:
         # A malformed one is a fault: without it, another database might be chosen.
-        self.value(variables.VARIABLE_PREFIX)
+        prefix = self.value(variables.VARIABLE_PREFIX)
+        # On a laptop it may well be: `vercel env pull` brings the prefix, and the local database
+        # has none.
+        if is_hosted(self.environ) and self.choice.is_without_its_prefix:
+            self.faults.append(
+                f"{variables.VARIABLE_PREFIX.name} is {prefix}, but no variable with that prefix "
+                "names a database here. Those without it may be of another database, and are not "
+                f"taken: set {prefix}DATABASE_URL, or remove {variables.VARIABLE_PREFIX.name}."
+            )
         migration_target = self.target(self.choice.migration_target)
         status_target = self.target(self.choice.status_target)
         # With a fault a variable was set, only not to a usable value.

@@ -350,6 +350,17 @@ class TestAPrefix:
         assert "the last six first with the prefix SHOP_." in told
         assert "as in MIGRATION_VARIABLE_PREFIX=STORAGE_." in told
 
+    @pytest.mark.parametrize("hosted", ["VERCEL", "CI"])
+    def test_on_vercel_and_in_ci_one_that_finds_nothing_leads_to_no_other_database(
+        self, hosted: str
+    ) -> None:
+        environ = {**PLAIN, **self.PREFIX, hosted: "1"}
+        with pytest.raises(ConfigurationError, match="set STORAGE_DATABASE_URL, or remove MIGRA"):
+            load_settings(environ)
+        target = load_settings({**PLAIN, **self.PREFIX}).migration_target
+        assert target, "on a laptop it may be the local database"
+        assert target.source == "DATABASE_URL"
+
     def test_of_many_the_first_are_named(self) -> None:
         told = refusal({f"S{number}_DATABASE_URL": url("h") for number in range(9)})
         assert "S3_DATABASE_URL, S4_DATABASE_URL and 4 more. If" in told
