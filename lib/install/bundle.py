@@ -179,7 +179,7 @@ class Bundle:
     def checked_names(self, package: str, migrations: str) -> Names:
         """Return the names if a project can use them; ConfigurationError with all faults."""
         names = Names(package, migrations)
-        faults = [*self._faults_of_package(names), *_faults_of_folder(migrations)]
+        faults = [*self._faults_of_package(names), *_faults_of_folder(names)]
         if faults:
             raise ConfigurationError(*faults)
         return names
@@ -215,7 +215,13 @@ class Bundle:
         return []
 
 
-def _faults_of_folder(migrations: str) -> list[str]:
+def _faults_of_folder(names: Names) -> list[str]:
+    migrations = names.migrations
+    # Some file systems do not tell upper case from lower case.
+    if migrations.lower() == names.package.lower():
+        return [
+            f"--migrations {migrations}: the folder of the package has this name; choose another."
+        ]
     if not _FOLDER.fullmatch(migrations) or migrations.lower() in _TAKEN_FOLDERS:
         return [
             f"--migrations {migrations}: the folder is at the root of the project, and its name "

@@ -326,6 +326,17 @@ def test_a_name_that_cannot_be_used_is_refused(
     assert f"--package {name}: " in run.refused("install", project.folder, "--package", name)
 
 
+@pytest.mark.parametrize("name", ["lib", "Lib", "src", "a/b", "."])
+def test_a_folder_of_migrations_that_cannot_be_used_is_refused(
+    run: Installer, make_project: Callable[..., Project], name: str
+) -> None:
+    project = make_project({"lib/greeting.ts": ""})
+    before = tree(project.folder)
+    said = run.refused("install", project.folder, "--yes", "--migrations", name)
+    assert f"--migrations {name}: " in said
+    assert tree(project.folder) == before
+
+
 def test_the_longest_name_in_the_help_is_the_longest_that_fits(clone: Path) -> None:
     bundle = Bundle.at(clone, os.environ)
     assert bundle.longest_name() == LONGEST_PACKAGE
