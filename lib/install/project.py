@@ -107,18 +107,21 @@ def _site(
     if is_root and not dependencies & _OUTPUTS.keys() and not (folder / "vercel.json").is_file():
         _refuse_root(folder, may_be_built="build" in (package or {}).get("scripts", {}))
     if package is not None and "build" in package.get("scripts", {}):
-        output = _output(folder, dependencies)
-        tool = next((name for name in _OUTPUTS if name in dependencies), "package.json")
-        notes = (
-            []
-            if tool in dependencies
-            else [
-                f"vercel.json: see that outputDirectory, {output}, is the folder that "
-                f"`{command}` fills."
-            ]
-        )
-        return Site(None, command, output), [f"{tool}, built by {command} into {output}/"], notes
+        return _built_by_script(folder, dependencies, command)
     return _in_frontend(folder)
+
+
+def _built_by_script(
+    folder: Path, dependencies: set[str], command: str
+) -> tuple[Site, list[str], list[str]]:
+    output = _output(folder, dependencies)
+    tool = next((name for name in _OUTPUTS if name in dependencies), None)
+    found = [f"{tool or 'package.json'}, built by {command} into {output}/"]
+    # Of a tool that is not known, the folder is a guess.
+    notes = [
+        f"vercel.json: see that outputDirectory, {output}, is the folder that `{command}` fills."
+    ]
+    return Site(None, command, output), found, [] if tool else notes
 
 
 def _in_frontend(folder: Path) -> tuple[Site, list[str], list[str]]:
