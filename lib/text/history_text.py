@@ -28,7 +28,7 @@ def history_text(history: History, style: Style) -> Clean:
 
 def _lines(run: PastRun, style: Style) -> Iterator[str]:
     yield f"{_sign(run, style)} {moment_text(run.started_at)}  {one_line(_end(run))}"
-    by = ", ".join(filter(None, (run.source, run.environment, _origin(run))))
+    by = ", ".join(filter(None, (run.source, run.environment, commit_text(run.commit, run.ref))))
     yield f"  run {run.id}, {one_line(by)}"
     yield f"  applied {_names(run)}"
     if run.in_progress_version:
@@ -47,10 +47,10 @@ def _end(run: PastRun) -> str:
     return run.outcome if run.duration is None else f"{run.outcome} in {in_words(run.duration)}"
 
 
-def _origin(run: PastRun) -> str:
+def commit_text(commit: str | None, ref: str | None) -> str:
+    """Describe a commit as far as it is known, as in `0123456789ab (main)`."""
     # Twelve digits are unique in practice, also in a large repository.
-    commit = (run.commit or "")[:12]
-    return f"{commit} ({run.ref})" if commit and run.ref else commit or run.ref or ""
+    return " ".join(filter(None, ((commit or "")[:12], f"({ref})" if ref else "")))
 
 
 def _names(run: PastRun) -> str:

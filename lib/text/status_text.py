@@ -6,7 +6,7 @@ from ..deployment import Deployment
 from ..escaping import Clean, blocks, one_line, table
 from ..plan.migration_states import Entry
 from ..plan.reports import Status
-from .history_text import reason_lines
+from .history_text import commit_text, reason_lines
 from .terminal import Style, moment_text
 
 _STATES = {
@@ -59,9 +59,7 @@ def _owner(status: Status) -> str:
 
 def _deployment(deployment: Deployment) -> str:
     """Describe a deployment as far as it is known, as in `0123456789ab (main), dpl_x`."""
-    ref = f"({deployment.ref})" if deployment.ref else ""
-    # Twelve digits are unique in practice, also in a large repository.
-    commit = " ".join(filter(None, ((deployment.commit or "")[:12], ref)))
+    commit = commit_text(deployment.commit, deployment.ref)
     return one_line(", ".join(filter(None, (commit, deployment.id))))
 
 
