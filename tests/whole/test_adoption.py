@@ -4,7 +4,6 @@ Two of the projects are made by `create-next-app` and `create-vite`.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ from typing import Any
 import created_projects
 import pytest
 from conftest import ROOT, Database, local_environ
+from git_projects import GIT
 from vercel_cli import Built, Function, Project, copy_clone, missing, require_machine, without_git
 
 PAGE = (ROOT / "docs" / "adopting.md").read_text()
@@ -56,16 +56,7 @@ def blocks(heading: str, language: str = "sh", page: str = PAGE) -> list[str]:
 
 
 def git_environ() -> dict[str, str]:
-    who = {
-        f"GIT_{role}_{what}": "somebody@example.com"
-        for role in ("AUTHOR", "COMMITTER")
-        for what in ("NAME", "EMAIL")
-    }
-    return without_git(local_environ()) | {
-        "GIT_CONFIG_GLOBAL": os.devnull,
-        "GIT_CONFIG_SYSTEM": os.devnull,
-        **who,
-    }
+    return without_git(local_environ()) | GIT
 
 
 def run(
