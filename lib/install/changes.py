@@ -106,6 +106,13 @@ class Plan:
         }
 
 
+def missing_folders(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the folders, as paths in the project, that these files need and that do not exist."""
+    parents = {parent for path in paths for parent in (folder / path).parents}
+    inside = (each for each in parents if each.is_relative_to(folder) and not each.exists())
+    return tuple(sorted(each.relative_to(folder).as_posix() for each in inside))
+
+
 # --- Carried out ---
 
 

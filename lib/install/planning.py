@@ -21,7 +21,7 @@ from .bundle import (
     news,
     number,
 )
-from .changes import Action, Change, Kind, Merged, Plan, links
+from .changes import Action, Change, Kind, Merged, Plan, links, missing_folders
 from .git import Git, ignored, nested
 from .merges import Merging, Shared, original, restored
 from .project import Project, inspect, obstacles, open_folder
@@ -92,7 +92,7 @@ def _install(place: Place) -> Plan:
             each.path: Shared(each.before, digest(each.after or b""), shared[each.path].wrote)
             for each in merges
         },
-        folders=_missing_folders(place.folder, [each.path for each in copies]),
+        folders=missing_folders(place.folder, [each.path for each in copies]),
     )
     changes = [*copies, *merges]
     ignored = _ignored(place, names, changes)
@@ -199,7 +199,7 @@ def _update(place: Place) -> Plan:
         version=place.bundle.version,
         files={**digests, **_of_migrations(record, names)},
         shared=shared,
-        folders=tuple(sorted({*record.folders, *_missing_folders(place.folder, list(files))})),
+        folders=tuple(sorted({*record.folders, *missing_folders(place.folder, list(files))})),
     )
     changes = [*copies, *merges]
     recorded = f"{names.package}/{RECORD}"
@@ -455,10 +455,3 @@ def _ignored(place: Place, names: Names, changes: Sequence[Change]) -> tuple[str
         f"{pattern}: git would ignore {path}; change the line."
         for pattern, path in patterns.items()
     )
-
-
-def _missing_folders(folder: Path, paths: Sequence[str]) -> tuple[str, ...]:
-    """Return the folders, as paths in the project, that these files need and that do not exist."""
-    parents = {parent for path in paths for parent in (folder / path).parents}
-    inside = (each for each in parents if each.is_relative_to(folder) and not each.exists())
-    return tuple(sorted(each.relative_to(folder).as_posix() for each in inside))

@@ -70,10 +70,9 @@ def test_the_mode_of_a_file_stays_and_a_script_can_be_run(tmp_path: Path) -> Non
     assert (tmp_path / "build.sh").stat().st_mode & 0o777 == 0o750
 
 
-# Waits at the hundredth file, so that a signal finds the command in the middle.
+# Waits after one of the files, so that a signal finds the command in the middle.
 _SLOW = """
-import sys, time
-from pathlib import Path
+import os, sys, time
 from lib.install import changes as writing
 replace = writing._replace
 def slow(path, *rest):
@@ -83,8 +82,6 @@ def slow(path, *rest):
         time.sleep(60)
 writing._replace = slow
 from lib.cli.main import main
-import json
-import os
 sys.exit(main(sys.argv[1:], os.environ, None))
 """
 
