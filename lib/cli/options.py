@@ -23,6 +23,7 @@ _TITLES = {
     "rebuild": "the local database",
     "project": "the bundle in a project",
 }
+_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild")
 _SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
@@ -37,6 +38,11 @@ exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wr
 configuration; 3 an applied file was modified, renamed or is missing, or (status --check) a
 migration is pending; 4 another run, or a busy table, held a lock for too long; 129, 130 or 143
 interrupted by a signal. README.md describes the environment variables.
+"""
+# Of the commands that reach no migration.
+_SHORT_EPILOGUE = """\
+exit codes: 0 done; 1 an error, or the answer was no; 2 wrong usage or configuration; 129, 130 or
+143 interrupted by a signal.
 """
 
 
@@ -177,7 +183,7 @@ class _Commands:
             aliases=[alias] if alias else [],
             help=about,
             description=f"{description} Also: {alias}." if alias else description,
-            epilog=_EPILOGUE,
+            epilog=_EPILOGUE if group in _WITH_MIGRATIONS else _SHORT_EPILOGUE,
             passes_on=passes_on,
         )
         self._parser.sections[_section(name, group)].append((name, about))

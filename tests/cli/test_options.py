@@ -54,6 +54,18 @@ def test_the_help_of_all_commands_keeps_to_the_width(
 
 
 @pytest.mark.parametrize(
+    ("command", "applies_files"),
+    [("migrate", True), ("validate", True), ("reset", True), ("install", False), ("stop", False)],
+)
+def test_the_help_explains_the_exit_codes_that_the_command_has(
+    command: str, applies_files: bool
+) -> None:
+    said = " ".join(make_parser().commands[command].format_help().split())
+    assert "exit codes: 0 done; 1 " in said
+    assert ("3 an applied file was modified" in said) == applies_files
+
+
+@pytest.mark.parametrize(
     "words",
     [
         [],
