@@ -58,25 +58,28 @@ class Console:
         Any other text ends it, or removes it unless it `stays`. It is cut to the terminal's width:
         of a line that wraps, a part would stay.
         """
-        # So that _print does not end the line of the bar that this one overwrites.
-        self.bar_is_open = False
         width = columns_of(self.err)
         line = Clean(table([bar])[: width - 1 if width else None])
-        self._print(line, self.err, before="\r", end="\x1b[K")
+        # Before the line is written: a signal that comes meanwhile has something to remove.
         self.bar_is_open, self.bar_stays = True, stays
+        self._write(line, self.err, before="\r", end="\x1b[K")
 
     def print_json(self, content: Document) -> None:
         """Print a document as a result."""
         self._print(document(content, indent=2), self.out)
 
-    def _print(self, text: Clean, stream: TextIO, *, before: str = "", end: str = "\n") -> None:
+    def _print(self, text: Clean, stream: TextIO) -> None:
+        if self.bar_is_open:
+            self._write(Clean(""), self.err, end="\n" if self.bar_stays else "\r\x1b[K")
+            self.bar_is_open = False
+        self._write(text, stream)
+
+    @staticmethod
+    def _write(text: Clean, stream: TextIO, *, before: str = "", end: str = "\n") -> None:
+        # In one piece, which a signal cannot cut: a stream by lines would write each at a "\r".
+        whole = f"{before}{fit_quotes(text, columns_of(stream))}{end}"
         try:
-            if self.bar_is_open:
-                self.bar_is_open = False
-                print(end="\n" if self.bar_stays else "\r\x1b[K", file=self.err, flush=True)
-            print(
-                f"{before}{fit_quotes(text, columns_of(stream))}", file=stream, end=end, flush=True
-            )
+            print(whole, file=stream, end="", flush=True)
         except OSError:
             # The reader of a pipe has gone, or the disk is full. Neither may stop a migration
             # half-way through its chain.

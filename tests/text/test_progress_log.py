@@ -65,6 +65,26 @@ def test_a_log_gets_none() -> None:
     assert err.getvalue() == ""
 
 
+class Interrupted(io.StringIO):
+    """A stream in whose first flush a signal arrives."""
+
+    is_over = False
+
+    def flush(self) -> None:
+        if not self.is_over:
+            self.is_over = True
+            raise KeyboardInterrupt
+
+
+def test_a_signal_that_comes_while_it_is_written_leaves_nothing_of_it() -> None:
+    err = Interrupted()
+    console = Console(io.StringIO(), err, {})
+    with pytest.raises(KeyboardInterrupt):
+        console.show_bar("003-backfill: 3 s", stays=False)
+    console.tell("Interrupted.")
+    assert err.getvalue() == f"\r003-backfill: 3 s\x1b[K{ERASED}Interrupted.\n"
+
+
 @pytest.mark.parametrize("is_interrupted", [False, True])
 def test_a_run_shows_it_and_removes_it(
     is_interrupted: bool, cli: Cli, bundle: Bundle, db: Database
