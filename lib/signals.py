@@ -62,9 +62,10 @@ def defer(error: BaseException) -> bool:
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
-    """Call libpq, and raise afterwards what a signal's handler wanted to raise meanwhile.
+    """Make a call that is not to be cut, and raise what a signal wanted to raise after it.
 
-    The server's notices call back from libpq into Python, where what a handler raises is swallowed.
+    During a call of libpq, the server's notices call back into Python, where what a handler
+    raises is swallowed.
     """
     _pending.is_inside = True
     try:

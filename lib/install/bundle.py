@@ -96,9 +96,7 @@ class Bundle:
     @cached_property
     def origin(self) -> str | None:
         """The address of the repository, without credentials; None if it is a path."""
-        address = self.git.origin() if self.git else None
-        is_address = address and re.match(r"(?:https?|ssh|git)://|[\w.-]+@[\w.-]+:", address)
-        return address if is_address else None
+        return self.git.origin() if self.git else None
 
     @cached_property
     def commit(self) -> str | None:

@@ -1,6 +1,7 @@
 """What is done to the files of a project: planned as a value, carried out whole or not at all."""
 
 import contextlib
+import functools
 import os
 import signal
 import stat
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import ConfigurationError, MigratorError
-from ..signals import interrupting_signals
+from ..signals import interrupting_signals, uninterrupted
 
 Action = Literal["install", "update", "uninstall"]
 _READABLE_BITS = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
@@ -142,17 +143,20 @@ def carry_out(plan: Plan) -> None:
     """Write all changes; if one fails or a signal comes, take back what was written."""
     folder = Path(plan.folder)
     writer = _Writer(folder)
-    try:
-        for change in plan.written:
-            writer.write(change)
-    except BaseException:
-        # A second Ctrl-C must not leave half of it.
+    with _alone_in(folder):
+        try:
+            for change in plan.written:
+                # A signal waits for the end of each file, so that nothing is made unnoticed.
+                uninterrupted(functools.partial(writer.write, change))
+        except BaseException:
+            # A second Ctrl-C must not leave half of it.
+            with _undisturbed():
+                writer.take_back()
+            raise
         with _undisturbed():
-            writer.take_back()
-        raise
-    for name in sorted(plan.empty_folders, reverse=True):
-        with contextlib.suppress(OSError):
-            (folder / name).rmdir()
+            for name in sorted(plan.empty_folders, reverse=True):
+                with contextlib.suppress(OSError):
+                    (folder / name).rmdir()
 
 
 @dataclass
@@ -183,15 +187,12 @@ class _Writer:
         _replace(path, change.after, mode)
 
     def take_back(self) -> None:
-        """Bring back every file and folder, the last one first; MigratorError names the rest."""
+        """Bring back every file and folder; MigratorError names the rest."""
         lost: list[str] = []
-        for path, content, mode in reversed(self.done):
+        # What was added goes first: on a full disk, that makes room for what was there.
+        for path, content, mode in sorted(self.done, key=lambda each: each[1] is not None):
             try:
-                if content is not None:
-                    _replace(path, content, mode)
-                # Below something that is no folder, no file was written.
-                elif path.is_file():
-                    path.unlink()
+                _bring_back(path, content, mode)
             except OSError:
                 lost.append(path.relative_to(self.folder).as_posix())
         for folder in reversed(self.made):
@@ -214,6 +215,30 @@ class _Writer:
         mask = os.umask(0)
         os.umask(mask)
         return 0o666 & ~mask
+
+
+def _bring_back(path: Path, content: bytes | None, mode: int) -> None:
+    # Below something that is no folder, no file was written.
+    present = path.read_bytes() if path.is_file() else None
+    if content is None and present is not None:
+        path.unlink()
+    # The file that could not be written is still the old one, and there may be no room for it.
+    elif content is not None and present != content:
+        _replace(path, content, mode)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Let one action at a time write: of two, one would take back what both have written."""
+    with contextlib.ExitStack() as stack:
+        # Windows has no such lock, nor have some file systems of a network.
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            opened = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, opened)
+            fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
 
 
 def _replace(path: Path, content: bytes, mode: int) -> None:

@@ -24,7 +24,9 @@ _SAFE = {
     "log.showSignature": "false",
     "protocol.allow": "never",
 }
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
+_CREDENTIALS = re.compile(r"(?<=://)[^/]*@|[?#].*", re.DOTALL)
+# Whatever is left of a password with a slash in it is no address of this form.
+_ADDRESS = re.compile(r"(?:(?:https?|ssh|git)://[\w.-]+(?::\d+)?/|[\w.-]+@[\w.-]+:)[\w./~+%-]+")
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,13 @@ class Git:
         return tuple(sorted({name.removeprefix(prefix) for name in found} | overlooked))
 
     def origin(self) -> str | None:
-        """Return the address that the repository was cloned from, without credentials."""
+        """Return the address that the repository was cloned from, without credentials.
+
+        None if it is a path, or nothing that is plainly an address.
+        """
         done = self.run("config", "--get", "remote.origin.url")
-        address = done.stdout.decode(errors="replace").strip()
-        return _CREDENTIALS.sub("", address) or None
+        address = _CREDENTIALS.sub("", done.stdout.decode(errors="replace").strip())
+        return address if _ADDRESS.fullmatch(address) else None
 
     def commit(self) -> str | None:
         """Return the commit, or None if the work tree differs from it."""

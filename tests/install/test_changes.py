@@ -1,7 +1,9 @@
 """Every change is written, or none; and nothing outside the folder, by whatever is in it."""
 
+import fcntl
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,8 +15,11 @@ import pytest
 from conftest import local_environ
 from git_projects import Installer, Project, git, tree
 
-from lib.errors import ConfigurationError
+from lib.errors import ConfigurationError, Interrupted
+from lib.install import changes
 from lib.install.changes import Change, Plan, carry_out
+from lib.install.git import Git
+from lib.signals import interrupt_on_signals, interrupting_signals
 
 
 def plan(folder: Path, *changes: Change) -> Plan:
@@ -40,6 +45,58 @@ def test_a_write_that_fails_takes_back_all_before_it(tmp_path: Path) -> None:
         )
     assert tree(tmp_path) == before
     assert (tmp_path / "old").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_cannot_be_written_is_not_named_as_lost(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(b"o" * 9000)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, most))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            carry_out(plan(tmp_path, Change("old", "merged", b"o" * 9000, b"n" * 9001)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert tree(tmp_path) == {"old": b"o" * 9000}
+
+
+def test_of_two_actions_the_second_waits_for_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = changes._replace
+
+    def in_the_middle(path: Path, content: bytes, mode: int) -> None:
+        replace(path, content, mode)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    monkeypatch.setattr(changes, "_replace", in_the_middle)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        carry_out(plan(tmp_path, Change("a", "added", None, b"x")))
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(folder)
+
+
+def test_a_signal_while_a_folder_is_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Path.mkdir
+
+    def interrupted(path: Path) -> None:
+        make(path)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    before = {each: signal.getsignal(each) for each in interrupting_signals()}
+    try:
+        interrupt_on_signals()
+        with pytest.raises(Interrupted):
+            carry_out(plan(tmp_path, Change("a/b", "added", None, b"x")))
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert tree(tmp_path) == {}
 
 
 def test_a_file_that_somebody_else_has_changed_meanwhile_is_not_overwritten(
@@ -70,16 +127,16 @@ def test_the_mode_of_a_file_stays_and_a_script_can_be_run(tmp_path: Path) -> Non
     assert (tmp_path / "build.sh").stat().st_mode & 0o777 == 0o750
 
 
-# Waits after one of the files, so that a signal finds the command in the middle.
+# Waits in the middle for a signal, which is to be heard once that file is written.
 _SLOW = """
-import os, sys, time
+import os, signal, sys
 from lib.install import changes as writing
 replace = writing._replace
 def slow(path, *rest):
     replace(path, *rest)
     if path.name == "requirements-local.txt":
         print("half", flush=True)
-        time.sleep(60)
+        signal.pause()
 writing._replace = slow
 from lib.cli.main import main
 sys.exit(main(sys.argv[1:], os.environ, None))
@@ -233,3 +290,24 @@ def test_the_origin_is_recorded_without_its_credentials(
     run.done("install", project.folder, "--yes")
     assert project.json("lib/installed.json")["origin"] == "https://example.com/bundle.git"
     assert "hidden" not in project.read("lib/installed.json")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://user:p@hidden@example.com/b.git", "https://example.com/b.git"),
+        ("https://example.com/b.git?token=hidden", "https://example.com/b.git"),
+        ("https://example.com:8443/b#hidden", "https://example.com:8443/b"),
+        ("ssh://git@example.com/b", "ssh://example.com/b"),
+        ("git@example.com:team/b.git", "git@example.com:team/b.git"),
+        ("https://user:hid/den@example.com/b.git", None),
+        ("user:hidden@example.com:b", None),
+        ("/srv/b", None),
+    ],
+)
+def test_an_address_is_shown_only_without_credentials(
+    tmp_path: Path, address: str, shown: str | None
+) -> None:
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "config", "remote.origin.url", address)
+    assert Git(tmp_path, local_environ()).origin() == shown
