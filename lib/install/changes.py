@@ -6,9 +6,9 @@ import os
 import signal
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from ..errors import ConfigurationError, MigratorError
@@ -136,6 +136,19 @@ def links(folder: Path, paths: Iterable[str]) -> tuple[str, ...]:
         "replace it by what it leads to."
         for place in sorted(places)
         if place.is_symlink()
+    )
+
+
+def not_files(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
+    """Return what stands where a file, or a folder for it, has to be."""
+    parents = {parent for path in paths for parent in PurePosixPath(path).parents}
+    there = {place: folder / place for place in {*map(PurePosixPath, paths), *parents}}
+    return tuple(
+        f"{place} is there already, and is no {'folder' if place in parents else 'file'}: "
+        "rename it."
+        for place, path in sorted(there.items())
+        if path.exists()
+        if not (path.is_dir() if place in parents else path.is_file())
     )
 
 

@@ -21,7 +21,7 @@ from .bundle import (
     news,
     number,
 )
-from .changes import Action, Change, Kind, Merged, Plan, links, missing_folders
+from .changes import Action, Change, Kind, Merged, Plan, links, missing_folders, not_files
 from .git import Git, ignored, nested
 from .merges import Merging, Shared, original, restored
 from .project import Project, inspect, obstacles, open_folder
@@ -46,6 +46,10 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
     folder = open_folder(request.folder, root)
     git = Git(folder, environ)
     place = Place(request, bundle, folder, git, git.top())
+    if bundle.git and place.top == root.resolve():
+        raise ConfigurationError(
+            f"{request.folder} belongs to the bundle itself: name the root of a project."
+        )
     plans: dict[Action, Callable[[Place], Plan]] = {
         "install": _install,
         "update": _update,
@@ -53,7 +57,12 @@ def make_plan(request: Request, root: Path, environ: Mapping[str, str]) -> Plan:
     }
     plan = plans[request.action](place)
     paths = [change.path for change in plan.written]
-    faults = links(folder, paths) or nested(folder, paths) or _faults_of_git(place, plan)
+    faults = (
+        links(folder, paths)
+        or not_files(folder, paths)
+        or nested(folder, paths)
+        or _faults_of_git(place, plan)
+    )
     return replace(plan, faults=(*plan.faults, *faults))
 
 
@@ -102,7 +111,19 @@ def _install(place: Place) -> Plan:
         found=project.found,
         notes=(*project.notes, *merging.notes(), *_notes(place, names, shared)),
         steps=_first_steps(place, names, project),
-        faults=(*blocked, *faults, *ignored),
+        faults=(*blocked, *faults, *_lost_site(place, shared), *ignored),
+    )
+
+
+def _lost_site(place: Place, shared: Mapping[str, Merged]) -> tuple[str, ...]:
+    """Return why the site would no longer be served, if nothing of it has to be built."""
+    merged = shared.get(vercel_json.NAME)
+    is_public = merged and merged.wrote.get("outputDirectory") == "public"
+    if not is_public or (place.folder / "public").exists() or place.read("index.html") is None:
+        return ()
+    return (
+        "index.html: Vercel serves the root of a project only if it has no build command, and the "
+        "bundle needs one. Move the site into public/, commit, and install again.",
     )
 
 

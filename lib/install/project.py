@@ -39,6 +39,8 @@ _LOCK_FILES = {
     "bun.lockb": "bun",
     "package-lock.json": "npm",
 }
+# The scripts of package.json, in the order in which Vercel looks for one that builds.
+_SCRIPTS = ("vercel-build", "now-build", "build")
 _PROGRAMS = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
 # The other tools, by what they leave in a project: its name, and what the page about it is called.
 _TOOLS = {
@@ -99,14 +101,17 @@ def _site(
     preset = next((slug for name, slug in _PRESETS.items() if name in dependencies), None)
     if preset is None and _any_of(folder, ("next.config.*",)):
         preset = "nextjs"
-    command = f"{manager} run build"
+    scripts = (package or {}).get("scripts", {})
+    script = next((name for name in _SCRIPTS if name in scripts), None)
+    command = f"{manager} run {script or 'build'}"
     if preset:
         name = "Next.js" if preset == "nextjs" else f"Vercel's preset {preset}"
-        return Site(preset, command), [f"{name}, built by {command}"], []
+        missing = f"package.json has no script `build`, which `{command}` needs: add one."
+        return Site(preset, command), [f"{name}, built by {command}"], [] if script else [missing]
     is_root = _is_workspace_root(folder, package)
     if is_root and not dependencies & _OUTPUTS.keys() and not (folder / "vercel.json").is_file():
-        _refuse_root(folder, may_be_built="build" in (package or {}).get("scripts", {}))
-    if package is not None and "build" in package.get("scripts", {}):
+        _refuse_root(folder, may_be_built=script is not None)
+    if script:
         return _built_by_script(folder, dependencies, command)
     return _in_frontend(folder)
 
@@ -174,13 +179,9 @@ def _package_json(path: Path) -> dict[str, Any] | None:
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as fault:
-        raise ConfigurationError(
-            f"{path.name} cannot be read: {fault}; correct it first."
-        ) from None
+        raise ConfigurationError(f"{path} cannot be read: {fault}; correct it first.") from None
     if not isinstance(document, dict) or not isinstance(document.get("scripts", {}), dict):
-        raise ConfigurationError(
-            f"{path.name} is not a JSON object with scripts; correct it first."
-        )
+        raise ConfigurationError(f"{path} is not a JSON object with scripts; correct it first.")
     return document
 
 

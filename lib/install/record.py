@@ -136,7 +136,7 @@ def record_path(place: Place) -> str | None:
     found = [
         path.relative_to(place.folder).as_posix()
         for path in sorted(place.folder.glob(f"{wanted or '*'}/{RECORD}"))
-        if b'"migrations"' in path.read_bytes()
+        if path.is_file() and b'"migrations"' in path.read_bytes()
     ]
     if len(found) > 1:
         raise ConfigurationError(

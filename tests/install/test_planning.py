@@ -34,6 +34,13 @@ KINDS = {
             "buildCommand": "FRONTEND_BUILD_COMMAND='pnpm run build' bash build.sh",
         },
     ),
+    "the script that Vercel looks for first": (
+        {"package.json": NEXT.replace('"build"', '"build": "x", "vercel-build"')},
+        {
+            "framework": "nextjs",
+            "buildCommand": "FRONTEND_BUILD_COMMAND='npm run vercel-build' bash build.sh",
+        },
+    ),
     "packageManager before lock file": (
         {"package.json": NEXT.replace("{", '{"packageManager": "bun@1.2.0", ', 1), "yarn.lock": ""},
         {
@@ -215,6 +222,9 @@ def test_without_a_terminal_nothing_is_written_unless_yes(
         ({"lib/db.py": ""}, "--package migrator"),
         ({"lib/sql/x.py": ""}, "--package migrator"),
         ({"lib": ""}, "is no folder"),
+        ({"api": ""}, "api is there already, and is no folder"),
+        ({"requirements.txt/x": ""}, "requirements.txt is there already, and is no file"),
+        ({"index.html": ""}, "Move the site into public/"),
         ({"build.sh": "npm run build\n"}, "build-site.sh"),
         ({"migrate": ""}, "migrate is there already"),
         ({"migrations/0000_x.sql": "", "migrations/meta/_journal.json": ""}, "--migrations sql"),
@@ -513,6 +523,25 @@ def test_outside_git_only_force_writes(run: Installer, tmp_path: Path) -> None:
 def test_a_folder_that_is_none(run: Installer, tmp_path: Path, name: str) -> None:
     (tmp_path / "file").touch()
     assert "name the root of a project" in run.refused("install", tmp_path / name)
+
+
+def test_a_folder_of_the_name_of_the_record_is_none(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"app/installed.json/x": ""})
+    run.done("install", project.folder, "--yes")
+
+
+def test_a_folder_of_the_bundle_is_no_project(run: Installer) -> None:
+    said = run.refused("install", run.clone / "migrations", "--dry-run")
+    assert "belongs to the bundle itself" in said
+
+
+def test_a_site_that_is_in_public_already_is_served_from_there(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"index.html": "", "public/index.html": ""})
+    run.done("install", project.folder, "--yes")
 
 
 def test_the_bundle_itself_is_no_project(run: Installer) -> None:
