@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 
 from .. import COMMAND
 from ..errors import ConfigurationError
@@ -74,7 +74,9 @@ class Record:
                 migrations=str(document["migrations"]),
                 files={str(name): str(value) for name, value in document["files"].items()},
                 shared={
-                    str(name): Shared(_bytes(each["before"]), str(each["after"]), each["wrote"])
+                    str(name): Shared(
+                        _bytes(each["before"]), str(each["after"]), _wrote(name, each["wrote"])
+                    )
                     for name, each in document["merged"].items()
                 },
                 folders=tuple(map(str, document["folders"])),
@@ -93,6 +95,17 @@ def _text(content: bytes | None) -> str | None:
 
 def _bytes(text: str | None) -> bytes | None:
     return None if text is None else text.encode("utf-8", "surrogateescape")
+
+
+def _wrote(name: str, value: Any) -> Any:
+    """Return what was written into a shared file; TypeError if it has another form."""
+    if name == vercel_json.NAME:
+        is_right = all(isinstance(each, dict) for each in value.get("functions", {}).values())
+    else:
+        is_right = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if not is_right:
+        raise TypeError
+    return value
 
 
 # --- In a project ---

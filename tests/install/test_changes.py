@@ -19,6 +19,7 @@ from lib.errors import ConfigurationError, Interrupted
 from lib.install import changes
 from lib.install.changes import Change, Plan, carry_out
 from lib.install.git import Git
+from lib.install.record import Record
 from lib.signals import interrupt_on_signals, interrupting_signals
 
 
@@ -311,3 +312,29 @@ def test_an_address_is_shown_only_without_credentials(
     git(tmp_path, "init", "-q")
     git(tmp_path, "config", "remote.origin.url", address)
     assert Git(tmp_path, local_environ()).origin() == shown
+
+
+@pytest.mark.parametrize(
+    ("path", "wrote"),
+    [
+        ("vercel.json", []),
+        ("vercel.json", {"functions": {"api/migrate.py": 3}}),
+        ("requirements.txt", 5),
+        ("requirements.txt", [5]),
+        (".gitignore", None),
+    ],
+)
+def test_a_record_with_something_else_in_it_is_damaged(path: str, wrote: object) -> None:
+    record = {
+        "format": 1,
+        "version": "1",
+        "origin": None,
+        "commit": None,
+        "package": "lib",
+        "migrations": "migrations",
+        "files": {},
+        "folders": [],
+        "merged": {path: {"before": None, "after": "", "wrote": wrote}},
+    }
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        Record.of("lib/installed.json", json.dumps(record).encode())
