@@ -24,7 +24,7 @@ from .bundle import (
 from .changes import Action, Change, Kind, Merged, Plan, links, missing_folders, not_files
 from .git import Git, ignored, nested
 from .merges import Merging, Shared, original, restored
-from .project import Project, inspect, obstacles, open_folder
+from .project import Project, find_application, inspect, obstacles, open_folder
 from .record import (
     Place,
     Record,
@@ -116,9 +116,18 @@ def _install(place: Place) -> Plan:
 
 
 def _lost_site(place: Place, shared: Mapping[str, Merged]) -> tuple[str, ...]:
-    """Return why the site would no longer be served, if nothing of it has to be built."""
+    """Return why what the project serves today would no longer be served."""
     merged = shared.get(vercel_json.NAME)
-    is_public = merged and merged.wrote.get("outputDirectory") == "public"
+    wrote = merged.wrote if merged else {}
+    application = find_application(place.folder)
+    # Without a preset of its own choice, the project is one of static files and functions now.
+    if application and "framework" in wrote and wrote["framework"] is None:
+        return (
+            f"{application}: Vercel recognizes this application by itself and serves it, but not "
+            "beside functions in api/, as the bundle's are. Install into a folder of its own, for "
+            "which a second project in Vercel has that folder as its Root Directory.",
+        )
+    is_public = wrote.get("outputDirectory") == "public"
     if not is_public or (place.folder / "public").exists() or place.read("index.html") is None:
         return ()
     return (

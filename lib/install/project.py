@@ -32,6 +32,9 @@ _PRESETS = {
 }
 # Without a preset, Vercel serves the folder that the build fills.
 _OUTPUTS = {"vite": "dist", "react-scripts": "build", "@vue/cli-service": "dist", "parcel": "dist"}
+# Of a server, in place of a site.
+_ENTRYPOINTS = ("app", "index", "server", "main", "wsgi", "asgi")
+_SERVERS = {"express", "hono", "fastify", "@nestjs/core", "elysia", "h3", "koa", "nitro"}
 _LOCK_FILES = {
     "pnpm-lock.yaml": "pnpm",
     "yarn.lock": "yarn",
@@ -114,6 +117,21 @@ def _site(
     if script:
         return _built_by_script(folder, dependencies, command)
     return _in_frontend(folder)
+
+
+def find_application(folder: Path) -> str | None:
+    """Name what makes Vercel take the project for a server in Python or JavaScript, if it does.
+
+    The entrypoints are those of Vercel's page on Python, the packages those of its presets.
+    """
+    dependencies = _dependencies(_package_json(folder / "package.json") or {})
+    # A site may have one for development.
+    if dependencies & {*_OUTPUTS, *_PRESETS}:
+        return None
+    names = [f"{place}{name}.py" for place in ("", "src/", "app/") for name in _ENTRYPOINTS]
+    found = next((name for name in ("manage.py", *names) if (folder / name).is_file()), None)
+    servers = dependencies & _SERVERS
+    return found or (f"package.json ({min(servers)})" if servers else None)
 
 
 def _built_by_script(

@@ -180,7 +180,8 @@ def _added(document: Mapping[str, Any], site: Site) -> dict[str, Any]:
         wrote["framework"] = site.framework
     theirs = document.get("buildCommand")
     if not isinstance(theirs, str) or not _OURS.fullmatch(theirs):
-        command = build_command(theirs if isinstance(theirs, str) and theirs else site.build)
+        # An empty one asks for no build, null for that of the preset.
+        command = build_command(theirs if isinstance(theirs, str) else site.build)
         if len(command) > _LONGEST_COMMAND:
             raise ConfigurationError(
                 f"{NAME}: the `buildCommand` is too long to be handed to build.sh in "

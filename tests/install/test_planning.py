@@ -20,6 +20,9 @@ from lib.install.planning import make_plan
 from lib.install.record import Request
 from lib.local.server_folder import home
 
+VITE_AND_EXPRESS = (
+    '{"dependencies": {"express": "5", "vite": "8"}, "scripts": {"build": "vite build"}}'
+)
 NEXT = '{"dependencies": {"next": "16.0.0"}, "scripts": {"build": "next build"}}\n'
 VITE = '{"devDependencies": {"vite": "8.0.0"}, "scripts": {"build": "vite build"}}\n'
 OF_NEXT = "FRONTEND_BUILD_COMMAND='npm run build' bash build.sh"
@@ -225,6 +228,13 @@ def test_without_a_terminal_nothing_is_written_unless_yes(
         ({"api": ""}, "api is there already, and is no folder"),
         ({"requirements.txt/x": ""}, "requirements.txt is there already, and is no file"),
         ({"index.html": ""}, "Move the site into public/"),
+        ({"app.py": "", "requirements.txt": "fastapi\n"}, "app.py: Vercel recognizes this"),
+        ({"app/main.py": ""}, "app/main.py: Vercel recognizes this"),
+        ({"manage.py": "", "vercel.json": '{"crons": []}'}, "manage.py: Vercel recognizes this"),
+        (
+            {"package.json": '{"dependencies": {"hono": "4"}, "scripts": {"build": "tsc"}}'},
+            "package.json (hono): Vercel recognizes this application",
+        ),
         ({"build.sh": "npm run build\n"}, "build-site.sh"),
         ({"migrate": ""}, "migrate is there already"),
         ({"migrations/0000_x.sql": "", "migrations/meta/_journal.json": ""}, "--migrations sql"),
@@ -535,6 +545,19 @@ def test_a_folder_of_the_name_of_the_record_is_none(
 def test_a_folder_of_the_bundle_is_no_project(run: Installer) -> None:
     said = run.refused("install", run.clone / "migrations", "--dry-run")
     assert "belongs to the bundle itself" in said
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"app.py": "", "vercel.json": '{"framework": null}'},
+        {"server.py": "", "package.json": VITE_AND_EXPRESS},
+    ],
+)
+def test_what_vercel_does_not_serve_as_a_server_today_is_no_obstacle(
+    run: Installer, make_project: Callable[..., Project], files: dict[str, str]
+) -> None:
+    run.done("install", make_project(files).folder, "--yes")
 
 
 def test_a_site_that_is_in_public_already_is_served_from_there(

@@ -131,7 +131,7 @@ def test_the_result_reads_as_theirs_plus_ours(
     document: dict[str, Any], indent: str | None, end: str, blanks: str
 ) -> None:
     before = written(document, indent, end, blanks)
-    if not isinstance(document.get("buildCommand") or "", str):
+    if not isinstance(document.get("buildCommand"), str | None):
         document = {**document, "buildCommand": "make"}
         before = written(document, indent, end, blanks)
     result = merged(before, SITE, OURS)
@@ -142,7 +142,9 @@ def test_the_result_reads_as_theirs_plus_ours(
     }
     # The order of their keys stays.
     assert [key for key in after if key in document] == [*document]
-    assert after["buildCommand"] == build_command(document.get("buildCommand") or "npm run build")
+    build = document.get("buildCommand")
+    # An empty one asks for no build.
+    assert after["buildCommand"] == build_command("npm run build" if build is None else build)
     for path, settings in OURS.items():
         assert after["functions"][path].items() >= settings.items()
     others = {path: value for path, value in after["functions"].items() if path not in OURS}
