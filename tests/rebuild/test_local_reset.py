@@ -136,8 +136,10 @@ def test_another_database_of_the_server_is_not_taken_for_it(project: Cli, files:
     ask(project, "drop database if exists shop")
     ask(project, "create database shop")
     ask(project, "create table if not exists kept (x int)")
-    url = project("url").stdout.strip()
-    done = project("reset", DATABASE_URL=url.removesuffix("postgres") + "shop")
+    shop = project("url").stdout.strip().removesuffix("postgres") + "shop"
+    with psycopg.connect(shop, autocommit=True) as connection:
+        connection.execute("create table somebodys (x int)")
+    done = project("reset", DATABASE_URL=shop)
     assert done.returncode == 2
     assert "There is no record of who has migrated this database" in done.stderr
     assert ask(project, "select * from kept") == []

@@ -11,7 +11,7 @@ from variable_documents import ENV_EXAMPLE, README, env_example, readme_table, t
 
 from lib.errors import ConfigurationError
 from lib.settings import variables
-from lib.settings.loader import load_settings, read_admin_secrets
+from lib.settings.loader import load_settings, local_platform, read_admin_secrets
 from lib.settings.variables import BUILD, ELSEWHERE, VARIABLES, Variable
 
 ROLE = "arn:aws:iam::123456789012:role/migrations"
@@ -58,6 +58,7 @@ def names(*declared: Variable[Any]) -> set[str]:
 def asked_for(environ: Mapping[str, str]) -> set[str]:
     recording = Recording(environ)
     read_admin_secrets(recording)
+    local_platform(recording)
     with contextlib.suppress(ConfigurationError):
         load_settings(recording)
     return recording.asked
