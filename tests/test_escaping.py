@@ -112,7 +112,7 @@ def test_nothing_is_printed_but_what_has_passed() -> None:
                 ]
     assert sorted(set(prints)) == [
         "__main__.py: _run",
-        "output_streams.py: _print",
+        "output_streams.py: _write",
         "web_server.py: _say",
     ]
 
