@@ -241,7 +241,7 @@ def test_without_a_terminal_nothing_is_written_unless_yes(
         ({"migrations/000-mine.sql": ""}, "--migrations sql"),
         ({"vercel.ts": "export const config = {}"}, "vercel.ts configures Vercel"),
         ({"vercel.mjs": ""}, '"buildCommand": "bash build.sh", "outputDirectory": "public",'),
-        ({"vercel.json": '{\n  "a": 1,\n}'}, "vercel.json:3:1: "),
+        ({"vercel.json": '{\n  "a": 1\n  "b": 2\n}'}, "vercel.json:3:3: "),
         ({"vercel.json": '{"builds": [{"src": "x"}]}'}, "has `builds`"),
         ({"vercel.json": '{"a": 1, "a": 2}'}, "a key stands twice"),
         ({"vercel.json": "[]"}, "JSON objects"),
