@@ -12,6 +12,11 @@ def _serve(*arguments: object) -> None:
     serve(*arguments)  # type: ignore[arg-type]
 
 
+def _collect_again() -> None:
+    gc.freeze()
+    gc.enable()
+
+
 def _run() -> int:
     if sys.version_info < (3, 11):  # noqa: UP036  the environment may be of another tool
         print(
@@ -35,9 +40,7 @@ def _run() -> int:
 
         print(message(str(not_installed(fault))), file=sys.stderr)
         return 2
-    gc.freeze()
-    gc.enable()
-    return main(sys.argv[1:], os.environ, _serve)
+    return main(sys.argv[1:], os.environ, _serve, on_imported=_collect_again)
 
 
 if __name__ == "__main__":

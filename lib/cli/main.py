@@ -15,16 +15,27 @@ from .invocation import Invocation, Serve
 from .options import read_arguments
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def main(
-    argv: Sequence[str], environ: Mapping[str, str], serve: Serve, *, root: Path = ROOT
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    serve: Serve,
+    *,
+    root: Path = ROOT,
+    on_imported: Callable[[], None] = _do_nothing,
 ) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code. `on_imported` is called before it begins."""
     console = Console(printable(sys.stdout), printable(sys.stderr), environ)
     call = Invocation(read_arguments(argv), environ, root, console, serve)
     # Before anything is opened that would have to be closed in order.
     interrupt_on_signals()
     try:
-        return _command(call.arguments)(call)
+        run = _command(call.arguments)
+        on_imported()
+        return run(call)
     except (MigratorError, Interrupted) as error:
         return _fail(call, error)
     # A full disk, or a file without permission: a sentence is enough, no traceback is needed.

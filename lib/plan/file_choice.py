@@ -1,6 +1,5 @@
 """Which file a user means: by its version, by its number alone, or by its path."""
 
-import difflib
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -35,6 +34,9 @@ def is_it(version: str, versions: Sequence[str]) -> str:
     """Ask whether one of `versions` is meant that looks like `version`; empty if none does."""
     of_this_number = [each for each in versions if has_number(each, version.partition("-")[0])]
     # A number with a wrong name is the likelier typo.
+    # Not loaded by the many runs that name no version.
+    import difflib
+
     near = of_this_number or difflib.get_close_matches(version, versions)
     return f"Is it {' or '.join(near)}?" if near else ""
 

@@ -1,6 +1,5 @@
 """What is told about all commands together: the help that groups them, and the likely word."""
 
-import difflib
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -31,5 +30,8 @@ def _row(name: str, text: str, column: int, width: int) -> str:
 
 def did_you_mean(word: str, words: Iterable[str]) -> str:
     """Return the end of a message about an unknown word: the one that is nearest, if any is."""
+    # A right word, as nearly all are, needs no nearest one.
+    import difflib
+
     near = difflib.get_close_matches(word, list(words), n=1)
     return f"; did you mean {near[0]}?" if near else ""
