@@ -14,6 +14,10 @@ from functools import cache
 
 from .secret_patterns import HIDDEN, Credential, credentials, secretive_statements
 
+# A shorter secret may be a common word: it is hidden only where it stands by itself, and a shorter
+# name only in quotes.
+SHORTEST_TELLING = 4
+
 # Only this many characters of a text are searched for statements with secrets.
 _SEARCHED = 1 << 20
 _STRING = re.compile(r"(?:\b[eEnNbBxX]|\b[uU]&)?'(?:[^']|'')*'|\$(\w*)\$[\s\S]*?(?:\$\1\$|\Z)")
@@ -80,3 +84,18 @@ def _without_strings(text: str) -> str:
         sign in text for sign in ("\\'", "''", "--", "/*")
     )
     return (_STRING if is_certain else _FROM_FIRST_STRING).sub(f"'{HIDDEN}'", text)
+
+
+def cleaned(text: str, *, secrets: Iterable[str], names: Iterable[str] = ()) -> str:
+    """Return the text with `***` for each secret and name, and no character a terminal obeys."""
+    # The longest first, in case one secret contains another.
+    for secret in sorted(set(filter(None, secrets)), key=len, reverse=True):
+        pattern = re.escape(secret)
+        text = re.sub(
+            pattern if len(secret) >= SHORTEST_TELLING else rf"(?<!\w){pattern}(?!\w)", "***", text
+        )
+    for name in sorted(set(filter(None, names)), key=len, reverse=True):
+        pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
+        quoted = rf"(?<=[\"'«»„“‚‘]){re.escape(name)}(?=[\"'«»“”’])"
+        text = re.sub(pattern if len(name) >= SHORTEST_TELLING else quoted, "***", text)
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import ROOT
 from ..errors import Interrupted, MigratorError, not_installed
+from ..masking import cleaned
 from ..plan.reports import error_document
 from ..signals import interrupt_on_signals
 from ..text.output_streams import Console, printable
@@ -71,8 +72,6 @@ def _fail(call: Invocation, error: MigratorError | Interrupted) -> int:
         # On standard error, whose encoding and terminal may differ from those of standard output.
         call.console.tell(str(error), sign=call.console.error_style.cross)
     if call.arguments.debug:
-        from ..database.connection_errors import cleaned
-
         trace = "".join(traceback.format_exception(error))
         call.console.tell(cleaned(trace, secrets=call.secrets))
     return error.exit_code

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import psycopg
 
+from ..masking import cleaned
+
 TOO_MANY_CONNECTIONS = "53300"
 # Characters of a quotation.
 # An error page of a proxy, for example, can be much longer.
 LONGEST_QUOTATION = 300
-# A shorter secret may be a common word: it is hidden only where it stands by itself, and a shorter
-# name only in quotes.
-SHORTEST_TELLING = 4
 
 
 @dataclass(frozen=True)
@@ -236,21 +235,6 @@ def quotation(error: psycopg.Error, *, secrets: Iterable[str], names: Iterable[s
     lines = [line for line in said.split("\n") if line.strip() and not line.startswith("\t")]
     line = " ".join("; ".join(dict.fromkeys(lines)).split())
     return cleaned(line, secrets=secrets, names=names)[:LONGEST_QUOTATION]
-
-
-def cleaned(text: str, *, secrets: Iterable[str], names: Iterable[str] = ()) -> str:
-    """Return the text with `***` for each secret and name, and no character a terminal obeys."""
-    # The longest first, in case one secret contains another.
-    for secret in sorted(set(filter(None, secrets)), key=len, reverse=True):
-        pattern = re.escape(secret)
-        text = re.sub(
-            pattern if len(secret) >= SHORTEST_TELLING else rf"(?<!\w){pattern}(?!\w)", "***", text
-        )
-    for name in sorted(set(filter(None, names)), key=len, reverse=True):
-        pattern = rf"(?<!\w){re.escape(name)}(?!\w)"
-        quoted = rf"(?<=[\"'«»„“‚‘]){re.escape(name)}(?=[\"'«»“”’])"
-        text = re.sub(pattern if len(name) >= SHORTEST_TELLING else quoted, "***", text)
-    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
 
 
 def _is_ipv6_alone(text: str) -> bool:

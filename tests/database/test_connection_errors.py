@@ -13,8 +13,9 @@ from refusing_server import refusing_server
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.database import login
-from lib.database.connection_errors import UNKNOWN, cleaned, quotation, recognize
+from lib.database.connection_errors import UNKNOWN, quotation, recognize
 from lib.errors import DatabaseUnavailableError
+from lib.masking import cleaned
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
 

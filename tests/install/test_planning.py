@@ -148,6 +148,9 @@ def test_nothing_but_python_is_needed(run: Installer, make_project: Callable[...
         assert done.returncode == 0, done.stderr
         project.commit()
     assert tree(project.folder) == before
+    done = run.alone("install", project.folder / "nowhere", "--debug")
+    assert done.returncode == 2, "a failure and its traceback need nothing more"
+    assert "No module named" not in done.stderr
 
 
 def test_what_is_copied_and_what_is_not(
