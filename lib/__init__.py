@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and fourteen wings.
+"""The migration runner: a floor that every room may enter, and sixteen wings.
 
 The floor, without I/O:
 
@@ -22,6 +22,8 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings
     database  one connection to PostgreSQL
               <- settings
+    catalog   the schema of a database, and how two of them differ
+              <- database
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
     apply     one file, applied and recorded
@@ -37,8 +39,10 @@ The wings, and the arrows between them: a wing imports only from those named beh
     install   the bundle in a project; not deployed
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, actions, rebuild, install
-    cli       the command line; not deployed
+    commands  what each command does; not deployed
               <- files, settings, plan, database, actions, rebuild, text, local, install
+    cli       the command line; not deployed
+              <- plan, text, commands
 
 Each wing lists its rooms; a room imports only from the rooms above its own. `web` and `cli` never
 import each other. `tests/test_architecture.py` holds the imports to these maps.
@@ -48,7 +52,7 @@ import os
 from pathlib import Path
 
 # The newest one in CHANGELOG.md.
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 
 # How the command line is called: the script at the root says how it was called itself; without it,
 # wherever the package is installed and under whichever name.

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from io import TextIOWrapper
 
+from ..commands.invocation import Invocation
 from ..escaping import table
-from ..text.completion_scripts import Command, Kind, Option, Value, script
-from .invocation import Invocation
+from .completion_scripts import Command, Kind, Option, Value, script
 from .options import make_parser
 
 # What a value is, by the word that stands for it in the help.

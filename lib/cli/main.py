@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .. import ROOT
+from ..commands.invocation import Invocation, Serve
 from ..errors import Interrupted, MigratorError, not_installed
 from ..masking import cleaned
 from ..plan.reports import error_document
 from ..signals import interrupt_on_signals
 from ..text.output_streams import Console, printable
-from .invocation import Invocation, Serve
 from .options import read_arguments
 
 
@@ -53,15 +53,15 @@ def main(
 def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
     """Import what the group of the command needs, and return what runs the command."""
     if arguments.group == "local":
-        from .local_commands import COMMANDS
+        from ..commands.local_commands import COMMANDS
     elif arguments.group == "shell":
         from .completion import COMMANDS
     elif arguments.group == "project":
-        from .project_commands import COMMANDS
+        from ..commands.project_commands import COMMANDS
     elif arguments.group == "rebuild":
-        from .rebuild_commands import COMMANDS
+        from ..commands.rebuild_commands import COMMANDS
     else:
-        from .migration_commands import COMMANDS
+        from ..commands.migration_commands import COMMANDS
     return COMMANDS[arguments.command]
 
 

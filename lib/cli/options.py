@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 from .. import COMMAND, __version__
+from ..commands.invocation import DEFAULT_PORT
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
-from ..text.command_help import did_you_mean, overview
+from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
 Group = Literal["migrations", "local", "rebuild", "project", "shell"]
@@ -27,11 +28,10 @@ _WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild")
 _SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
-DEFAULT_PORT = 3000
 HIGHEST_PORT = 65535
 DEFAULT_RUNS, MOST_RUNS = 10, 1000
 # What the globs in vercel.json leave for the name of the package; a test counts.
-LONGEST_PACKAGE = 29
+LONGEST_PACKAGE = 19
 
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or

@@ -3,14 +3,12 @@
 May import: files, plan, settings, actions, rebuild, install.
 Must not: decide anything, or write anywhere but to standard output and standard error.
 
-    command_help        the help about all commands, and the likely word for a wrong one
-    completion_scripts  the scripts that complete a command on the Tab key
-    terminal            what a stream can show, and the text of a run
-    history_text        the runs on record as text for people
-    status_text         the status as text for people
-    rebuild_texts       the seeds as text for people, and the question of a reset
-    report_texts        the reports of plan, baseline and resolve as text for people
-    install_text        what an action does to a project, as text for people
-    output_streams      standard output and standard error
-    progress_log        a run as it goes, line by line
+    terminal        what a stream can show, and the text of a run
+    history_text    the runs on record as text for people
+    status_text     the status as text for people
+    rebuild_texts   the seeds as text for people, and the question of a reset
+    report_texts    the reports of plan, baseline and resolve as text for people
+    install_text    what an action does to a project, as text for people
+    output_streams  standard output and standard error
+    progress_log    a run as it goes, line by line
 """

@@ -15,6 +15,7 @@ from conftest import ROOT
 from lib import time_limits
 from lib.actions.locked_run import check_sessions
 from lib.cli import options
+from lib.commands.invocation import DEFAULT_PORT
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
 from lib.duration import parse_duration
@@ -188,7 +189,7 @@ def test_the_readme_gives_the_default_connect_timeouts_of_the_code() -> None:
 
 
 def test_the_readme_gives_the_default_port_of_the_code() -> None:
-    assert f"127.0.0.1:{options.DEFAULT_PORT}" in section("Commands")
+    assert f"127.0.0.1:{DEFAULT_PORT}" in section("Commands")
 
 
 def test_the_readme_gives_every_exit_code_and_no_other() -> None:

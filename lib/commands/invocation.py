@@ -13,6 +13,10 @@ from ..text.output_streams import Console
 Serve = Callable[[Mapping[str, str], Path, Any, Sequence[int]], None]
 
 
+# Of `serve`, unless it is taken.
+DEFAULT_PORT = 3000
+
+
 @dataclass
 class Invocation:
     """A command: its arguments, the environment, the bundle, and where the command prints.

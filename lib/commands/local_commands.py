@@ -12,8 +12,7 @@ from ..settings.connection_target import ConnectionTarget
 from ..settings.database_choice import without_database
 from ..settings.loader import migrations_dir
 from .command_setup import database_for, environ_with_files, load
-from .invocation import Invocation
-from .options import DEFAULT_PORT
+from .invocation import DEFAULT_PORT, Invocation
 
 
 def _serve(call: Invocation) -> int:
