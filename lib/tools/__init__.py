@@ -1,0 +1,8 @@
+"""What other migration tools write: their files, their ledgers, their checksums. Not deployed.
+
+A room per tool, or per kind of files; each reads a folder and judges the rows of a ledger.
+May import: nothing but the floor.
+Must not: know the database or our own files, or write anything.
+
+    tool  what one has to know of another tool, and what its history is, as values
+"""
