@@ -4,5 +4,6 @@ A room per tool, or per kind of files; each reads a folder and judges the rows o
 May import: nothing but the floor.
 Must not: know the database or our own files, or write anything.
 
-    tool  what one has to know of another tool, and what its history is, as values
+    tool         what one has to know of another tool, and what its history is, as values
+    known_tools  all tools whose history can be carried on
 """

@@ -56,9 +56,11 @@ class ToolFiles:
 class ToolLedger:
     """Where a tool keeps what it has applied.
 
-    `columns` are those that the table has at least. `query` reads the rows, with `{table}` for its
-    qualified name; each value arrives as text, or None. The table is in one of `schemas`; if that
-    is empty, in any schema.
+    `columns` are those that the table has at least. `query` reads the rows, with `{table}` for the
+    table, once, behind FROM; each value arrives as text, or None. The search_path is pg_catalog,
+    TimeZone UTC, DateStyle ISO and bytea_output hex. The table is in one of `schemas`; if that is
+    empty, in any schema. A `schema_migrations` in public is also found as it is renamed,
+    `schema_migrations_WORD` with underscores in place of hyphens.
     """
 
     table: str

@@ -1,0 +1,11 @@
+"""All tools whose history can be carried on, in the order in which the documents name them."""
+
+from .tool import Tool
+
+# A line for each tool.
+TOOLS: tuple[Tool, ...] = ()
+
+
+def find_tool(word: str) -> Tool:
+    """Return the tool with this word on the command line, which has to be one of them."""
+    return next(tool for tool in TOOLS if tool.word == word)
