@@ -20,9 +20,15 @@ _LINE = re.compile(r"--+\s*([A-Za-z-]+)\s*:(.*)", re.ASCII)
 # A key as people write it from memory: with blanks, with underscores, with a wrong letter.
 _LIKE_A_LINE = re.compile(r"--+\s*([A-Za-z][A-Za-z _-]{1,24}?)\s*([:=])\s*(.*)", re.ASCII)
 # Keys that change how a file runs. All others, such as Date, are documentation.
-_DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments")
+_DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments", "from")
 # Refused now, so that a file which needs a later version never runs under this one.
-_RESERVED = ("phase", "backfill", "requires", "from")
+_RESERVED = ("phase", "backfill", "requires")
+# What `From` may name: the tools whose history can be carried on, by file or as a whole.
+ADOPTED_TOOLS = (
+    *("prisma", "drizzle", "supabase", "flyway", "dbmate", "goose", "golang-migrate", "sqlx"),
+    *("node-pg-migrate", "graphile-migrate", "sql-migrate", "tern", "database"),
+    *("knex", "sequelize", "typeorm", "rails", "ecto", "alembic", "django"),
+)
 # Files of Sqitch begin with this line; their `requires:` is not the reserved key.
 _SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
 
@@ -47,14 +53,25 @@ _LOOKALIKES = {
 }
 
 
+class Origin(NamedTuple):
+    """The migration of another tool that a file was made of, by the tool's word and its name."""
+
+    tool: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Header:
-    """What the leading comments ask. Timeouts are in seconds; with None, those of the settings."""
+    """What the leading comments ask. Timeouts are in seconds; with None, those of the settings.
+
+    `origin` is None for a file that was not made of another tool's.
+    """
 
     transactional: bool = True
     lock_timeout: float | None = None
     statement_timeout: float | None = None
     environments: tuple[str, ...] = ()
+    origin: Origin | None = None
 
 
 class HeaderFault(NamedTuple):
@@ -89,10 +106,10 @@ def read_header(text: str, number: str | None) -> tuple[Header, tuple[HeaderFaul
             faults.append(HeaderFault(offset, _reserved(line.key)))
         elif line.key in _DIRECTIVES and line.key in lines:
             faults.append(HeaderFault(offset, f"the header gives {line.key.title()} twice"))
-        else:
+        # Of documentation that is repeated, the first line counts.
+        elif line.key not in lines:
             faults += _other_version(line, number)
-            # Of documentation that is repeated, the first line counts.
-            lines.setdefault(line.key, line)
+            lines[line.key] = line
     header = _header(lines, faults)
     return header, tuple(sorted(faults))
 
@@ -158,6 +175,7 @@ def _header(lines: Mapping[str, _Line], faults: list[HeaderFault]) -> Header:
         lock_timeout=_read(lines, faults, "lock-timeout", parse_duration),
         statement_timeout=_read(lines, faults, "statement-timeout", parse_duration),
         environments=_read(lines, faults, "environments", _environments) or (),
+        origin=_read(lines, faults, "from", _origin),
     )
 
 
@@ -187,6 +205,16 @@ def _environments(value: str) -> tuple[str, ...]:
     if any(len(name.split()) != 1 for name in names):
         raise ValueError("write names separated by commas, as in: production, preview")
     return names
+
+
+def _origin(value: str) -> Origin:
+    tool, _, name = value.partition(" ")
+    if tool.lower() not in ADOPTED_TOOLS or not name.strip():
+        raise ValueError(
+            f"{value!r} is not a tool and the name of its migration, as in: prisma 20240102_init; "
+            "if it is only prose, write it without the colon"
+        )
+    return Origin(tool.lower(), name.strip())
 
 
 def _reserved(key: str) -> str:
@@ -271,8 +299,8 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 
 _NAMES = re.compile(r"[\w-]+(?:\s*,\s*[\w-]+)*", re.ASCII)
 _TOOLS = (
-    "alembic|atlas|dbmate|diesel|django|drizzle|ecto|flyway|golang-migrate|goose|knex|kysely"
-    "|liquibase|migrate|mikro-orm|node-pg-migrate|pgroll|prisma|rails|sequelize|sql-migrate|sqitch"
+    "alembic|atlas|dbmate|diesel|django|drizzle|ecto|flyway|golang-migrate|goose"
+    "|graphile-migrate|knex|kysely|liquibase|migrate|mikro-orm|node-pg-migrate|pgroll|prisma|rails|sequelize|sql-migrate|sqitch"
     "|sqlx|supabase|tern|typeorm"
 )
 _TIME = r"[0-9]+(?:\.[0-9]+)?\s*(?:ms|s|min|h)?"

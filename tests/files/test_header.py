@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.files.header import Header, first_statement, is_directive, read_header
+from lib.files.header import Header, Origin, first_statement, is_directive, read_header
 
 
 def faults(text: str, number: str = "005") -> list[str]:
@@ -148,8 +148,6 @@ class TestReservedKeys:
             "Phase: contract",
             "backfill: t by id",
             "Requires: 004",
-            "From: prisma x",
-            "From: Alice <alice@example.com>",
         ],
     )
     def test_they_are_a_fault_until_they_are_built(self, line: str) -> None:
@@ -171,7 +169,38 @@ class TestReservedKeys:
         assert len(faults("-- Deploy shop:users to pg\n-- Phase: contract\nbegin;")) == 1
 
 
+class TestItsOrigin:
+    @pytest.mark.parametrize(
+        ("line", "origin"),
+        [
+            ("From: prisma 20240101_init", ("prisma", "20240101_init")),
+            ("from:  Golang-Migrate  7 ", ("golang-migrate", "7")),
+            ("From: flyway V1__Add the users.sql", ("flyway", "V1__Add the users.sql")),
+            ("From: knex 20240101_users.js", ("knex", "20240101_users.js")),
+        ],
+    )
+    def test_it_names_a_tool_and_a_migration_of_it(
+        self, line: str, origin: tuple[str, str]
+    ) -> None:
+        assert read_header(f"-- {line}\nselect 1;", "005") == (Header(origin=Origin(*origin)), ())
+
+    @pytest.mark.parametrize(
+        "value", ["", "prisma", "prisma ", "Alice <alice@example.com>", "liquibase 1"]
+    )
+    def test_anything_else_is_a_fault(self, value: str) -> None:
+        [fault] = faults(f"-- From: {value}")
+        assert fault.startswith(f"the header's From can't be read: {value.strip()!r} is not a tool")
+        assert fault.endswith("if it is only prose, write it without the colon")
+
+    def test_a_second_one_is_a_fault(self) -> None:
+        assert faults("-- From: tern 1\n-- From: tern 2") == ["the header gives From twice"]
+
+
 class TestItsVersion:
+    def test_the_first_of_several_counts_as_of_all_documentation(self) -> None:
+        assert faults("-- Version: 005\n-- Version: 20240101\n") == []
+        assert len(faults("-- Version: 20240101\n-- Version: 005\n")) == 1
+
     @pytest.mark.parametrize(
         ("written", "number"),
         [("006", "005"), ("50", "005"), ("20240101", "005"), ("0", "005"), ("1", "0")],
