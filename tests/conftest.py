@@ -25,6 +25,7 @@ from tls_postgres import TLS_POSTGRES, TlsServer, tls_postgres
 from lib.actions.run_parameters import RunContext
 from lib.local import embedded_server as embedded
 from lib.local.cluster_files import Cluster
+from lib.local.server_folder import home
 from lib.plan.progress_listener import Progress
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.connection_url import read_target
@@ -174,6 +175,14 @@ def server() -> ConnectionTarget:
         return embedded.start(cluster, options=_FAST)
     except Exception as error:
         pytest.exit(f"No PostgreSQL to test with: {error}", returncode=3)
+
+
+@pytest.fixture(scope="session")
+def scratch_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One root for all scratch servers: for root, each has a copy of the programs."""
+    root = tmp_path_factory.mktemp("scratch root")
+    yield root
+    shutil.rmtree(home(root, name="scratch"), ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

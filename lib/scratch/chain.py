@@ -1,0 +1,67 @@
+"""Files applied to a scratch server by the runner itself, so that they make what it would make."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..actions.migrate import migrate
+from ..actions.run_parameters import RunContext
+from ..database.connection import Connection
+from ..database.login import connect
+from ..files.folder import MigrationFile
+from ..local.cluster_files import without_libpq_variables
+from ..settings.connection_target import ConnectionTarget
+from ..settings.loader import Settings
+from ..time_limits import CONNECT
+
+# The environment of a chain that is built for no database in particular: that of a laptop.
+DEVELOPMENT = "development"
+
+
+def build_chain(
+    target: ConnectionTarget,
+    files: Iterable[MigrationFile],
+    *,
+    environment: str | None = DEVELOPMENT,
+) -> None:
+    """Apply the files to an empty scratch server; for its first N, give it `files[:N]`.
+
+    Files whose header leaves out the environment are skipped; with None, no file is. Raise what the
+    runner reports: MigrationFailedError names file and line, and what the embedded server lacks.
+    """
+    chosen = tuple(files) if environment else tuple(map(_for_all, files))
+    context = RunContext(_settings(target, environment or DEVELOPMENT), target)
+    with without_libpq_variables():
+        report = migrate(context, chosen)
+    if report.error:
+        raise report.error
+
+
+def connect_to_scratch(target: ConnectionTarget) -> Connection:
+    """Connect to a scratch server, with a session that the caller's PG* variables do not change."""
+    with without_libpq_variables():
+        return connect(target, application_name="scratch", timeout=CONNECT)
+
+
+def _settings(target: ConnectionTarget, environment: str) -> Settings:
+    return Settings(
+        environment=environment,
+        migration_target=target,
+        status_target=target,
+        # The files are given.
+        migrations_dir=Path(),
+        # On a laptop, the runner would leave out a file that holds no statement yet.
+        is_hosted=True,
+    )
+
+
+def _for_all(file: MigrationFile) -> MigrationFile:
+    return replace(file, header=replace(file.header, environments=()))
+
+
+def applied_of(
+    files: Sequence[MigrationFile], versions: Iterable[str]
+) -> tuple[MigrationFile, ...]:
+    """Return those of the files that a ledger has, in their order."""
+    known = frozenset(versions)
+    return tuple(file for file in files if file.version in known)
