@@ -5,7 +5,7 @@ they are; `judge` compares them with the rows of the ledger, without I/O: which 
 whether they are those that ran, and what each becomes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -33,11 +33,22 @@ class Problem:
 
 @dataclass(frozen=True)
 class ToolFile:
-    """A file of another tool: `name` as its ledger has it, `path` relative to its folder."""
+    """A file of another tool: `name` as its ledger has it, `path` relative to its folder.
+
+    `key` is what else the ledger knows the file by, such as the time in a journal of the tool. With
+    `is_transactional` false a file beside it asks to be run outside a transaction.
+    """
 
     name: str
     path: str
     content: bytes = field(repr=False)
+    key: str = ""
+    is_transactional: bool = True
+
+    @property
+    def text(self) -> str:
+        """The content without a byte order mark, its line ends as they are."""
+        return self.content.decode("utf-8-sig")
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,15 @@ class ToolFiles:
     """The migrations in a folder, in the order in which the tool applies them, and what is wrong.
 
     `left_out` names what has no place in a chain that only goes forward, such as down files.
+    `ledger` is where the ledger is if the tool's configuration says so. What `problems` and `notes`
+    say is not repeated by `judge`.
     """
 
     files: tuple[ToolFile, ...]
     problems: tuple[Problem, ...] = ()
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    ledger: "ToolLedger | None" = None
 
 
 @dataclass(frozen=True)
@@ -118,3 +133,50 @@ class Tool:
     read_folder: Callable[[Path], ToolFiles]
     judge: Callable[[ToolFiles, Rows], History]
     calls: tuple[str, ...] = ()
+
+
+def read_files(folder: Path, names: Iterable[tuple[str, str]]) -> ToolFiles:
+    """Read files by the names in the ledger and their paths in the folder.
+
+    What cannot be read, is a link out of the folder, or is not UTF-8 is a problem.
+    """
+    files, problems = [], []
+    for name, path in names:
+        content = _content(folder, path)
+        if isinstance(content, Problem):
+            problems.append(content)
+        else:
+            files.append(ToolFile(name, path, content))
+    return ToolFiles(tuple(files), tuple(problems))
+
+
+def line_of(text: str, offset: int) -> int:
+    """Return the number of the line at an offset, from 1."""
+    return text.count("\n", 0, offset) + 1
+
+
+def checksums(content: bytes, digest: Callable[[bytes], str]) -> tuple[str, ...]:
+    """Return the digests of a content as it is, with other line ends, and without its mark.
+
+    Git on Windows changes the line ends of files after they were applied elsewhere.
+    """
+    bare = content.removeprefix(b"\xef\xbb\xbf")
+    lf = bare.replace(b"\r\n", b"\n")
+    return tuple(digest(one) for one in (content, bare, lf, lf.replace(b"\n", b"\r\n")))
+
+
+def _content(folder: Path, path: str) -> bytes | Problem:
+    try:
+        file = (folder / path).resolve(strict=True)
+        if not file.is_relative_to(folder.resolve()):
+            return Problem(path, "is a link out of the folder", "put the file itself there")
+        if not file.is_file():
+            return Problem(path, "is not a file", "put a file of SQL there, or remove the name")
+        content = file.read_bytes()
+        content.decode()
+    except UnicodeDecodeError:
+        return Problem(path, "is not UTF-8", "convert the file to UTF-8")
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "it leads to itself"
+        return Problem(path, f"cannot be read: {reason}", "restore the file")
+    return content
