@@ -5,5 +5,6 @@ May import: nothing but the floor.
 Must not: know the database or our own files, or write anything.
 
     tool         what one has to know of another tool, and what its history is, as values
+    prisma       a folder per migration, and a row for each attempt
     known_tools  all tools whose history can be carried on
 """

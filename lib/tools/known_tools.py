@@ -1,9 +1,10 @@
 """All tools whose history can be carried on, in the order in which the documents name them."""
 
+from .prisma import PRISMA
 from .tool import Tool
 
 # A line for each tool.
-TOOLS: tuple[Tool, ...] = ()
+TOOLS: tuple[Tool, ...] = (PRISMA,)
 
 
 def find_tool(word: str) -> Tool:

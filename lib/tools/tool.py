@@ -5,6 +5,7 @@ they are; `judge` compares them with the rows of the ledger, without I/O: which 
 whether they are those that ran, and what each becomes.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -148,6 +149,12 @@ def read_files(folder: Path, names: Iterable[tuple[str, str]]) -> ToolFiles:
         else:
             files.append(ToolFile(name, path, content))
     return ToolFiles(tuple(files), tuple(problems))
+
+
+def described(name: str) -> str:
+    """Return what a name says behind its number, in words: `add orders` for `0003_add_orders`."""
+    words = " ".join(re.split(r"[-_.\s]+", re.sub(r"^[0-9]+", "", name))).strip()
+    return words or name
 
 
 def line_of(text: str, offset: int) -> int:
