@@ -6,5 +6,6 @@ Must not: know the database or our own files, or write anything.
 
     tool         what one has to know of another tool, and what its history is, as values
     prisma       a folder per migration, and a row for each attempt
+    drizzle      a journal or folders, and a row with the hash of each file
     known_tools  all tools whose history can be carried on
 """

@@ -1,10 +1,11 @@
 """All tools whose history can be carried on, in the order in which the documents name them."""
 
+from .drizzle import DRIZZLE
 from .prisma import PRISMA
 from .tool import Tool
 
 # A line for each tool.
-TOOLS: tuple[Tool, ...] = (PRISMA,)
+TOOLS: tuple[Tool, ...] = (PRISMA, DRIZZLE)
 
 
 def find_tool(word: str) -> Tool:
