@@ -39,6 +39,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     scratch   what the files make, on a server that is thrown away; not deployed
               <- files, settings, database, actions, local
     tools     what other migration tools write; not deployed
+              <- sql
     install   the bundle in a project; not deployed
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, actions, rebuild, install

@@ -1,11 +1,13 @@
 """What other migration tools write: their files, their ledgers, their checksums. Not deployed.
 
 A room per tool, or per kind of files; each reads a folder and judges the rows of a ledger.
-May import: nothing but the floor.
+May import: sql.
 Must not: know the database or our own files, or write anything.
 
-    tool         what one has to know of another tool, and what its history is, as values
-    prisma       a folder per migration, and a row for each attempt
-    drizzle      a journal or folders, and a row with the hash of each file
-    known_tools  all tools whose history can be carried on
+    tool          what one has to know of another tool, and what its history is, as values
+    prisma        a folder per migration, and a row for each attempt
+    drizzle       a journal or folders, and a row with the hash of each file
+    marked_files  files with markers between their parts, as each tool reads them
+    marker_tools  dbmate, goose, sql-migrate, node-pg-migrate, tern: both directions in one file
+    known_tools   all tools whose history can be carried on
 """

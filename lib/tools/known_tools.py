@@ -1,11 +1,20 @@
 """All tools whose history can be carried on, in the order in which the documents name them."""
 
 from .drizzle import DRIZZLE
+from .marker_tools import DBMATE, GOOSE, NODE_PG_MIGRATE, SQL_MIGRATE, TERN
 from .prisma import PRISMA
 from .tool import Tool
 
 # A line for each tool.
-TOOLS: tuple[Tool, ...] = (PRISMA, DRIZZLE)
+TOOLS: tuple[Tool, ...] = (
+    PRISMA,
+    DRIZZLE,
+    DBMATE,
+    GOOSE,
+    NODE_PG_MIGRATE,
+    SQL_MIGRATE,
+    TERN,
+)
 
 
 def find_tool(word: str) -> Tool:

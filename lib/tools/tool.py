@@ -6,10 +6,12 @@ whether they are those that ran, and what each becomes.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+
+from .. import COMMAND
 
 
 class Verified(StrEnum):
@@ -187,3 +189,65 @@ def _content(folder: Path, path: str) -> bytes | Problem:
         reason = getattr(error, "strerror", None) or "it leads to itself"
         return Problem(path, f"cannot be read: {reason}", "restore the file")
     return content
+
+
+def numbered_files(
+    folder: Path,
+    pattern: re.Pattern[str],
+    *,
+    key_of: Callable[[re.Match[str]], str],
+    order_of: Callable[[re.Match[str]], tuple[int | str, ...]],
+) -> ToolFiles:
+    """Read the files of a folder whose names match, in the order of the tool.
+
+    The group `name` of a match is the file's name, and `key_of` gives what the ledger knows it by.
+    Two files with one key are a problem. Other files of SQL are left out.
+    """
+    names = sorted(path.name for path in folder.iterdir() if not path.is_dir())
+    matches = sorted(filter(None, map(pattern.fullmatch, names)), key=order_of)
+    keys = {match.string: key_of(match) for match in matches}
+    read = read_files(folder, [(match["name"], match.string) for match in matches])
+    return replace(
+        read,
+        files=tuple(replace(file, key=keys[file.path]) for file in read.files),
+        problems=(*read.problems, *_same_key(keys)),
+        left_out=tuple(name for name in names if name.endswith(".sql") and name not in keys),
+    )
+
+
+def _same_key(keys: Mapping[str, str]) -> Iterator[Problem]:
+    first: dict[str, str] = {}
+    for path, key in keys.items():
+        if first.setdefault(key, path) != path:
+            yield Problem(
+                path, f"has the version of {first[key]}", "give one of them another version"
+            )
+
+
+def applied_first(
+    files: ToolFiles, applied: Iterable[str], key_of: Callable[[str], str]
+) -> tuple[list[tuple[ToolFile, bool]], list[Problem]]:
+    """Order the files as they were applied, by their keys in the ledger; then come the pending.
+
+    The second value of a pair says whether the file is applied. A key without a file is a problem,
+    unless `key_of` finds it in the path of a file that is one already.
+    """
+    by_key = {file.key: file for file in files.files}
+    known = {key_of(problem.place) for problem in files.problems}
+    keys = list(dict.fromkeys(applied))
+    done = [by_key[key] for key in keys if key in by_key]
+    pending = [file for file in files.files if file not in done]
+    return (
+        [*((file, True) for file in done), *((file, False) for file in pending)],
+        [missing_file(key) for key in keys if key not in by_key and key not in known],
+    )
+
+
+def missing_file(key: str) -> Problem:
+    """Return the problem of a row in the ledger whose file is gone."""
+    return Problem(
+        key,
+        "is in the ledger, and there is no such file",
+        "restore the file from git; if nobody has it, make one first file of the whole database: "
+        f"{COMMAND} adopt database",
+    )
