@@ -7,6 +7,7 @@ Must not: know the database or our own files, or write anything.
     tool          what one has to know of another tool, and what its history is, as values
     prisma        a folder per migration, and a row for each attempt
     drizzle       a journal or folders, and a row with the hash of each file
+    flyway        versions of several parts, and a row with the CRC32 of each file
     marked_files  files with markers between their parts, as each tool reads them
     marker_tools  dbmate, goose, sql-migrate, node-pg-migrate, tern: both directions in one file
     known_tools   all tools whose history can be carried on

@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from .tool import (
     described,
     line_of,
     read_files,
+    read_nearest,
 )
 
 _JOURNAL = "meta/_journal.json"
@@ -36,7 +36,6 @@ _REST_OF_LINE = re.compile(r"[ \t]*(?:--[^\n]*)?\r?(?:\n|\Z)")
 _COMMENT = re.compile(r"--[^\n]*")
 
 _CONFIG = "drizzle.config.*"
-_CONFIG_SIZE = 1 << 16
 _CONFIG_COMMENT = re.compile(r"/\*.*?\*/|(?<![:\"'`])//[^\n]*", re.DOTALL)
 _CONFIG_MIGRATIONS = re.compile(r"\bmigrations[\"']?\s*:\s*\{([^{}]*)\}")
 _CONFIG_ENTRY = re.compile(r"\b(table|schema)[\"']?\s*:\s*[\"'`]([^\"'`$]+)[\"'`]")
@@ -144,36 +143,51 @@ def _milliseconds(name: str) -> str:
 
 
 def _match(files: Sequence[ToolFile], rows: Sequence[_Row]) -> _Matched:
+    index = _index(files)
     matched: dict[str, _Row] = {}
     gone = []
     for row in rows:
-        file = _file_of(row, [file for file in files if file.name not in matched])
+        # By name; else by time and hash, since files without a statement have one hash; else by
+        # hash or by time alone, since journals and files are edited.
+        candidates = [file for key in _keys(row) for file in index.get(key, ())]
+        file = next((one for one in candidates if one.name not in matched), None)
         if file:
             matched[file.name] = row
         # Two processes may have recorded one file.
-        elif not any(_belongs(row, one) and _is_unchanged(one, row) for one in files):
+        elif not any(_is_unchanged(one, row) for one in candidates):
             gone.append(row)
     return _Matched(matched, tuple(gone))
 
 
-def _file_of(row: _Row, files: Sequence[ToolFile]) -> ToolFile | None:
-    """Return the file of a row: by its name, else by its hash, else by its time."""
-    candidates = [file for file in files if _belongs(row, file)]
-    if row.name and candidates:
-        return candidates[0]
-    # Files without a statement have one hash, and journals are edited: both together come first.
-    same = [file for file in candidates if _is_unchanged(file, row)]
-    anywhere = [file for file in files if row.hash and _is_unchanged(file, row)]
-    return next(iter((*same, *anywhere, *candidates)), None)
+def _index(files: Sequence[ToolFile]) -> Mapping[tuple[str, ...], list[ToolFile]]:
+    index: dict[tuple[str, ...], list[ToolFile]] = {}
+    for file in files:
+        # The name of a folder has the time in seconds.
+        unit = "seconds" if "/" in file.path else "milliseconds"
+        hashes = set(checksums(file.content, _sha256))
+        keys = [
+            ("name", file.name),
+            (unit, file.key),
+            *(("hash", one) for one in hashes),
+            *((unit, file.key, one) for one in hashes),
+        ]
+        for key in keys:
+            index.setdefault(key, []).append(file)
+    return index
 
 
-def _belongs(row: _Row, file: ToolFile) -> bool:
+def _keys(row: _Row) -> Iterator[tuple[str, ...]]:
+    """Yield by what a row may be known, the surest first."""
+    times = (
+        ("milliseconds", row.created_at),
+        ("seconds", f"{row.created_at[:-3]}000"),
+    )
     if row.name:
-        return row.name == file.name
-    # A folder's name has the time in seconds.
-    is_folder = "/" in file.path
-    time = f"{row.created_at[:-3]}000" if is_folder else row.created_at
-    return bool(file.key) and file.key == time
+        yield ("name", row.name)
+    yield from ((*time, row.hash) for time in times)
+    yield ("hash", row.hash)
+    if not row.name:
+        yield from times
 
 
 def _is_unchanged(file: ToolFile, row: _Row) -> bool:
@@ -272,7 +286,7 @@ def _passed_over(pending: Sequence[ToolFile], matched: _Matched) -> Iterator[str
 
 def _configured_ledger(folder: Path) -> ToolLedger | None:
     """Return the ledger that the nearest drizzle.config names; None if it names none."""
-    text = _CONFIG_COMMENT.sub("", _nearest_config(folder))
+    text = _CONFIG_COMMENT.sub("", read_nearest(folder, _CONFIG))
     migrations = _CONFIG_MIGRATIONS.search(text)
     named = dict(_CONFIG_ENTRY.findall(migrations[1])) if migrations else {}
     if not named:
@@ -282,18 +296,6 @@ def _configured_ledger(folder: Path) -> ToolLedger | None:
         table=named.get("table", DRIZZLE.ledger.table),
         schemas=(named.get("schema", "drizzle"),),
     )
-
-
-def _nearest_config(folder: Path) -> str:
-    with suppress(OSError):
-        for parent in (folder.resolve(), *folder.resolve().parents):
-            for path in sorted(parent.glob(_CONFIG)):
-                if path.is_file() and path.stat().st_size <= _CONFIG_SIZE:
-                    return path.read_text(encoding="utf-8", errors="replace")
-            # Above the project there is nothing of it.
-            if (parent / ".git").exists():
-                break
-    return ""
 
 
 DRIZZLE = Tool(

@@ -1,6 +1,7 @@
 """All tools whose history can be carried on, in the order in which the documents name them."""
 
 from .drizzle import DRIZZLE
+from .flyway import FLYWAY
 from .marker_tools import DBMATE, GOOSE, NODE_PG_MIGRATE, SQL_MIGRATE, TERN
 from .prisma import PRISMA
 from .tool import Tool
@@ -9,6 +10,7 @@ from .tool import Tool
 TOOLS: tuple[Tool, ...] = (
     PRISMA,
     DRIZZLE,
+    FLYWAY,
     DBMATE,
     GOOSE,
     NODE_PG_MIGRATE,

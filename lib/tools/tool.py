@@ -7,11 +7,14 @@ whether they are those that ran, and what each becomes.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
 from .. import COMMAND
+
+_LONGEST_CONFIGURATION = 1 << 16
 
 
 class Verified(StrEnum):
@@ -153,6 +156,20 @@ def read_files(folder: Path, names: Iterable[tuple[str, str]]) -> ToolFiles:
     return ToolFiles(tuple(files), tuple(problems))
 
 
+def read_nearest(folder: Path, *patterns: str) -> str:
+    """Return the tool's configuration: files in the folder, or in the nearest one above it.
+
+    It ends at the root of the repository. Without such files, or if they cannot be read, "".
+    """
+    with suppress(OSError):
+        for parent in (folder.resolve(), *folder.resolve().parents):
+            paths = [path for pattern in patterns for path in sorted(parent.glob(pattern))]
+            texts = [_short_text(path) for path in paths if path.is_file()]
+            if texts or (parent / ".git").exists():
+                return "\n".join(texts)
+    return ""
+
+
 def described(name: str) -> str:
     """Return what a name says behind its number, in words: `add orders` for `0003_add_orders`."""
     words = " ".join(re.split(r"[-_.\s]+", re.sub(r"^[0-9]+", "", name))).strip()
@@ -172,6 +189,11 @@ def checksums(content: bytes, digest: Callable[[bytes], str]) -> tuple[str, ...]
     bare = content.removeprefix(b"\xef\xbb\xbf")
     lf = bare.replace(b"\r\n", b"\n")
     return tuple(digest(one) for one in (content, bare, lf, lf.replace(b"\n", b"\r\n")))
+
+
+def _short_text(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(_LONGEST_CONFIGURATION)
 
 
 def _content(folder: Path, path: str) -> bytes | Problem:
