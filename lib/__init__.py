@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and eighteen wings.
+"""The migration runner: a floor that every room may enter, and nineteen wings.
 
 The floor, without I/O:
 
@@ -36,10 +36,12 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, plan, database, actions
     local     for a laptop: a PostgreSQL, a web server, the next file; not deployed
               <- files, settings, web
-    scratch   what the files make, on a server that is thrown away; not deployed
-              <- files, settings, database, actions, local
+    scratch   a schema apart from its database: built and thrown away, or dumped; not deployed
+              <- sql, files, settings, database, actions, local
     tools     what other migration tools write; not deployed
               <- sql
+    adopt     the history of another tool, carried on; not deployed
+              <- catalog, database, scratch
     install   the bundle in a project; not deployed
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, actions, rebuild, install

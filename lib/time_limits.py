@@ -160,6 +160,15 @@ class RunLimits:
     report_every: float = 15.0
 
 
+# --- Adopting another tool's history ---
+
+# For pg_dump to read the schema: thousands of tables, over a slow line.
+DUMP = 600.0
+# For pg_dump to get at the tables: a lock that waits behind another one stops the application.
+DUMP_LOCK = 3.0
+# For pg_dump to end once it is asked to.
+DUMP_STOP = 3.0
+
 # --- Installing into a project ---
 
 # One question to git: only a file system over a network takes more than a moment.

@@ -1,9 +1,13 @@
-"""What the files make, built on a server that is thrown away. Not deployed with the functions.
+"""Schemas apart from their database: built on a scratch server, or dumped. Not deployed.
 
-For `schema.sql`, for the comparison of a database with its files, and for the proof of an adoption.
-May import: files, settings, database, actions, local.
-Must not: connect to any database but its own, or leave anything of it behind.
+For `schema.sql`, for the comparison of a database with its files, and for adoptions.
+May import: sql, files, settings, database, actions, local.
+Must not: write to any database but its own, or leave anything of it behind.
 
-    scratch_server  a fresh server from the embedded binaries, gone after its use
-    chain           files applied there by the runner itself
+    scratch_server   a fresh server from the embedded binaries, gone after its use
+    chain            files applied there by the runner itself
+    tls_relay        a port behind which a server is reached over TLS
+    database_dump    the schema of a live database, by pg_dump
+    dump_privileges  what a dump says of roles
+    dump_cleaning    from a dump to a file that another server accepts
 """

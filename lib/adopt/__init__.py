@@ -1,0 +1,8 @@
+"""The history of another tool, carried on by this runner. Not deployed with the functions.
+
+May import: catalog, database, scratch.
+Must not: write anything to a database without being told to, or run the other tool.
+
+    surroundings  what is in a database and is no part of its schema
+    first_file    the first file of a database whose tool has no SQL
+"""

@@ -1,0 +1,89 @@
+"""What is in a database and is no part of its schema: the provider's, an extension's, a tool's."""
+
+from psycopg import sql
+
+from ..catalog.other_ledgers import ledgers_query
+from ..database.connection import Connection
+from ..database.sql_composition import filled
+from ..scratch.dump_cleaning import Surroundings
+
+# Those that a provider has put into each of its databases, and looks after.
+PROVIDER_SCHEMAS = (
+    # Supabase
+    *("auth", "storage", "realtime", "_realtime", "vault", "graphql", "graphql_public", "net"),
+    *("pgbouncer", "pgsodium", "pgsodium_masks", "supabase_functions", "supabase_migrations"),
+    *("_analytics", "_supavisor", "_supabase", "supabase_admin", "extensions", "pgtle"),
+    # Neon, AWS, Heroku, Google, Aiven, Timescale, Hasura, Prisma, and the tools that follow changes
+    *("neon", "neon_auth", "neon_control_plane", "rdsadmin", "apg_plan_mgmt", "aws_s3"),
+    *("aws_commons", "aws_lambda", "heroku_ext", "google_vacuum_mgmt", "hdb_catalog", "cron"),
+    *("drizzle", "graphile_migrate", "graphile_worker", "pgboss"),
+)
+# The roles that Supabase gives to each of its databases.
+SUPABASE_ROLES = frozenset({"anon", "authenticated", "service_role", "authenticator", "postgres"})
+_OWN_TABLES = (
+    *("schema_migrations", "schema_migration_runs", "schema_migration_seeds"),
+    "schema_migration_objects",
+)
+
+_FACTS = """
+select current_user,
+       exists (select from pg_roles where rolname = 'service_role')
+         and exists (select from pg_namespace where nspname = 'auth')
+"""
+_TABLES = """
+with left_out as (
+  select l.oid from ({ledgers}) as l
+  union
+  select c.oid from pg_class c
+   where c.relnamespace = to_regnamespace('public') and c.relname = any ({own}::text[])
+)
+select n.nspname, c.relname
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.oid in (select oid from left_out)
+    -- The sequence of a column is dumped, even if the table is not.
+    or c.relkind = 'S' and exists (
+       select from pg_depend d
+        where d.classid = 'pg_class'::regclass and d.objid = c.oid
+          and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from left_out))
+ order by 1, 2
+"""
+_SCHEMAS = "select nspname from pg_namespace where nspname = any ({names}::text[]) order by 1"
+_POPULATED = """
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'm' and c.relispopulated
+"""
+_MEMBERS = """
+select n.nspname, coalesce(p.proname, c.relname, t.typname)
+  from pg_depend d
+  left join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+  left join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid
+  left join pg_type t on d.classid = 'pg_type'::regclass and t.oid = d.objid
+  join pg_namespace n on n.oid = coalesce(p.pronamespace, c.relnamespace, t.typnamespace)
+ where d.deptype = 'e'
+"""
+
+
+def read_surroundings(connection: Connection) -> Surroundings:
+    """Read them from the catalog."""
+    statements = (
+        sql.SQL(_FACTS),
+        filled(_TABLES, ledgers=ledgers_query(), own=list(_OWN_TABLES)),
+        filled(_SCHEMAS, names=list(PROVIDER_SCHEMAS)),
+        sql.SQL(_POPULATED),
+        sql.SQL(_MEMBERS),
+    )
+    facts, tables, schemas, populated, members = connection.query(
+        sql.SQL(";").join(statements), read_only=True
+    )
+    [[owner, supabase]] = facts
+    is_supabase = supabase == "t"
+    return Surroundings(
+        owner=str(owner),
+        schemas=frozenset(str(name) for [name] in schemas),
+        roles=SUPABASE_ROLES if is_supabase else frozenset(),
+        populated=frozenset(str(name) for [name] in populated),
+        members=frozenset((str(schema), str(name)) for schema, name in members),
+        tables=tuple((str(schema), str(name)) for schema, name in tables),
+        is_supabase=is_supabase,
+    )
