@@ -10,5 +10,6 @@ Must not: know the database or our own files, or write anything.
     flyway        versions of several parts, and a row with the CRC32 of each file
     marked_files  files with markers between their parts, as each tool reads them
     marker_tools  dbmate, goose, sql-migrate, node-pg-migrate, tern: both directions in one file
+    paired_files  golang-migrate and sqlx: a file for each direction
     known_tools   all tools whose history can be carried on
 """

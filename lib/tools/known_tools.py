@@ -3,6 +3,7 @@
 from .drizzle import DRIZZLE
 from .flyway import FLYWAY
 from .marker_tools import DBMATE, GOOSE, NODE_PG_MIGRATE, SQL_MIGRATE, TERN
+from .paired_files import GOLANG_MIGRATE, SQLX
 from .prisma import PRISMA
 from .tool import Tool
 
@@ -13,6 +14,8 @@ TOOLS: tuple[Tool, ...] = (
     FLYWAY,
     DBMATE,
     GOOSE,
+    GOLANG_MIGRATE,
+    SQLX,
     NODE_PG_MIGRATE,
     SQL_MIGRATE,
     TERN,

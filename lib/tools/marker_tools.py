@@ -28,6 +28,7 @@ from .tool import (
     ToolMigration,
     applied_first,
     described,
+    ledger_notes,
     numbered_files,
 )
 
@@ -56,7 +57,7 @@ def _dbmate_files(folder: Path) -> ToolFiles:
 def _dbmate_history(files: ToolFiles, rows: Rows) -> History:
     """Every row is a version: the digits of a file, as they are."""
     versions = sorted(str(version) for (version,) in rows)
-    return _history("dbmate", read_dbmate, files, versions, _digits)
+    return _history(DBMATE, read_dbmate, files, versions, _digits)
 
 
 def _goose_files(folder: Path) -> ToolFiles:
@@ -89,7 +90,7 @@ def _goose_history(files: ToolFiles, rows: Rows) -> History:
         newest.pop(str(version), None)
         newest[str(version)] = is_applied == "true"
     applied = [version for version, is_applied in newest.items() if is_applied and version != "0"]
-    return _history("goose", read_goose, files, applied, _plain_number)
+    return _history(GOOSE, read_goose, files, applied, _plain_number)
 
 
 def _sql_migrate_files(folder: Path) -> ToolFiles:
@@ -104,7 +105,7 @@ def _sql_migrate_files(folder: Path) -> ToolFiles:
 def _sql_migrate_history(files: ToolFiles, rows: Rows) -> History:
     """The ledger has the names of the files, with `.sql`."""
     applied = [str(name) for (name,) in rows]
-    return _history("sql-migrate", read_sql_migrate, files, applied, _as_it_is)
+    return _history(SQL_MIGRATE, read_sql_migrate, files, applied, _as_it_is)
 
 
 def _node_pg_migrate_files(folder: Path) -> ToolFiles:
@@ -127,7 +128,7 @@ def _node_pg_migrate_files(folder: Path) -> ToolFiles:
 def _node_pg_migrate_history(files: ToolFiles, rows: Rows) -> History:
     """The ledger has the names of the files without their last suffix."""
     applied = [str(name).removesuffix(".up") for (name,) in rows]
-    return _history("node-pg-migrate", read_node_pg_migrate, files, applied, _without_suffix)
+    return _history(NODE_PG_MIGRATE, read_node_pg_migrate, files, applied, _without_suffix)
 
 
 def _tern_files(folder: Path) -> ToolFiles:
@@ -153,11 +154,11 @@ def _tern_history(files: ToolFiles, rows: Rows) -> History:
     applied = [file.key for file in files.files if int(file.key) <= version]
     newest = max((int(file.key) for file in files.files), default=0)
     beyond = [str(version)] if version > newest else []
-    return _history("tern", read_tern, files, [*applied, *beyond], _plain_number)
+    return _history(TERN, read_tern, files, [*applied, *beyond], _plain_number)
 
 
 def _history(
-    title: str,
+    tool: Tool,
     read: Callable[[str], MarkedFile],
     files: ToolFiles,
     applied: Iterable[str],
@@ -165,17 +166,19 @@ def _history(
 ) -> History:
     ordered, problems = applied_first(files, applied, key_of)
     marked = [(file, read(file.text), is_applied) for file, is_applied in ordered]
+    migrations = tuple(
+        replace(_migration(file, parts), is_applied=is_applied)
+        for file, parts, is_applied in marked
+    )
+    passed_over = (
+        f"{file.path}: what is above the first marker is left out: {tool.title} never runs it."
+        for file, parts, _ in marked
+        if parts.skips_statements
+    )
     return History(
-        tuple(
-            replace(_migration(file, parts), is_applied=is_applied)
-            for file, parts, is_applied in marked
-        ),
-        problems=(*problems, *(p for file, parts, _ in marked for p in _problems(file, parts))),
-        notes=tuple(
-            f"{file.path}: what is above the first marker is left out, since {title} never runs it."
-            for file, parts, _ in marked
-            if parts.skips_statements
-        ),
+        migrations,
+        (*problems, *(problem for file, parts, _ in marked for problem in _problems(file, parts))),
+        (*passed_over, *ledger_notes(tool.word, tool.ledger.table, migrations)),
     )
 
 

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from .. import COMMAND
+from ..sql.lexer import LexicalError, scan
 
 _LONGEST_CONFIGURATION = 1 << 16
 
@@ -258,7 +259,8 @@ def applied_first(
     known = {key_of(problem.place) for problem in files.problems}
     keys = list(dict.fromkeys(applied))
     done = [by_key[key] for key in keys if key in by_key]
-    pending = [file for file in files.files if file not in done]
+    ran = {file.path for file in done}
+    pending = [file for file in files.files if file.path not in ran]
     return (
         [*((file, True) for file in done), *((file, False) for file in pending)],
         [missing_file(key) for key in keys if key not in by_key and key not in known],
@@ -273,3 +275,30 @@ def missing_file(key: str) -> Problem:
         "restore the file from git; if nobody has it, make one first file of the whole database: "
         f"{COMMAND} adopt database",
     )
+
+
+def ledger_notes(tool: str, ledger: str, migrations: Iterable[ToolMigration]) -> Iterator[str]:
+    """Name the migrations that use the ledger of their tool, which a new database does not have."""
+    for migration in migrations:
+        offset = _use_of(ledger, migration.sql)
+        if offset is not None:
+            yield (
+                f"{migration.path}: {ledger} in it is {tool}'s own ledger, which a new database "
+                "does not have. If the file fails there, write it without that statement, as the "
+                f"next number in the folder of the migrations, with the line `-- From: {tool} "
+                f"{migration.name}` in its header."
+            )
+
+
+def _use_of(table: str, sql: str) -> int | None:
+    """Return the offset of a table's name in SQL, but not in a comment or a string."""
+    name = re.compile(rf"(?<![\w$]){re.escape(table)}(?![\w$])", re.IGNORECASE)
+    if not name.search(sql):
+        return None
+    try:
+        for kind, start, end in scan(sql):
+            if kind in ("word", "name", "dollar") and (found := name.search(sql, start, end)):
+                return found.start()
+    except LexicalError:
+        pass
+    return None

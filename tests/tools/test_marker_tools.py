@@ -279,8 +279,16 @@ def test_what_the_tool_passes_over_is_noted(tool: str, tmp_path: Path) -> None:
     files = find_tool(tool).read_folder(tmp_path)
     (note,) = find_tool(tool).judge(files, []).notes
     assert note == (
-        f"1_a.sql: what is above the first marker is left out, since {tool} never runs it."
+        f"1_a.sql: what is above the first marker is left out: {tool} never runs it."
     )
+
+
+def test_a_file_that_uses_the_ledger_of_its_tool_is_noted(tmp_path: Path) -> None:
+    text = UP["goose"].format("delete from goose_db_version where version_id = 1;")
+    write_files(tmp_path, {"2_a.sql": text})
+    files = find_tool("goose").read_folder(tmp_path)
+    (note,) = find_tool("goose").judge(files, []).notes
+    assert note.startswith("2_a.sql: goose_db_version in it is goose's own ledger")
 
 
 @pytest.mark.parametrize(
