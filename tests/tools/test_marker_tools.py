@@ -278,9 +278,7 @@ def test_what_the_tool_passes_over_is_noted(tool: str, tmp_path: Path) -> None:
     write_files(tmp_path, {"1_a.sql": f"select 0;\n{UP[tool].format('select 1;')}"})
     files = find_tool(tool).read_folder(tmp_path)
     (note,) = find_tool(tool).judge(files, []).notes
-    assert note == (
-        f"1_a.sql: what is above the first marker is left out: {tool} never runs it."
-    )
+    assert note == (f"1_a.sql: what is above the first marker is left out: {tool} never runs it.")
 
 
 def test_a_file_that_uses_the_ledger_of_its_tool_is_noted(tmp_path: Path) -> None:
