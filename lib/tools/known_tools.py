@@ -2,21 +2,25 @@
 
 from .drizzle import DRIZZLE
 from .flyway import FLYWAY
+from .graphile_migrate import GRAPHILE_MIGRATE
 from .marker_tools import DBMATE, GOOSE, NODE_PG_MIGRATE, SQL_MIGRATE, TERN
 from .paired_files import GOLANG_MIGRATE, SQLX
 from .prisma import PRISMA
+from .supabase import SUPABASE
 from .tool import Tool
 
 # A line for each tool.
 TOOLS: tuple[Tool, ...] = (
     PRISMA,
     DRIZZLE,
+    SUPABASE,
     FLYWAY,
     DBMATE,
     GOOSE,
     GOLANG_MIGRATE,
     SQLX,
     NODE_PG_MIGRATE,
+    GRAPHILE_MIGRATE,
     SQL_MIGRATE,
     TERN,
 )
