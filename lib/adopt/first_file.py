@@ -14,8 +14,8 @@ from ..database.sql_composition import filled
 from ..errors import ConfigurationError
 from ..masking import lines_without_credentials
 from ..scratch.database_dump import dump_schema
-from ..scratch.dump_cleaning import CleanDump, Surroundings, clean_dump
-from .surroundings import read_surroundings
+from ..scratch.dump_cleaning import CleanDump, clean_dump
+from ..scratch.surroundings import Surroundings, read_surroundings
 
 DATABASE = "database"
 _ROWS_STAY = (

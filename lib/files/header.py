@@ -27,7 +27,7 @@ _RESERVED = ("phase", "backfill", "requires")
 ADOPTED_TOOLS = (
     *("prisma", "drizzle", "supabase", "flyway", "dbmate", "goose", "golang-migrate", "sqlx"),
     *("node-pg-migrate", "graphile-migrate", "sql-migrate", "tern", "database"),
-    *("knex", "sequelize", "typeorm", "rails", "ecto", "alembic", "django"),
+    *("knex", "kysely", "sequelize", "typeorm", "rails", "ecto", "alembic", "django"),
 )
 # Files of Sqitch begin with this line; their `requires:` is not the reserved key.
 _SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)

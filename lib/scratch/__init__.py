@@ -1,13 +1,14 @@
 """Schemas apart from their database: built on a scratch server, or dumped. Not deployed.
 
 For `schema.sql`, for the comparison of a database with its files, and for adoptions.
-May import: sql, files, settings, database, actions, local.
+May import: sql, files, settings, database, catalog, actions, local.
 Must not: write to any database but its own, or leave anything of it behind.
 
     scratch_server   a fresh server from the embedded binaries, gone after its use
     chain            files applied there by the runner itself
     tls_relay        a port behind which a server is reached over TLS
     database_dump    the schema of a live database, by pg_dump
+    surroundings     what is in a database and is no part of its schema
     dump_privileges  what a dump says of roles
     dump_cleaning    from a dump to a file that another server accepts
 """

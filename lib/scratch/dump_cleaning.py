@@ -17,30 +17,13 @@ from .dump_privileges import (
     policy_roles,
     read_privilege,
 )
+from .surroundings import Surroundings
 
 # What a dump relies on: names are qualified, and a body may name what comes later.
 _PREAMBLE = (
     "SELECT pg_catalog.set_config('search_path', '', false);\nSET check_function_bodies = false;"
 )
 _OF_SESSIONS = ("SET", "RESET", "SELECT")
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a database has that no file of ours makes; names are not quoted, unless said.
-
-    `schemas` are the provider's, `roles` those that each of its servers has, `owner` is the role
-    that is connected, `populated` are the materialized views that hold rows, as SQL writes them,
-    `members` belong to extensions, and `tables` to this runner and to other tools.
-    """
-
-    owner: str
-    schemas: frozenset[str] = frozenset()
-    roles: frozenset[str] = frozenset()
-    populated: frozenset[str] = frozenset()
-    members: frozenset[tuple[str, str]] = frozenset()
-    tables: tuple[tuple[str, str], ...] = ()
-    is_supabase: bool = False
 
 
 @dataclass

@@ -10,7 +10,6 @@ import pytest
 from conftest import Bundle, Database, new_database
 from tls_postgres import TlsServer
 
-from lib.adopt.surroundings import read_surroundings
 from lib.catalog.comparison import compare
 from lib.catalog.schema_objects import Snapshot
 from lib.catalog.snapshot import read_snapshot
@@ -19,7 +18,8 @@ from lib.files.folder import parse
 from lib.files.prepare_script import prepare
 from lib.files.runnable_script import Mode
 from lib.scratch.database_dump import dump_schema
-from lib.scratch.dump_cleaning import CleanDump, Surroundings, clean_dump
+from lib.scratch.dump_cleaning import CleanDump, clean_dump
+from lib.scratch.surroundings import Surroundings, read_surroundings
 from lib.settings.connection_target import ConnectionTarget
 
 RICH = r"""

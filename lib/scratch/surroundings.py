@@ -1,11 +1,12 @@
 """What is in a database and is no part of its schema: the provider's, an extension's, a tool's."""
 
+from dataclasses import dataclass
+
 from psycopg import sql
 
 from ..catalog.other_ledgers import ledgers_query
 from ..database.connection import Connection
 from ..database.sql_composition import filled
-from ..scratch.dump_cleaning import Surroundings
 
 # Those that a provider has put into each of its databases, and looks after.
 PROVIDER_SCHEMAS = (
@@ -62,6 +63,24 @@ select n.nspname, coalesce(p.proname, c.relname, t.typname)
   join pg_namespace n on n.oid = coalesce(p.pronamespace, c.relnamespace, t.typnamespace)
  where d.deptype = 'e'
 """
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a database has that no file of ours makes; names are not quoted, unless said.
+
+    `schemas` are the provider's, `roles` those that each of its servers has, `owner` is the role
+    that is connected, `populated` are the materialized views that hold rows, as SQL writes them,
+    `members` belong to extensions, and `tables` to this runner and to other tools.
+    """
+
+    owner: str
+    schemas: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    populated: frozenset[str] = frozenset()
+    members: frozenset[tuple[str, str]] = frozenset()
+    tables: tuple[tuple[str, str], ...] = ()
+    is_supabase: bool = False
 
 
 def read_surroundings(connection: Connection) -> Surroundings:

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 from conftest import Database
 
-from lib.adopt.surroundings import read_surroundings
 from lib.database.login import connect
-from lib.scratch.dump_cleaning import Surroundings
+from lib.scratch.surroundings import Surroundings, read_surroundings
 
 
 def read(database: Database) -> Surroundings:
