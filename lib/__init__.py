@@ -46,7 +46,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, actions, rebuild, install
     commands  what each command does; not deployed
-              <- files, settings, plan, database, actions, rebuild, text, local, install
+              <- files, settings, plan, database, actions, rebuild, local, scratch, install, text
     cli       the command line; not deployed
               <- plan, text, commands
 

@@ -60,6 +60,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
         from ..commands.project_commands import COMMANDS
     elif arguments.group == "rebuild":
         from ..commands.rebuild_commands import COMMANDS
+    elif arguments.group == "schema":
+        from ..commands.schema_commands import COMMANDS
     else:
         from ..commands.migration_commands import COMMANDS
     return COMMANDS[arguments.command]

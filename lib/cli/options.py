@@ -14,7 +14,7 @@ from ..masking import without_credentials
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "local", "rebuild", "project", "shell"]
+Group = Literal["migrations", "local", "rebuild", "schema", "project", "shell"]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
@@ -24,7 +24,7 @@ _TITLES = {
     "rebuild": "the local database",
     "project": "the bundle in a project",
 }
-_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild")
+_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild", "schema")
 _SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
@@ -36,8 +36,9 @@ LONGEST_PACKAGE = 19
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
 configuration; 3 an applied file was modified, renamed or is missing, or (status --check) a
-migration is pending; 4 another run, or a busy table, held a lock for too long; 129, 130 or 143
-interrupted by a signal. README.md describes the environment variables.
+migration is pending, or (schema --check) schema.sql is stale; 4 another run, or a busy table, held
+a lock for too long; 129, 130 or 143 interrupted by a signal. README.md describes the environment
+variables.
 """
 # Of the commands that reach no migration.
 _SHORT_EPILOGUE = """\
@@ -140,6 +141,7 @@ def make_parser() -> _Program:
     _add_baseline(commands)
     _add_resolve(commands)
     _add_reset_and_seed(commands)
+    _add_schema(commands)
     _add_serve(commands)
     _add_local_database(commands)
     _add_project_commands(commands)
@@ -369,6 +371,22 @@ def _add_reset_and_seed(commands: _Commands) -> None:
         "apply the files of migrations/_seeds that have not run yet, or have changed",
         has_json=True,
         group="rebuild",
+    )
+
+
+def _add_schema(commands: _Commands) -> None:
+    schema = commands.add(
+        "schema",
+        "print the schema that the files make, as SQL",
+        more="It is made on a server of its own; no other database is asked. `schema > schema.sql` "
+        "makes the file that migrate keeps up to date from then on.",
+        has_json=True,
+        group="schema",
+    )
+    schema.add_argument(
+        "--check",
+        action="store_true",
+        help="print nothing of it, and exit with 3 unless schema.sql is that schema",
     )
 
 

@@ -1,12 +1,13 @@
 """What each command of the command line does. Not deployed with the functions.
 
 A function per command, which returns the exit code.
-May import: files, settings, plan, database, actions, rebuild, text, local, install.
+May import: files, settings, plan, database, actions, rebuild, local, scratch, install, text.
 Must not: import the web, or decide anything about migrations.
 
     invocation          one command as it was called
     local_database      the embedded PostgreSQL as the database of a command
     command_setup       what a command needs: its settings, its database, its run context
+    schema_commands     the commands about the schema that the files make
     rebuild_commands    the commands that fill a development database, or make it anew
     migration_commands  the commands about migrations
     local_commands      the commands about what runs on this machine

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 from ..actions.run_parameters import RunContext
 from ..database.login import locate
-from ..files.folder import MigrationFile, discover
+from ..files.folder import MigrationFile, discover, has_schema_file
 from ..plan.progress_listener import Progress
-from ..plan.reports import Source
+from ..plan.reports import RunReport, Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings, load_settings, migrations_dir, with_env_files
 from ..text.progress_log import ProgressLog
@@ -86,4 +86,17 @@ def database_for(call: Invocation, settings: Settings, *, reading: bool) -> Conn
         target,
         timeout=settings.connect_timeout_or(CONNECT),
         on_retry=lambda reason: call.console.tell(f"{reason} Trying again."),
+    )
+
+
+def may_refresh_schema_file(context: RunContext, report: RunReport) -> bool:
+    """True if a run may have to be followed by a look at schema.sql.
+
+    On the embedded server alone, which is on a laptop: in CI and on Vercel, files are committed.
+    """
+    return (
+        context.target.is_embedded
+        and context.up_to is None
+        and report.error is None
+        and has_schema_file(context.settings.migrations_dir)
     )

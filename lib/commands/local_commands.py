@@ -108,8 +108,10 @@ def _psql(call: Invocation) -> int:
 
 def _stop(call: Invocation) -> int:
     from ..local import embedded_server as embedded
+    from ..scratch.scratch_server import remove_leftovers
 
     is_stopped = embedded.stop(embedded.locate(call.root))
+    remove_leftovers(call.root)
     call.console.say(
         "Stopped the embedded PostgreSQL." if is_stopped else "No embedded PostgreSQL is running."
     )

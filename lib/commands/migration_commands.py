@@ -13,7 +13,7 @@ from ..files.folder import has_seeds
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel
-from .command_setup import file_of, load, run_context
+from .command_setup import file_of, load, may_refresh_schema_file, run_context
 from .invocation import Invocation
 
 
@@ -40,8 +40,13 @@ def _migrate(call: Invocation) -> int:
         from .rebuild_commands import with_seeds
 
         report = with_seeds(call, context, report)
+    schema_file: Document = {}
+    if may_refresh_schema_file(context, report):
+        from .schema_commands import refresh_file
+
+        schema_file = refresh_file(call, context)
     if call.arguments.json:
-        call.console.print_json(report.to_dict())
+        call.console.print_json({**report.to_dict(), **schema_file})
     return report.exit_code
 
 

@@ -16,7 +16,7 @@ from ..rebuild.seed_reports import SeedReport
 from ..text.progress_log import ProgressLog
 from ..text.rebuild_texts import reset_text, seed_text, seeds_text
 from ..text.terminal import counted, run_text
-from .command_setup import file_of, load, run_context
+from .command_setup import file_of, load, may_refresh_schema_file, run_context
 from .invocation import Invocation
 
 SEEDING = "Seeding"
@@ -105,8 +105,13 @@ def _rebuild(call: Invocation, context: RunContext, dropped: Document) -> int:
         call.console.show(run_text(report, call.console.style))
     if context.up_to is None and not report.error and has_seeds(context.settings.migrations_dir):
         report = with_seeds(call, context, report)
+    schema_file: Document = {}
+    if may_refresh_schema_file(context, report):
+        from .schema_commands import refresh_file
+
+        schema_file = refresh_file(call, context)
     if call.arguments.json:
-        call.console.print_json({**report.to_dict(), "action": "reset", **dropped})
+        call.console.print_json({**report.to_dict(), "action": "reset", **dropped, **schema_file})
     return report.exit_code
 
 

@@ -26,6 +26,8 @@ _NOT_THE_FORMAT = (
 
 # The folder of the seeds, in that of the migrations.
 SEEDS = "_seeds"
+# The file with the schema that the files make, beside the folder.
+SCHEMA = "schema.sql"
 
 # A name from which the right one can be guessed, such as Flyway's `V001__Add_users`.
 _NUMBERED = re.compile(r"[vV]?([0-9]{3,})[-_ ]+([A-Za-z][A-Za-z0-9_ -]*)", re.ASCII)
@@ -189,6 +191,11 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
 def has_seeds(directory: Path) -> bool:
     """True if the folder of the migrations has one with seeds, which may still be empty."""
     return (directory / SEEDS).is_dir()
+
+
+def has_schema_file(directory: Path) -> bool:
+    """True if there is a file beside the folder that may hold the schema which the files make."""
+    return (directory.parent / SCHEMA).exists()
 
 
 def next_number(files: Sequence[MigrationFile]) -> str:

@@ -27,7 +27,7 @@ from ..signals import uninterrupted
 
 # How the target names its origin in messages.
 SOURCE = "the scratch server"
-_NAME = "scratch"
+NAME = "scratch"
 
 _OPTIONS = (
     # Nothing is kept, so nothing has to reach the disk.
@@ -65,7 +65,7 @@ def scratch_server(root: Path, *, platform: str = "") -> Iterator[ConnectionTarg
 
 def remove_leftovers(root: Path) -> None:
     """Stop and remove the servers whose process was killed."""
-    shared = embedded.locate(root, name=_NAME)
+    shared = embedded.locate(root, name=NAME)
     if shared.home.exists():
         make_home(shared)
         with one_at_a_time(shared):
@@ -74,7 +74,7 @@ def remove_leftovers(root: Path) -> None:
 
 def _make_folder(root: Path, platform: str) -> tuple[Cluster, IO[str]]:
     """Make the folder of a new server, and lock its file."""
-    shared = embedded.locate(root, name=_NAME, platform=platform)
+    shared = embedded.locate(root, name=NAME, platform=platform)
     make_home(shared)
     with one_at_a_time(shared):
         _remove_leftovers(shared)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from io import TextIOWrapper
 from typing import TextIO
 
-from ..escaping import Clean, document, message, signed, table, unmasked
+from ..escaping import Clean, document, escaped, message, signed, table, unmasked
 from ..plan.reports import Document
 from .terminal import Style, columns_of, fit_quotes
 
@@ -51,6 +51,18 @@ class Console:
     def show_secret(self, text: str) -> None:
         """Print a result that is a secret, alone on its line, for whoever has asked for it."""
         self._print(unmasked(text), self.out)
+
+    def show_file(self, text: str) -> None:
+        """Print a text for a file: as it is, in UTF-8; on a terminal escaped.
+
+        Raise OSError if it cannot be written: half of it would look like all of it.
+        """
+        if self.out.isatty() or not isinstance(self.out, TextIOWrapper):
+            self._print(Clean(escaped(text).rstrip("\n")), self.out)
+            return
+        self.out.flush()
+        self.out.buffer.write(text.encode())
+        self.out.buffer.flush()
 
     def show_bar(self, bar: str, *, stays: bool = True) -> None:
         """Print a line on standard error that the next bar overwrites.

@@ -13,7 +13,7 @@ from conftest import ROOT, connect, local_environ, wait_until
 from lib.errors import ConfigurationError
 from lib.local import cluster_files
 from lib.local.server_folder import home
-from lib.scratch.scratch_server import scratch_server
+from lib.scratch.scratch_server import remove_leftovers, scratch_server
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.variables import SUPABASE
 
@@ -138,6 +138,18 @@ def test_the_next_one_removes_what_a_killed_process_has_left(
     with scratch_server(scratch_root):
         assert not answers(target)
         assert folder not in runs(scratch_root)
+
+
+def test_leftovers_can_be_removed_without_a_new_one(
+    scratch_root: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    target_of(holder)
+    living = runs(scratch_root)
+    folder = home(scratch_root, name="scratch")
+    (folder / "run-dead").mkdir()
+    (folder / "run-dead.lock").touch()
+    remove_leftovers(scratch_root)
+    assert runs(scratch_root) == living
 
 
 def test_it_has_what_the_platform_has(scratch_root: Path) -> None:

@@ -22,6 +22,8 @@ GROUPS = {
     "whole/test_tls_postgres.py": "tls",
     "local/test_embedded_server.py": "local",
     "rebuild/test_local_reset.py": "local reset",
+    "scratch/": "scratch",
+    "commands/test_schema_commands.py": "schema commands",
     "ledger/test_earlier_versions.py": "earlier versions",
     "ledger/test_table_trust.py::TestTraps": "traps",
 }

@@ -57,8 +57,8 @@ NAMES = {variable.name for variable in VARIABLES}
 _VARIABLE = re.compile(
     r"\b(?:(?:MIGRATIONS?|POSTGRES|DATABASE|DIRECT|VERCEL|NILEDB|PRISMA|AWS)_[A-Z_]*[A-Z]|PG[A-Z]{4,}(?:_[A-Z]+)*)\b"
 )
-# A command as far as its line, its back quote or its comment goes.
-_COMMAND = re.compile(r"(?:python3? -m lib|\./migrate)( [a-z][^`\n#|;&)]*)")
+# A command as far as its line, its back quote, its comment or its redirection goes.
+_COMMAND = re.compile(r"(?:python3? -m lib|\./migrate)( [a-z][^`\n#|;&)>]*)")
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 
