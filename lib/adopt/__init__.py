@@ -3,6 +3,5 @@
 May import: catalog, database, scratch.
 Must not: write anything to a database without being told to, or run the other tool.
 
-    surroundings  what is in a database and is no part of its schema
-    first_file    the first file of a database whose tool has no SQL
+    first_file  the first file of a database whose tool has no SQL
 """
