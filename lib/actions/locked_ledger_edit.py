@@ -10,7 +10,7 @@ from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey
 from ..ledger.run_lock import RunLock
 from ..ledger.runs import RunStart
-from ..ledger.schema import prepare_tables
+from ..ledger.schema import prepare_tables, upgrade_journal
 from ..time_limits import ANSWER
 from .run_parameters import RunContext
 from .status import survey_database
@@ -41,16 +41,18 @@ def change_ledger(
     write: Callable[[Connection, D, RunStart], None],
     *,
     after_loss: str,
+    replaces_other: bool = False,
 ) -> D:
     """Write what `decide` finds, and return the decision that was carried out.
 
     `decide` raises whatever forbids the change. It is called before the run lock is taken, so that
     nobody waits for a lock in vain, and again under the lock, since another run may have changed
     the ledger meanwhile. `after_loss` says what is true if the connection is lost while writing.
+    With `replaces_other`, the ledger of another tool counts as none, and `write` creates ours.
     """
     with ledger_errors_translated():
         with context.connect() as connection:
-            survey = _survey(context, connection)
+            survey = _survey(context, connection, passes_over_others=replaces_other)
             context.progress.connected(context.target, is_direct=survey.is_direct)
             decision = decide(connection, survey)
         # This connection is closed before the lock is waited for: it would be idle all that time.
@@ -68,7 +70,7 @@ def change_ledger(
             ) as lock,
             context.connect() as connection,
         ):
-            survey = _survey(context, connection)
+            survey = _survey(context, connection, passes_over_others=replaces_other)
             decision = decide(connection, survey)
             # The server may have ended the lock's session while the survey was taken.
             lock.check()
@@ -76,12 +78,7 @@ def change_ledger(
             if decision.has_work:
                 # One transaction: a lost connection leaves all of it recorded, or nothing.
                 with _loss_explained(after_loss), connection.limit_to(ANSWER, _SILENT):
-                    prepare_tables(
-                        connection,
-                        survey.tables,
-                        reader=context.reader,
-                        lock_timeout=context.settings.lock_timeout,
-                    )
+                    _prepare(context, connection, survey, creates=not replaces_other)
                     write(connection, decision, start_of_run(context, survey))
         return decision
 
@@ -109,5 +106,19 @@ def start_of_run(context: RunContext, survey: Survey) -> RunStart:
     )
 
 
-def _survey(context: RunContext, connection: Connection) -> Survey:
-    return survey_database(connection, context, timeout=ANSWER, otherwise=_NO_ANSWER)
+def _survey(context: RunContext, connection: Connection, *, passes_over_others: bool) -> Survey:
+    return survey_database(
+        connection,
+        context,
+        passes_over_others=passes_over_others,
+        timeout=ANSWER,
+        otherwise=_NO_ANSWER,
+    )
+
+
+def _prepare(context: RunContext, connection: Connection, survey: Survey, *, creates: bool) -> None:
+    lock_timeout = context.settings.lock_timeout
+    if creates:
+        prepare_tables(connection, survey.tables, reader=context.reader, lock_timeout=lock_timeout)
+    else:
+        upgrade_journal(connection, survey.tables, lock_timeout=lock_timeout)

@@ -67,6 +67,7 @@ def survey_database(
     origins: bool = False,
     history: int = 0,
     may_lack_tables: bool = False,
+    passes_over_others: bool = False,
     timeout: float = SURVEY,
     otherwise: str = "The database stopped answering while the ledger was read.",
 ) -> Survey:
@@ -84,6 +85,7 @@ def survey_database(
                 origins=origins,
                 history=history,
                 may_lack_tables=may_lack_tables,
+                passes_over_others=passes_over_others,
             )
     except DatabaseUnavailableError:
         # A connection that is still open was put in order: the server answers, only not this.

@@ -14,6 +14,7 @@ from typing import Any
 
 from psycopg import sql
 
+from .. import COMMAND
 from ..database.connection import Connection
 from ..database.read_only import STANDBY
 from ..database.send_and_receive import Row, Rows
@@ -186,15 +187,23 @@ def take_survey(
     origins: bool = False,
     history: int = 0,
     may_lack_tables: bool = False,
+    passes_over_others: bool = False,
 ) -> Survey:
     """Read all that a run needs and, with `origins`, what a status shows besides. Writes nothing.
 
     `history` is the number of past runs to read, in place of the `origins`.
     `trusted` names the roles whose tables are trusted besides the usual. `may_lack_tables` if they
-    were missing a moment ago: then the catalog is asked first. Raises LedgerError if a table
-    belongs to another tool, may not be read, or cannot be trusted.
+    were missing a moment ago: then the catalog is asked first. With `passes_over_others`, a ledger
+    that belongs to another tool counts as none. Raises LedgerError if a table belongs to another
+    tool, may not be read, or cannot be trusted.
     """
-    glance = _Look(trusted, origins=origins, history=history, at_a_glance=True)
+    glance = _Look(
+        trusted,
+        origins=origins,
+        history=history,
+        at_a_glance=True,
+        passes_over_others=passes_over_others,
+    )
     # A glance that fails costs a second round trip; here it would surely fail.
     if may_lack_tables:
         weighed = replace(glance, at_a_glance=False)
@@ -248,6 +257,16 @@ class _Look:
     history: int
     at_a_glance: bool
     system: str = _SYSTEM
+    passes_over_others: bool = False
+
+    def tables_in(self, rows: Rows) -> Tables:
+        """The tables of the catalog's rows."""
+        tables = tables_of(rows, self.trusted, at_a_glance=self.at_a_glance)
+        ledger = tables.found.get(LEDGER)
+        if self.passes_over_others and ledger and not _is_ours(ledger):
+            found = {name: table for name, table in tables.found.items() if name != LEDGER}
+            return replace(tables, found=found)
+        return tables
 
     @property
     def server(self) -> sql.Composed:
@@ -294,7 +313,7 @@ def _read_one_by_one(connection: Connection, look: _Look) -> list[Rows]:
     except StatementError as error:
         raise distrust(error) or error from None
     # By the catalog, since a query on a missing table would fail, and with it the whole message.
-    found = tables_of(tables, look.trusted, at_a_glance=False).found
+    found = look.tables_in(tables).found
 
     def read(query: sql.Composable, *names: str) -> Rows:
         if not all(name in found for name in names):
@@ -332,9 +351,9 @@ def _survey(
     connection: Connection, target: ConnectionTarget, look: _Look, answers: Sequence[Rows]
 ) -> Survey:
     server, catalog, ledger, runs, claims, *others = answers
-    tables = tables_of(catalog, look.trusted, at_a_glance=look.at_a_glance)
+    tables = look.tables_in(catalog)
     kept = tables.found.get(LEDGER)
-    if kept and not set(COLUMNS) <= set(kept.columns):
+    if kept and not _is_ours(kept):
         raise LedgerError(_foreign(LEDGER, kept.columns))
     database, version, system, oid, backend, notices_departure, read_only = server[0]
     known = [_run(row) for row in runs]
@@ -356,6 +375,10 @@ def _survey(
         origins=_origins(others) if look.origins else {},
         history=tuple(_past_run(row) for rows in others for row in rows) if look.history else (),
     )
+
+
+def _is_ours(ledger: Table) -> bool:
+    return set(COLUMNS) <= set(ledger.columns)
 
 
 def _origins(answers: Sequence[Rows]) -> dict[str, Deployment]:
@@ -462,9 +485,15 @@ def _foreign(table: str, columns: Sequence[str]) -> str:
     return (
         f"public.{table} is not this runner's table; it looks like {whose} "
         f"(its columns: {', '.join(columns)}). It was left untouched. "
-        "Use a database of its own for these migrations, or rename that table if its tool is no "
-        "longer in use."
+        f"{_adopting(columns)}se a database of its own for these migrations, or rename that table "
+        "if its tool is no longer in use."
     )
+
+
+def _adopting(columns: Sequence[str]) -> str:
+    words = _ADOPTED_AS.get(frozenset(columns), ())
+    commands = " or ".join(f"`{COMMAND} adopt {word}`" for word in words)
+    return f"{commands} carries its history on. Or u" if words else "U"
 
 
 _LOOKS_LIKE = {
@@ -472,4 +501,11 @@ _LOOKS_LIKE = {
     frozenset({"version", "dirty"}): "golang-migrate's",
     frozenset({"version", "inserted_at"}): "Ecto's",
     frozenset({"version", "statements", "name"}): "the Supabase command line's",
+}
+# What `adopt` calls these tools.
+_ADOPTED_AS = {
+    frozenset({"version"}): ("dbmate", "database"),
+    frozenset({"version", "dirty"}): ("golang-migrate",),
+    frozenset({"version", "inserted_at"}): ("database",),
+    frozenset({"version", "statements", "name"}): ("supabase",),
 }

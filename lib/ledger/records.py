@@ -219,10 +219,13 @@ def record_baseline(
     trusted: Sequence[str],
     start: RunStart,
     files: Sequence[AppliedMigration],
+    *,
+    before: Sequence[str | sql.Composable] = (),
 ) -> None:
     """Record files as applied that were not run, and the run that does so; the lock must be held.
 
-    One transaction. What an earlier run left half-way of these files is forgotten.
+    One transaction, that of the statements `before` too. What an earlier run left half-way of these
+    files is forgotten.
     """
     versions = [file.version for file in files]
     record = filled(
@@ -234,7 +237,7 @@ def record_baseline(
     run = new_run(start, "succeeded", applied=versions)
     proof = filled(_ON_RECORD, versions=versions, count=len(versions))
     connection.query(
-        joined(LOCK, check(trusted), *CATCH_UP, INTERRUPT_STALE_RUNS, run, record, proof)
+        joined(*before, LOCK, check(trusted), *CATCH_UP, INTERRUPT_STALE_RUNS, run, record, proof)
     )
 
 
