@@ -41,12 +41,14 @@ The wings, and the arrows between them: a wing imports only from those named beh
     tools     what other migration tools write; not deployed
               <- sql
     adopt     the history of another tool, carried on; not deployed
-              <- catalog, database, scratch
+              <- files, settings, plan, database, catalog, ledger, actions, local, scratch,
+                 tools
     install   the bundle in a project; not deployed
     text      what people read on a terminal or in a log; not deployed
-              <- files, plan, settings, actions, rebuild, install
+              <- files, plan, settings, catalog, actions, rebuild, tools, adopt, install
     commands  what each command does; not deployed
-              <- files, settings, plan, database, actions, rebuild, local, scratch, install, text
+              <- files, settings, plan, database, actions, rebuild, local, scratch, adopt, install,
+                 text
     cli       the command line; not deployed
               <- plan, text, commands
 

@@ -47,8 +47,11 @@ EACH_ROOM = [(wing, room) for wing in WINGS for room in ROOMS[wing]]
 
 def arrows() -> dict[str, list[str]]:
     """The wings that each wing may import, as the map draws them."""
-    drawn = re.findall(r"^    (\w+)  [^\n]*(?:\n +<- ([\w, ]+))?$", lib.__doc__ or "", re.MULTILINE)
-    return {wing: names.split(", ") if names else [] for wing, names in drawn if wing in WINGS}
+    pattern = r"^    (\w+)  [^\n]*(?:\n +<- (\w+(?:,\s+\w+)*))?$"
+    drawn = re.findall(pattern, lib.__doc__ or "", re.MULTILINE)
+    return {
+        wing: re.split(r",\s+", names) if names else [] for wing, names in drawn if wing in WINGS
+    }
 
 
 def imports(path: Path) -> set[tuple[str, ...]]:

@@ -1,7 +1,16 @@
-"""The history of another tool, carried on by this runner. Not deployed with the functions.
+"""The history of another migration tool, carried on. Not deployed with the functions.
 
-May import: catalog, database, scratch.
-Must not: write anything to a database without being told to, or run the other tool.
+From its files and its records to files and records of ours, with a proof that both make the same.
+May import: files, settings, plan, database, catalog, ledger, actions, local, scratch, tools.
+Must not: write anything without having been told to, run the other tool, or drop what is its own.
 
-    first_file  the first file of a database whose tool has no SQL
+    first_file     the first file of a database whose tool has no SQL
+    adoption       what becomes of each file, what is in the way, what was done
+    tool_folder    the folder in which the tool has its files
+    tool_records   its ledger, found and read
+    conversion     its migrations made into files of ours
+    callers        where the project still calls it
+    proof          the files, built, against the database
+    written_files  new files in our folder, all or none
+    adopting       look, prove, write and record
 """

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 from .. import COMMAND, __version__
-from ..commands.invocation import DEFAULT_PORT
+from ..commands.invocation import ADOPTABLE, DEFAULT_PORT
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "local", "rebuild", "schema", "project", "shell"]
+Group = Literal["migrations", "local", "rebuild", "schema", "project", "adopt", "shell"]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
@@ -24,7 +24,7 @@ _TITLES = {
     "rebuild": "the local database",
     "project": "the bundle in a project",
 }
-_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild", "schema")
+_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild", "schema", "adopt")
 _SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
@@ -140,6 +140,7 @@ def make_parser() -> _Program:
     _add_create(commands)
     _add_baseline(commands)
     _add_resolve(commands)
+    _add_adopt(commands)
     _add_reset_and_seed(commands)
     _add_schema(commands)
     _add_serve(commands)
@@ -354,6 +355,42 @@ def _add_resolve(commands: _Commands) -> None:
         "--renamed-from",
         metavar="OLD",
         help="the progress recorded for the version OLD is that of VERSION",
+    )
+
+
+def _add_adopt(commands: _Commands) -> None:
+    adopt = commands.add(
+        "adopt",
+        "carry on the history of another migration tool",
+        more="Its files become files of this runner, and what it has applied is recorded. Without "
+        "--apply, this only reads and shows what would be done.",
+        has_json=True,
+        group="adopt",
+    )
+    adopt.add_argument(
+        "tool",
+        metavar="TOOL",
+        choices=ADOPTABLE,
+        help=f"one of {', '.join(ADOPTABLE)}; the last is for a database whose tool has no SQL "
+        "files",
+    )
+    adopt.add_argument(
+        "--from",
+        dest="from_folder",
+        metavar="FOLDER",
+        help="where the tool has its files (default: where it usually has them)",
+    )
+    adopt.add_argument(
+        "--apply", action="store_true", help="write the files, and record what is applied"
+    )
+    adopt.add_argument(
+        "--accept-differences",
+        action="store_true",
+        help="record it although the files do not make what the database has, or although that "
+        "could not be found out",
+    )
+    adopt.add_argument(
+        "--yes", action="store_true", help="do not ask whether the tool is still called"
     )
 
 

@@ -1,7 +1,7 @@
 """What each command of the command line does. Not deployed with the functions.
 
 A function per command, which returns the exit code.
-May import: files, settings, plan, database, actions, rebuild, local, scratch, install, text.
+May import: files, settings, plan, database, actions, rebuild, local, scratch, adopt, install, text.
 Must not: import the web, or decide anything about migrations.
 
     invocation          one command as it was called
@@ -11,5 +11,6 @@ Must not: import the web, or decide anything about migrations.
     rebuild_commands    the commands that fill a development database, or make it anew
     migration_commands  the commands about migrations
     local_commands      the commands about what runs on this machine
+    adopt_commands      the command that carries on the history of another tool
     project_commands    the commands that bring the bundle into a project
 """

@@ -54,7 +54,7 @@ def create_file(
     of the source would be refused. Nothing is written then.
     """
     slug = slug_of(description)
-    with _alone_in(directory):
+    with alone_in(directory):
         # A folder with a fault is refused here, so the last number is known.
         number = next_number(discover(directory))
         path = directory / f"{number}-{slug}.sql"
@@ -119,8 +119,8 @@ def _checked(source: Source, filename: str) -> str:
 
 
 @contextmanager
-def _alone_in(directory: Path) -> Iterator[None]:
-    """Let one command at a time take a number, so that two at once take two."""
+def alone_in(directory: Path) -> Iterator[None]:
+    """Let one command at a time write into the folder, so that two at once take two numbers."""
     with ExitStack() as stack:
         # Windows has no such lock, nor have some file systems of a network. A folder that is
         # missing is reported by what reads it.

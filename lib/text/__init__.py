@@ -1,6 +1,6 @@
 """What people read on a terminal or in the log of a build. Not deployed with the functions.
 
-May import: files, plan, settings, actions, rebuild, install.
+May import: files, plan, settings, catalog, actions, rebuild, tools, adopt, install.
 Must not: decide anything, or write anywhere but to standard output and standard error.
 
     terminal        what a stream can show, and the text of a run
@@ -9,6 +9,7 @@ Must not: decide anything, or write anywhere but to standard output and standard
     rebuild_texts   the seeds as text for people, and the question of a reset
     report_texts    the reports of plan, baseline and resolve as text for people
     install_text    what an action does to a project, as text for people
+    adoption_text   the history of another tool as text for people
     output_streams  standard output and standard error
     progress_log    a run as it goes, line by line
 """

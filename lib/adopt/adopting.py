@@ -1,0 +1,317 @@
+"""From another tool's files and records to ours: look, prove, and, if asked to, write and record.
+
+A database is adopted by itself: the files are written for the first one, and the next ones find
+them in the folder.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from psycopg import sql
+
+from .. import COMMAND
+from ..actions.locked_ledger_edit import change_ledger
+from ..actions.run_parameters import RunContext
+from ..actions.status import plan_from_survey, survey_database
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..duration import milliseconds
+from ..errors import IntegrityError
+from ..files.folder import MigrationFile, discover
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.ledger_state import Survey
+from ..ledger.production_guard import check_guard, check_writable, must_claim
+from ..ledger.records import record_baseline
+from ..ledger.runs import RunStart
+from ..ledger.schema import creation
+from ..ledger.table_trust import told_by
+from ..local.new_migration import alone_in
+from ..plan.migration_states import AppliedMigration
+from ..time_limits import ANSWER
+from ..tools.known_tools import find_tool
+from ..tools.tool import Problem, Tool
+from .adoption import AdoptedFile, Adoption, Proof, Rename
+from .callers import find_callers
+from .conversion import convert
+from .proof import prove
+from .tool_folder import find_folder, shown
+from .tool_records import ToolRecords, read_records
+from .written_files import written
+
+_OURS = "public.schema_migrations"
+_MOST_NAMED = 3
+_CHANGED = (
+    "{title} has changed its own records, or another run ours, while this one was under way. "
+    "Nothing was recorded; run it again."
+)
+_RECORDED_OR_NOT = (
+    "All of it is recorded, or nothing: run it again, and it says which. The files that it had "
+    "written are taken away; they would be written again with the same contents."
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which tool's history is to be adopted, by the tool's word, for which project.
+
+    `folder` is where the tool's files are, None for the usual place. `build_command` is
+    FRONTEND_BUILD_COMMAND.
+    """
+
+    tool: str
+    root: Path
+    folder: str | None = None
+    applies: bool = False
+    accepts_differences: bool = False
+    build_command: str | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What one look at the files and at the database has found."""
+
+    tool: Tool
+    survey: Survey
+    records: ToolRecords | None
+    files: tuple[AdoptedFile, ...]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+    ours: tuple[MigrationFile, ...]
+
+    @property
+    def is_on_record(self) -> frozenset[str]:
+        """The versions that the runner has on record."""
+        return frozenset(row.version for row in self.survey.ledger or ())
+
+    @property
+    def to_record(self) -> tuple[MigrationFile, ...]:
+        new = (
+            each.file
+            for each in self.files
+            if each.state == "applied" and each.file.version not in self.is_on_record
+        )
+        return tuple(sorted(new, key=_number))
+
+    @property
+    def chain(self) -> tuple[MigrationFile, ...]:
+        """All files of ours, those that are not written yet too, in their order."""
+        new = (each.file for each in self.files if not each.is_ours_already)
+        return tuple(sorted((*self.ours, *new), key=_number))
+
+    @property
+    def rename(self) -> Rename | None:
+        if self.records is None or self.records.name != _OURS:
+            return None
+        return Rename(_OURS, f"schema_migrations_{self.tool.word.replace('-', '_')}")
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """What is to be recorded, as decided from one survey."""
+
+    survey: Survey
+    files: tuple[MigrationFile, ...]
+    rename: Rename | None
+    must_claim: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def has_work(self) -> bool:
+        return bool(self.files) or self.rename is not None or self.must_claim
+
+
+def adopt(context: RunContext, request: Request, confirm: Callable[[Adoption], None]) -> Adoption:
+    """Look at the history and, if asked to and nothing is in the way, write and record it.
+
+    `confirm` raises if the adoption is not wanted after all.
+    """
+    with ledger_errors_translated():
+        if not request.applies:
+            return _plan(context, request)[0]
+        directory = context.settings.migrations_dir
+        with alone_in(directory):
+            adoption, found = _plan(context, request)
+            obstacles = adoption.obstacles(accepts_differences=request.accepts_differences)
+            if adoption.is_done or any(obstacles):
+                return adoption
+            confirm(adoption)
+            with written(directory, [each.file for each in adoption.written]):
+                _record(context, found)
+        return replace(adoption, is_done=True, has_just_applied=True)
+
+
+def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
+    tool, directory = find_tool(request.tool), context.settings.migrations_dir
+    folder = find_folder(tool, request.root, request.folder, directory)
+    ours = discover(directory)
+    with context.connect() as connection:
+        survey = _survey(context, connection)
+        records = read_records(connection, tool, context.target.search_path)
+    found = _look(context, tool, folder, ours, survey, records)
+    plan = plan_from_survey(context, found.chain, survey)
+    plan.verify_unchanged()
+    recorded = tuple(file.version for file in found.to_record)
+    is_new = any(not each.is_ours_already for each in found.files)
+    is_done = not (found.problems or recorded or is_new or found.rename)
+    adoption = Adoption(
+        tool=tool.word,
+        title=tool.title,
+        folder=shown(folder, request.root),
+        database=survey.database,
+        environment=context.settings.environment,
+        ledger=records.name if records else None,
+        files=found.files,
+        problems=found.problems,
+        notes=found.notes,
+        proof=_proof(context, request, found) if recorded and not found.problems else Proof(),
+        callers=find_callers(tool, request.root, request.build_command),
+        rename=found.rename,
+        recorded=recorded,
+        is_done=is_done,
+        warnings=(*survey.tables.open, *plan.environment_warnings),
+    )
+    return adoption, found
+
+
+def _look(
+    context: RunContext,
+    tool: Tool,
+    folder: Path,
+    ours: tuple[MigrationFile, ...],
+    survey: Survey,
+    records: ToolRecords | None,
+) -> _Found:
+    """Let the tool judge its files by its records, and convert them."""
+    if records is None:
+        return _Found(tool, survey, None, (), (_no_ledger(tool),), (), ours)
+    read = tool.read_folder(folder)
+    history = tool.judge(read, records.rows)
+    made = convert(tool, read, history, ours, context.settings.migrations_dir.name)
+    found = _Found(tool, survey, records, made.files, (), (), ours)
+    problems = (
+        *read.problems,
+        *history.problems,
+        *made.problems,
+        *_without_source(found, folder.name),
+    )
+    notes = (*history.notes, *made.notes, *_left_out(read.left_out))
+    # What is wrong with a folder may be told by what reads it, and again by what judges it.
+    return replace(found, problems=tuple(dict.fromkeys(problems)), notes=notes)
+
+
+def _no_ledger(tool: Tool) -> Problem:
+    return Problem(
+        "the database",
+        f"it has no ledger of {tool.title}, so nothing tells what has been applied",
+        f"if the database is empty, `{COMMAND} migrate` builds it from the files; if its tables "
+        f"were made without {tool.title}'s migrations, as `prisma db push` makes them, "
+        f"`{COMMAND} adopt database` makes one first file of them; if the ledger is in another "
+        "database, correct the URL",
+    )
+
+
+def _without_source(found: _Found, folder: str) -> list[Problem]:
+    """Name the files of this tool that are not on record, and whose migration is gone."""
+    known = {each.file.version for each in found.files} | found.is_on_record
+    return [
+        Problem(
+            file.path,
+            f"it was made of {file.header.origin.name}, which {folder} does not have",
+            "restore that migration: whether it has been applied here is known by it alone",
+        )
+        for file in found.ours
+        if file.header.origin
+        and file.header.origin.tool == found.tool.word
+        and file.version not in known
+    ]
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return [f"Left out, as what only undoes: {', '.join(names[:_MOST_NAMED])}{more}."]
+
+
+def _proof(context: RunContext, request: Request, found: _Found) -> Proof:
+    wanted = found.is_on_record | {file.version for file in found.to_record}
+    files = [file for file in found.chain if file.version in wanted]
+    return prove(context, request.root, files, request.tool)
+
+
+def _number(file: MigrationFile) -> int:
+    return file.number
+
+
+# --- Recorded ---
+
+
+def _record(context: RunContext, found: _Found) -> None:
+    """Record what the tool has applied, and rename its ledger if it has the name of ours."""
+    assert found.records  # without them, there was a problem
+
+    def decide(connection: Connection, survey: Survey) -> _Recording:
+        return _decide(context, connection, survey, found)
+
+    def write(connection: Connection, recording: _Recording, start: RunStart) -> None:
+        rows = [
+            AppliedMigration(file.version, file.name, checksum=file.checksum)
+            for file in recording.files
+        ]
+        before = _before(context, recording, found)
+        try:
+            record_baseline(connection, context.trusted, start, rows, before=before)
+        except StatementError as error:
+            if told_by(error).get("fault") != "records changed":
+                raise
+            raise IntegrityError(_CHANGED.format(title=found.tool.title)) from None
+
+    change_ledger(context, decide, write, after_loss=_RECORDED_OR_NOT, replaces_other=True)
+
+
+def _before(
+    context: RunContext, recording: _Recording, found: _Found
+) -> tuple[str | sql.Composable, ...]:
+    """What the transaction begins with: the ledger that was judged, out of the way of ours."""
+    assert found.records  # as above
+    limit = f"set local lock_timeout = {milliseconds(context.settings.lock_timeout)}"
+    rename = (
+        [
+            sql.SQL("alter table public.schema_migrations rename to {}").format(
+                sql.Identifier(recording.rename.new)
+            )
+        ]
+        if recording.rename
+        else []
+    )
+    lock = "lock table public.schema_migrations in access exclusive mode" if rename else "select"
+    created = creation(recording.survey.tables, context.reader)
+    return (limit, lock, found.records.unchanged, *rename, *created)
+
+
+def _decide(
+    context: RunContext, connection: Connection, survey: Survey, found: _Found
+) -> _Recording:
+    """Decide once more what is to be recorded; raise if that is not what was judged and proven."""
+    # As for a run: recording files would hide them from production.
+    check_guard(survey, context.settings.environment)
+    now = read_records(connection, found.tool, context.target.search_path)
+    if now is None or found.records is None or now.rows != found.records.rows:
+        raise IntegrityError(_CHANGED.format(title=found.tool.title))
+    current = replace(found, survey=survey, records=now)
+    plan = plan_from_survey(context, found.chain, survey)
+    plan.verify_unchanged()
+    check_writable(survey, context.target.source)
+    survey.tables.verify_rights()
+    return _Recording(
+        survey,
+        current.to_record,
+        current.rename,
+        must_claim(survey, context.settings.environment),
+        (*survey.tables.open, *plan.environment_warnings),
+    )
+
+
+def _survey(context: RunContext, connection: Connection) -> Survey:
+    return survey_database(connection, context, passes_over_others=True, timeout=ANSWER)

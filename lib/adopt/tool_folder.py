@@ -1,0 +1,57 @@
+"""The folder in which another tool has its files."""
+
+from pathlib import Path
+
+from ..errors import ConfigurationError
+from ..escaping import one_line
+from ..tools.tool import Tool
+
+
+def find_folder(tool: Tool, root: Path, given: str | None, migrations: Path) -> Path:
+    """Return the folder that was given, else the usual one of the tool that there is.
+
+    `migrations` is our own. Raises ConfigurationError if there is none, or more than one.
+    """
+    folder = _given(given) if given is not None else _usual(tool, root)
+    if folder.resolve() == migrations.resolve():
+        raise ConfigurationError(
+            f"{one_line(str(folder))} is also the folder of this runner's own migrations. Move "
+            f"{tool.title}'s files to another one and name that with --from, or set "
+            "MIGRATIONS_DIR to a new folder for the runner's."
+        )
+    return folder
+
+
+def shown(folder: Path, root: Path) -> str:
+    """Return how messages name a folder."""
+    try:
+        return one_line(folder.resolve().relative_to(root.resolve()).as_posix())
+    except ValueError:
+        return one_line(str(folder))
+
+
+def _given(given: str) -> Path:
+    folder = Path(given)
+    if not folder.is_dir():
+        raise ConfigurationError(f"--from: there is no folder {one_line(given)!r}.")
+    return folder
+
+
+def _usual(tool: Tool, root: Path) -> Path:
+    # What somebody else's link leads to would be copied into the repository.
+    found = [
+        root / name
+        for name in tool.folders
+        if (root / name).is_dir() and (root / name).resolve().is_relative_to(root.resolve())
+    ]
+    if not found:
+        raise ConfigurationError(
+            f"None of the folders in which {tool.title} usually has its files is here: "
+            f"{', '.join(tool.folders)}. Name it with --from."
+        )
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"Several folders may hold {tool.title}'s files: "
+            f"{', '.join(shown(folder, root) for folder in found)}. Name one with --from."
+        )
+    return found[0]

@@ -1,0 +1,119 @@
+"""The ledger of another tool: found in the database, and read without running anybody's code.
+
+What reads a table runs what its owner has put there: the query of a view, the functions of a
+policy, and, while the planner folds constants, those of an expression in an index, a CHECK or
+extended statistics. A table with any of these is not read.
+"""
+
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from ..catalog.other_ledgers import find_other_ledgers
+from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..database.sql_composition import filled, joined
+from ..errors import LedgerError
+from ..ledger.table_trust import told_by
+from ..time_limits import ANSWER
+from ..tools.tool import Rows, Tool
+
+_SILENT = "The database stopped answering while the ledger was read."
+# A ledger has a row or two for each file.
+MOST_ROWS = 100_000
+_SETTINGS = (
+    "set local timezone = 'UTC'",
+    "set local datestyle = 'ISO, YMD'",
+    "set local bytea_output = 'hex'",
+    "set local quote_all_identifiers = off",
+)
+# Column types of others would run their output functions.
+_IS_PLAIN = """
+select case when c.relkind = 'r' and not c.relhasrules and not c.relispartition
+             and c.relchecks = 0 and not row_security_active(c.oid)
+             and not exists (select from pg_index i where i.indrelid = c.oid
+                                and (i.indexprs is not null or i.indpred is not null))
+             and not exists (select from pg_statistic_ext s where s.stxrelid = c.oid)
+             and not exists (
+                     select from pg_attribute a join pg_type t on t.oid = a.atttypid
+                      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                        and t.typnamespace <> 'pg_catalog'::regnamespace)
+            then null else (jsonb_build_object('fault', 'not plain')::text)::integer
+       end
+  from pg_class c where c.oid = {name}::regclass
+"""
+_ROWS = "select * from ({query}) as found limit {most}"
+_DIGEST = """
+select md5(coalesce(string_agg(found::text, ',' order by found::text), '')) from ({query}) as found
+"""
+_IS_UNCHANGED = """
+select case when ({digest}) = {known} then null
+            else (jsonb_build_object('fault', 'records changed')::text)::integer end
+"""
+
+
+@dataclass(frozen=True)
+class ToolRecords:
+    """What a tool has on record: `name` is that of the table, qualified and quoted.
+
+    `unchanged` is the SQL that fails if the table holds other rows by now.
+    """
+
+    name: str
+    rows: Rows = field(repr=False)
+    unchanged: sql.Composed = field(repr=False)
+
+
+def read_records(connection: Connection, tool: Tool, schema: str) -> ToolRecords | None:
+    """Read the ledger of the tool; None if the database has none.
+
+    If there are several, that in `schema` counts, the one that the URL names. Raises LedgerError
+    if it cannot be told which one counts, or if the table may run code.
+    """
+    with connection.limit_to(ANSWER, _SILENT):
+        names = [
+            ledger.name for ledger in find_other_ledgers(connection) if ledger.tool == tool.word
+        ]
+        if not names:
+            return None
+        return _read(connection, tool, _only(names, schema))
+
+
+def _only(names: list[str], schema: str) -> str:
+    preferred = [name for name in names if schema and name.startswith(f"{schema}.")]
+    chosen = preferred or names
+    if len(chosen) > 1:
+        raise LedgerError(
+            f"Several tables may be the tool's ledger: {', '.join(chosen)}. Name the schema of "
+            "the right one in the URL, as in ?schema=app, or rename the others."
+        )
+    return chosen[0]
+
+
+def _read(connection: Connection, tool: Tool, name: str) -> ToolRecords:
+    # The server has quoted the name. Rows of tables that inherit from it are not its own.
+    query = sql.SQL(tool.ledger.query).format(table=sql.SQL(f"only {name}"))
+    digest = filled(_DIGEST, query=query)
+    try:
+        *_, rows, [[known]] = connection.query(
+            joined(
+                *_SETTINGS,
+                f"lock table only {name} in access share mode",
+                filled(_IS_PLAIN, name=name),
+                filled(_ROWS, query=query, most=MOST_ROWS + 1),
+                digest,
+            ),
+            read_only=True,
+        )
+    except StatementError as error:
+        if told_by(error).get("fault") != "not plain":
+            raise
+        raise LedgerError(
+            f"{name} is not read: it is no plain table, or it has a rule, a policy, a CHECK, an "
+            "expression in an index or a column type of somebody's own, which may run code with "
+            f"the rights of this role. {tool.title} makes none of these: drop them, or rename it."
+        ) from None
+    if len(rows) > MOST_ROWS:
+        raise LedgerError(f"{name} has more than {MOST_ROWS} rows, which no {tool.title} writes.")
+    unchanged = joined(*_SETTINGS, filled(_IS_UNCHANGED, digest=digest, known=known))
+    return ToolRecords(name, rows, unchanged)
