@@ -29,7 +29,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     apply     one file, applied and recorded
               <- sql, files, plan, database, ledger
     actions   migrate, plan, validate, status, baseline, resolve
-              <- files, settings, plan, database, ledger, apply
+              <- files, settings, plan, database, catalog, ledger, apply
     rebuild   a development database, made anew and filled; not deployed
               <- sql, files, settings, plan, database, ledger, apply, actions
     web       the two endpoints

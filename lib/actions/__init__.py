@@ -1,7 +1,7 @@
 """What one can ask of the runner; each action returns a report.
 
 The endpoints and the command line call the same ones.
-May import: files, settings, plan, database, ledger, apply.
+May import: files, settings, plan, database, catalog, ledger, apply.
 Must not: print, or know who called.
 
     run_parameters        settings, database, time allowed and listener; what a run has come to

@@ -10,7 +10,7 @@ from ..plan.dry_run_report import DryRun
 from ..plan.migration_plan import Plan
 from ..time_limits import SURVEY
 from .run_parameters import RunContext
-from .status import status_from_survey, survey_database
+from .status import adoption_error, status_from_survey, survey_database
 
 
 def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
@@ -24,13 +24,14 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context, timeout=timeout)
+        status = status_from_survey(context, files, survey)
+        unadopted = adoption_error(connection, status.plan)
     # The connection is closed by now: reading the files may take longer than a pooler waits.
-    status = status_from_survey(context, files, survey)
     scripts = prepare_all(status.plan.pending)
     due = {file.version for file in status.plan.due}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in due)
     # An obstacle is a part of the preview: the files are shown all the same.
-    obstacle = _obstacle(context, survey, status.plan)
+    obstacle = _obstacle(context, survey, status.plan) or unadopted
     if has_work(context, survey, status.plan, scripts):
         obstacle = obstacle or read_only_error(survey, context.target.source)
     return DryRun(

@@ -35,7 +35,7 @@ from .connection_for_files import NO_ANSWER, RunConnection
 from .dry_run import has_work, held_back, scripts_to_run
 from .locked_ledger_edit import start_of_run
 from .run_parameters import RunContext, RunState
-from .status import plan_from_survey
+from .status import adoption_error, plan_from_survey
 
 # The file that creates the ledger, and nothing else.
 LEDGER_FILE = "000-create-migration-table"
@@ -53,6 +53,8 @@ def run_pending(
     `state` holds the survey that the plan was made of, and is kept up to date.
     """
     assert state.survey is not None  # the plan was made of it
+    if unadopted := adoption_error(database.current, plan):
+        raise unadopted
     # A refused file is found before the lock is waited for, also one behind the limit.
     scripts = prepare_all(plan.pending)
     # Without work the lock isn't taken: a build with nothing to apply never waits for another.

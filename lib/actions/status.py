@@ -5,16 +5,18 @@ this room on every cold start.
 """
 
 from contextlib import suppress
+from dataclasses import replace
 
 from ..database.connection import Connection
 from ..database.server_error import StatementError
-from ..errors import DatabaseUnavailableError, LedgerError, MigratorError
+from ..errors import DatabaseUnavailableError, IntegrityError, LedgerError, MigratorError
 from ..files.folder import MigrationFile, discover
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey, read_lockers, take_survey
 from ..ledger.production_guard import PRODUCTION, belongs_to_production
 from ..plan.blockers import Blocker, describe_blockers
-from ..plan.migration_plan import Plan, make_plan
+from ..plan.migration_plan import Plan, make_plan, unadopted
+from ..plan.plan_messages import unadopted_fault
 from ..plan.reports import History, Status
 from ..time_limits import LOCKERS, SURVEY
 from .run_parameters import RunContext
@@ -24,7 +26,9 @@ def read_status(context: RunContext, *, timeout: float = SURVEY) -> Status:
     """Read the folder and the ledger, over a connection of its own, within `timeout` seconds."""
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        return read_status_over(connection, context, files, timeout=timeout)
+        found = read_status_over(connection, context, files, timeout=timeout)
+        error = adoption_error(connection, found.plan)
+    return replace(found, advice=(*found.advice, str(error))) if error else found
 
 
 def read_history(context: RunContext, count: int, *, timeout: float = SURVEY) -> History:
@@ -110,6 +114,19 @@ def _not_read(connection: Connection, timeout: float) -> str:
         f"public.schema_migration_runs is locked by {describe_blockers(lockers)}. Wait until that "
         "transaction has ended, or end its session: pg_terminate_backend."
     )
+
+
+def adoption_error(connection: Connection, plan: Plan) -> IntegrityError | None:
+    """The error for due files that another tool may have run here; one query, if there are any."""
+    made = unadopted(plan)
+    if not made:
+        return None
+    # Not at the top: nearly no run has such a file.
+    from ..catalog.other_ledgers import find_other_ledgers
+
+    held = {ledger.tool for ledger in find_other_ledgers(connection)}
+    files = [file for file, tool in made if tool in held]
+    return IntegrityError(unadopted_fault(files), version=files[0].version) if files else None
 
 
 def status_from_survey(

@@ -7,7 +7,7 @@ from ..ledger.ledger_errors import ledger_errors_translated
 from ..plan.reports import Status
 from ..time_limits import SURVEY
 from .run_parameters import RunContext
-from .status import status_from_survey, survey_database
+from .status import adoption_error, status_from_survey, survey_database
 
 
 def validate(context: RunContext, *, timeout: float = SURVEY) -> Status:
@@ -23,12 +23,15 @@ def validate(context: RunContext, *, timeout: float = SURVEY) -> Status:
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context, origins=True, timeout=timeout)
-    status = status_from_survey(context, files, survey)
+        status = status_from_survey(context, files, survey)
+        unadopted = adoption_error(connection, status.plan)
     # A modified file is applied, too: `verify_complete` refuses it for what it is.
     applied = {
         entry.version for entry in status.plan.entries if entry.state in ("applied", "modified")
     }
     prepare_all(file for file in files if file.version not in applied)
     status.plan.verify_complete()
+    if unadopted:
+        raise unadopted
     faults = faults_of(file for file in files if file.version in applied)
     return replace(status, plan=replace(status.plan, applied_faults=faults))

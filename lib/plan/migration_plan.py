@@ -34,7 +34,8 @@ class Plan:
     Every tuple is in numeric order, except the pairs of `renamed`. `applied_faults` would refuse an
     applied file if it were pending; `skipped_faults` are of files that this environment skips.
     `up_to` is the last file that a run may apply, None if it may apply all. `is_embedded` if the
-    database is the embedded one, which a developer may make anew.
+    database is the embedded one, which a developer may make anew. `adopted` are the tools of whose
+    migrations applied files were made.
     """
 
     entries: tuple[Entry, ...]
@@ -51,6 +52,7 @@ class Plan:
     skipped_faults: tuple[MigrationFileError, ...] = ()
     up_to: MigrationFile | None = None
     is_embedded: bool = False
+    adopted: frozenset[str] = frozenset()
 
     def is_due(self, file: MigrationFile) -> bool:
         """True if a run may apply this pending file, which is then not behind the limit."""
@@ -223,7 +225,14 @@ def make_plan(
         ),
         up_to=up_to,
         is_embedded=is_embedded,
+        adopted=frozenset(file.header.origin.tool for file in applied if file.header.origin),
     )
+
+
+def unadopted(plan: Plan) -> tuple[tuple[MigrationFile, str], ...]:
+    """The due files made of other tools' whose history was not adopted here, with the tools."""
+    made = ((file, file.header.origin) for file in plan.due)
+    return tuple((file, by.tool) for file, by in made if by and by.tool not in plan.adopted)
 
 
 def environment_warnings(files: Iterable[MigrationFile], environment: str) -> tuple[str, ...]:

@@ -16,6 +16,11 @@ MIXED_LEDGER = (
     "to one project alone. If so, give each project a database of its own."
 )
 
+# Their migrations are programs, so one file was made of the whole database.
+_ADOPTED_AS_A_WHOLE = dict.fromkeys(
+    ("knex", "sequelize", "typeorm", "rails", "ecto", "alembic", "django"), "database"
+)
+
 START_OVER = f"  Or start over, with an empty local database: {COMMAND} reset."
 
 
@@ -64,6 +69,19 @@ def fault_warnings(faults: Sequence[MigrationFileError], why: str) -> Iterable[s
     return (
         f"{line.strip()}{'' if line.endswith('.') else '.'} {why}"
         for line in str(MigrationFileError.together(faults)).splitlines()
+    )
+
+
+def unadopted_fault(files: Sequence[MigrationFile]) -> str:
+    """What a run says of files that another tool may have run already."""
+    first, others = files[0], len(files) - 1
+    tool = first.header.origin.tool if first.header.origin else ""
+    more = f" and {others} more were" if others else " was"
+    return (
+        f"Adopt this database first: {first.path}{more} made of the migrations of {tool}, which "
+        "keeps a ledger in this database and may have applied them. "
+        f"`{COMMAND} adopt {_ADOPTED_AS_A_WHOLE.get(tool, tool)}` shows what it has applied, and "
+        "records it with --apply."
     )
 
 
