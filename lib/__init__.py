@@ -23,7 +23,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     database  one connection to PostgreSQL
               <- settings
     catalog   the schema of a database, and how two of them differ
-              <- database
+              <- settings, database
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
     apply     one file, applied and recorded

@@ -1,85 +1,141 @@
-# ruff: noqa: E501
-"""The SQL that lists every object of a schema with its definition."""
+"""The statement that lists every object of a schema with its definition, and what it runs under."""
 
-# What the server prints must not depend on settings of the role or the database.
+from psycopg import sql
+
+from ..database.sql_composition import filled
+from ..settings.providers import PROVIDERS_SCHEMAS
+from .exclusions import (
+    COMMON_SCHEMAS,
+    COMMON_SCHEMAS_OWNER,
+    PROVIDERS_PUBLICATIONS,
+    PROVIDERS_ROLES,
+    RUNNERS_TABLES,
+    Exclusions,
+)
+from .object_queries import OBJECT_QUERIES, PUBLICATION_SCHEMAS, PUBLISHED
+from .other_ledgers import ledgers_query
+from .relation_queries import COLUMNS, FRAME, RELATION_QUERIES
+
+# What the server prints must not depend on settings of the role or the database. A constant is
+# printed by the output function of its type, and these settings change what those print.
 PINNED_SETTINGS = (
     "set local timezone = 'UTC'",
     "set local datestyle = 'ISO, YMD'",
     "set local intervalstyle = 'postgres'",
     "set local bytea_output = 'hex'",
+    "set local extra_float_digits = 1",
+    "set local lc_monetary = 'C'",
+    "set local lc_numeric = 'C'",
+    "set local lc_time = 'C'",
+    "set local xmlbinary = 'base64'",
+    "set local xmloption = 'content'",
     "set local quote_all_identifiers = off",
+    # Off, a backslash in a constant is printed twice.
+    "set local standard_conforming_strings = on",
+    # Compiling the query takes longer than running it, and its sorts fit into this memory.
+    "set local jit = off",
+    "set local max_parallel_workers_per_gather = 0",
+    "set local work_mem = '32MB'",
 )
-LIST_OBJECTS = """
-with ext as materialized (
-  select classid, objid from pg_catalog.pg_depend where deptype = 'e'
-), ns as materialized (
-  select n.oid, n.nspname, n.nspacl, n.nspowner from pg_catalog.pg_namespace n
-  where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
-    and not exists (select from ext where classid = 'pg_namespace'::regclass and objid = n.oid)
-), rel as materialized (
-  select c.*, pg_catalog.format('%I.%I', ns.nspname, c.relname) as name from pg_catalog.pg_class c join ns on ns.oid = c.relnamespace
-  where not exists (select from ext where classid = 'pg_class'::regclass and objid = c.oid)
-    and not (ns.nspname = 'public' and c.relname in ('schema_migrations','schema_migration_runs'))
-)
-select 'schema' as kind, nspname::text as identity, '' as def from ns
-union all
-select 'extension', extname, extversion from pg_catalog.pg_extension
-union all
-select 'table', name, concat_ws(' ', relkind, relpersistence, case when relrowsecurity then 'rls' end, case when relforcerowsecurity then 'force' end,
-       pg_catalog.pg_get_partkeydef(oid), pg_catalog.pg_get_expr(relpartbound, oid), reloptions::text,
-       (select string_agg(i.inhparent::regclass::text, ',' order by i.inhseqno) from pg_catalog.pg_inherits i where i.inhrelid = rel.oid))
-  from rel where relkind in ('r','p','f')
-union all
-select 'column', rel.name || '.' || pg_catalog.quote_ident(a.attname), concat_ws(' ', pg_catalog.format_type(a.atttypid, a.atttypmod),
-       case when a.attnotnull then 'not null' end,
-       case when a.attgenerated <> '' then 'generated ' || a.attgenerated::text || ' ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid)
-            when d.adbin is not null then 'default ' || pg_catalog.pg_get_expr(d.adbin, d.adrelid) end,
-       case when a.attidentity <> '' then 'identity ' || a.attidentity::text end,
-       case when a.attcollation <> t.typcollation then 'collate ' || (select collname from pg_catalog.pg_collation where oid = a.attcollation) end)
-  from rel join pg_catalog.pg_attribute a on a.attrelid = rel.oid and a.attnum > 0 and not a.attisdropped
-  join pg_catalog.pg_type t on t.oid = a.atttypid
-  left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
-  where rel.relkind in ('r','p','f','c')
-union all
-select 'constraint', coalesce(rel.name, t.typname) || '.' || con.conname, pg_catalog.pg_get_constraintdef(con.oid)
-  from pg_catalog.pg_constraint con join ns on ns.oid = con.connamespace left join rel on rel.oid = con.conrelid left join pg_catalog.pg_type t on t.oid = con.contypid
-  where con.contype <> 'n' and con.contype <> 't' and (rel.oid is not null or con.contypid <> 0)
-    and not exists (select from ext where classid = 'pg_type'::regclass and objid = con.contypid)
-union all
-select 'index', rel.name, pg_catalog.pg_get_indexdef(rel.oid) || case when not i.indisvalid then ' INVALID' else '' end
-  from rel join pg_catalog.pg_index i on i.indexrelid = rel.oid where not exists (select from pg_catalog.pg_constraint c where c.conindid = rel.oid and c.contype in ('p','u','x'))
-union all
-select case relkind when 'v' then 'view' else 'materialized view' end, name, pg_catalog.pg_get_viewdef(oid) || coalesce(reloptions::text, '') from rel where relkind in ('v','m')
-union all
-select 'sequence', rel.name, concat_ws(' ', pg_catalog.format_type(s.seqtypid, null), s.seqstart, s.seqincrement, s.seqmin, s.seqmax, s.seqcache, s.seqcycle)
-  from rel join pg_catalog.pg_sequence s on s.seqrelid = rel.oid
-union all
-select 'type', pg_catalog.format('%I.%I', ns.nspname, t.typname), concat_ws(' ', t.typtype,
-       (select string_agg(e.enumlabel, ',' order by e.enumsortorder) from pg_catalog.pg_enum e where e.enumtypid = t.oid),
-       case when t.typtype = 'd' then pg_catalog.format_type(t.typbasetype, t.typtypmod) end, t.typdefault, case when t.typnotnull then 'not null' end)
-  from pg_catalog.pg_type t join ns on ns.oid = t.typnamespace
-  where t.typtype in ('e','d','r') and not exists (select from ext where classid = 'pg_type'::regclass and objid = t.oid)
-union all
-select 'function', pg_catalog.format('%I.%I(%s)', ns.nspname, p.proname, pg_catalog.pg_get_function_identity_arguments(p.oid)),
-       case when p.prokind = 'a' then 'aggregate ' || (select a::text from pg_catalog.pg_aggregate a where a.aggfnoid = p.oid) else pg_catalog.pg_get_functiondef(p.oid) end
-  from pg_catalog.pg_proc p join ns on ns.oid = p.pronamespace where not exists (select from ext where classid = 'pg_proc'::regclass and objid = p.oid)
-union all
-select 'trigger', rel.name || '.' || tg.tgname, pg_catalog.pg_get_triggerdef(tg.oid) || case when tg.tgenabled <> 'O' then ' ' || tg.tgenabled::text else '' end
-  from pg_catalog.pg_trigger tg join rel on rel.oid = tg.tgrelid where not tg.tgisinternal
-union all
-select 'policy', rel.name || '.' || pol.polname, concat_ws(' ', pol.polcmd, pol.polpermissive,
-       (select string_agg(coalesce(r.rolname, 'public'), ',' order by r.rolname) from unnest(pol.polroles) o left join pg_catalog.pg_roles r on r.oid = o),
-       'using', pg_catalog.pg_get_expr(pol.polqual, pol.polrelid), 'check', pg_catalog.pg_get_expr(pol.polwithcheck, pol.polrelid))
-  from pg_catalog.pg_policy pol join rel on rel.oid = pol.polrelid
-union all
-select 'rule', rel.name || '.' || r.rulename, pg_catalog.pg_get_ruledef(r.oid) from pg_catalog.pg_rewrite r join rel on rel.oid = r.ev_class where r.rulename <> '_RETURN'
-union all
-select 'statistics', s.stxname, pg_catalog.pg_get_statisticsobjdef(s.oid) from pg_catalog.pg_statistic_ext s join ns on ns.oid = s.stxnamespace
-union all
-select 'grant', rel.name, string_agg(coalesce(g.rolname,'public') || '=' || a.privilege_type || case when a.is_grantable then '*' else '' end, ' ' order by g.rolname, a.privilege_type)
-  from rel cross join lateral pg_catalog.aclexplode(rel.relacl) a left join pg_catalog.pg_roles g on g.oid = a.grantee
-  where rel.relacl is not null and a.grantee <> rel.relowner group by rel.name
-union all
-select 'comment', rel.name || case when d.objsubid > 0 then '.' || (select attname from pg_catalog.pg_attribute where attrelid = rel.oid and attnum = d.objsubid) else '' end, d.description
-  from pg_catalog.pg_description d join rel on d.classoid = 'pg_class'::regclass and d.objoid = rel.oid
+# A role that sets it would lose the connection.
+_PINNED_SINCE_17 = "set local transaction_timeout = 0"
+_POSTGRESQL_15, _POSTGRESQL_17 = 150000, 170000
+
+# One row for each privilege, as in "app=SELECT*", where the star stands for the grant option. A
+# database with another owner shows the same.
+_GRANTED = """
+select string_agg(who.name || '=' || x.privilege_type || case when x.is_grantable then '*' else ''
+                  end, ' ' order by who.name collate "C", x.privilege_type) as text
+  from aclexplode({acl}) as x
+  cross join lateral (
+      select case x.grantee when {owner} then 'OWNER' when 0 then 'PUBLIC'
+             else quote_ident(pg_get_userbyid(x.grantee)) end as name) as who
+ where x.grantee = {owner} or x.grantee not in (select oid from provider_roles)
 """
+# Privileges are shown where they are not those that every such object has from the start. Few
+# objects have privileges that no other has: each combination is written once.
+_OBJECTS = """
+with {frame}, object ({columns}) as materialized (
+    {objects}
+), grants as materialized (
+    select g.*, given.text as given, at_first.text as at_first
+      from (select distinct acl, acl_kind, owner from object where acl is not null) as g
+      cross join lateral ({given}) as given
+      cross join lateral ({at_first}) as at_first
+)
+select kind, identity, definition, schema, place from object where definition is not null
+union all
+select 'owner', kind || ' ' || identity, pg_get_userbyid(owner), schema,
+       kind || ' ' || identity
+  from object where owner is not null and place is null
+union all
+select 'privilege', o.kind || ' ' || o.identity, coalesce(g.given, ''), o.schema,
+       coalesce(o.place, o.kind || ' ' || o.identity)
+  from object o
+  join grants g on g.acl = o.acl and g.acl_kind = o.acl_kind and g.owner = o.owner
+ where g.given is distinct from g.at_first
+union all
+select 'comment', o.kind || ' ' || o.identity, d.description, o.schema,
+       coalesce(o.place, o.kind || ' ' || o.identity)
+  from object o
+  join pg_description d
+    on d.classoid = o.classid and d.objoid = o.objid and d.objsubid = o.objsubid
+"""
+
+
+def pinned_settings(server_version: int) -> tuple[str, ...]:
+    """What the statement runs under."""
+    newer = (_PINNED_SINCE_17,) if server_version >= _POSTGRESQL_17 else ()
+    return (*PINNED_SETTINGS, *newer)
+
+
+def list_objects(exclusions: Exclusions, server_version: int) -> sql.Composed:
+    """The statement, with the columns kind, identity, definition, schema and place.
+
+    `place` is "KIND IDENTITY" of the table or type that the object belongs to, or of what an owner,
+    a privilege or a comment is of; null for all else.
+    """
+    has_published_columns = server_version >= _POSTGRESQL_15
+    queries = (
+        *RELATION_QUERIES,
+        *OBJECT_QUERIES,
+        *((PUBLICATION_SCHEMAS,) if has_published_columns else ()),
+    )
+    values = {
+        **_default_exclusions(exclusions),
+        "published": sql.SQL(PUBLISHED if has_published_columns else "''"),
+        "granted": _granted("d.defaclacl", "d.defaclrole"),
+    }
+    return filled(
+        _OBJECTS,
+        frame=filled(FRAME, **values),
+        columns=sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
+        objects=sql.SQL(" union all ").join(filled(query, **values) for query in queries),
+        given=_granted("g.acl", "g.owner"),
+        at_first=_granted("acldefault(g.acl_kind, g.owner)", "g.owner"),
+    )
+
+
+def _granted(acl: str, owner: str) -> sql.Composed:
+    return filled(_GRANTED, acl=sql.SQL(acl), owner=sql.SQL(owner))
+
+
+def _default_exclusions(exclusions: Exclusions) -> dict[str, object]:
+    # No name is empty.
+    nothing = "^$"
+    patterns = {
+        "provider_roles": PROVIDERS_ROLES,
+        "provider_schemas": PROVIDERS_SCHEMAS,
+        "provider_publications": PROVIDERS_PUBLICATIONS,
+    }
+    return {
+        **{
+            name: f"^(?:{pattern})$" if exclusions.providers else nothing
+            for name, pattern in patterns.items()
+        },
+        "common_schemas": f"^(?:{COMMON_SCHEMAS})$",
+        "common_owner": COMMON_SCHEMAS_OWNER,
+        "leaves_out_partitions": exclusions.partitions,
+        "own": list(RUNNERS_TABLES),
+        "ledgers": ledgers_query(),
+    }

@@ -15,7 +15,7 @@ from psycopg import sql
 from ..database.connection import Connection
 from ..database.sql_composition import filled, joined
 from ..duration import milliseconds
-from .file_objects import PROVIDERS_SCHEMAS
+from ..settings.providers import PROVIDERS_SCHEMAS
 
 # What lies in a schema depends on it (PostgreSQL manual, pg_depend).
 _CONTENTS = """
@@ -73,7 +73,7 @@ select o.nspname, i.type, i.identity, pg_get_userbyid(o.owner), o.owner in (sele
           i.type <> 'table', i.identity
 """
 # Of the tables that a provider has made, what the files may have put there is not counted.
-_PROVIDERS = f"^({PROVIDERS_SCHEMAS.pattern})$"
+_PROVIDERS = f"^({PROVIDERS_SCHEMAS})$"
 # Everything else that CASCADE might reach, down to the columns of tables and their defaults.
 _OTHERS = f"""
 (with {_CONTENTS}, dropped (classid, objid) as (

@@ -5,18 +5,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..files.runnable_script import Script
+from ..settings.providers import PROVIDERS_SCHEMAS
 from ..sql.statement import Statement, unquoted
 
-# The schemas of the server, and those that providers and extensions make, keep their data in, and
-# rely on.
-PROVIDERS_SCHEMAS = re.compile(
-    r"pg_.*|information_schema"
-    r"|auth|storage|extensions|realtime|_realtime|vault|graphql|graphql_public|net|pgbouncer"
-    r"|pgsodium.*|pgtle|supabase.*|_supabase|_analytics|neon.*|_neon.*|aws.*|rds.*|aiven.*|azure.*"
-    r"|google.*|cloudsql.*|crunchy.*|_?timescaledb.*|hdb_.*|cron|partman|pgmq|repack|topology"
-    r"|tiger.*",
-    re.IGNORECASE,
-)
+_PROVIDERS_SCHEMAS = re.compile(PROVIDERS_SCHEMAS, re.IGNORECASE)
 # What is of the whole server, or of the database and in no schema.
 _OUTSIDE_SCHEMAS = {
     "role": "role",
@@ -30,6 +22,11 @@ _OUTSIDE_SCHEMAS = {
     "server": "server",
     "language": "language",
 }
+
+
+def is_a_providers(schema: str) -> bool:
+    """True for a schema of the server, or one that a provider or an extension makes."""
+    return _PROVIDERS_SCHEMAS.fullmatch(schema) is not None
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ def file_objects(scripts: Iterable[Script]) -> FileObjects:
     for kind, name in _created(scripts):
         if kind != "schema":
             stays[f"{kind} {name}"] = None
-        elif PROVIDERS_SCHEMAS.fullmatch(name):
+        elif is_a_providers(name):
             stays[f"schema {name}"] = None
         elif name != "public":
             schemas[name] = None

@@ -24,7 +24,7 @@ from ..ledger.trust_queries import RUNS
 from ..settings.search_path import first_schema
 from ..time_limits import ANSWER
 from .droppable_objects import DatabaseObject, Schemas, drop_objects, find_objects
-from .file_objects import PROVIDERS_SCHEMAS, FileObjects, file_objects
+from .file_objects import FileObjects, file_objects, is_a_providers
 
 DEVELOPMENT = "development"
 # lock_not_available, deadlock_detected
@@ -113,7 +113,7 @@ def _schemas(context: RunContext, connection: Connection, made: FileObjects) -> 
     kept = ["public"]
     # What the files make without naming a schema lands in this one, which has to be there.
     named = _default_schema(context, connection)
-    if named and not PROVIDERS_SCHEMAS.fullmatch(named) and named not in (*made.schemas, "public"):
+    if named and not is_a_providers(named) and named not in (*made.schemas, "public"):
         kept.append(named)
     return Schemas((*kept, *made.schemas), tuple(kept))
 

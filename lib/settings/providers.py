@@ -21,6 +21,15 @@ _RDS = re.compile(r"(?:[a-z0-9-]+\.)+([a-z]{2}(?:-[a-z]+)+-\d)\.rds\.amazonaws\.
 _RDS_PROXY = re.compile(
     r"(?:[a-z0-9-]+\.)+proxy-[a-z0-9]+\.[a-z0-9-]+\.rds\.amazonaws\.com(?:\.cn)?"
 )
+# A regular expression for Python and PostgreSQL alike, without regard to case: the schemas of the
+# server, and those that providers and extensions make, keep their data in, and rely on.
+PROVIDERS_SCHEMAS = (
+    "pg_.*|information_schema"
+    "|auth|storage|extensions|realtime|_realtime|vault|graphql|graphql_public|net|pgbouncer"
+    "|pgsodium.*|pgtle|supabase.*|_supabase|_analytics|neon.*|_neon.*|aws.*|rds.*|aiven.*|azure.*"
+    "|google.*|cloudsql.*|crunchy.*|_?timescaledb.*|hdb_.*|cron|partman|pgmq|repack|topology"
+    "|tiger.*"
+)
 _DSQL = re.compile(r"(?:[a-z0-9-]+\.)*dsql(?:-[a-z0-9]+)?\.[a-z0-9-]+\.on\.aws")
 
 # The end of a sentence that begins with the variable.

@@ -19,6 +19,10 @@ from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
 from lib.actions.validate import validate
+from lib.catalog.other_ledgers import find_other_ledgers
+from lib.catalog.schema_objects import Snapshot
+from lib.catalog.snapshot import read_snapshot
+from lib.database.connection import Connection
 from lib.errors import (
     BusyTableError,
     LedgerError,
@@ -184,6 +188,15 @@ class TestTraps:
         )
         app.close()
         assert started == ["200 OK"]
+        assert calls(db) == 0
+
+    def test_none_is_called_by_a_snapshot(self, db: Database) -> None:
+        with Connection(db.connect()) as connection:
+            # The traps are thousands of objects, each with its definition.
+            found = read_snapshot(connection, limit=60)
+            assert isinstance(found, Snapshot)
+            assert len(found.objects) > 5000
+            assert find_other_ledgers(connection) == ()
         assert calls(db) == 0
 
     def test_a_trap_is_called_where_nothing_is_done_about_it(self, trapped: Database) -> None:

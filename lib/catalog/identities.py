@@ -1,0 +1,44 @@
+"""What the identity of an object says of others: what it is of, what it is below. Pure.
+
+A dot or a comma within a quoted name, or within the arguments of a function, separates nothing.
+"""
+
+import re
+
+from .schema_objects import KINDS, ObjectKey
+
+QUOTED = r'"(?:[^"]|"")*"'
+ARGUMENTS = rf"\((?:{QUOTED}|[^()\"])*\)"
+_PART = re.compile(rf"(?:{QUOTED}|{ARGUMENTS}|[^.\"()])+")
+_BY_LENGTH = sorted(KINDS, key=len, reverse=True)
+# "table public.users": the identity of an owner, a privilege or a comment.
+_OF_ANOTHER = ("owner", "privilege", "comment")
+# "public.users.email", and what may be before the last dot.
+_BELOW = ("column", "constraint", "trigger", "policy", "rule")
+_ABOVE = ("table", "foreign table", "view", "materialized view", "type")
+
+
+def addressed(text: str) -> ObjectKey | None:
+    """Split "materialized view public.totals" into the kind and the identity."""
+    for kind in _BY_LENGTH:
+        if text.startswith(f"{kind} "):
+            return ObjectKey(kind, text[len(kind) + 1 :])
+    return None
+
+
+def subject(key: ObjectKey) -> ObjectKey:
+    """What an owner, a privilege or a comment is of; any other object itself."""
+    return (addressed(key.identity) if key.kind in _OF_ANOTHER else None) or key
+
+
+def above(key: ObjectKey) -> tuple[ObjectKey, ...]:
+    """The table, view or type that a column, a constraint and the like is in, one of which is."""
+    if key.kind not in _BELOW:
+        return ()
+    identity = ".".join(parts(key.identity)[:2])
+    return tuple(ObjectKey(kind, identity) for kind in _ABOVE)
+
+
+def parts(identity: str) -> list[str]:
+    """Split `public."a.b".email` at its dots."""
+    return _PART.findall(identity)
