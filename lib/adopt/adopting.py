@@ -4,13 +4,12 @@ A database is adopted by itself: the files are written for the first one, and th
 them in the folder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from psycopg import sql
 
-from .. import COMMAND
 from ..actions.locked_ledger_edit import change_ledger
 from ..actions.run_parameters import RunContext
 from ..actions.status import plan_from_survey, survey_database
@@ -29,18 +28,15 @@ from ..ledger.table_trust import told_by
 from ..local.new_migration import alone_in
 from ..plan.migration_states import AppliedMigration
 from ..time_limits import ANSWER
-from ..tools.known_tools import find_tool
-from ..tools.tool import Problem, Tool
-from .adoption import AdoptedFile, Adoption, Proof, Rename
+from ..tools.tool import Problem
+from .adoption import Adoption, Proof, Rename
 from .callers import find_callers
-from .conversion import convert
+from .conversion import Conversion, convert
+from .history_source import Source, read_source
 from .proof import prove
-from .tool_folder import find_folder, shown
-from .tool_records import ToolRecords, read_records
 from .written_files import written
 
 _OURS = "public.schema_migrations"
-_MOST_NAMED = 3
 _CHANGED = (
     "{title} has changed its own records, or another run ours, while this one was under way. "
     "Nothing was recorded; run it again."
@@ -71,12 +67,9 @@ class Request:
 class _Found:
     """What one look at the files and at the database has found."""
 
-    tool: Tool
+    source: Source
     survey: Survey
-    records: ToolRecords | None
-    files: tuple[AdoptedFile, ...]
-    problems: tuple[Problem, ...]
-    notes: tuple[str, ...]
+    made: Conversion
     ours: tuple[MigrationFile, ...]
 
     @property
@@ -88,7 +81,7 @@ class _Found:
     def to_record(self) -> tuple[MigrationFile, ...]:
         new = (
             each.file
-            for each in self.files
+            for each in self.made.files
             if each.state == "applied" and each.file.version not in self.is_on_record
         )
         return tuple(sorted(new, key=_number))
@@ -96,14 +89,34 @@ class _Found:
     @property
     def chain(self) -> tuple[MigrationFile, ...]:
         """All files of ours, those that are not written yet too, in their order."""
-        new = (each.file for each in self.files if not each.is_ours_already)
+        new = (each.file for each in self.made.files if not each.is_ours_already)
         return tuple(sorted((*self.ours, *new), key=_number))
 
     @property
     def rename(self) -> Rename | None:
-        if self.records is None or self.records.name != _OURS:
+        records, word = self.source.records, self.source.tool.word
+        if records is None or records.name != _OURS:
             return None
-        return Rename(_OURS, f"schema_migrations_{self.tool.word.replace('-', '_')}")
+        return Rename(_OURS, f"schema_migrations_{word.replace('-', '_')}")
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return (*self.source.problems, *self.made.problems, *self._without_source)
+
+    @property
+    def _without_source(self) -> Iterator[Problem]:
+        """Name the files of this tool that are not on record, and whose migration is gone."""
+        if self.source.records is None:
+            return
+        known = {each.file.version for each in self.made.files} | self.is_on_record
+        for file in self.ours:
+            origin = file.header.origin
+            if origin and origin.tool == self.source.tool.word and file.version not in known:
+                yield Problem(
+                    file.path,
+                    f"it was made of {origin.name}, which {self.source.folder} does not have",
+                    "restore that migration: it alone tells whether it has been applied here",
+                )
 
 
 @dataclass(frozen=True)
@@ -142,96 +155,36 @@ def adopt(context: RunContext, request: Request, confirm: Callable[[Adoption], N
 
 
 def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
-    tool, directory = find_tool(request.tool), context.settings.migrations_dir
-    folder = find_folder(tool, request.root, request.folder, directory)
+    directory = context.settings.migrations_dir
     ours = discover(directory)
     with context.connect() as connection:
         survey = _survey(context, connection)
-        records = read_records(connection, tool, context.target.search_path)
-    found = _look(context, tool, folder, ours, survey, records)
+        source = read_source(context, connection, request.tool, request.root, request.folder)
+    made = convert(source.tool, source.read, source.history, ours, directory.name)
+    found = _Found(source, survey, made, ours)
     plan = plan_from_survey(context, found.chain, survey)
     plan.verify_unchanged()
     recorded = tuple(file.version for file in found.to_record)
-    is_new = any(not each.is_ours_already for each in found.files)
-    is_done = not (found.problems or recorded or is_new or found.rename)
+    is_new = any(not each.is_ours_already for each in made.files)
+    tool = source.tool
     adoption = Adoption(
         tool=tool.word,
         title=tool.title,
-        folder=shown(folder, request.root),
+        folder=source.folder,
         database=survey.database,
         environment=context.settings.environment,
-        ledger=records.name if records else None,
-        files=found.files,
+        ledger=source.records.name if source.records else None,
+        files=made.files,
         problems=found.problems,
-        notes=found.notes,
+        notes=(*source.notes, *made.notes),
         proof=_proof(context, request, found) if recorded and not found.problems else Proof(),
         callers=find_callers(tool, request.root, request.build_command),
         rename=found.rename,
         recorded=recorded,
-        is_done=is_done,
+        is_done=not (found.problems or recorded or is_new or found.rename),
         warnings=(*survey.tables.open, *plan.environment_warnings),
     )
     return adoption, found
-
-
-def _look(
-    context: RunContext,
-    tool: Tool,
-    folder: Path,
-    ours: tuple[MigrationFile, ...],
-    survey: Survey,
-    records: ToolRecords | None,
-) -> _Found:
-    """Let the tool judge its files by its records, and convert them."""
-    if records is None:
-        return _Found(tool, survey, None, (), (_no_ledger(tool),), (), ours)
-    read = tool.read_folder(folder)
-    history = tool.judge(read, records.rows)
-    made = convert(tool, read, history, ours, context.settings.migrations_dir.name)
-    found = _Found(tool, survey, records, made.files, (), (), ours)
-    problems = (
-        *read.problems,
-        *history.problems,
-        *made.problems,
-        *_without_source(found, folder.name),
-    )
-    notes = (*history.notes, *made.notes, *_left_out(read.left_out))
-    # What is wrong with a folder may be told by what reads it, and again by what judges it.
-    return replace(found, problems=tuple(dict.fromkeys(problems)), notes=notes)
-
-
-def _no_ledger(tool: Tool) -> Problem:
-    return Problem(
-        "the database",
-        f"it has no ledger of {tool.title}, so nothing tells what has been applied",
-        f"if the database is empty, `{COMMAND} migrate` builds it from the files; if its tables "
-        f"were made without {tool.title}'s migrations, as `prisma db push` makes them, "
-        f"`{COMMAND} adopt database` makes one first file of them; if the ledger is in another "
-        "database, correct the URL",
-    )
-
-
-def _without_source(found: _Found, folder: str) -> list[Problem]:
-    """Name the files of this tool that are not on record, and whose migration is gone."""
-    known = {each.file.version for each in found.files} | found.is_on_record
-    return [
-        Problem(
-            file.path,
-            f"it was made of {file.header.origin.name}, which {folder} does not have",
-            "restore that migration: whether it has been applied here is known by it alone",
-        )
-        for file in found.ours
-        if file.header.origin
-        and file.header.origin.tool == found.tool.word
-        and file.version not in known
-    ]
-
-
-def _left_out(names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return [f"Left out, as what only undoes: {', '.join(names[:_MOST_NAMED])}{more}."]
 
 
 def _proof(context: RunContext, request: Request, found: _Found) -> Proof:
@@ -249,10 +202,9 @@ def _number(file: MigrationFile) -> int:
 
 def _record(context: RunContext, found: _Found) -> None:
     """Record what the tool has applied, and rename its ledger if it has the name of ours."""
-    assert found.records  # without them, there was a problem
 
-    def decide(connection: Connection, survey: Survey) -> _Recording:
-        return _decide(context, connection, survey, found)
+    def decide(_: Connection, survey: Survey) -> _Recording:
+        return _decide(context, survey, found)
 
     def write(connection: Connection, recording: _Recording, start: RunStart) -> None:
         rows = [
@@ -265,7 +217,7 @@ def _record(context: RunContext, found: _Found) -> None:
         except StatementError as error:
             if told_by(error).get("fault") != "records changed":
                 raise
-            raise IntegrityError(_CHANGED.format(title=found.tool.title)) from None
+            raise IntegrityError(_CHANGED.format(title=found.source.tool.title)) from None
 
     change_ledger(context, decide, write, after_loss=_RECORDED_OR_NOT, replaces_other=True)
 
@@ -274,7 +226,6 @@ def _before(
     context: RunContext, recording: _Recording, found: _Found
 ) -> tuple[str | sql.Composable, ...]:
     """What the transaction begins with: the ledger that was judged, out of the way of ours."""
-    assert found.records  # as above
     limit = f"set local lock_timeout = {milliseconds(context.settings.lock_timeout)}"
     rename = (
         [
@@ -287,19 +238,19 @@ def _before(
     )
     lock = "lock table public.schema_migrations in access exclusive mode" if rename else "select"
     created = creation(recording.survey.tables, context.reader)
-    return (limit, lock, found.records.unchanged, *rename, *created)
+    records = found.source.records
+    unchanged = [records.unchanged] if records else []
+    return (limit, lock, *unchanged, *rename, *created)
 
 
-def _decide(
-    context: RunContext, connection: Connection, survey: Survey, found: _Found
-) -> _Recording:
+def _decide(context: RunContext, survey: Survey, found: _Found) -> _Recording:
     """Decide once more what is to be recorded; raise if that is not what was judged and proven."""
     # As for a run: recording files would hide them from production.
     check_guard(survey, context.settings.environment)
-    now = read_records(connection, found.tool, context.target.search_path)
-    if now is None or found.records is None or now.rows != found.records.rows:
-        raise IntegrityError(_CHANGED.format(title=found.tool.title))
-    current = replace(found, survey=survey, records=now)
+    if found.rename and survey.ledger is not None:
+        # Somebody else has renamed it, and the name is that of ours by now.
+        raise IntegrityError(_CHANGED.format(title=found.source.tool.title))
+    current = replace(found, survey=survey)
     plan = plan_from_survey(context, found.chain, survey)
     plan.verify_unchanged()
     check_writable(survey, context.target.source)

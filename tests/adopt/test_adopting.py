@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bundle, Cli, Database
+from conftest import ROOT, Bundle, Cli, Database
 
 FILES = {
     "20240101000000_init": (
@@ -113,3 +115,53 @@ class TestAWholeAdoption:
         migrate = migrated.cli("migrate")
         assert migrate.returncode == 0, migrate.stderr
         assert migrated.db.query("select count(*) from users") == [(1,)]
+
+
+DBMATE = {
+    "1_users.sql": (
+        "-- migrate:up\ncreate table users (id int);\n-- migrate:down\ndrop table users;\n"
+    ),
+    "2_index.sql": (
+        "-- migrate:up transaction:false\ncreate index concurrently users_id on users (id);\n"
+        "-- migrate:down\ndrop index users_id;\n"
+    ),
+    "3_later.sql": "-- migrate:up\ncreate table later (x int);\n",
+}
+
+
+@pytest.fixture
+def dbmate(bundle: Bundle, db: Database) -> Path:
+    """A project of dbmate's, whose last file is not applied yet."""
+    folder = bundle.root / "db" / "migrations"
+    folder.mkdir(parents=True)
+    for name, text in DBMATE.items():
+        (folder / name).write_text(text)
+    db.query(
+        "create table schema_migrations (version varchar primary key);"
+        "insert into schema_migrations values ('1'), ('2');"
+        "create table users (id int); create index users_id on users (id)"
+    )
+    return folder
+
+
+@pytest.mark.usefixtures("dbmate")
+class TestALedgerWithTheNameOfOurs:
+    def test_it_is_renamed_with_the_recording(self, cli: Cli, bundle: Bundle, db: Database) -> None:
+        shutil.copy(ROOT / "migrations" / "000-create-migration-table.sql", bundle.migrations)
+        refused = cli("migrate")
+        assert refused.returncode == 1
+        assert "adopt dbmate" in refused.stderr
+        done = cli("adopt", "dbmate", "--apply")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "renamed public.schema_migrations to schema_migrations_dbmate" in done.stdout
+        kept = db.query("select version from schema_migrations_dbmate order by 1")
+        assert kept == [("1",), ("2",)]
+        assert db.versions() == ["001-users", "002-index"]
+        assert "-- Transaction: none\n" in (bundle.migrations / "002-index.sql").read_text()
+        again = cli("adopt", "dbmate", "--apply")
+        assert (again.returncode, again.stdout) == (0, again.stdout)
+        assert "Adopted already" in again.stdout
+        migrated = cli("migrate")
+        assert migrated.returncode == 0, migrated.stderr
+        assert db.versions()[2:] == ["000-create-migration-table", "003-later"]
+        assert db.has("later")

@@ -1,0 +1,71 @@
+"""Where a history comes from: the folder and the ledger of a tool, judged by the tool itself."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import COMMAND
+from ..actions.run_parameters import RunContext
+from ..database.connection import Connection
+from ..tools.known_tools import find_tool
+from ..tools.tool import History, Problem, Tool, ToolFiles
+from .tool_folder import find_folder, shown
+from .tool_records import ToolRecords, read_records
+
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Source:
+    """A history that is to be adopted, and what was read of it.
+
+    `folder` is what messages call the place of the files. `records` is None if the database has
+    no ledger of the tool.
+    """
+
+    tool: Tool
+    folder: str
+    records: ToolRecords | None = None
+    read: ToolFiles = field(default_factory=lambda: ToolFiles(()))
+    history: History = field(default_factory=lambda: History(()))
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        # What is wrong with a folder may be told by what reads it, and again by what judges it.
+        return tuple(dict.fromkeys((*self.read.problems, *self.history.problems)))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return (*self.history.notes, *_left_out(self.read.left_out))
+
+
+def read_source(
+    context: RunContext, connection: Connection, word: str, root: Path, given: str | None
+) -> Source:
+    """Read the files and the records of a tool; `given` is the folder that was named."""
+    tool = find_tool(word)
+    folder = find_folder(tool, root, given, context.settings.migrations_dir)
+    name = shown(folder, root)
+    records = read_records(connection, tool, context.target.search_path)
+    if records is None:
+        return Source(tool, name, history=History((), (_no_ledger(tool),)))
+    read = tool.read_folder(folder)
+    return Source(tool, name, records, read, tool.judge(read, records.rows))
+
+
+def _no_ledger(tool: Tool) -> Problem:
+    return Problem(
+        "the database",
+        f"it has no ledger of {tool.title}, so nothing tells what has been applied",
+        f"if the database is empty, `{COMMAND} migrate` builds it from the files; if its tables "
+        f"were made without {tool.title}'s migrations, as `prisma db push` makes them, "
+        f"`{COMMAND} adopt database` makes one first file of them; if the ledger is in another "
+        "database, correct the URL",
+    )
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return [f"Left out, as what only undoes: {', '.join(names[:_MOST_NAMED])}{more}."]
