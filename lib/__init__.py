@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and nineteen wings.
+"""The migration runner: a floor that every room may enter, and twenty wings.
 
 The floor, without I/O:
 
@@ -26,10 +26,12 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- settings, database
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
+    drift     whether a database has changed since the last run
+              <- database, catalog, ledger
     apply     one file, applied and recorded
               <- sql, files, plan, database, ledger
-    actions   migrate, plan, validate, status, baseline, resolve
-              <- files, settings, plan, database, catalog, ledger, apply
+    actions   migrate, plan, validate, status, baseline, resolve, drift
+              <- files, settings, plan, database, catalog, ledger, drift, apply
     rebuild   a development database, made anew and filled; not deployed
               <- sql, files, settings, plan, database, ledger, apply, actions
     web       the two endpoints
@@ -45,7 +47,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
                  tools
     install   the bundle in a project; not deployed
     text      what people read on a terminal or in a log; not deployed
-              <- files, plan, settings, catalog, actions, rebuild, tools, adopt, install
+              <- files, plan, settings, catalog, drift, actions, rebuild, tools, adopt, install
     commands  what each command does; not deployed
               <- files, settings, plan, database, actions, rebuild, local, scratch, adopt, install,
                  text

@@ -244,7 +244,7 @@ MIGRATE_ROOMS = (STATUS_ROOMS - {"web.status_endpoint"}) | listed("""
     sql: concurrent session_effects lexer statement transaction_control
     files: runnable_script
     plan: dry_run_report
-    actions: migrate dry_run connection_for_files validate
+    actions: migrate dry_run connection_for_files
     web: admin_endpoint
 """)
 DRIVER = {"psycopg", "psycopg_binary", "typing_extensions"}

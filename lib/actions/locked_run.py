@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 from ..apply.blocker_watch import Observer
@@ -11,6 +12,7 @@ from ..apply.session import Session
 from ..database.connection import Connection
 from ..database.login import no_search_path
 from ..database.server_error import StatementError
+from ..drift.run_watch import RunWatch
 from ..errors import (
     ConfigurationError,
     Interrupted,
@@ -32,6 +34,7 @@ from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome
 from ..time_limits import ANSWER, RECORD, STALE_RUN
 from .connection_for_files import NO_ANSWER, RunConnection
+from .drift_check import ignored_by
 from .dry_run import has_work, held_back, scripts_to_run
 from .locked_ledger_edit import start_of_run
 from .run_parameters import RunContext, RunState
@@ -108,12 +111,13 @@ class _LockedRun:
         check_writable(survey, context.target.source)
         self._check_interruptions(files, scripts, survey)
         survey.tables.verify_rights()
+        if not scripts:
+            begin_run(context, self._database, survey, outcome="succeeded")
+            return
         runner = FileRunner(context, self._database, self._state, self._lock, scripts)
-        run = begin_run(
-            context, self._database, survey, outcome="running" if scripts else "succeeded"
-        )
-        if scripts:
-            runner.apply_all(run)
+        watch = look_before(context, self._database, self._state)
+        run = begin_run(context, self._database, survey, watch=watch)
+        apply_watched(runner, run, watch)
 
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
@@ -151,8 +155,31 @@ def check_pooler(
             raise ConfigurationError(no_search_path(target))
 
 
+def look_before(context: RunContext, database: RunConnection, state: RunState) -> RunWatch | None:
+    """Compare the schema with that after the last run; DriftError if it stops this one.
+
+    None if the settings say that nobody wants to know.
+    """
+    if context.settings.drift == "off":
+        return None
+    assert state.survey is not None  # the run has begun
+    watch = RunWatch(
+        ignored_by(context.settings),
+        stops=context.settings.drift == "stop",
+        warn=partial(state.warn_also, context.progress),
+    )
+    with database.current.limit_to(ANSWER, NO_ANSWER):
+        watch.look_before(database.current, state.survey.tables)
+    return watch
+
+
 def begin_run(
-    context: RunContext, database: RunConnection, survey: Survey, *, outcome: Outcome = "running"
+    context: RunContext,
+    database: RunConnection,
+    survey: Survey,
+    *,
+    outcome: Outcome = "running",
+    watch: RunWatch | None = None,
 ) -> RunRecord:
     """Record the run in the journal; a run with nothing to apply has ended with that."""
     connection = database.current
@@ -162,7 +189,11 @@ def begin_run(
         return start_run(
             connection,
             context.trusted,
-            start_of_run(context, survey),
+            replace(
+                start_of_run(context, survey),
+                drift=watch.has_drift if watch else None,
+                is_drift_checked=watch is not None,
+            ),
             outcome=outcome,
             creation=creation(survey.tables, context.reader),
         )
@@ -222,10 +253,10 @@ class FileRunner:
         scripts: tuple[Script, ...],
     ) -> None:
         self._context = context
-        self._database = database
-        self._state = state
+        self.database = database
+        self.state = state
         self._lock = lock
-        self._scripts = scripts
+        self.scripts = scripts
         assert state.survey is not None  # the scripts are pending by it
         self._survey = state.survey
         self._successors = _successors(scripts, self._survey)
@@ -240,8 +271,8 @@ class FileRunner:
         except (Interrupted, MigratorError, StatementError) as error:
             self._report_unanswered()
             # An error names its file by itself; a signal knows of none.
-            if isinstance(error, Interrupted) and self._state.current:
-                error.args = (f"{error} It was at {self._state.current.path}.",)
+            if isinstance(error, Interrupted) and self.state.current:
+                error.args = (f"{error} It was at {self.state.current.path}.",)
             outcome: Outcome = "interrupted" if isinstance(error, Interrupted) else "failed"
             self._record_end(outcome, error, self._execution.checkpoint)
             raise
@@ -251,42 +282,42 @@ class FileRunner:
             self._execution.session.observer.close()
 
     def _apply_each(self) -> None:
-        for script in self._scripts:
+        for script in self.scripts:
             self._check()
             self._apply(script)
             # After `alter database … set` or the like, the next file needs a new session to see it.
-            if script.changes_defaults and script is not self._scripts[-1]:
+            if script.changes_defaults and script is not self.scripts[-1]:
                 self._begin_new_session()
 
     def _apply(self, script: Script) -> None:
-        self._state.current = script.file
+        self.state.current = script.file
         self._context.progress.started(script.file)
         interruption = self._survey.interruptions.get(script.file.version)
         elapsed = self._execution.apply(script, interruption)
         # None if another run had applied it.
         if elapsed is not None:
             self._report(script, elapsed)
-        self._state.settle_current()
+        self.state.settle_current()
         # Only now: a signal may come before the report.
         self._execution.answered(script)
 
     def _report(self, script: Script, elapsed: int) -> None:
         applied = AppliedNow(script.file.version, script.file.name, elapsed)
-        self._state.applied.append(applied)
+        self.state.applied.append(applied)
         self._context.progress.applied(applied)
 
     def _report_unanswered(self) -> None:
         """Report what has taken effect although nobody has read its answer."""
-        reported = {applied.version for applied in self._state.applied}
+        reported = {applied.version for applied in self.state.applied}
         for script, elapsed in self._execution.unanswered():
             # A signal may have come right after the report.
-            if script.file.version in reported and self._state.current is not script.file:
+            if script.file.version in reported and self.state.current is not script.file:
                 continue
-            self._state.current = script.file
+            self.state.current = script.file
             if elapsed is not None:
                 if script.file.version not in reported:
                     self._report(script, elapsed)
-                self._state.settle_current()
+                self.state.settle_current()
 
     def _check(self) -> None:
         """Raise if the run may not continue: the lock is lost, or its time is up."""
@@ -295,21 +326,21 @@ class FileRunner:
             raise OutOfTimeError("The time allowed ran out before the next migration began.")
 
     def _begin_new_session(self) -> None:
-        if self._database.is_pooled:
+        if self.database.is_pooled:
             # A pooler's sessions are not the runner's to end.
             return
         session = self._execution.session
         # The observer knows the old session by its server process.
         session.observer.close()
         session.connection.close()
-        self._database.connect()
-        self._survey = replace(self._survey, backend=self._database.backend())
+        self.database.connect()
+        self._survey = replace(self._survey, backend=self.database.backend())
         self._execution = Execution(self._session(session.run), self._successors)
 
     def _session(self, run: RunRecord) -> Session:
-        context, is_pooled, survey = self._context, self._database.is_pooled, self._survey
+        context, is_pooled, survey = self._context, self.database.is_pooled, self._survey
         return self.session_type(
-            connection=self._database.current,
+            connection=self.database.current,
             observer=_observer(context, self._lock, None if is_pooled else survey.backend),
             pooled=is_pooled,
             notices_departure=survey.notices_departure,
@@ -343,13 +374,13 @@ class FileRunner:
                     connection,
                     self._execution.session.run,
                     outcome,
-                    version=self._state.current.version if self._state.current else None,
+                    version=self.state.current.version if self.state.current else None,
                     error=_record_of(error),
                     sqlstate=getattr(error, "sqlstate", None),
                     checkpoint=checkpoint,
                 )
 
-        if not self._database.write_somewhere(write, timeout=RECORD):
+        if not self.database.write_somewhere(write, timeout=RECORD):
             self._context.progress.warning(
                 "The end of the run could not be recorded; the next run marks it interrupted."
             )
@@ -365,6 +396,27 @@ def _observer(context: RunContext, lock: RunLock, backend: str | None) -> Observ
         is_lock_silent=lambda: lock.is_silent,
         limits=context.limits,
     )
+
+
+def apply_watched(runner: FileRunner, run: RunRecord, watch: RunWatch | None) -> None:
+    """Apply the files of a run, and record the schema that they leave behind."""
+    try:
+        runner.apply_all(run)
+    finally:
+        # Also after a failure: what the files before it have made is no drift.
+        if watch:
+            _look_after(watch, runner, run)
+
+
+def _look_after(watch: RunWatch, runner: FileRunner, run: RunRecord) -> None:
+    """Record the schema, unless the connection is lost: the next run then says so."""
+    connection = runner.database.current
+    may_have_changed = bool(runner.state.applied) or any(
+        script.mode is not Mode.TRANSACTION for script in runner.scripts
+    )
+    if connection.is_alive():
+        with suppress(MigratorError), connection.extend_deadline(RECORD):
+            watch.look_after(connection, run, changed=may_have_changed)
 
 
 def _successors(scripts: tuple[Script, ...], survey: Survey) -> dict[str, Script]:

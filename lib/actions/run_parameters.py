@@ -135,6 +135,11 @@ class RunState:
         for warning in warnings:
             progress.warning(warning)
 
+    def warn_also(self, progress: Progress, warning: str) -> None:
+        """Add a warning to those that are kept, and pass it on."""
+        self.warnings += (warning,)
+        progress.warning(warning)
+
     def settle_current(self) -> None:
         """Take note that the current file is pending no more."""
         self.current = None

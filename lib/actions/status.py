@@ -144,6 +144,7 @@ def status_from_survey(
         owner=PRODUCTION if belongs_to_production(survey) else None,
         is_direct=survey.is_direct,
         advice=survey.tables.open,
+        drift=survey.drift,
     )
 
 

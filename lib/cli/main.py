@@ -60,6 +60,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
         from ..commands.project_commands import COMMANDS
     elif arguments.group == "adopt":
         from ..commands.adopt_commands import COMMANDS
+    elif arguments.group == "drift":
+        from ..commands.drift_commands import COMMANDS
     elif arguments.group == "rebuild":
         from ..commands.rebuild_commands import COMMANDS
     elif arguments.group == "schema":

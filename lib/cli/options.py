@@ -14,7 +14,7 @@ from ..masking import without_credentials
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "local", "rebuild", "schema", "project", "adopt", "shell"]
+Group = Literal["migrations", "drift", "local", "rebuild", "schema", "project", "adopt", "shell"]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
@@ -24,7 +24,7 @@ _TITLES = {
     "rebuild": "the local database",
     "project": "the bundle in a project",
 }
-_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "rebuild", "schema", "adopt")
+_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "drift", "rebuild", "schema", "adopt")
 _SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
@@ -35,10 +35,10 @@ LONGEST_PACKAGE = 19
 
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
-configuration; 3 an applied file was modified, renamed or is missing, or (status --check) a
-migration is pending, or (schema --check) schema.sql is stale; 4 another run, or a busy table, held
-a lock for too long; 129, 130 or 143 interrupted by a signal. README.md describes the environment
-variables.
+configuration; 3 an applied file was modified, renamed or is missing, (status --check) a migration
+is pending, (drift) the schema has changed, or (schema --check) schema.sql is stale; 4 another run,
+or a busy table, held a lock for too long; 129, 130 or 143 interrupted by a signal. README.md
+describes the environment variables.
 """
 # Of the commands that reach no migration.
 _SHORT_EPILOGUE = """\
@@ -141,6 +141,7 @@ def make_parser() -> _Program:
     _add_baseline(commands)
     _add_resolve(commands)
     _add_adopt(commands)
+    _add_drift(commands)
     _add_reset_and_seed(commands)
     _add_schema(commands)
     _add_serve(commands)
@@ -391,6 +392,31 @@ def _add_adopt(commands: _Commands) -> None:
     )
     adopt.add_argument(
         "--yes", action="store_true", help="do not ask whether the tool is still called"
+    )
+
+
+def _add_drift(commands: _Commands) -> None:
+    drift = commands.add(
+        "drift",
+        "show what has changed in the schema beside the migrations",
+        more="The schema is compared with that after the last run. Exits with 3 if something has "
+        "changed, and with 1 if that is not known.",
+        has_json=True,
+        group="drift",
+    )
+    drift.add_argument(
+        "--markdown", action="store_true", help="print it as Markdown, for a pull request"
+    )
+    what = drift.add_mutually_exclusive_group()
+    what.add_argument(
+        "--files",
+        action="store_true",
+        help="compare with what the applied files make on a server of their own",
+    )
+    what.add_argument(
+        "--accept",
+        action="store_true",
+        help="take the schema as it is: the next run expects it so",
     )
 
 

@@ -9,6 +9,7 @@ Must not: import the web, or decide anything about migrations.
     command_setup       what a command needs: its settings, its database, its run context
     schema_commands     the commands about the schema that the files make
     rebuild_commands    the commands that fill a development database, or make it anew
+    drift_commands      the command about what has changed beside the migrations
     migration_commands  the commands about migrations
     local_commands      the commands about what runs on this machine
     adopt_commands      the command that carries on the history of another tool

@@ -59,12 +59,13 @@ def _gets_seeds(context: RunContext) -> bool:
 
 
 def _status(call: Invocation) -> int:
-    from ..actions.status import read_status
+    from ..actions.drift_check import read_status_and_drift
+    from ..text.drift_text import drift_part
     from ..text.status_text import status_text
     from ..text.terminal import route_text
 
     context = run_context(call, reading=True)
-    found = read_status(context)
+    found, verdict = read_status_and_drift(context)
     seeds, seeds_text = _seeds(call, context)
     if call.arguments.json:
         document = found.to_dict()
@@ -76,13 +77,20 @@ def _status(call: Invocation) -> int:
                 "warnings": list(map(message, found.warnings)),
                 "connection": _connection(context.target, is_direct=found.is_direct),
                 **seeds,
+                **drift_part(found, verdict),
             }
         )
     else:
         route = route_text(is_direct=found.is_direct)
         place = f"{context.target.address}, {context.target.choice}; {route}"
         call.console.show(
-            status_text(found, call.console.style, place=place, migrating=_other_route(context))
+            status_text(
+                found,
+                call.console.style,
+                place=place,
+                migrating=_other_route(context),
+                verdict=verdict,
+            )
         )
         _show(call, seeds_text)
     return IntegrityError.exit_code if call.arguments.check and not found.is_current else 0
@@ -129,7 +137,7 @@ def _history(call: Invocation) -> int:
 
 
 def _validate(call: Invocation) -> int:
-    from ..actions.validate import validate
+    from ..actions.dry_run import validate
 
     context = run_context(call, reading=True)
     found = validate(context)

@@ -6,7 +6,12 @@ from ..errors import MigrationFileError
 from ..sql.statement import Statement, unquoted
 from .folder import MigrationFile
 
-_LEDGER = ("schema_migrations", "schema_migration_runs", "schema_migration_seeds")
+_LEDGER = (
+    "schema_migrations",
+    "schema_migration_runs",
+    "schema_migration_seeds",
+    "schema_migration_objects",
+)
 # Those of the runner; a column that somebody has added may go.
 _COLUMNS = {"id", "version", "name", "applied_at", "execution_time_ms", "checksum"}
 _COMMANDS = ("CREATE", "DROP", "ALTER", "TRUNCATE", "DELETE", "UPDATE", "MERGE")

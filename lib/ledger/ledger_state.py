@@ -111,6 +111,11 @@ select version, git_commit, git_ref, deployment from (
 ) as origin
  order by id
 """
+# The last verdict, of a run or of somebody who has looked since.
+_READ_DRIFT = f"""
+select r.drift from {_JOURNAL} where r.drift_checked_at is not null
+ order by r.drift_checked_at desc, id desc limit 1
+"""
 # The newest runs. The files of one that did not record them are those of the ledger, as above.
 _READ_HISTORY = f"""
 select id, outcome, source, extract(epoch from started_at), extract(epoch from finished_at),
@@ -159,7 +164,8 @@ class Survey:
     `notices_departure` if the server can watch for its client while it works
     (client_connection_check_interval). `read_only` is why the database accepts no writes, as
     `database.read_only` has it, or None. `interruptions` are by version, as are `origins`. These,
-    and `history`, the newest runs first, are empty unless asked for.
+    and `history`, the newest runs first, are empty unless asked for. `drift`, asked for with the
+    `origins`, is the last verdict on record, None for "unknown" too.
     """
 
     database: str
@@ -177,6 +183,7 @@ class Survey:
     interruptions: Mapping[str, Interruption] = field(default_factory=dict)
     origins: Mapping[str, Deployment] = field(default_factory=dict)
     history: tuple[PastRun, ...] = ()
+    drift: bool | None = None
 
 
 def take_survey(
@@ -286,7 +293,9 @@ class _Look:
 
     @property
     def journal(self) -> list[sql.Composable]:
-        others: list[sql.Composable] = [sql.SQL(_READ_ORIGINS)] if self.origins else []
+        others: list[sql.Composable] = []
+        if self.origins:
+            others = [sql.SQL(_READ_ORIGINS), sql.SQL(_READ_DRIFT)]
         if self.history:
             others = [filled(_READ_HISTORY, limit=self.history, separator=_SEPARATOR)]
         return [sql.SQL(_READ_RUNS), sql.SQL(_READ_CLAIMS), *others]
@@ -372,7 +381,8 @@ def _survey(
         notices_departure=notices_departure == "t",
         read_only=read_only,
         interruptions=_interruptions(runs, {migration.version for migration in applied or ()}),
-        origins=_origins(others) if look.origins else {},
+        origins=_origins(others[0]) if look.origins else {},
+        drift=_verdict(others[1]) if look.origins else None,
         history=tuple(_past_run(row) for rows in others for row in rows) if look.history else (),
     )
 
@@ -381,10 +391,12 @@ def _is_ours(ledger: Table) -> bool:
     return set(COLUMNS) <= set(ledger.columns)
 
 
-def _origins(answers: Sequence[Rows]) -> dict[str, Deployment]:
-    return {
-        version or "": Deployment(*deployment) for rows in answers for version, *deployment in rows
-    }
+def _origins(rows: Rows) -> dict[str, Deployment]:
+    return {version or "": Deployment(*deployment) for version, *deployment in rows}
+
+
+def _verdict(rows: Rows) -> bool | None:
+    return rows[0][0] == "t" if rows and rows[0][0] is not None else None
 
 
 def _interruptions(runs: Rows, applied: set[str]) -> dict[str, Interruption]:

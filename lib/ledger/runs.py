@@ -5,6 +5,7 @@ the tables and checks that they are those that were looked at (`ledger.table_tru
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from psycopg import sql
@@ -19,7 +20,7 @@ from ..files.file_progress import Checkpoint, without_marks
 from ..plan.reports import Outcome, Source
 from .schema import missing_columns
 from .table_trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
-from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS
+from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS, RUNS
 
 # The rows of the ledger that a run wrote: those above the highest id when it began, up to the next
 # run's. A later run of an earlier version has no such id, and names its files in `applied`. A row
@@ -49,11 +50,18 @@ _INTERRUPT_EARLIER_STALE_RUNS = f"{_INTERRUPT} where outcome = 'running'"
 _START_RUN = """
 insert into public.schema_migration_runs
        (source, environment, git_commit, git_ref, deployment, database_fingerprint, outcome,
-        finished_at, applied, ledger_id_before)
+        finished_at, applied, ledger_id_before, drift, drift_checked_at)
 values ({source}, {environment}, {commit}, {ref}, {deployment}, {fingerprint}, {outcome},
         case when {outcome} = 'running' then null else pg_catalog.clock_timestamp() end,
-        {applied}::text[], (select coalesce(max(id), 0) from public.schema_migrations))
+        {applied}::text[], (select coalesce(max(id), 0) from public.schema_migrations),
+        {drift}::boolean, case when {is_drift_checked} then pg_catalog.clock_timestamp() end)
 returning id
+"""
+# The newest run's, whichever command has looked.
+_SET_VERDICT = """
+update public.schema_migration_runs
+   set drift = {drift}, drift_checked_at = pg_catalog.clock_timestamp()
+ where id = (select max(id) from public.schema_migration_runs)
 """
 _FINISH_RUN = f"""
 update public.schema_migration_runs r
@@ -128,6 +136,10 @@ class RunStart:
     ref: str | None
     deployment: str | None
     fingerprint: str
+    # Whether the schema had changed since the run before; None if that was not looked at, or could
+    # not be told.
+    drift: bool | None = None
+    is_drift_checked: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +222,8 @@ def new_run(start: RunStart, outcome: Outcome, *, applied: Sequence[str] = ()) -
         fingerprint=start.fingerprint,
         outcome=outcome,
         applied=list(applied),
+        drift=start.drift,
+        is_drift_checked=start.is_drift_checked,
     )
 
 
@@ -221,6 +235,23 @@ def interrupt_stale_runs(connection: Connection, tables: Tables) -> None:
     # An upgrade takes an exclusive lock, which bookkeeping alone is not worth.
     is_earlier = bool(missing_columns(tables))
     ask(connection, tables, _INTERRUPT_EARLIER_STALE_RUNS if is_earlier else INTERRUPT_STALE_RUNS)
+
+
+def newest_run(connection: Connection, tables: Tables) -> int:
+    """The id of the newest run, 0 if none is on record."""
+    newest = "select coalesce(max(id), 0) from public.schema_migration_runs"
+    return int(ask(connection, tables, newest, read_only=True)[-1][0][0] or 0)
+
+
+def record_verdict(connection: Connection, tables: Tables, *, is_drift: bool) -> None:
+    """Record, with the newest run, whether the schema has changed since, if that may be written.
+
+    This is for whoever looks later, so whatever is in the way of it is no matter.
+    """
+    if missing_columns(tables) or tables.found[RUNS].lacking:
+        return
+    with suppress(StatementError):
+        ask(connection, tables, filled(_SET_VERDICT, drift=is_drift))
 
 
 def finish_run(

@@ -41,6 +41,10 @@ ADDED_COLUMNS = {
     # The same through the statement, or the transaction block, under way.
     "in_progress_including_next": "integer",
     "in_progress_including_next_sha256": "text",
+    # Whether the schema differed from that after the run before, and when somebody last looked;
+    # null, with a time, if that could not be told.
+    "drift": "boolean",
+    "drift_checked_at": "timestamptz",
 }
 _CREATE_RUNS = f"""
 create table public.schema_migration_runs (

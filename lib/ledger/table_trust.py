@@ -28,6 +28,7 @@ from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
 from .trust_queries import (
     CHECK,
+    CHECK_OBJECTS,
     CHECK_SEEDS,
     CODE,
     COMPARE,
@@ -177,6 +178,11 @@ def check_seeds(trusted: Iterable[str]) -> sql.Composed:
     return filled(CHECK_SEEDS, trusted=list(trusted))
 
 
+def check_objects(trusted: Iterable[str]) -> sql.Composed:
+    """The same statement about the table of the recorded schema."""
+    return filled(CHECK_OBJECTS, trusted=list(trusted))
+
+
 def tables_of(rows: Rows, trusted: Iterable[str], *, at_a_glance: bool) -> Tables:
     """Make the tables from the rows that `glance` or `check` returned."""
     return Tables({table.name: table for table in map(_table, rows)}, tuple(trusted), at_a_glance)
@@ -277,6 +283,11 @@ def distrust(error: StatementError) -> LedgerError | None:
         return LedgerError(
             f"{table} is {what}, and not the runner's table: it was neither read nor written. It "
             f"belongs to the role {facts['owner']}. Drop or rename it, and run this again."
+        )
+    if fault == "owner":
+        return LedgerError(
+            f"{table} belongs to the role {facts['owner']}, which is not trusted: it was neither "
+            "read nor written. Drop it, or give it to the role that migrates."
         )
     return _code_error(facts, table) if fault == "code" else None
 

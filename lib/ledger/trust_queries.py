@@ -7,12 +7,15 @@ to integer, whose error quotes the JSON. `trust.told_by` reads it.
 LEDGER, RUNS = "schema_migrations", "schema_migration_runs"
 # Which seeds have run; only in databases that had any.
 SEEDS = "schema_migration_seeds"
+# The schema after the newest run: names and keyed hashes.
+OBJECTS = "schema_migration_objects"
 # What a run does to each table. It also needs USAGE on the sequence of the ledger's ids; the
 # identity column of the journal needs no right.
 RIGHTS = {
     LEDGER: ("select", "insert"),
     RUNS: ("select", "insert", "update"),
     SEEDS: ("select", "insert"),
+    OBJECTS: ("select", "insert", "update"),
 }
 # While a transaction holds this, nobody can put a trigger or a rule on the tables. It may stand
 # before SET TRANSACTION, and has to: in REPEATABLE READ the look would use an older snapshot.
@@ -234,8 +237,17 @@ select c.relname, c.oid, c.relfilenode, {_SEAL}, {_SHAPE}, {_COLUMNS},
        end
   from kept c join judged j using (oid)
 """
-# The same of the seeds' table, which is looked at for seeds alone.
-CHECK_SEEDS = CHECK.replace(f"c.relname in ('{LEDGER}', '{RUNS}')", f"c.relname in ('{SEEDS}')")
+# The same of the two tables that are looked at only by those who need them.
+CHECK_SEEDS, CHECK_OBJECTS = (
+    CHECK.replace(f"c.relname in ('{LEDGER}', '{RUNS}')", f"c.relname in ('{table}')")
+    for table in (SEEDS, OBJECTS)
+)
+# Whoever owns this one could read the key of the hashes.
+CHECK_OBJECTS = CHECK_OBJECTS.replace(
+    "when row_security_active(k.oid)",
+    "when k.relowner not in (select oid from trusted) then 'owner'\n"
+    "                       when row_security_active(k.oid)",
+)
 # The same as CHECK where there is nothing to weigh, as in nearly every database: the tables belong
 # to this role or to a named one, hold only what the runner created, and nobody else may write to
 # them. It takes a quarter of the time. Elsewhere it fails, and CHECK weighs what is there.

@@ -111,7 +111,8 @@ class Status:
     `deployment` is that of the bundle; `origins` holds, by version, the deployments that applied
     the files, where recorded. `owner` is the environment that the database belongs to, None while
     any environment may migrate it. `is_direct` says that the connection used no pooler and no
-    proxy. `advice` is what should be done about the tables of the runner.
+    proxy. `advice` is what should be done about the tables of the runner. `drift` is the last
+    verdict on whether the schema has changed since the last run; None if it is not known.
     """
 
     environment: str
@@ -124,6 +125,7 @@ class Status:
     owner: str | None = None
     is_direct: bool = True
     advice: tuple[str, ...] = ()
+    drift: bool | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -167,6 +169,7 @@ class Status:
             ],
             "deployment": {"commit": self.deployment.commit, "ref": self.deployment.ref},
             "lastRun": _run(self.last_run) if self.last_run else None,
+            "drift": self.drift,
         }
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from .. import COMMAND
 from ..actions.connection_for_files import NO_ANSWER, RunConnection
 from ..actions.dry_run import scripts_to_run
-from ..actions.locked_run import FileRunner, begin_run, check_pooler
+from ..actions.locked_run import FileRunner, apply_watched, begin_run, check_pooler, look_before
 from ..actions.run_parameters import RunContext, RunState
 from ..actions.status import plan_from_survey
 from ..apply.session import Session
@@ -173,8 +173,9 @@ class _Seeding:
         if SEEDS not in records.tables.found:
             with database.current.limit_to(ANSWER, NO_ANSWER):
                 create_table(database.current, context.trusted, context.reader)
-        run = begin_run(context, database, self._state.survey)
-        runner.apply_all(run)
+        watch = look_before(context, database, self._state)
+        run = begin_run(context, database, self._state.survey, watch=watch)
+        apply_watched(runner, run, watch)
 
     def _check(self, migrations: tuple[MigrationFile, ...]) -> None:
         """Raise what forbids seeds: production, the ledger's integrity, a pending migration."""

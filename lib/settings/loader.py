@@ -24,7 +24,7 @@ from .database_choice import (
     variable_prefix,
 )
 from .tls import relies_on_public_authorities, tls_parameters
-from .variables import Variable
+from .variables import Policy, Variable
 
 T = TypeVar("T")
 
@@ -55,6 +55,7 @@ class Settings:
     run_wait: float = variables.RUN_WAIT.read({})
     strict_order: bool = variables.STRICT_ORDER.read({})
     ledger_owner: str | None = None
+    drift: Policy = "warn"
     is_hosted: bool = False
 
     def connect_timeout_or(self, default: float) -> float:
@@ -222,6 +223,7 @@ class _Reader:
             run_wait=self.value(variables.RUN_WAIT),
             strict_order=self.value(variables.STRICT_ORDER),
             ledger_owner=self.value(variables.LEDGER_OWNER) or None,
+            drift=self.value(variables.DRIFT),
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:

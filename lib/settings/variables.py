@@ -5,7 +5,7 @@ from them by `python tests/support/variable_documents.py`, and a test compares.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..duration import parse_duration
 
@@ -13,6 +13,10 @@ T = TypeVar("T")
 
 # Who reads a variable.
 BUILD, COMMANDS, FUNCTIONS = "build.sh", "commands", "functions"
+
+# What a run does about what it finds: nothing, a warning, or an error.
+Policy = Literal["off", "warn", "stop"]
+POLICIES: tuple[Policy, ...] = ("off", "warn", "stop")
 
 SHORTEST_SECRET = 16
 # The platform whose roles and schemas the embedded PostgreSQL can have.
@@ -65,6 +69,14 @@ def local_platform(value: str) -> str:
     if value not in ("", SUPABASE):
         raise ValueError(f"not a platform that is known: {SUPABASE} is the only one")
     return value
+
+
+def policy(value: str) -> Policy:
+    word = text(value).lower()
+    for known in POLICIES:
+        if word == known:
+            return known
+    raise ValueError(f"none of {', '.join(POLICIES)}")
 
 
 def presence(value: str) -> bool:
@@ -280,6 +292,15 @@ LEDGER_OWNER = Variable(
     "One more role that is trusted to own the runner's tables; "
     "see [what it trusts](docs/trust.md).",
 )
+DRIFT = Variable(
+    "MIGRATION_DRIFT",
+    policy,
+    "What a run does if the schema has changed since the last one, by other means than a "
+    "migration: `warn` names [the changes](docs/drift.md) and goes on, `stop` ends with exit code "
+    "3 before anything is applied, `off` does not look.",
+    default="warn",
+    example="stop",
+)
 MIGRATIONS_DIR = Variable(
     "MIGRATIONS_DIR",
     folder,
@@ -396,6 +417,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     RUN_WAIT,
     STRICT_ORDER,
     LEDGER_OWNER,
+    DRIFT,
     MIGRATIONS_DIR,
     LOCAL_PLATFORM,
     VERCEL,

@@ -1,10 +1,11 @@
 """What people read on a terminal or in the log of a build. Not deployed with the functions.
 
-May import: files, plan, settings, catalog, actions, rebuild, tools, adopt, install.
+May import: files, plan, settings, catalog, drift, actions, rebuild, tools, adopt, install.
 Must not: decide anything, or write anywhere but to standard output and standard error.
 
     terminal        what a stream can show, and the text of a run
     history_text    the runs on record as text for people
+    drift_text      changes of a schema as text for people, and as Markdown
     status_text     the status as text for people
     rebuild_texts   the seeds as text for people, and the question of a reset
     report_texts    the reports of plan, baseline and resolve as text for people

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ..deployment import Deployment
+from ..drift.verdict import MOST_IN_A_LOG, Verdict, change_lines
 from ..escaping import Clean, blocks, one_line, table
 from ..plan.migration_states import Entry
 from ..plan.reports import Status
@@ -16,11 +17,18 @@ _STATES = {
 }
 
 
-def status_text(status: Status, style: Style, *, place: str, migrating: str | None = None) -> Clean:
+def status_text(
+    status: Status,
+    style: Style,
+    *,
+    place: str,
+    migrating: str | None = None,
+    verdict: Verdict | None = None,
+) -> Clean:
     """Compose the whole status, with anything unusual at the end.
 
     `place` is where the status was read; `migrating` is the connection that migrations use, if
-    that is another one.
+    that is another one. `verdict` is what a comparison of the schema has come to just now.
     """
     plan = status.plan
     applied = [entry for entry in plan.entries if entry.is_applied]
@@ -43,6 +51,7 @@ def status_text(status: Status, style: Style, *, place: str, migrating: str | No
             *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
         ],
         *_failure_parts(status, style),
+        *_drift_parts(status, verdict, style),
         *_odd_parts(status, style),
         *_advice_parts(status, style),
     ]
@@ -101,6 +110,19 @@ def _failure_parts(status: Status, style: Style) -> list[list[str]]:
         return []
     title = style.paint("yellow", f"Last Run {run.outcome}, {moment_text(run.finished_at)}:")
     return [[title, *reason_lines(run)]]
+
+
+def _drift_parts(status: Status, verdict: Verdict | None, style: Style) -> list[list[str]]:
+    if verdict is None or verdict.has_drift is False or verdict.is_first:
+        return []
+    since = f" since {verdict.since}" if verdict.since else ""
+    if verdict.changes is None:
+        last = {True: "; it had, when last looked at", False: "; it had not, when last looked at"}
+        when = last.get(status.drift, "") if status.drift is not None else ""
+        title = style.paint("yellow", f"Not known whether the schema has changed{since}{when}:")
+        return [[title, f"  {one_line(verdict.reason)}"]]
+    title = style.paint("yellow", f"Changed{since} ({len(verdict.changes)}):")
+    return [[title, *change_lines(verdict.changes, most=MOST_IN_A_LOG)]]
 
 
 def _advice_parts(status: Status, style: Style) -> list[list[str]]:

@@ -6,11 +6,10 @@ import json
 
 from flask import Flask
 
-from ..actions.dry_run import preview
+from ..actions.dry_run import preview, validate
 from ..actions.migrate import migrate
 from ..actions.run_parameters import RunContext
 from ..actions.status import read_status
-from ..actions.validate import validate
 from ..errors import (
     ConfigurationError,
     DatabaseUnavailableError,
@@ -30,7 +29,7 @@ from .http_endpoint import Answer, BadRequestError, Endpoint, Request
 
 # A body names one action, so 16 KiB are ample; an unlimited one could fill the memory.
 LONGEST_BODY = 16 * 1024
-ACTIONS = ("migrate", "status", "validate", "plan")
+ACTIONS = ("migrate", "status", "validate", "plan", "drift")
 
 # The first class that fits decides.
 _STATUS_CODES: tuple[tuple[type[MigratorError], int], ...] = (
@@ -148,6 +147,11 @@ def _act(context: RunContext, action: str) -> Answer:
         return Answer.of(_code_of(planned.obstacle), planned.to_dict())
     if action == "validate":
         return Answer.of(200, validation_document(validate(context)))
+    if action == "drift":
+        # Most requests do not ask.
+        from ..actions.drift_check import read_drift
+
+        return Answer.of(200, read_drift(context).to_dict())
     return Answer.of(200, {**read_status(context).to_dict(), "action": "status"})
 
 

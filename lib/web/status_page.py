@@ -105,6 +105,8 @@ _STATES = {
         "nothing is applied, and there is nothing to apply.",
     ),
 }
+# The last verdict, which the document repeats.
+_DRIFT = {True: "yes, when last looked at", False: "no, when last looked at", None: "not known"}
 _TONES = {"applied": "good", "pending": "wait", "modified": "bad", "missing": "wait"}
 _COLUMNS = ("Version", "State", "Name", "Applied at (UTC)", "Duration (ms)", "Applied by")
 
@@ -138,6 +140,7 @@ def _status(document: Document) -> str:
             ("Server", document["pgVersion"]),
             ("Applied", document["appliedMigrations"]),
             ("Pending", waiting),
+            ("Changed since the last run", _DRIFT[document["drift"]]),
         ),
         "<h2>Migrations</h2>",
         _table(document["migrations"], document["migrationsTotal"]),

@@ -6,11 +6,10 @@ import pytest
 from conftest import Bundle, Cli, Database
 
 from lib.actions.baseline import baseline
-from lib.actions.dry_run import preview
+from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
-from lib.actions.validate import validate
 from lib.errors import IntegrityError
 
 MakeContext = Callable[..., RunContext]

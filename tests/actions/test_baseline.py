@@ -10,10 +10,10 @@ import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
 from lib.actions.baseline import baseline, find_rows, forget
+from lib.actions.dry_run import validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
-from lib.actions.validate import validate
 from lib.errors import (
     ConfigurationError,
     DatabaseUnavailableError,

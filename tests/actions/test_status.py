@@ -8,11 +8,10 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database, wait_until
 
-from lib.actions.dry_run import preview
+from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_history, read_status
-from lib.actions.validate import validate
 from lib.errors import LedgerError
 from lib.plan.reports import History
 

@@ -14,11 +14,10 @@ from conftest import SECRET, Bundle, Cli, Database, Witness, new_database
 from traps import calls, plant
 
 from lib.actions.baseline import baseline, forget
-from lib.actions.dry_run import preview
+from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
-from lib.actions.validate import validate
 from lib.catalog.other_ledgers import find_other_ledgers
 from lib.catalog.schema_objects import Snapshot
 from lib.catalog.snapshot import read_snapshot

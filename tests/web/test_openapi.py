@@ -109,6 +109,12 @@ def renamed(site: Site) -> Site:
     return site
 
 
+def drifted(site: Site) -> Site:
+    migrated(site).bundle.write("002-create-b.sql", "create table b (x int)")
+    site.db.query("alter table a add by_hand int")
+    return site
+
+
 def missing(site: Site) -> Site:
     migrated(site).bundle.migrations.joinpath("001-create-a.sql").unlink()
     return site
@@ -259,6 +265,8 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
     },
     "claimed by production": (lambda site: claimed(site).post(), 409),
     "to plan what is claimed": (lambda site: claimed(site).post({"action": "plan"}), 409),
+    "to find drift": (lambda site: drifted(site).post({"action": "drift"}), 200),
+    "drift that stops": (lambda site: drifted(site).having(MIGRATION_DRIFT="stop").post(), 409),
     "another run under way": (under_way, 409),
     "a busy table": (busy, 409),
     "a late file in strict order": (lambda site: late(site).post(), 409),
@@ -275,6 +283,8 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
         )
         for fault in (malformed, misnamed)
         for name in ACTIONS
+        # It looks at the database alone.
+        if name != "drift"
     },
     "a refused file": (lambda site: refused(site).post(), 422),
     "to validate a refused file": (lambda site: refused(site).post({"action": "validate"}), 422),

@@ -53,7 +53,7 @@ def test_it_tells_all_that_the_contract_lists(
     assert set(document) == {
         "success", "state", "environment", "belongsTo", "database", "pgVersion",
         "appliedMigrations", "pendingMigrations", "lastMigration", "migrationsTotal", "migrations",
-        "deployment", "lastRun",
+        "deployment", "lastRun", "drift",
     }  # fmt: skip
     assert document["state"] == "pending"
     assert document["pgVersion"] == f"PostgreSQL {db.server_version}"

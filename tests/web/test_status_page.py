@@ -114,6 +114,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "migrations": [migration()],
         "deployment": {"commit": None, "ref": None},
         "lastRun": None,
+        "drift": None,
         **changes,
     }
 

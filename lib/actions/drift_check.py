@@ -1,0 +1,130 @@
+"""Whether the schema has changed since the last run, asked by somebody; or taken as it is."""
+
+from dataclasses import dataclass, replace
+
+from .. import COMMAND
+from ..catalog.schema_objects import ObjectKey
+from ..database.connection import Connection
+from ..drift.live_check import IsIgnored, LiveCheck, check_now, record_schema
+from ..drift.verdict import DriftReport, Verdict
+from ..errors import ConfigurationError, LedgerError, MigratorError
+from ..files.folder import discover
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..ledger.ledger_state import Survey
+from ..ledger.production_guard import check_guard, check_writable
+from ..ledger.runs import RunStart, newest_run, record_verdict
+from ..ledger.table_trust import tables_now
+from ..plan.reports import Status
+from ..settings.loader import Settings
+from ..time_limits import SURVEY
+from .locked_ledger_edit import change_ledger
+from .run_parameters import RunContext
+from .status import adoption_error, status_from_survey, survey_database
+
+_ACCEPTED_OR_NOT = "The schema is recorded, or it is not: run it again."
+
+
+@dataclass(frozen=True)
+class _Acceptance:
+    """What is about to be taken as it is."""
+
+    survey: Survey
+    check: LiveCheck
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self.survey.tables.open
+
+    @property
+    def has_work(self) -> bool:
+        return True
+
+
+def read_drift(context: RunContext) -> DriftReport:
+    """Compare the schema with that after the last run, and record the verdict if possible."""
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context)
+        context.progress.connected(context.target, is_direct=survey.is_direct)
+        verdict = check_now(connection, survey.tables, ignored_by(context.settings)).verdict
+        if verdict.changes is not None and _may_write(context, survey):
+            record_verdict(connection, survey.tables, is_drift=bool(verdict.changes))
+    return _report(context, survey, verdict)
+
+
+def read_status_and_drift(
+    context: RunContext, *, timeout: float = SURVEY
+) -> tuple[Status, Verdict | None]:
+    """Read the status, and compare the schema; None where nobody wants to know. Writes nothing."""
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context, origins=True, timeout=timeout)
+        status = status_from_survey(context, files, survey)
+        status.plan.verify_headers()
+        if error := adoption_error(connection, status.plan):
+            status = replace(status, advice=(*status.advice, str(error)))
+        if context.settings.drift == "off":
+            return status, None
+        is_ignored = ignored_by(context.settings)
+        return status, check_now(connection, survey.tables, is_ignored).verdict
+
+
+def accept_schema(context: RunContext) -> DriftReport:
+    """Record the schema as it is now, as if the last run had left it so.
+
+    The report has the changes that were accepted. Raises what forbids a run, and LedgerError if
+    the schema could not be recorded.
+    """
+
+    def decide(connection: Connection, survey: Survey) -> _Acceptance:
+        check_guard(survey, context.settings.environment)
+        if survey.ledger is None:
+            raise ConfigurationError(
+                "No migration was ever applied to this database, so no run expects anything of "
+                f"its schema: run `{COMMAND} migrate` first."
+            )
+        check_writable(survey, context.target.source)
+        survey.tables.verify_rights()
+        is_ignored = ignored_by(context.settings)
+        return _Acceptance(survey, check_now(connection, survey.tables, is_ignored))
+
+    def write(connection: Connection, acceptance: _Acceptance, _: RunStart) -> None:
+        # Those that have just been created, or got columns, too.
+        tables = tables_now(connection, context.trusted)
+        exists = acceptance.check.record.exists
+        run = newest_run(connection, tables)
+        if why_not := record_schema(connection, tables, run, exists=exists):
+            raise LedgerError(f"The schema could not be recorded: {why_not}")
+        record_verdict(connection, tables, is_drift=False)
+
+    accepted = change_ledger(context, decide, write, after_loss=_ACCEPTED_OR_NOT)
+    return _report(context, accepted.survey, accepted.check.verdict, is_accepted=True)
+
+
+def ignored_by(_: Settings) -> IsIgnored:
+    """What the settings leave out of a comparison."""
+
+    def is_ignored(_: ObjectKey) -> bool:
+        return False
+
+    return is_ignored
+
+
+def _may_write(context: RunContext, survey: Survey) -> bool:
+    try:
+        check_guard(survey, context.settings.environment)
+        check_writable(survey, context.target.source)
+    except MigratorError:
+        return False
+    return True
+
+
+def _report(
+    context: RunContext, survey: Survey, verdict: Verdict, *, is_accepted: bool = False
+) -> DriftReport:
+    return DriftReport(
+        context.settings.environment,
+        survey.database,
+        survey.server_version,
+        verdict,
+        is_accepted=is_accepted,
+    )

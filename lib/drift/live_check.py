@@ -1,0 +1,82 @@
+"""The schema of now: compared with the recorded one, or recorded in its place."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..catalog.catalog_query import list_objects, pinned_settings
+from ..catalog.comparison import compare
+from ..catalog.exclusions import Exclusions
+from ..catalog.schema_objects import ObjectKey, Snapshot, UnknownSchema
+from ..catalog.snapshot import read_snapshot
+from ..database.connection import Connection
+from ..database.sql_composition import joined
+from ..ledger.table_trust import Tables
+from ..ledger.trust_queries import LEDGER, RUNS
+from .schema_hashes import HashedSchema
+from .schema_record import Record, read_record, write_record
+from .verdict import Verdict
+
+# True for an object that is left out of the comparison.
+IsIgnored = Callable[[ObjectKey], bool]
+
+_NO_RUN = "no run is on record in it yet."
+
+
+@dataclass(frozen=True)
+class LiveCheck:
+    """One comparison: its verdict, and the record that it was made with."""
+
+    verdict: Verdict
+    record: Record
+
+
+def check_now(connection: Connection, tables: Tables, is_ignored: IsIgnored) -> LiveCheck:
+    """Compare the schema of now with the recorded one.
+
+    The schema is read only where there is one to compare with. Raises what is no matter of the
+    comparison, such as the loss of the connection.
+    """
+    if not {LEDGER, RUNS} <= set(tables.found):
+        missing = Record(None, _NO_RUN, exists=None)
+        return LiveCheck(Verdict(None, _NO_RUN, is_first=True), missing)
+    record = read_record(connection, tables, _form(connection))
+    if record.schema is None:
+        is_first = record.exists is False
+        return LiveCheck(Verdict(None, record.reason, record.since, is_first), record)
+    found = read_snapshot(connection)
+    if isinstance(found, UnknownSchema):
+        return LiveCheck(Verdict(None, found.reason, record.since), record)
+    return LiveCheck(_compared(record.schema, found, record, is_ignored), record)
+
+
+def record_schema(
+    connection: Connection, tables: Tables, run: int, *, exists: bool | None
+) -> str | None:
+    """Record the schema of now as that after `run`; return why it could not be, or None.
+
+    `exists` as of `Record`.
+    """
+    found = read_snapshot(connection)
+    if isinstance(found, UnknownSchema):
+        return found.reason
+    schema, form = HashedSchema.of(found.objects), _form(connection)
+    return write_record(connection, tables, run, schema, form, exists=exists)
+
+
+def _form(connection: Connection) -> str:
+    """How definitions are written: a digest of the query that lists them."""
+    # A later version of the bundle may put another fact into a definition, or leave one out.
+    version = connection.server_version
+    query = joined(*pinned_settings(version), list_objects(Exclusions(), version))
+    return hashlib.blake2b(query.as_string(None).encode(), digest_size=16).hexdigest()
+
+
+def _compared(
+    before: HashedSchema, found: Snapshot, record: Record, is_ignored: IsIgnored
+) -> Verdict:
+    after = HashedSchema.of(found.objects, before.key)
+    # On both sides, and only here: what is ignored may be another thing at the next look.
+    changes = compare(before.hashes, after.hashes)
+    kept = tuple(each for each in changes if not is_ignored(ObjectKey(each.kind, each.identity)))
+    return Verdict(kept, since=record.since)

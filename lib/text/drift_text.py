@@ -1,0 +1,92 @@
+"""Changes of a schema as text for people, and as Markdown for a comment on a pull request."""
+
+import re
+from collections.abc import Sequence
+
+from ..catalog.schema_objects import Change
+from ..drift.verdict import SIGNS, WAYS_OUT, Verdict, change_lines
+from ..escaping import Clean, blocks, message, one_line, signed, table
+from ..plan.reports import Document, Status
+from .terminal import Style, counted
+
+# A comment on GitHub may have 65,536 characters, and somebody may put text around these.
+LONGEST_MARKDOWN = 50_000
+_COLORS = {"+": "green", "-": "red", "~": "yellow"}
+
+
+def changes_text(changes: Sequence[Change], style: Style) -> Clean:
+    """Compose a line for each change."""
+    lines = []
+    for each, line in zip(changes, change_lines(changes), strict=True):
+        sign = SIGNS[each.change]
+        lines.append(line.replace(sign, style.paint(_COLORS[sign], sign), 1))
+    return table(lines, color=style.color)
+
+
+def changes_markdown(changes: Sequence[Change], *, title: str) -> Clean:
+    """Compose a list under a title of ours; a name in it cannot end its code span."""
+    lines, length = [f"**{title}**", ""], 0
+    for count, each in enumerate(changes):
+        line = f"- {each.change.value} {each.kind} {code_span(each.identity)}"
+        length += len(line) + 1
+        if length > LONGEST_MARKDOWN:
+            lines.append(f"- … and {len(changes) - count} more")
+            break
+        lines.append(line)
+    return table(lines)
+
+
+def code_span(text: str) -> str:
+    """Return Markdown that shows the text as it is, whatever it holds.
+
+    In a code span nothing but backticks means anything: no HTML, no mention, no link. A longer run
+    of backticks encloses shorter ones (CommonMark, "Code spans").
+    """
+    shown = one_line(text) or " "
+    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
+    # A blank on both sides is taken off again.
+    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
+
+
+def drift_part(status: Status, verdict: Verdict | None) -> Document:
+    """The part of a status' document on the drift of now; unknown, the last verdict stays."""
+    if verdict is None:
+        return {}
+    document = verdict.to_dict()
+    return {
+        "drift": status.drift if verdict.has_drift is None else verdict.has_drift,
+        "driftChanges": document["drift"],
+        "driftReason": document["reason"],
+    }
+
+
+def verdict_text(verdict: Verdict, style: Style, *, place: str) -> Clean:
+    """Compose what the command `drift` has found."""
+    if verdict.changes is None:
+        return message(f"It is not known whether {place} has changed: {verdict.reason}")
+    since = f" since {verdict.since}" if verdict.since else ""
+    if not verdict.changes:
+        return signed(style.tick, f"No drift: {place} has not changed{since}.")
+    found = f"Drift: {counted(len(verdict.changes), 'change')} in {place}{since}."
+    return blocks(
+        signed(style.cross, found), changes_text(verdict.changes, style), message(WAYS_OUT)
+    )
+
+
+def accepted_text(verdict: Verdict, style: Style, *, place: str) -> Clean:
+    """Compose what is expected from now on, and what of it is new."""
+    end = signed(style.tick, f"The schema of {place} as it is now is what the next run expects.")
+    return blocks(changes_text(verdict.changes, style), end) if verdict.changes else end
+
+
+def verdict_markdown(verdict: Verdict, *, place: str) -> Clean:
+    """Compose the same as Markdown."""
+    where = code_span(place)
+    since = f" since {verdict.since}" if verdict.since else ""
+    if verdict.changes is None:
+        why = code_span(verdict.reason)
+        return table([f"**It is not known whether {where} has changed**", "", why])
+    if not verdict.changes:
+        return table([f"**No drift: {where} has not changed{since}**"])
+    found = f"Drift: {counted(len(verdict.changes), 'change')} in {where}{since}"
+    return changes_markdown(verdict.changes, title=found)
