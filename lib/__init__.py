@@ -39,7 +39,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     local     for a laptop: a PostgreSQL, a web server, the next file; not deployed
               <- files, settings, web
     scratch   a schema apart from its database: built and thrown away, or dumped; not deployed
-              <- sql, files, settings, database, catalog, actions, local
+              <- sql, files, settings, database, catalog, ledger, actions, local
     tools     what other migration tools write; not deployed
               <- sql
     adopt     the history of another tool, carried on; not deployed

@@ -58,6 +58,8 @@ SURVEY = 10.0
 LOCKERS = 2.0
 # To read the schema from the catalog: beyond it the schema is unknown, and nothing waits for it.
 SNAPSHOT = 1.0
+# The same for a comparison with the files: nobody waits behind it.
+COMPARED_SNAPSHOT = 20.0
 # To note the statement that is next: a file waits for it.
 NOTE_STATEMENT = 15.0
 # To note what a run waits for: it is there for whoever looks, and nothing depends on it.

@@ -1,0 +1,172 @@
+"""How a database differs from what its files make: built on a scratch server, and compared.
+
+The applied files are built, whatever environment their headers name: the ledger says what ran here.
+Another role migrates another database, so who owns what is left out, and privileges count only
+for roles that both servers have.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from psycopg import sql
+
+from ..actions.run_parameters import RunContext
+from ..actions.status import status_from_survey, survey_database
+from ..catalog.comparison import compare
+from ..catalog.exclusions import Exclusions
+from ..catalog.identities import subject
+from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
+from ..catalog.snapshot import read_snapshot
+from ..database.connection import Connection
+from ..database.sql_composition import filled, text_of
+from ..errors import ConfigurationError, LedgerError
+from ..files.folder import MigrationFile, discover
+from ..ledger.ledger_errors import ledger_errors_translated
+from ..settings.connection_target import ConnectionTarget
+from ..settings.search_path import first_schema
+from ..time_limits import COMPARED_SNAPSHOT
+from .chain import applied_of, build_chain, connect_to_scratch
+from .scratch_server import scratch_server
+
+# What is not compared at all: the roles differ between servers.
+_LEFT_OUT = ("owner", "default privilege")
+_PRIVILEGE = "privilege"
+# As in `app=SELECT*`, `"my app"=USAGE`; a star stands for the grant option.
+_GRANT = re.compile(r'((?:"(?:[^"]|"")*"|[^\s="])+)=([A-Z]+\*?)')
+_EVERYBODY = "PUBLIC"
+# What everybody may do with a new object, which is shown only if it was changed.
+_AT_FIRST = {
+    **dict.fromkeys(("function", "procedure", "aggregate"), frozenset({(_EVERYBODY, "EXECUTE")})),
+    "type": frozenset({(_EVERYBODY, "USAGE")}),
+}
+# In which everybody could create objects before PostgreSQL 15.
+_PUBLIC_SCHEMA = ObjectKey(_PRIVILEGE, "schema public")
+# The second one knows the privilege MAINTAIN.
+_POSTGRESQL_15, _POSTGRESQL_17 = 150000, 170000
+_ROLES = "select quote_ident(rolname) from pg_roles"
+_CREATE_SCHEMA = "create schema if not exists {schema}"
+_CREATES_SCHEMA = re.compile(r"\bcreate\s+schema\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class FilesDrift:
+    """What a database has beside its applied files (added), and lacks of them (removed).
+
+    `changes` is None if the schema could not be read, for `reason`. `pending` files were not built.
+    """
+
+    environment: str
+    database: str
+    server_version: str
+    changes: tuple[Change, ...] | None
+    applied: int
+    pending: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ServerSchema:
+    """The schema of a server, and the roles that it has."""
+
+    snapshot: Snapshot
+    roles: frozenset[str]
+
+
+def compare_with_files(
+    context: RunContext, root: Path, exclusions: Exclusions, *, platform: str = ""
+) -> FilesDrift:
+    """Compare the database of the context with its applied files; writes nothing there.
+
+    IntegrityError if an applied file was modified or is missing: what ran is not known then.
+    """
+    files = discover(context.settings.migrations_dir)
+    with ledger_errors_translated(), context.connect() as connection:
+        survey = survey_database(connection, context)
+        context.progress.connected(context.target, is_direct=survey.is_direct)
+        if survey.ledger is None:
+            raise ConfigurationError(
+                f"No migration was ever applied to {survey.database}, so there is nothing to "
+                "compare it with."
+            )
+        plan = status_from_survey(context, files, survey).plan
+        # A late file is pending, which is no matter here.
+        replace(plan, strict_order=False).verify_complete()
+        found = _read(connection, exclusions)
+    applied = applied_of(files, (row.version for row in survey.ledger))
+    drift = FilesDrift(
+        environment=context.settings.environment,
+        database=survey.database,
+        server_version=survey.server_version,
+        changes=None,
+        applied=len(applied),
+        pending=len(plan.pending),
+    )
+    if isinstance(found, UnknownSchema):
+        return replace(drift, reason=found.reason)
+    with scratch_server(root, platform=platform) as target:
+        made = _make(replace(target, search_path=context.target.search_path), applied, exclusions)
+        return replace(drift, changes=changes_between(made, found))
+
+
+def _read(connection: Connection, exclusions: Exclusions) -> ServerSchema | UnknownSchema:
+    # Nobody waits behind this one, so it may take longer than in a run.
+    snapshot = read_snapshot(connection, exclusions=exclusions, limit=COMPARED_SNAPSHOT)
+    if isinstance(snapshot, UnknownSchema):
+        return snapshot
+    rows = connection.query(filled(_ROLES), read_only=True)[-1]
+    return ServerSchema(snapshot, frozenset(name for (name,) in rows if name))
+
+
+def _make(
+    target: ConnectionTarget, files: tuple[MigrationFile, ...], exclusions: Exclusions
+) -> ServerSchema:
+    with connect_to_scratch(target) as connection:
+        schema = first_schema(target.search_path) if target.search_path else None
+        # The database that the URL is for had it before the first file, unless a file makes it.
+        if schema and not any(_CREATES_SCHEMA.search(file.text) for file in files):
+            connection.run(text_of(filled(_CREATE_SCHEMA, schema=sql.Identifier(schema))))
+        build_chain(target, files, environment=None)
+        made = _read(connection, exclusions)
+    if isinstance(made, UnknownSchema):
+        raise LedgerError(f"The schema that the files make could not be read: {made.reason}")
+    return made
+
+
+def changes_between(made: ServerSchema, found: ServerSchema) -> tuple[Change, ...]:
+    """Compare what the files make with what a database has."""
+    common = _Common(
+        (made.roles & found.roles) | {_EVERYBODY},
+        min(made.snapshot.server_version_num, found.snapshot.server_version_num),
+    )
+    return compare(common.definitions(made), common.definitions(found))
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What two servers have in common: some roles, and what the older of them knows."""
+
+    roles: frozenset[str]
+    server_version_num: int
+
+    def definitions(self, schema: ServerSchema) -> Mapping[ObjectKey, str]:
+        """Return what can be compared."""
+        return dict(self._definitions(schema.snapshot))
+
+    def _definitions(self, snapshot: Snapshot) -> Iterator[tuple[ObjectKey, str]]:
+        for key, definition in snapshot.objects.items():
+            if key.kind in _LEFT_OUT:
+                continue
+            if key.kind != _PRIVILEGE:
+                # Files with CRLF make bodies of functions with CRLF.
+                yield key, definition.replace("\r\n", "\n")
+            elif key != _PUBLIC_SCHEMA or self.server_version_num >= _POSTGRESQL_15:
+                granted = frozenset(filter(self._counts, _GRANT.findall(definition)))
+                if granted != _AT_FIRST.get(subject(key).kind, frozenset()):
+                    yield key, " ".join(sorted(f"{role}={what}" for role, what in granted))
+
+    def _counts(self, grant: tuple[str, str]) -> bool:
+        role, what = grant
+        is_known = self.server_version_num >= _POSTGRESQL_17 or not what.startswith("MAINTAIN")
+        return role in self.roles and is_known
