@@ -301,7 +301,7 @@ def _configured_ledger(folder: Path) -> ToolLedger | None:
 DRIZZLE = Tool(
     word="drizzle",
     title="Drizzle",
-    folders=("drizzle", "drizzle/migrations", "src/drizzle", "src/db/migrations", "db/migrations"),
+    folders=("drizzle", "src/drizzle", "src/db/migrations", "db/migrations"),
     ledger=ToolLedger(
         table="__drizzle_migrations",
         columns=frozenset(("id", "hash", "created_at")),

@@ -67,6 +67,10 @@ class _Committed(NamedTuple):
         return f"sha1:{digest.hexdigest()}"
 
     @property
+    def is_edited(self) -> bool:
+        return self.own_hash != self.hash
+
+    @property
     def may_be_edited(self) -> bool:
         return "AllowInvalidHash" in self.headers
 
@@ -105,10 +109,12 @@ def judge(files: ToolFiles, rows: Rows) -> History:
     for file, is_applied in ordered:
         committed = _committed(file)
         is_same = hashes.get(file.key) == committed.hash
-        is_known = is_same and committed.own_hash == committed.hash
+        is_known = is_same and not committed.is_edited
         migrations.append(_migration(file, committed, is_applied=is_applied, is_known=is_known))
         if is_applied and not is_same:
             problems.append(_other_hash(file, hashes[file.key]))
+        elif committed.is_whole and committed.is_edited and not committed.may_be_edited:
+            problems.append(_edited(file, committed))
     return History(tuple(migrations), (*problems, *missing))
 
 
@@ -143,13 +149,6 @@ def _malformed(file: ToolFile, committed: _Committed) -> Iterator[Problem]:
             "is not a committed migration: --! Previous and --! Hash stand above an empty line",
             "restore the file from git, or commit it with graphile-migrate commit",
         )
-    elif committed.own_hash != committed.hash and not committed.may_be_edited:
-        yield Problem(
-            file.path,
-            "is not the file that was committed: its text has the hash " + committed.own_hash,
-            "restore the file from git; if the database has the change as well, add the line "
-            "--! AllowInvalidHash below --! Hash",
-        )
 
 
 def _broken_chain(committed: Sequence[tuple[ToolFile, _Committed]]) -> Iterator[Problem]:
@@ -174,6 +173,15 @@ def _placeholders(file: ToolFile, committed: _Committed, config: str) -> Iterato
             f"has the placeholder {found[0]}",
             "write the value in its place, and add the line --! AllowInvalidHash below --! Hash",
         )
+
+
+def _edited(file: ToolFile, committed: _Committed) -> Problem:
+    return Problem(
+        file.path,
+        "is not the file that was committed: its text has the hash " + committed.own_hash,
+        "restore the file from git; if the database has the change as well, add the line "
+        "--! AllowInvalidHash below --! Hash",
+    )
 
 
 def _other_hash(file: ToolFile, ran: str) -> Problem:
@@ -204,7 +212,7 @@ def _notes(
 ) -> Iterator[str]:
     edited = [
         file.path for file, each in committed
-        if each.may_be_edited and each.own_hash != each.hash
+        if each.may_be_edited and each.is_edited
     ]  # fmt: skip
     if edited:
         yield f"Edited after they were committed, as they say themselves: {', '.join(edited)}."

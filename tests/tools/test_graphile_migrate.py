@@ -80,16 +80,18 @@ def test_files_that_git_gave_other_line_ends_are_the_same(folder: Path) -> None:
 def test_an_edited_file_is_a_problem_unless_it_says_so(folder: Path) -> None:
     edited = FILES["000002.sql"].replace("ia", "ib")
     write_files(folder, {"000002.sql": edited})
-    files = GRAPHILE_MIGRATE.read_folder(folder)
-    assert [one.place for one in files.problems] == ["000002.sql"]
-    assert "is not the file that was committed" in files.problems[0].fault
+    history = GRAPHILE_MIGRATE.judge(GRAPHILE_MIGRATE.read_folder(folder), ROWS)
+    assert outline(history)[1] == f"{SECOND} applied"
+    assert [one.place for one in history.problems] == ["000002.sql"]
+    assert "is not the file that was committed" in history.problems[0].fault
     write_files(folder, {"000002.sql": edited.replace("\n\n", "\n--! AllowInvalidHash\n\n")})
     allowed = GRAPHILE_MIGRATE.read_folder(folder)
     assert not allowed.problems
     assert allowed.notes == (
         "Edited after they were committed, as they say themselves: 000002.sql.",
     )
-    assert outline(GRAPHILE_MIGRATE.judge(allowed, ROWS))[1] == f"{SECOND} applied"
+    history = GRAPHILE_MIGRATE.judge(allowed, ROWS)
+    assert (outline(history)[1], history.problems) == (f"{SECOND} applied", ())
 
 
 def test_another_hash_in_the_ledger_is_a_problem(folder: Path) -> None:
