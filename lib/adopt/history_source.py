@@ -36,7 +36,7 @@ class Source:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*self.history.notes, *_left_out(self.read.left_out))
+        return (*self.read.notes, *self.history.notes, *_left_out(self.read.left_out))
 
 
 def read_source(
@@ -46,10 +46,10 @@ def read_source(
     tool = find_tool(word)
     folder = find_folder(tool, root, given, context.settings.migrations_dir)
     name = shown(folder, root)
-    records = read_records(connection, tool, context.target.search_path)
+    read = tool.read_folder(folder)
+    records = read_records(connection, tool, read.ledger, context.target.search_path)
     if records is None:
         return Source(tool, name, history=History((), (_no_ledger(tool),)))
-    read = tool.read_folder(folder)
     return Source(tool, name, records, read, tool.judge(read, records.rows))
 
 
@@ -68,4 +68,4 @@ def _left_out(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return [f"Left out, as what only undoes: {', '.join(names[:_MOST_NAMED])}{more}."]
+    return [f"Left out, as no part of a way forward: {', '.join(names[:_MOST_NAMED])}{more}."]

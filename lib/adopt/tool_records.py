@@ -16,7 +16,7 @@ from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
 from ..ledger.table_trust import told_by
 from ..time_limits import ANSWER
-from ..tools.tool import Rows, Tool
+from ..tools.tool import Rows, Tool, ToolLedger
 
 _SILENT = "The database stopped answering while the ledger was read."
 # A ledger has a row or two for each file.
@@ -27,6 +27,16 @@ _SETTINGS = (
     "set local bytea_output = 'hex'",
     "set local quote_all_identifiers = off",
 )
+_CONFIGURED = """
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relname = {table} and c.relpersistence <> 't'
+   and (n.nspname = any ({schemas}::text[]) or {schemas}::text[] = '{{}}')
+   and {columns}::text[] <@ array(select a.attname::text from pg_attribute a
+                                   where a.attrelid = c.oid and a.attnum > 0
+                                     and not a.attisdropped)
+ order by 1
+"""
 # Column types of others would run their output functions.
 _IS_PLAIN = """
 select case when c.relkind = 'r' and not c.relhasrules and not c.relispartition
@@ -64,19 +74,35 @@ class ToolRecords:
     unchanged: sql.Composed = field(repr=False)
 
 
-def read_records(connection: Connection, tool: Tool, schema: str) -> ToolRecords | None:
+def read_records(
+    connection: Connection, tool: Tool, configured: ToolLedger | None, schema: str
+) -> ToolRecords | None:
     """Read the ledger of the tool; None if the database has none.
 
-    If there are several, that in `schema` counts, the one that the URL names. Raises LedgerError
-    if it cannot be told which one counts, or if the table may run code.
+    A ledger that the tool's configuration names is the only one that counts. If there are several
+    others, that in `schema` counts, the one that the URL names. Raises LedgerError if it cannot be
+    told which one counts, or if the table may run code.
     """
     with connection.limit_to(ANSWER, _SILENT):
-        names = [
-            ledger.name for ledger in find_other_ledgers(connection) if ledger.tool == tool.word
-        ]
+        names = _configured(connection, configured) if configured else _known(connection, tool)
         if not names:
             return None
         return _read(connection, tool, _only(names, schema))
+
+
+def _known(connection: Connection, tool: Tool) -> list[str]:
+    return [ledger.name for ledger in find_other_ledgers(connection) if ledger.tool == tool.word]
+
+
+def _configured(connection: Connection, ledger: ToolLedger) -> list[str]:
+    """Find a ledger under the name in a configuration, if it has the columns of one."""
+    find = filled(
+        _CONFIGURED,
+        table=ledger.table,
+        schemas=list(ledger.schemas),
+        columns=sorted(ledger.columns),
+    )
+    return [str(name) for [name] in connection.query(find, read_only=True)[-1]]
 
 
 def _only(names: list[str], schema: str) -> str:
