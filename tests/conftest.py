@@ -317,11 +317,11 @@ class Database:
 
 
 @contextmanager
-def new_database(server: ConnectionTarget) -> Iterator[Database]:
+def new_database(server: ConnectionTarget, template: str = "template1") -> Iterator[Database]:
     """Create a database, and drop it afterwards."""
     name = f"test_{secrets.token_hex(8)}"
     with connect(server) as admin:
-        admin.execute(f"create database {name} strategy file_copy")
+        admin.execute(f"create database {name} template {template} strategy file_copy")
         try:
             yield Database(
                 replace(
