@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping
 
 from ..actions.drift_check import accept_schema, read_drift
-from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..text.drift_text import accepted_text, verdict_markdown, verdict_text
 from .command_setup import run_context
 from .invocation import Invocation
+from .schema_commands import files_drift
 
 
 def _drift(call: Invocation) -> int:
     if call.arguments.files:
-        raise ConfigurationError("drift --files is not a part of this version yet.")
+        return files_drift(call)
     context = run_context(call, reading=False, doing="Comparing")
     report = accept_schema(context) if call.arguments.accept else read_drift(context)
     place = one_line(f"{report.database} ({report.environment})")
