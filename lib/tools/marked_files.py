@@ -94,6 +94,9 @@ def read_dbmate(text: str) -> MarkedFile:
     """
     parts = _cut(text, _dbmate_marker)
     ups = _markers(parts, "up")
+    # Its first section begins at the first `-- migrate:up`, and above that it allows comments.
+    first = ups[0].line if ups else 0
+    parts = tuple(_above(part) if part.line < first else part for part in parts)
     # Of a pair that is there twice the last counts, and a pair has one colon.
     pairs = [option.split(":") for up in ups[:1] for option in up.options]
     options = {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
@@ -109,7 +112,7 @@ def read_dbmate(text: str) -> MarkedFile:
         parts,
         _joined(parts),
         is_transactional=options.get("transaction") != "false",
-        faults=(*_misplaced(parts, "-- migrate:up"), *second),
+        faults=(*_misplaced(parts, ups, "-- migrate:up"), *second),
     )
 
 
@@ -120,6 +123,7 @@ def read_goose(text: str) -> MarkedFile:
     they don't know for a comment, and newer ones refuse the file.
     """
     parts = _cut(text, _goose_marker)
+    directions = _markers(parts, "up", "down")
     second = [
         Fault(up.line, "is a second `-- +goose Up`, and goose refuses the file", "remove the line")
         for up in _markers(parts, "up")[1:2]
@@ -129,7 +133,7 @@ def read_goose(text: str) -> MarkedFile:
         _unix(_joined(parts)),
         is_transactional=not _markers(parts, "outside"),
         faults=(
-            *_misplaced(parts, "-- +goose Up"),
+            *_misplaced(parts, directions, "-- +goose Up"),
             *second,
             *_open_block(parts, "-- +goose Statement"),
             *islice(_values(parts), 1),
@@ -151,7 +155,7 @@ def read_sql_migrate(text: str) -> MarkedFile:
         is_transactional=not any(
             "notransaction" in each.options for each in directions if each.word == "up"
         ),
-        skips_statements=bool(directions) and _has_statement_above(parts),
+        skips_statements=bool(directions) and _has_statement(_text_above(parts)),
         faults=(
             *([] if directions else [_no_marker("-- +migrate Up")]),
             *_open_block(parts, "-- +migrate Statement"),
@@ -167,8 +171,12 @@ def read_node_pg_migrate(text: str) -> MarkedFile:
     """
     parts = _cut(text, _first_of_each(_node_pg_migrate_marker))
     up, down = _markers(parts, "up"), _markers(parts, "down")
-    if not up and not down:
-        parts = tuple(part._replace(section=Section.UP) for part in parts)
+    below = "".join(part.text for part in parts if part.section is Section.DOWN)
+    if not up:
+        parts = tuple(
+            part if part.section is Section.MARKER else part._replace(section=Section.UP)
+            for part in parts
+        )
     faults = (
         Fault(
             marker.line,
@@ -176,12 +184,13 @@ def read_node_pg_migrate(text: str) -> MarkedFile:
             "as a whole",
             "write `-- Up Migration` at the top of the file if only that part was to run",
         )
-        for marker in ([] if up else down)
+        for marker in down
+        if not up and _has_statement(below)
     )
     return MarkedFile(
         parts,
         _joined(parts),
-        skips_statements=bool(up) and _has_statement_above(parts),
+        skips_statements=bool(up) and _has_statement(_text_above(parts)),
         faults=tuple(faults),
     )
 
@@ -287,7 +296,8 @@ def _markers(parts: Sequence[Part], *words: str) -> list[Part]:
 
 def _joined(parts: Sequence[Part]) -> str:
     """Return the text of the up parts, and the comments above the first marker."""
-    done = ["" if _has_statement_above(parts) else _above(parts)]
+    above = _text_above(parts)
+    done = ["" if _has_statement(above) else above]
     section, begun = Section.ABOVE, 1
     for part in parts:
         if part.section is Section.UP:
@@ -338,31 +348,34 @@ def _without_comments_in_strings(sql: str) -> str:
     return "".join([*kept, sql[copied:]])
 
 
-def _above(parts: Sequence[Part]) -> str:
+def _above(part: Part) -> Part:
+    return part if part.section is Section.MARKER else part._replace(section=Section.ABOVE)
+
+
+def _text_above(parts: Sequence[Part]) -> str:
     return "".join(part.text for part in parts if part.section is Section.ABOVE)
 
 
-def _has_statement_above(parts: Sequence[Part]) -> bool:
+def _has_statement(text: str) -> bool:
     try:
-        return end_of_last_token(_above(parts)) > 0
+        return end_of_last_token(text) > 0
     except LexicalError:
         return True
 
 
-def _misplaced(parts: Sequence[Part], up_marker: str) -> Iterator[Fault]:
-    """Find what is not below a marker where the tool demands one."""
-    directions = _markers(parts, "up", "down")
+def _misplaced(parts: Sequence[Part], first: Sequence[Part], up_marker: str) -> Iterator[Fault]:
+    """Find what is above the first of the markers, where the tool refuses it."""
     if not _markers(parts, "up"):
         yield _no_marker(up_marker)
-    elif directions[0].word == "down":
+    elif first[0].word == "down":
         yield Fault(
-            directions[0].line,
+            first[0].line,
             f"begins the down part above `{up_marker}`, and the tool refuses the file",
             "put the up part first",
         )
-    elif _has_statement_above(parts):
+    elif _has_statement(_text_above(parts)):
         yield Fault(
-            directions[0].line,
+            first[0].line,
             "has statements above it, and the tool refuses the file",
             "move them below the marker",
         )
@@ -373,11 +386,15 @@ def _no_marker(up_marker: str) -> Fault:
 
 
 def _open_block(parts: Sequence[Part], marker: str) -> Iterator[Fault]:
+    """Find a block that begins in one of the directions and never ends."""
     begun: Part | None = None
+    has_direction = False
     for part in _markers(parts, "begin", "end", "up", "down"):
-        if begun and part.word != "end":
-            break
-        begun = part if part.word == "begin" else None
+        has_direction = has_direction or part.word in ("up", "down")
+        if part.word == "begin" and has_direction:
+            begun = begun or part
+        elif part.word == "end":
+            begun = None
     if begun:
         yield Fault(
             begun.line,

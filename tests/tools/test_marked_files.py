@@ -281,6 +281,21 @@ def test_the_first_marker_of_each_kind_counts_in_node_pg_migrate(text: str, expe
 
 
 @pytest.mark.parametrize(
+    ("tool", "text", "expected"),
+    [
+        # Above the first `up`, dbmate takes a marker for a comment.
+        ("dbmate", "-- migrate:down\n-- a\n-- migrate:up\nb;\n-- migrate:down\n", "-- a\nb;\n"),
+        # Without a direction, sql-migrate passes over a block.
+        ("sql-migrate", "-- +migrate StatementBegin\na;\n-- +migrate Up\nb;\n", "b;\n"),
+        ("node-pg-migrate", "a;\n-- Down Migration\n-- drop it\n", "a;\n-- drop it\n"),
+    ],
+)
+def test_what_looks_wrong_and_is_allowed(tool: str, text: str, expected: str) -> None:
+    marked = READERS[tool](text)
+    assert (marked.sql, marked.faults) == (expected, ())
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [
         ("select 1;---- create above / drop below ----\nselect 2;", "select 1;"),
@@ -311,7 +326,8 @@ def test_tern_may_disable_the_transaction(line: str, is_marker: bool) -> None:
 @pytest.mark.parametrize(
     ("tool", "text", "expected"),
     [
-        ("dbmate", "-- migrate:down\n-- migrate:up\n", (1, "begins the down part above")),
+        ("dbmate", "-- migrate:down\na;\n-- migrate:up\n", (3, "has statements above it")),
+        ("goose", "-- +goose Down\n-- +goose Up\n", (1, "begins the down part above")),
         ("dbmate", "-- a\nselect 1;\n-- migrate:up\n", (3, "has statements above it")),
         ("dbmate", "/* never closed\n-- migrate:up\n", (2, "has statements above it")),
         ("dbmate", "-- migrate:up\n-- migrate:down\n-- migrate:up\n", (3, "is a second")),

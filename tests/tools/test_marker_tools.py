@@ -253,7 +253,7 @@ def test_the_fault_of_a_file_is_a_problem_with_its_line(tool: str, tmp_path: Pat
         "dbmate": ("select 1;\n", "1_a.sql:1 has no line `-- migrate:up`"),
         "goose": ("select 1;\n", "1_a.sql:1 has no line `-- +goose Up`"),
         "sql-migrate": ("select 1;\n", "1_a.sql:1 has no line `-- +migrate Up`"),
-        "node-pg-migrate": ("a;\n-- Down Migration\n", "1_a.sql:2 begins the down part"),
+        "node-pg-migrate": ("a;\n-- Down Migration\nb;", "1_a.sql:2 begins the down part"),
         "tern": ("a;\n\n{{ template }}", "1_a.sql:3 has a template"),
     }
     text, expected = broken[tool]
