@@ -22,7 +22,7 @@ class AdoptedFile:
     """
 
     source: str
-    file: MigrationFile
+    file: MigrationFile = field(repr=False)
     state: State
     is_ours_already: bool = False
     verified: Verified | None = None
@@ -106,8 +106,8 @@ class Adoption:
         """Yield why nothing can be recorded."""
         if self.problems:
             count = len(self.problems)
-            yield "1 problem is" if count == 1 else f"{count} problems are"
-        if not self.is_done and self.recorded and not accepts_differences:
+            yield "a problem is in the way" if count == 1 else f"{count} problems are in the way"
+        elif not self.is_done and self.recorded and not accepts_differences:
             if self.proof.is_equal is False:
                 yield "the files make another schema than the database has"
             elif self.proof.is_equal is None:

@@ -5,7 +5,7 @@ which follow from the roles of a server, and what is a provider's.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,27 +13,30 @@ from psycopg import sql
 
 from ..actions.run_parameters import RunContext
 from ..catalog.comparison import compare
-from ..catalog.schema_objects import ObjectKey, Snapshot, UnknownSchema
+from ..catalog.identities import parts, subject
+from ..catalog.schema_objects import ROLE_KINDS, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
-from ..errors import ConfigurationError, MigrationFailedError, MigratorError
+from ..errors import (
+    ConfigurationError,
+    MigrationFailedError,
+    MigrationFileError,
+    MigratorError,
+)
 from ..files.folder import MigrationFile
 from ..scratch.chain import build_chain, connect_to_scratch
 from ..scratch.scratch_server import scratch_server
-from ..scratch.surroundings import PROVIDER_SCHEMAS
 from ..settings.connection_target import ConnectionTarget
+from ..settings.search_path import first_schema
 from ..time_limits import ANSWER
 from .adoption import Proof
 
-# Roles differ between servers for good reasons.
-LEFT_OUT = ("owner", "grant", "privilege", "default privilege")
 _SUPABASE = "supabase"
 _HAS_SUPABASE = """
 select count(*) = 2 from pg_namespace where nspname in ('auth', 'storage')
    and exists (select from pg_roles where rolname = 'authenticated')
 """
-_LEDGERS = re.compile(r"public\.(?:idx_)?_?(?:prisma|schema)_migration")
-_QUOTED = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')
+_CREATES_SCHEMA = re.compile(r"\bcreate\s+schema\b", re.IGNORECASE)
 _WAYS_OUT = (
     "Nothing is recorded without a proof. If you know that the files make this schema, say so with "
     "--accept-differences."
@@ -50,9 +53,9 @@ def prove(context: RunContext, root: Path, files: Sequence[MigrationFile], tool:
     try:
         with scratch_server(root, platform=_SUPABASE if is_supabase else "") as target:
             before, made = _build(context, target, files)
-    except (MigrationFailedError, ConfigurationError) as error:
+    except (MigrationFailedError, MigrationFileError, ConfigurationError) as error:
         return Proof(reason=f"The files could not be built: {error}\n{_WAYS_OUT}")
-    return _compared(before, made, found)
+    return compared(before, made, found)
 
 
 def _has_supabase(connection: Connection) -> bool:
@@ -63,14 +66,15 @@ def _build(
     context: RunContext, target: ConnectionTarget, files: Sequence[MigrationFile]
 ) -> tuple[Snapshot, Snapshot]:
     """The schema of the scratch server before and after the files."""
+    search_path = context.target.search_path
     with connect_to_scratch(target) as connection:
-        # The schemas that the URL names, since no file may create them.
-        for name in filter(None, (each.strip() for each in context.target.search_path.split(","))):
-            create = sql.SQL("create schema if not exists {}").format(sql.Identifier(name))
+        # The database that the URL is for had it before the first file, unless a file makes it.
+        schema = first_schema(search_path) if search_path else None
+        if schema and not any(_CREATES_SCHEMA.search(file.text) for file in files):
+            create = sql.SQL("create schema if not exists {}").format(sql.Identifier(schema))
             connection.query(create)
         before = _known(read_snapshot(connection, limit=ANSWER))
-    searched = replace(target, search_path=context.target.search_path)
-    build_chain(searched, files, environment=context.settings.environment)
+    build_chain(replace(target, search_path=search_path), files, environment=None)
     with connect_to_scratch(target) as connection:
         return before, _known(read_snapshot(connection, limit=ANSWER))
 
@@ -81,37 +85,28 @@ def _known(found: Snapshot | UnknownSchema) -> Snapshot:
     return found
 
 
-def _compared(before: Snapshot, made: Snapshot, found: Snapshot) -> Proof:
-    ours = {
-        ObjectKey(change.kind, change.identity) for change in compare(before.objects, made.objects)
-    }
-    schemas = {schema for schema in map(schema_of, ours) if schema} - {None}
+def compared(before: Snapshot, made: Snapshot, found: Snapshot) -> Proof:
+    """Compare what the files have made of a scratch server with what a database has."""
+    ours = {key for key, text in made.objects.items() if before.objects.get(key) != text}
+    schemas = {schema for schema in map(_schema_of, ours) if schema}
 
     def in_question(snapshot: Snapshot) -> dict[ObjectKey, str]:
         return {
-            # The server decides on the version of an extension.
-            key: "" if key.kind == "extension" else definition
-            for key, definition in snapshot.objects.items()
-            if key.kind not in LEFT_OUT and _is_in_question(key, ours, schemas)
+            key: _definition(key, text)
+            for key, text in snapshot.objects.items()
+            if key.kind not in ROLE_KINDS and (key in ours or _schema_of(key) in schemas)
         }
 
     differences = compare(in_question(made), in_question(found))
     return Proof(is_equal=not differences, differences=differences)
 
 
-def _is_in_question(
-    key: ObjectKey, ours: Collection[ObjectKey], schemas: Collection[str | None]
-) -> bool:
-    if _LEDGERS.match(key.identity):
-        return False
-    schema = schema_of(key)
-    is_providers = schema is None or schema in PROVIDER_SCHEMAS
-    return key in ours or (schema in schemas and not is_providers)
+def _definition(key: ObjectKey, text: str) -> str:
+    # The server decides on the version of an extension; files with CRLF make functions with CRLF.
+    return "" if key.kind == "extension" else text.replace("\r\n", "\n")
 
 
-def schema_of(key: ObjectKey) -> str | None:
+def _schema_of(key: ObjectKey) -> str | None:
     """Return the schema of an object; None for one that is in none."""
-    match = _QUOTED.match(key.identity)
-    if match is None or match.end() == len(key.identity):
-        return None
-    return match[2] if match[1] is None else match[1].replace('""', '"')
+    names = parts(subject(key).identity)
+    return names[0] if len(names) > 1 else None

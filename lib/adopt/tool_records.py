@@ -15,6 +15,7 @@ from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
 from ..ledger.table_trust import told_by
+from ..settings.search_path import first_schema
 from ..time_limits import ANSWER
 from ..tools.tool import Rows, Tool, ToolLedger
 
@@ -75,19 +76,20 @@ class ToolRecords:
 
 
 def read_records(
-    connection: Connection, tool: Tool, configured: ToolLedger | None, schema: str
+    connection: Connection, tool: Tool, configured: ToolLedger | None, search_path: str
 ) -> ToolRecords | None:
     """Read the ledger of the tool; None if the database has none.
 
     A ledger that the tool's configuration names is the only one that counts. If there are several
-    others, that in `schema` counts, the one that the URL names. Raises LedgerError if it cannot be
-    told which one counts, or if the table may run code.
+    others, that in the first schema of the `search_path` counts, which the URL names. Raises
+    LedgerError if it cannot be told which one counts, or if the table may run code.
     """
     with connection.limit_to(ANSWER, _SILENT):
         names = _configured(connection, configured) if configured else _known(connection, tool)
         if not names:
             return None
-        return _read(connection, tool, _only(names, schema))
+        named = first_schema(search_path) if search_path else None
+        return _read(connection, tool, _only(names, (named, *tool.ledger.schemas, "public")))
 
 
 def _known(connection: Connection, tool: Tool) -> list[str]:
@@ -105,15 +107,23 @@ def _configured(connection: Connection, ledger: ToolLedger) -> list[str]:
     return [str(name) for [name] in connection.query(find, read_only=True)[-1]]
 
 
-def _only(names: list[str], schema: str) -> str:
-    preferred = [name for name in names if schema and name.startswith(f"{schema}.")]
-    chosen = preferred or names
-    if len(chosen) > 1:
+def _only(names: list[str], schemas: tuple[str | None, ...]) -> str:
+    for schema in schemas:
+        if found := [name for name in names if _schema_of(name) == schema]:
+            names = found
+            break
+    if len(names) > 1:
         raise LedgerError(
-            f"Several tables may be the tool's ledger: {', '.join(chosen)}. Name the schema of "
-            "the right one in the URL, as in ?schema=app, or rename the others."
+            f"Several tables may be the tool's ledger: {', '.join(names)}. Name the schema of the "
+            "right one in the URL, as in ?schema=app, or rename the others."
         )
-    return chosen[0]
+    return names[0]
+
+
+def _schema_of(name: str) -> str:
+    """Return the schema of a qualified name, without quotes."""
+    schema = name.rpartition(".")[0]
+    return schema[1:-1].replace('""', '"') if schema.startswith('"') else schema
 
 
 def _read(connection: Connection, tool: Tool, name: str) -> ToolRecords:
