@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from .. import COMMAND
-from ..catalog.schema_objects import ObjectKey
+from ..catalog.exclusions import IgnoredPattern, parse_ignored
 from ..database.connection import Connection
-from ..drift.live_check import IsIgnored, LiveCheck, check_now, record_schema
+from ..drift.live_check import LiveCheck, check_now, record_schema
 from ..drift.verdict import DriftReport, Verdict
 from ..errors import ConfigurationError, LedgerError, MigratorError
 from ..files.folder import discover
@@ -16,6 +16,7 @@ from ..ledger.runs import RunStart, newest_run, record_verdict
 from ..ledger.table_trust import tables_now
 from ..plan.reports import Status
 from ..settings.loader import Settings
+from ..settings.variables import DRIFT_IGNORE
 from ..time_limits import SURVEY
 from .locked_ledger_edit import change_ledger
 from .run_parameters import RunContext
@@ -64,8 +65,8 @@ def read_status_and_drift(
             status = replace(status, advice=(*status.advice, str(error)))
         if context.settings.drift == "off":
             return status, None
-        is_ignored = ignored_by(context.settings)
-        return status, check_now(connection, survey.tables, is_ignored).verdict
+        ignored = ignored_by(context.settings)
+        return status, check_now(connection, survey.tables, ignored).verdict
 
 
 def accept_schema(context: RunContext) -> DriftReport:
@@ -84,8 +85,8 @@ def accept_schema(context: RunContext) -> DriftReport:
             )
         check_writable(survey, context.target.source)
         survey.tables.verify_rights()
-        is_ignored = ignored_by(context.settings)
-        return _Acceptance(survey, check_now(connection, survey.tables, is_ignored))
+        ignored = ignored_by(context.settings)
+        return _Acceptance(survey, check_now(connection, survey.tables, ignored))
 
     def write(connection: Connection, acceptance: _Acceptance, _: RunStart) -> None:
         # Those that have just been created, or got columns, too.
@@ -100,13 +101,14 @@ def accept_schema(context: RunContext) -> DriftReport:
     return _report(context, accepted.survey, accepted.check.verdict, is_accepted=True)
 
 
-def ignored_by(_: Settings) -> IsIgnored:
-    """What the settings leave out of a comparison."""
-
-    def is_ignored(_: ObjectKey) -> bool:
-        return False
-
-    return is_ignored
+def ignored_by(settings: Settings) -> tuple[IgnoredPattern, ...]:
+    """What the settings leave out of a comparison; ConfigurationError for what is no pattern."""
+    if not settings.drift_ignore:
+        return ()
+    try:
+        return parse_ignored(settings.drift_ignore)
+    except ValueError as error:
+        raise ConfigurationError(f"{DRIFT_IGNORE.name}: {error}") from None
 
 
 def _may_write(context: RunContext, survey: Survey) -> bool:

@@ -415,7 +415,7 @@ def _look_after(watch: RunWatch, runner: FileRunner, run: RunRecord) -> None:
         script.mode is not Mode.TRANSACTION for script in runner.scripts
     )
     if connection.is_alive():
-        with suppress(MigratorError), connection.extend_deadline(RECORD):
+        with connection.extend_deadline(RECORD):
             watch.look_after(connection, run, changed=may_have_changed)
 
 

@@ -1,7 +1,7 @@
 """The objects of a schema, and the changes between two schemas, as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -60,11 +60,13 @@ class Snapshot:
     """The objects of a database with their definitions.
 
     Definitions hold secrets, such as the key that a webhook's trigger sends: neither `repr` nor a
-    log shows them. `server_version_num` is as in 180006.
+    log shows them. `server_version_num` is as in 180006. `places` has what an object is below, or
+    is of, as in "table public.users".
     """
 
     objects: Mapping[ObjectKey, str]
     server_version_num: int
+    places: Mapping[ObjectKey, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,8 @@ def read_snapshot(
         return UnknownSchema(_reason(connection, error, limit))
     except DatabaseUnavailableError as error:
         return UnknownSchema(str(error))
-    return Snapshot(_objects(rows, exclusions), connection.server_version)
+    objects, places = _objects(rows, exclusions)
+    return Snapshot(objects, connection.server_version, places)
 
 
 def _read(connection: Connection, exclusions: Exclusions, limit: float) -> Rows:
@@ -69,18 +70,19 @@ def _read(connection: Connection, exclusions: Exclusions, limit: float) -> Rows:
     return connection.query(message, read_only=True)[-1]
 
 
-def _objects(rows: Rows, exclusions: Exclusions) -> dict[ObjectKey, str]:
-    found = (
-        (ObjectKey(kind or "", identity or ""), definition or "", place)
-        for kind, identity, definition, _, place in rows
-    )
-    if not exclusions.patterns:
-        return {key: definition for key, definition, _ in found}
-    return {
-        key: definition
-        for key, definition, place in found
-        if not exclusions.covers(key, place=place)
-    }
+def _objects(
+    rows: Rows, exclusions: Exclusions
+) -> tuple[dict[ObjectKey, str], dict[ObjectKey, str]]:
+    objects: dict[ObjectKey, str] = {}
+    places: dict[ObjectKey, str] = {}
+    for kind, identity, definition, _, place in rows:
+        key = ObjectKey(kind or "", identity or "")
+        if exclusions.patterns and exclusions.covers(key, place=place):
+            continue
+        objects[key] = definition or ""
+        if place:
+            places[key] = place
+    return objects, places
 
 
 def _reason(connection: Connection, error: StatementError, limit: float) -> str:

@@ -1,13 +1,13 @@
 """The schema of now: compared with the recorded one, or recorded in its place."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..catalog.catalog_query import list_objects, pinned_settings
 from ..catalog.comparison import compare
-from ..catalog.exclusions import Exclusions
-from ..catalog.schema_objects import ObjectKey, Snapshot, UnknownSchema
+from ..catalog.exclusions import Exclusions, IgnoredPattern
+from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
 from ..database.sql_composition import joined
@@ -16,9 +16,6 @@ from ..ledger.trust_queries import LEDGER, RUNS
 from .schema_hashes import HashedSchema
 from .schema_record import Record, read_record, write_record
 from .verdict import Verdict
-
-# True for an object that is left out of the comparison.
-IsIgnored = Callable[[ObjectKey], bool]
 
 _NO_RUN = "no run is on record in it yet."
 
@@ -31,8 +28,10 @@ class LiveCheck:
     record: Record
 
 
-def check_now(connection: Connection, tables: Tables, is_ignored: IsIgnored) -> LiveCheck:
-    """Compare the schema of now with the recorded one.
+def check_now(
+    connection: Connection, tables: Tables, ignored: Sequence[IgnoredPattern]
+) -> LiveCheck:
+    """Compare the schema of now with the recorded one, without what matches a pattern.
 
     The schema is read only where there is one to compare with. Raises what is no matter of the
     comparison, such as the loss of the connection.
@@ -47,7 +46,7 @@ def check_now(connection: Connection, tables: Tables, is_ignored: IsIgnored) -> 
     found = read_snapshot(connection)
     if isinstance(found, UnknownSchema):
         return LiveCheck(Verdict(None, found.reason, record.since), record)
-    return LiveCheck(_compared(record.schema, found, record, is_ignored), record)
+    return LiveCheck(_compared(record.schema, found, record, ignored), record)
 
 
 def record_schema(
@@ -60,7 +59,7 @@ def record_schema(
     found = read_snapshot(connection)
     if isinstance(found, UnknownSchema):
         return found.reason
-    schema, form = HashedSchema.of(found.objects), _form(connection)
+    schema, form = HashedSchema.of(found.objects, found.places), _form(connection)
     return write_record(connection, tables, run, schema, form, exists=exists)
 
 
@@ -73,10 +72,16 @@ def _form(connection: Connection) -> str:
 
 
 def _compared(
-    before: HashedSchema, found: Snapshot, record: Record, is_ignored: IsIgnored
+    before: HashedSchema, found: Snapshot, record: Record, ignored: Sequence[IgnoredPattern]
 ) -> Verdict:
-    after = HashedSchema.of(found.objects, before.key)
-    # On both sides, and only here: what is ignored may be another thing at the next look.
+    after = HashedSchema.of(found.objects, found.places, before.key)
+    # On both sides, and only here: a pattern that is added or taken out later is no drift.
+    exclusions = Exclusions(tuple(ignored))
+    places = {**after.places, **before.places}
+
+    def is_ignored(change: Change) -> bool:
+        key = ObjectKey(change.kind, change.identity)
+        return exclusions.covers(key, place=places.get(key))
+
     changes = compare(before.hashes, after.hashes)
-    kept = tuple(each for each in changes if not is_ignored(ObjectKey(each.kind, each.identity)))
-    return Verdict(kept, since=record.since)
+    return Verdict(tuple(each for each in changes if not is_ignored(each)), since=record.since)

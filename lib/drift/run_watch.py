@@ -3,14 +3,17 @@
 A schema that is not known never fails a run: it is told, and the run goes on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..catalog.exclusions import IgnoredPattern
 from ..database.connection import Connection
+from ..database.server_error import StatementError
+from ..errors import MigratorError
 from ..ledger.runs import RunRecord, record_verdict
 from ..ledger.table_trust import Tables
 from ..ledger.trust_queries import LEDGER
-from .live_check import IsIgnored, check_now, record_schema
+from .live_check import check_now, record_schema
 from .schema_record import Record, confirm_record
 from .verdict import DriftError, Verdict, drift_text
 
@@ -27,7 +30,7 @@ class RunWatch:
     With `stops`, drift stops the run before anything is applied. `warn` passes a warning on.
     """
 
-    is_ignored: IsIgnored
+    ignored: Sequence[IgnoredPattern]
     stops: bool
     warn: Callable[[str], None]
     has_drift: bool | None = None
@@ -35,7 +38,7 @@ class RunWatch:
 
     def look_before(self, connection: Connection, tables: Tables) -> None:
         """Compare, and tell what has changed; DriftError if that stops the run."""
-        found = check_now(connection, tables, self.is_ignored)
+        found = check_now(connection, tables, self.ignored)
         verdict, self._record = found.verdict, found.record
         self.has_drift = verdict.has_drift
         if verdict.has_drift and self.stops:
@@ -51,9 +54,13 @@ class RunWatch:
     def look_after(self, connection: Connection, run: RunRecord, *, changed: bool) -> None:
         """Record the schema as that after `run`; where it has `changed` nothing, keep the record.
 
-        Raises nothing that the server says.
+        Raises nothing: the run has ended, one way or the other.
         """
-        if why_not := self._remember(connection, run, changed=changed):
+        try:
+            why_not = self._remember(connection, run, changed=changed)
+        except (StatementError, MigratorError) as error:
+            why_not = str(error)
+        if why_not:
             self.warn(f"{_NOT_RECORDED}: {why_not}")
 
     def _remember(self, connection: Connection, run: RunRecord, *, changed: bool) -> str | None:

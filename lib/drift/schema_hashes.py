@@ -38,13 +38,19 @@ class PackedSchema:
 
 @dataclass(frozen=True, repr=False)
 class HashedSchema:
-    """The hash of each object's definition, under one key."""
+    """The hash of each object's definition, under one key; `places` as of a snapshot."""
 
     key: bytes
     hashes: Mapping[ObjectKey, bytes]
+    places: Mapping[ObjectKey, str]
 
     @classmethod
-    def of(cls, objects: Mapping[ObjectKey, str], key: bytes | None = None) -> Self:
+    def of(
+        cls,
+        objects: Mapping[ObjectKey, str],
+        places: Mapping[ObjectKey, str],
+        key: bytes | None = None,
+    ) -> Self:
         """Hash definitions under `key`, or under a new one."""
         key = secrets.token_bytes(_KEY_SIZE) if key is None else key
         # Copied for each object, which saves setting up the key.
@@ -55,11 +61,12 @@ class HashedSchema:
             # No text of PostgreSQL holds a zero byte, so the parts cannot be shifted.
             digest.update("\0".join((*each, definition)).encode("utf-8", "surrogatepass"))
             hashes[each] = digest.digest()
-        return cls(key, hashes)
+        return cls(key, hashes, places)
 
     def pack(self) -> PackedSchema:
         """Make what `unpack` reads."""
-        names = json.dumps(list(self.hashes), separators=(",", ":")).encode()
+        each = [(*name, self.places.get(name, "")) for name in self.hashes]
+        names = json.dumps(each, separators=(",", ":")).encode()
         return PackedSchema(
             _text(self.key),
             _text(zlib.compress(names, _COMPRESSION)),
@@ -73,7 +80,9 @@ class HashedSchema:
             key, hashes = base64.b64decode(packed.key), base64.b64decode(packed.hashes)
             unpacking = zlib.decompressobj()
             names = json.loads(unpacking.decompress(base64.b64decode(packed.objects), _LARGEST))
-            each = [ObjectKey(str(kind), str(identity)) for kind, identity in names]
+            each = {
+                ObjectKey(str(kind), str(identity)): str(place) for kind, identity, place in names
+            }
         except (ValueError, TypeError, RecursionError, zlib.error):
             raise UnreadableRecordError from None
         if len(key) != _KEY_SIZE or len(hashes) != _HASH_SIZE * len(each):
@@ -82,6 +91,7 @@ class HashedSchema:
         return cls(
             key,
             {name: hashes[at : at + _HASH_SIZE] for name, at in zip(each, starts, strict=True)},
+            {name: place for name, place in each.items() if place},
         )
 
 

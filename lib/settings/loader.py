@@ -56,6 +56,7 @@ class Settings:
     strict_order: bool = variables.STRICT_ORDER.read({})
     ledger_owner: str | None = None
     drift: Policy = "warn"
+    drift_ignore: str = ""
     is_hosted: bool = False
 
     def connect_timeout_or(self, default: float) -> float:
@@ -224,6 +225,7 @@ class _Reader:
             strict_order=self.value(variables.STRICT_ORDER),
             ledger_owner=self.value(variables.LEDGER_OWNER) or None,
             drift=self.value(variables.DRIFT),
+            drift_ignore=self.value(variables.DRIFT_IGNORE),
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:

@@ -301,6 +301,13 @@ DRIFT = Variable(
     default="warn",
     example="stop",
 )
+DRIFT_IGNORE = Variable(
+    "MIGRATION_DRIFT_IGNORE",
+    text,
+    "What is left out of that comparison: names with commas between them, as `drift` shows them, "
+    "where `*` stands for [any text](docs/drift.md#what-is-left-out).",
+    example="public.events_*",
+)
 MIGRATIONS_DIR = Variable(
     "MIGRATIONS_DIR",
     folder,
@@ -418,6 +425,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     STRICT_ORDER,
     LEDGER_OWNER,
     DRIFT,
+    DRIFT_IGNORE,
     MIGRATIONS_DIR,
     LOCAL_PLATFORM,
     VERCEL,

@@ -141,6 +141,22 @@ class TestTheEarlierVersionOnAJournalOfThisOne:
         assert newer("seed").returncode == 0
         assert effects(db) == ["first", "by the earlier one", "second"]
 
+    def test_what_it_has_applied_is_no_drift_for_this_one(
+        self, newer: Cli, earlier: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        bundle.write("000-a.sql", "create table a (x int)")
+        assert newer("migrate").returncode == 0
+        bundle.write("001-b.sql", "create table b (x int)")
+        assert earlier("migrate").returncode == 0
+        found = newer("drift")
+        assert found.returncode == 1
+        assert "is of an earlier version" in found.stdout
+        bundle.write("002-c.sql", "create table c (x int)")
+        stopping = newer("migrate", MIGRATION_DRIFT="stop")
+        assert stopping.returncode == 0
+        assert "It is not known whether the database has changed" in stopping.stderr
+        assert newer("drift").returncode == 0
+
     @pytest.mark.parametrize("leave", [kill_in_doubt, fail_at_second])
     def test_it_stops_at_a_file_that_has_begun(
         self, newer: Cli, earlier: Cli, bundle: Bundle, db: Database, leave: object
