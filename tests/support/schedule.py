@@ -23,6 +23,7 @@ GROUPS = {
     "local/test_embedded_server.py": "local",
     "rebuild/test_local_reset.py": "local reset",
     "scratch/": "scratch",
+    "adopt/test_checked_histories.py": "checked histories",
     "commands/test_schema_commands.py": "schema commands",
     "ledger/test_earlier_versions.py": "earlier versions",
     "ledger/test_table_trust.py::TestTraps": "traps",
