@@ -20,25 +20,37 @@ class LedgerShape:
 
     With `is_exact` it has no others: several tools, this runner among them, call their ledger
     schema_migrations. `is_history` is false for what a tool keeps besides what it has applied.
+    Without a name the table may have any, as the tool's configuration says; its columns are then
+    exactly these, given with their types.
     """
 
     tool: str
-    table: str
+    table: str | None
     columns: tuple[str, ...]
     is_exact: bool = False
     is_history: bool = True
 
 
+_DRIZZLE = ("id integer", "hash text", "created_at bigint")
+_FLYWAY = (
+    "installed_rank integer", "version character varying", "description character varying",
+    "type character varying", "script character varying", "checksum integer",
+    "installed_by character varying", "installed_on timestamp without time zone",
+    "execution_time integer", "success boolean",
+)  # fmt: skip
 SHAPES = (
     LedgerShape(
         "prisma", "_prisma_migrations", ("id", "checksum", "finished_at", "migration_name")
     ),
     LedgerShape("drizzle", "__drizzle_migrations", ("id", "hash", "created_at")),
+    LedgerShape("drizzle", None, _DRIZZLE),
+    LedgerShape("drizzle", None, (*_DRIZZLE, "name text", "applied_at timestamp with time zone")),
     # The CLI of Supabase keeps the statements too, in a schema of its own.
     LedgerShape("supabase", _SHARED_NAME, ("version", "statements")),
     LedgerShape("supabase", "seed_files", ("path", "hash"), is_exact=True, is_history=False),
     LedgerShape("flyway", "flyway_schema_history", ("installed_rank", "version", "script")),
     LedgerShape("flyway", "schema_version", ("installed_rank", "version", "script")),
+    LedgerShape("flyway", None, _FLYWAY),
     LedgerShape("dbmate", _SHARED_NAME, ("version",), is_exact=True),
     LedgerShape("golang-migrate", _SHARED_NAME, ("version", "dirty"), is_exact=True),
     LedgerShape("goose", "goose_db_version", ("version_id", "is_applied")),
@@ -66,20 +78,28 @@ SHAPES = (
     LedgerShape("ecto", _SHARED_NAME, ("version", "inserted_at"), is_exact=True),
 )  # fmt: skip
 
-# Adopting renames a ledger that is called as this runner's is.
+# Adopting renames a ledger that is called as this runner's is. The key of a table is its name, and
+# once more the number of its columns, for a shape without a name.
 _LEDGERS = """
-select s.tool, s.is_history, c.oid, c.relnamespace, c.relname
-  from pg_class c
+select distinct s.tool, s.is_history, c.oid, c.relnamespace, c.relname
+  from (select oid, relnamespace, relname, relkind, relpersistence,
+               case when starts_with(relname::text, {renamed}) then {shared}
+                    else relname::text end as key from pg_class
+        union all
+        select oid, relnamespace, relname, relkind, relpersistence, '#' || relnatts from pg_class
+  ) as c
   join (values {shapes}) as s (tool, name, columns, is_exact, is_history)
-    on s.name = case when starts_with(c.relname::text, {renamed}) then {shared}
-                     else c.relname::text end
+    on c.key = coalesce(s.name, '#' || cardinality(s.columns))
   cross join lateral (
-      select array_agg(a.attname::text) as columns from pg_attribute a
+      select array_agg(a.attname::text) as columns,
+             array_agg(a.attname::text || ' ' || format_type(a.atttypid, null)) as typed
+        from pg_attribute a
        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   ) as found
  where c.relkind in ('r', 'p') and c.relpersistence <> 't'
-   and s.columns <@ found.columns
-   and (not s.is_exact or found.columns <@ s.columns)
+   and case when s.name is null then s.columns <@ found.typed
+            else s.columns <@ found.columns
+                 and (not s.is_exact or found.columns <@ s.columns) end
 """
 _FIND = """
 select l.tool, l.is_history, quote_ident(n.nspname), quote_ident(l.relname)

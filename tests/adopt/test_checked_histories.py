@@ -207,16 +207,17 @@ def test_what_a_file_has_left_behind_without_a_record_is_found(
 def test_a_ledger_is_found_where_the_configuration_says(migrated: Callable[[str], History]) -> None:
     history = migrated("drizzle")
     history.db.query(
-        'create schema "my app"; alter table drizzle.__drizzle_migrations rename to steps;'
-        ' alter table drizzle.steps set schema "my app"'
+        "alter table drizzle.__drizzle_migrations rename to steps;"
+        " alter table drizzle.steps set schema public;"
+        " create table drizzle.__drizzle_migrations (id serial, hash text, created_at bigint)"
     )
-    report = history.adopt(code=3)
-    assert "it has no ledger of Drizzle" in report["problems"][0]["fault"]
-    config = "export default { migrations: { table: 'steps', schema: 'my app' } }"
+    # Two tables have the columns of a ledger.
+    assert "Several tables may be the tool's ledger" in history.adopt(code=1)["error"]
+    config = "export default { migrations: { table: 'steps', schema: 'public' } }"
     (history.theirs.parent / "drizzle.config.ts").write_text(config)
     (history.theirs / "loose.sql").write_text("select 1;")
     report = history.adopt()
-    assert report["ledger"] == '"my app".steps'
+    assert report["ledger"] == "public.steps"
     assert report["proven"]
     assert any("Left out" in note and "loose.sql" in note for note in report["notes"])
     assert history.db.versions() == OURS

@@ -15,6 +15,19 @@ HISTORIES = [
         " logs text, rolled_back_at timestamptz, started_at timestamptz, applied_steps_count int",
     ),
     ("drizzle", "drizzle.__drizzle_migrations", "id serial, hash text, created_at bigint"),
+    ("drizzle", "app.steps", "id serial, hash text, created_at bigint"),
+    (
+        "drizzle",
+        "public.steps",
+        "id serial, hash text, created_at bigint, name text, applied_at timestamptz",
+    ),
+    (
+        "flyway",
+        "public.history",
+        "installed_rank int, version varchar(50), description varchar(200), type varchar(20),"
+        " script varchar(1000), checksum int, installed_by varchar(100), installed_on timestamp,"
+        " execution_time int, success bool",
+    ),
     (
         "supabase",
         "supabase_migrations.schema_migrations",
@@ -99,6 +112,9 @@ def test_rails_is_told_from_dbmate_by_its_second_table(db: Database) -> None:
         ("public.schema_version", "id int, version int, released_at date"),
         ("public.current", "id int, content text"),
         ("public.pgmigrations", "id int"),
+        ("public.tokens", "id serial, hash text, created_at timestamptz"),
+        ("public.tokens", "id serial, hash text, created_at bigint, account int"),
+        ("public.tokens", "id bigserial, hash text, created_at bigint"),
         # The names are right, but a letter of them is another case.
         ('public."sequelizemeta"', "name text"),
         ("public.schema_migrationsx", "version text"),
