@@ -10,6 +10,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from .. import COMMAND
 from ..actions.locked_ledger_edit import change_ledger
 from ..actions.run_parameters import RunContext
 from ..actions.status import plan_from_survey, survey_database
@@ -29,7 +30,7 @@ from ..local.new_migration import alone_in
 from ..plan.migration_states import AppliedMigration
 from ..time_limits import ANSWER
 from ..tools.tool import Problem
-from .adoption import Adoption, Proof, Rename
+from .adoption import AdoptedFile, Adoption, Proof, Rename
 from .callers import find_callers
 from .conversion import Conversion, convert
 from .history_source import Source, read_source
@@ -37,6 +38,7 @@ from .proof import prove
 from .written_files import written
 
 _OURS = "public.schema_migrations"
+LEDGER_FILE = "000-create-migration-table"
 _CHANGED = (
     "{title} has changed its own records, or another run ours, while this one was under way. "
     "Nothing was recorded; run it again."
@@ -79,12 +81,30 @@ class _Found:
 
     @property
     def to_record(self) -> tuple[MigrationFile, ...]:
-        new = (
-            each.file
-            for each in self.made.files
-            if each.state == "applied" and each.file.version not in self.is_on_record
-        )
+        """What the tool has applied; and, with our ledger, the file that creates it."""
+        applied = [each.file for each in self.made.files if each.state == "applied"]
+        if applied:
+            applied += [file for file in self.ours if file.version == LEDGER_FILE]
+        new = [file for file in applied if file.version not in self.is_on_record]
         return tuple(sorted(new, key=_number))
+
+    @property
+    def files(self) -> tuple[AdoptedFile, ...]:
+        """The files with what has become of them here, also by a run of ours."""
+        return tuple(
+            replace(each, state="applied") if each.file.version in self.is_on_record else each
+            for each in self.made.files
+        )
+
+    @property
+    def notes(self) -> Iterator[str]:
+        yield from (*self.source.notes, *self.made.notes)
+        records = self.source.records
+        if records and self.made.files and not any(e.state == "applied" for e in self.files):
+            yield (
+                f"{records.name} holds nothing that was applied. Once the files are written, drop "
+                f"that table, and `{COMMAND} migrate` applies them."
+            )
 
     @property
     def chain(self) -> tuple[MigrationFile, ...]:
@@ -174,9 +194,9 @@ def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
         database=survey.database,
         environment=context.settings.environment,
         ledger=source.records.name if source.records else None,
-        files=made.files,
+        files=found.files,
         problems=found.problems,
-        notes=(*source.notes, *made.notes),
+        notes=tuple(found.notes),
         proof=_proof(context, request, found) if recorded and not found.problems else Proof(),
         callers=find_callers(tool, request.root, request.build_command),
         rename=found.rename,

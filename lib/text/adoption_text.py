@@ -25,7 +25,7 @@ def adoption_text(adoption: Adoption, style: Style) -> Clean:
     where = one_line(f"{adoption.database} ({adoption.environment})")
     ledger = f", recorded in {one_line(adoption.ledger)}" if adoption.ledger else ""
     lines = [style.paint("bold", f"{adoption.title} in {where}: {adoption.folder}{ledger}")]
-    lines += [_file(each, style) for each in adoption.files] or ["  No file."]
+    lines += [_file(each, style) for each in adoption.files] or ["  No migration."]
     return blocks(
         table(lines, color=style.color),
         *(_problem(each, style) for each in adoption.problems),
@@ -39,6 +39,8 @@ def outcome_text(adoption: Adoption, style: Style, *, command: str) -> Clean:
     """Compose what was done, or what `--apply` would do."""
     if adoption.has_just_applied:
         return signed(style.tick, f"Adopted: {', '.join(_deeds(adoption, 'past'))}.")
+    if adoption.is_done and not adoption.files:
+        return message(f"{adoption.title} has no migration here: there is nothing to adopt.")
     if adoption.is_done:
         return signed(style.tick, "Adopted already: there is nothing to write or to record.")
     deeds = ", ".join(_deeds(adoption, "future"))

@@ -1,6 +1,7 @@
 """`adopt`: from the files and the records of a tool to ours, proven, written and recorded."""
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -8,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bundle, Database, new_database
+from conftest import ROOT, Bundle, Database, new_database
 
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
-from lib.adopt.adopting import Request, adopt
+from lib.adopt.adopting import LEDGER_FILE, Request, adopt
 from lib.adopt.adoption import Adoption
 from lib.errors import GuardError, IntegrityError, LedgerError, LockError, MigratorError
 from lib.ledger.run_lock import RunLock
@@ -128,6 +129,25 @@ class TestAWholeAdoption:
         migrated.bundle.write("003-next.sql", "create table next (x int)")
         assert migrate(migrated.make_context()).error is None
         assert db.query("select count(*) from users") == [(1,)]
+
+    def test_the_file_that_creates_the_ledger_is_recorded_too(
+        self, migrated: Project, db: Database
+    ) -> None:
+        shutil.copy(ROOT / "migrations" / f"{LEDGER_FILE}.sql", migrated.bundle.migrations)
+        assert migrated.adopt(applies=True).is_done
+        assert db.versions() == [LEDGER_FILE, "001-init", "002-add-name"]
+        assert migrate(migrated.make_context(strict_order=True)).error is None
+
+    def test_a_ledger_that_holds_nothing_is_in_nobodys_way(
+        self, project: Project, db: Database
+    ) -> None:
+        project.apply(db, {})
+        project.write(INIT, FILES[INIT])
+        [note] = project.adopt(applies=True).notes
+        assert "public._prisma_migrations holds nothing that was applied" in note
+        assert project.names == ["001-init.sql"]
+        db.query("drop table _prisma_migrations")
+        assert migrate(project.make_context()).error is None
 
     def test_each_database_is_adopted_by_itself(
         self, migrated: Project, db: Database, second: Database
