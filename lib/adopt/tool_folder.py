@@ -12,7 +12,7 @@ def find_folder(tool: Tool, root: Path, given: str | None, migrations: Path) -> 
 
     `migrations` is our own. Raises ConfigurationError if there is none, or more than one.
     """
-    folder = _given(given) if given is not None else _usual(tool, root)
+    folder = _given(given) if given is not None else _usual(tool, root, migrations)
     if folder.resolve() == migrations.resolve():
         raise ConfigurationError(
             f"{one_line(str(folder))} is also the folder of this runner's own migrations. Move "
@@ -37,7 +37,7 @@ def _given(given: str) -> Path:
     return folder
 
 
-def _usual(tool: Tool, root: Path) -> Path:
+def _usual(tool: Tool, root: Path, migrations: Path) -> Path:
     # What somebody else's link leads to would be copied into the repository.
     found = [
         root / name
@@ -49,6 +49,8 @@ def _usual(tool: Tool, root: Path) -> Path:
             f"None of the folders in which {tool.title} usually has its files is here: "
             f"{', '.join(tool.folders)}. Name it with --from."
         )
+    # Several tools call theirs `migrations`, too: ours counts only if there is no other.
+    found = [each for each in found if each.resolve() != migrations.resolve()] or found
     if len(found) > 1:
         raise ConfigurationError(
             f"Several folders may hold {tool.title}'s files: "

@@ -1,0 +1,31 @@
+"""Where another tool's files are looked for."""
+
+from pathlib import Path
+
+import pytest
+
+from lib.adopt.tool_folder import find_folder
+from lib.errors import ConfigurationError
+from lib.tools.known_tools import find_tool
+
+GOOSE = find_tool("goose")
+
+
+def test_our_own_folder_is_not_taken_for_the_tools(tmp_path: Path) -> None:
+    for name in ("migrations", "db/migrations"):
+        (tmp_path / name).mkdir(parents=True)
+    ours = tmp_path / "migrations"
+    assert find_folder(GOOSE, tmp_path, None, ours) == tmp_path / "db" / "migrations"
+
+
+def test_a_tool_whose_folder_is_ours_is_told_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "migrations").mkdir()
+    with pytest.raises(ConfigurationError, match="is also the folder of this runner's own"):
+        find_folder(GOOSE, tmp_path, None, tmp_path / "migrations")
+
+
+def test_several_usual_folders_are_named(tmp_path: Path) -> None:
+    for name in ("migrations", "db/migrations"):
+        (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"files: db/migrations, migrations\. Name one"):
+        find_folder(GOOSE, tmp_path, None, tmp_path / "ours")
