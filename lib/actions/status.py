@@ -15,7 +15,7 @@ from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey, read_lockers, take_survey
 from ..ledger.production_guard import PRODUCTION, belongs_to_production
 from ..plan.blockers import Blocker, describe_blockers
-from ..plan.migration_plan import Plan, make_plan, unadopted
+from ..plan.migration_plan import Plan, converted, make_plan
 from ..plan.plan_messages import unadopted_fault
 from ..plan.reports import History, Status
 from ..time_limits import LOCKERS, SURVEY
@@ -117,15 +117,26 @@ def _not_read(connection: Connection, timeout: float) -> str:
 
 
 def adoption_error(connection: Connection, plan: Plan) -> IntegrityError | None:
-    """The error for due files that another tool may have run here; one query, if there are any."""
-    made = unadopted(plan)
+    """The error for due files that another tool may have run here; without such files, no query.
+
+    Once one of the tool's is on record, the others run, except those that the tool has run since.
+    """
+    made = converted(plan)
     if not made:
         return None
     # Not at the top: nearly no run has such a file.
-    from ..catalog.other_ledgers import find_other_ledgers
+    from ..catalog.other_ledgers import find_applied, find_other_ledgers
 
-    held = {ledger.tool for ledger in find_other_ledgers(connection)}
-    files = [file for file, tool in made if tool in held]
+    ledgers = find_other_ledgers(connection)
+    unadopted = {ledger.tool for ledger in ledgers} - plan.adopted
+    ran = {
+        (ledger.tool, name)
+        for ledger in ledgers
+        if ledger.tool in plan.adopted
+        if (names := [by.name for _, by in made if by.tool == ledger.tool])
+        for name in find_applied(connection, ledger, names)
+    }
+    files = [file for file, by in made if by.tool in unadopted or by in ran]
     return IntegrityError(unadopted_fault(files), version=files[0].version) if files else None
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from psycopg import sql
 
-from ..catalog.other_ledgers import find_other_ledgers
+from ..catalog.other_ledgers import IS_PLAIN, find_other_ledgers
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
@@ -37,21 +37,6 @@ select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
                                    where a.attrelid = c.oid and a.attnum > 0
                                      and not a.attisdropped)
  order by 1
-"""
-# Column types of others would run their output functions.
-_IS_PLAIN = """
-select case when c.relkind = 'r' and not c.relhasrules and not c.relispartition
-             and c.relchecks = 0 and not row_security_active(c.oid)
-             and not exists (select from pg_index i where i.indrelid = c.oid
-                                and (i.indexprs is not null or i.indpred is not null))
-             and not exists (select from pg_statistic_ext s where s.stxrelid = c.oid)
-             and not exists (
-                     select from pg_attribute a join pg_type t on t.oid = a.atttypid
-                      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-                        and t.typnamespace <> 'pg_catalog'::regnamespace)
-            then null else (jsonb_build_object('fault', 'not plain')::text)::integer
-       end
-  from pg_class c where c.oid = {name}::regclass
 """
 _ROWS = "select * from ({query}) as found limit {most}"
 _DIGEST = """
@@ -135,7 +120,7 @@ def _read(connection: Connection, tool: Tool, name: str) -> ToolRecords:
             joined(
                 *_SETTINGS,
                 f"lock table only {name} in access share mode",
-                filled(_IS_PLAIN, name=name),
+                filled(IS_PLAIN, name=name),
                 filled(_ROWS, query=query, most=MOST_ROWS + 1),
                 digest,
             ),

@@ -4,12 +4,15 @@ Because of the columns, a project's own table `migrations` is not taken for one.
 in any schema, since most tools let their users choose it.
 """
 
+import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from psycopg import sql
 
 from ..database.connection import Connection
-from ..database.sql_composition import filled
+from ..database.server_error import StatementError
+from ..database.sql_composition import filled, joined
 
 _SHARED_NAME = "schema_migrations"
 
@@ -106,6 +109,48 @@ select l.tool, l.is_history, quote_ident(n.nspname), quote_ident(l.relname)
   from ({ledgers}) as l join pg_namespace n on n.oid = l.relnamespace
  order by l.tool, n.nspname, l.relname
 """
+# Reading a table runs what its owner has put there: the query of a view, the functions of a policy
+# and, while the planner folds constants, those of an expression in an index, a CHECK or extended
+# statistics; and the output functions of its columns' types. The statement fails for such a table.
+IS_PLAIN = """
+select case when c.relkind = 'r' and not c.relhasrules and not c.relispartition
+             and c.relchecks = 0 and not row_security_active(c.oid)
+             and not exists (select from pg_index i where i.indrelid = c.oid
+                                and (i.indexprs is not null or i.indpred is not null))
+             and not exists (select from pg_statistic_ext s where s.stxrelid = c.oid)
+             and not exists (
+                     select from pg_attribute a join pg_type t on t.oid = a.atttypid
+                      where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+                        and t.typnamespace <> 'pg_catalog'::regnamespace)
+            then null else (jsonb_build_object('fault', 'not plain')::text)::integer
+       end
+  from pg_class c where c.oid = {name}::regclass
+"""
+# By tool, whether a row says that a migration is applied. `w` has what may be its name there: as
+# the file's header has it, the number that it begins with, and without its extension. Drizzle's
+# rows have no name.
+_SAYS_APPLIED = {
+    "prisma": (
+        "l.migration_name = w.name and l.finished_at is not null and l.rolled_back_at is null"
+    ),
+    "supabase": "l.version::text = w.number",
+    "flyway": "l.success and l.script in (w.name, w.name || '.sql')",
+    "dbmate": "l.version::text = w.number",
+    "goose": "l.is_applied and l.version_id::text = w.number",
+    "sqlx": "l.success and l.version::text = w.number",
+    "golang-migrate": "l.version::numeric >= w.number::numeric",
+    "tern": "l.version::numeric >= w.number::numeric",
+    "node-pg-migrate": "l.name in (w.name, w.stem)",
+    "graphile-migrate": "l.filename in (w.name, w.name || '.sql')",
+    "sql-migrate": "l.id in (w.name, w.name || '.sql')",
+}
+_FIND_APPLIED = """
+select distinct w.name
+  from rows from (unnest({names}::text[]), unnest({numbers}::text[]), unnest({stems}::text[]))
+       as w (name, number, stem)
+  join only {table} as l on {says_applied}
+"""
+_NUMBER, _EXTENSION = re.compile("[0-9]{1,100}"), re.compile(r"\.[a-z]+\Z")
 
 
 @dataclass(frozen=True)
@@ -146,3 +191,41 @@ def find_other_ledgers(connection: Connection) -> tuple[OtherLedger, ...]:
         for tool, is_history, schema, table in rows
         if is_history == "t"
     )
+
+
+def find_applied(
+    connection: Connection, ledger: OtherLedger, names: Collection[str]
+) -> frozenset[str]:
+    """Return which of these migrations the tool has on record as applied, as far as can be told.
+
+    Nothing is told by a table that may run code, or that the role may not read.
+    """
+    if ledger.tool not in _SAYS_APPLIED:
+        return frozenset()
+    known = [each for name in names for each in _known_as(name)]
+    find = filled(
+        _FIND_APPLIED,
+        names=[name for name, _, _ in known],
+        numbers=[number for _, number, _ in known],
+        stems=[stem for _, _, stem in known],
+        # The server has quoted the name.
+        table=sql.SQL(ledger.name),
+        says_applied=sql.SQL(_SAYS_APPLIED[ledger.tool]),
+    )
+    lock = f"lock table only {ledger.name} in access share mode"
+    try:
+        rows = connection.query(
+            joined(lock, filled(IS_PLAIN, name=ledger.name), find), read_only=True
+        )[-1]
+    except StatementError:
+        return frozenset()
+    return frozenset(str(name) for [name] in rows)
+
+
+def _known_as(name: str) -> Iterator[tuple[str, str | None, str]]:
+    number, stem = _NUMBER.match(name), _EXTENSION.sub("", name)
+    digits = number[0] if number else None
+    yield name, digits, stem
+    # Some tools keep a number where the file has zeros before it.
+    if digits and digits.startswith("0"):
+        yield name, digits.lstrip("0") or "0", stem

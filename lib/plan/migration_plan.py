@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..errors import IntegrityError, MigrationFileError, OrderError
 from ..files.folder import MigrationFile
-from ..files.header import ENVIRONMENTS
+from ..files.header import ENVIRONMENTS, Origin
 from .migration_states import AppliedMigration, Entry, EntryState, number_of, row_order
 from .plan_messages import (
     MIXED_LEDGER,
@@ -229,10 +229,10 @@ def make_plan(
     )
 
 
-def unadopted(plan: Plan) -> tuple[tuple[MigrationFile, str], ...]:
-    """The due files made of other tools' whose history was not adopted here, with the tools."""
+def converted(plan: Plan) -> tuple[tuple[MigrationFile, Origin], ...]:
+    """The due files that were made of other tools', each with what it was made of."""
     made = ((file, file.header.origin) for file in plan.due)
-    return tuple((file, by.tool) for file, by in made if by and by.tool not in plan.adopted)
+    return tuple((file, origin) for file, origin in made if origin)
 
 
 def environment_warnings(files: Iterable[MigrationFile], environment: str) -> tuple[str, ...]:
