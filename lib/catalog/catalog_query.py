@@ -41,8 +41,7 @@ PINNED_SETTINGS = (
 _PINNED_SINCE_17 = "set local transaction_timeout = 0"
 _POSTGRESQL_15, _POSTGRESQL_17 = 150000, 170000
 
-# One row for each privilege, as in "app=SELECT*", where the star stands for the grant option. A
-# database with another owner shows the same.
+# One word for each privilege, as in "app=SELECT*", where the star stands for the grant option.
 _GRANTED = """
 select string_agg(who.name || '=' || x.privilege_type || case when x.is_grantable then '*' else ''
                   end, ' ' order by who.name collate "C", x.privilege_type) as text
@@ -50,18 +49,27 @@ select string_agg(who.name || '=' || x.privilege_type || case when x.is_grantabl
   cross join lateral (
       select case x.grantee when {owner} then 'OWNER' when 0 then 'PUBLIC'
              else quote_ident(pg_get_userbyid(x.grantee)) end as name) as who
- where x.grantee = {owner} or x.grantee not in (select oid from provider_roles)
+ where {whose}
 """
-# Privileges are shown where they are not those that every such object has from the start. Few
-# objects have privileges that no other has: each combination is written once.
+_TO_OWNER = "x.grantee = {owner}"
+_TO_OTHERS = "x.grantee <> {owner} and x.grantee not in (select oid from provider_roles)"
+# Privileges are shown where they are not those that every such object has from the start; those of
+# the owner, of whom a later version has more, only where some were revoked. Few objects have
+# privileges that no other has: each combination is written once.
 _OBJECTS = """
 with {frame}, object ({columns}) as materialized (
     {objects}
 ), grants as materialized (
-    select g.*, given.text as given, at_first.text as at_first
+    select g.*,
+           concat_ws(' ', case when own.text is distinct from own_at_first.text
+                               then coalesce(own.text, 'OWNER=') end, others.text) as given,
+           own.text is distinct from own_at_first.text
+           or others.text is distinct from others_at_first.text as is_shown
       from (select distinct acl, acl_kind, owner from object where acl is not null) as g
-      cross join lateral ({given}) as given
-      cross join lateral ({at_first}) as at_first
+      cross join lateral ({own}) as own
+      cross join lateral ({own_at_first}) as own_at_first
+      cross join lateral ({others}) as others
+      cross join lateral ({others_at_first}) as others_at_first
 )
 select kind, identity, definition, schema, place from object where definition is not null
 union all
@@ -69,11 +77,11 @@ select 'owner', kind || ' ' || identity, pg_get_userbyid(owner), schema,
        kind || ' ' || identity
   from object where owner is not null and place is null
 union all
-select 'privilege', o.kind || ' ' || o.identity, coalesce(g.given, ''), o.schema,
+select 'privilege', o.kind || ' ' || o.identity, g.given, o.schema,
        coalesce(o.place, o.kind || ' ' || o.identity)
   from object o
   join grants g on g.acl = o.acl and g.acl_kind = o.acl_kind and g.owner = o.owner
- where g.given is distinct from g.at_first
+ where g.is_shown
 union all
 select 'comment', o.kind || ' ' || o.identity, d.description, o.schema,
        coalesce(o.place, o.kind || ' ' || o.identity)
@@ -101,23 +109,27 @@ def list_objects(exclusions: Exclusions, server_version: int) -> sql.Composed:
         *OBJECT_QUERIES,
         *((PUBLICATION_SCHEMAS,) if has_published_columns else ()),
     )
+    at_first = "acldefault(g.acl_kind, g.owner)"
     values = {
         **_default_exclusions(exclusions),
         "published": sql.SQL(PUBLISHED if has_published_columns else "''"),
-        "granted": _granted("d.defaclacl", "d.defaclrole"),
+        "granted": _granted("d.defaclacl", "d.defaclrole", _TO_OTHERS),
     }
     return filled(
         _OBJECTS,
         frame=filled(FRAME, **values),
         columns=sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
         objects=sql.SQL(" union all ").join(filled(query, **values) for query in queries),
-        given=_granted("g.acl", "g.owner"),
-        at_first=_granted("acldefault(g.acl_kind, g.owner)", "g.owner"),
+        own=_granted("g.acl", "g.owner", _TO_OWNER),
+        own_at_first=_granted(at_first, "g.owner", _TO_OWNER),
+        others=_granted("g.acl", "g.owner", _TO_OTHERS),
+        others_at_first=_granted(at_first, "g.owner", _TO_OTHERS),
     )
 
 
-def _granted(acl: str, owner: str) -> sql.Composed:
-    return filled(_GRANTED, acl=sql.SQL(acl), owner=sql.SQL(owner))
+def _granted(acl: str, owner: str, whose: str) -> sql.Composed:
+    role = sql.SQL(owner)
+    return filled(_GRANTED, acl=sql.SQL(acl), owner=role, whose=filled(whose, owner=role))
 
 
 def _default_exclusions(exclusions: Exclusions) -> dict[str, object]:

@@ -12,7 +12,7 @@ from rich_schema import RICH
 from tls_postgres import TLS_POSTGRES
 
 from lib.catalog.comparison import compare
-from lib.catalog.schema_objects import Change, Snapshot
+from lib.catalog.schema_objects import ROLE_KINDS, Change, Snapshot
 from lib.catalog.snapshot import read_snapshot
 from lib.errors import MigratorError
 from lib.files.folder import MigrationFile, parse
@@ -21,9 +21,6 @@ from lib.scratch.chain import build_chain, connect_to_scratch
 from lib.scratch.schema_dump import dump, schema_text
 from lib.scratch.scratch_server import scratch_server
 from lib.settings.connection_target import ConnectionTarget
-
-# What a dump leaves out on purpose.
-LEFT_OUT = ("grant", "default privileges")
 
 
 def chain() -> tuple[MigrationFile, ...]:
@@ -62,7 +59,7 @@ def changes(one: ConnectionTarget, other: ConnectionTarget) -> list[Change]:
     return [
         each
         for each in compare(*schemas)
-        if each.kind not in LEFT_OUT and "schema_migration" not in each.identity
+        if each.kind not in ROLE_KINDS and "schema_migration" not in each.identity
     ]
 
 
