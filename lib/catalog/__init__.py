@@ -13,4 +13,5 @@ Must not: write anything, or keep a definition longer than it is compared: defin
     object_queries    the SQL for everything else, kind by kind
     catalog_query     the statement that lists every object of a schema with its definition
     snapshot          the schema of a database, or why it is unknown
+    view_texts        views that two versions of the server only print differently
 """
