@@ -1,6 +1,7 @@
 """The snapshot: every change is named, and nothing else; whatever is set, and whoever looks."""
 
 import secrets
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import Database, connect
+from psql import PSQL
 from tampered_schema import OTHER_ROLE, SCHEMA, SECRET, SETTINGS, TAMPERINGS, Tampering
 
 from lib.catalog.comparison import compare
@@ -84,6 +86,21 @@ def test_every_kind_is_known_and_has_a_change() -> None:
 
 def test_a_copy_differs_in_nothing(rich: tuple[Database, Snapshot], copied: Database) -> None:
     assert compare(rich[1].objects, look(copied).objects) == ()
+
+
+def test_a_dump_that_is_restored_differs_in_nothing(
+    rich: tuple[Database, Snapshot], db: Database
+) -> None:
+    dumped = subprocess.run(
+        [PSQL.with_name("pg_dump"), "--schema-only", rich[0].url],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    subprocess.run(
+        [PSQL, "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", db.url],
+        check=True, capture_output=True, text=True, input=dumped.stdout,
+    )  # fmt: skip
+    changes = compare(rich[1].objects, look(db).objects)
+    assert changes == ()
 
 
 @pytest.mark.parametrize(("name", "value"), SETTINGS.items(), ids=SETTINGS)
