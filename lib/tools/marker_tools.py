@@ -263,7 +263,7 @@ GOOSE = Tool(
     ledger=ToolLedger(
         "goose_db_version",
         frozenset({"id", "version_id", "is_applied"}),
-        "select id::text, version_id::text, is_applied::text from {table} order by id",
+        "select id, version_id, is_applied::text from {table} order by id",
         schemas=(),
     ),
     read_folder=_goose_files,
@@ -277,7 +277,7 @@ SQL_MIGRATE = Tool(
     ledger=ToolLedger(
         "gorp_migrations",
         frozenset({"id", "applied_at"}),
-        "select id::text from {table} order by applied_at, id",
+        "select id from {table} order by applied_at, id",
         schemas=(),
     ),
     read_folder=_sql_migrate_files,
@@ -291,7 +291,7 @@ NODE_PG_MIGRATE = Tool(
     ledger=ToolLedger(
         "pgmigrations",
         frozenset({"id", "name", "run_on"}),
-        "select name::text from {table} order by run_on, id",
+        "select name from {table} order by run_on, id",
         schemas=(),
     ),
     read_folder=_node_pg_migrate_files,

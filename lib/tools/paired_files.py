@@ -210,7 +210,7 @@ SQLX = Tool(
     ledger=ToolLedger(
         "_sqlx_migrations",
         frozenset({"version", "description", "installed_on", "success", "checksum"}),
-        "select version::text, success::text, encode(checksum, 'hex') from {table}"
+        "select version, success::text, encode(checksum, 'hex') from {table}"
         " order by installed_on, version",
         schemas=(),
     ),

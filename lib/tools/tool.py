@@ -79,8 +79,9 @@ class ToolLedger:
     """Where a tool keeps what it has applied.
 
     `columns` are those that the table has at least. `query` reads the rows, with `{table}` for the
-    table, once, behind FROM; each value arrives as text, or None. The search_path is pg_catalog,
-    TimeZone UTC, DateStyle ISO and bytea_output hex. The table is in one of `schemas`; if that is
+    table, once, behind FROM; each value arrives as text, or None, so that a column needs no cast:
+    ORDER BY would compare the text. The search_path is pg_catalog, TimeZone UTC, DateStyle ISO and
+    bytea_output hex. The table is in one of `schemas`; if that is
     empty, in any schema. A `schema_migrations` in public is also found as it is renamed,
     `schema_migrations_WORD` with underscores in place of hyphens.
     """
