@@ -5,7 +5,7 @@ which follow from the roles of a server, and what is a provider's.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from ..catalog.comparison import compare
 from ..catalog.identities import parts, subject
 from ..catalog.schema_objects import ROLE_KINDS, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
+from ..catalog.view_texts import same_views
 from ..database.connection import Connection
 from ..errors import (
     ConfigurationError,
@@ -53,9 +54,12 @@ def prove(context: RunContext, root: Path, files: Sequence[MigrationFile], tool:
     try:
         with scratch_server(root, platform=_SUPABASE if is_supabase else "") as target:
             before, made = _build(context, target, files)
+            with connect_to_scratch(target) as connection:
+                # The embedded server is the newest that there is.
+                alike = same_views(connection, found, made)
     except (MigrationFailedError, MigrationFileError, ConfigurationError) as error:
         return Proof(reason=f"The files could not be built: {error}\n{_WAYS_OUT}")
-    return compared(before, made, found)
+    return compared(before, made, found, alike)
 
 
 def _has_supabase(connection: Connection) -> bool:
@@ -85,8 +89,13 @@ def _known(found: Snapshot | UnknownSchema) -> Snapshot:
     return found
 
 
-def compared(before: Snapshot, made: Snapshot, found: Snapshot) -> Proof:
-    """Compare what the files have made of a scratch server with what a database has."""
+def compared(
+    before: Snapshot, made: Snapshot, found: Snapshot, alike: Collection[ObjectKey] = ()
+) -> Proof:
+    """Compare what the files have made of a scratch server with what a database has.
+
+    `alike` are views that two versions of PostgreSQL only print differently.
+    """
     ours = {key for key, text in made.objects.items() if before.objects.get(key) != text}
     schemas = {schema for schema in map(_schema_of, ours) if schema}
 
@@ -97,7 +106,11 @@ def compared(before: Snapshot, made: Snapshot, found: Snapshot) -> Proof:
             if key.kind not in ROLE_KINDS and (key in ours or _schema_of(key) in schemas)
         }
 
-    differences = compare(in_question(made), in_question(found))
+    differences = tuple(
+        each
+        for each in compare(in_question(made), in_question(found))
+        if ObjectKey(each.kind, each.identity) not in alike
+    )
     return Proof(is_equal=not differences, differences=differences)
 
 
