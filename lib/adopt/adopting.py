@@ -4,8 +4,8 @@ A database is adopted by itself: the files are written for the first one, and th
 them in the folder.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from psycopg import sql
@@ -17,7 +17,7 @@ from ..actions.status import plan_from_survey, survey_database
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..duration import milliseconds
-from ..errors import IntegrityError
+from ..errors import ConfigurationError, IntegrityError
 from ..files.folder import MigrationFile, discover
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey
@@ -33,6 +33,7 @@ from ..tools.tool import Problem
 from .adoption import AdoptedFile, Adoption, Proof, Rename
 from .callers import find_callers
 from .conversion import Conversion, convert
+from .first_file import DATABASE_WORD, read_schema
 from .history_source import Source, read_source
 from .proof import prove
 from .written_files import written
@@ -53,12 +54,13 @@ _RECORDED_OR_NOT = (
 class Request:
     """Which tool's history is to be adopted, by the tool's word, for which project.
 
-    `folder` is where the tool's files are, None for the usual place. `build_command` is
-    FRONTEND_BUILD_COMMAND.
+    `environ` is for the programs that are run. `folder` is where the tool's files are, None for the
+    usual place. `build_command` is FRONTEND_BUILD_COMMAND.
     """
 
     tool: str
     root: Path
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: str | None = None
     applies: bool = False
     accepts_differences: bool = False
@@ -100,7 +102,12 @@ class _Found:
     def notes(self) -> Iterator[str]:
         yield from (*self.source.notes, *self.made.notes)
         records = self.source.records
-        if records and self.made.files and not any(e.state == "applied" for e in self.files):
+        if (
+            records
+            and records.name
+            and self.made.files
+            and not any(e.state == "applied" for e in self.files)
+        ):
             yield (
                 f"{records.name} holds nothing that was applied. Once the files are written, drop "
                 f"that table, and `{COMMAND} migrate` applies them."
@@ -179,7 +186,7 @@ def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
     ours = discover(directory)
     with context.connect() as connection:
         survey = _survey(context, connection)
-        source = read_source(context, connection, request.tool, request.root, request.folder)
+        source = _read(context, connection, request, ours)
     made = convert(source.tool, source.read, source.history, ours, directory.name)
     found = _Found(source, survey, made, ours)
     plan = plan_from_survey(context, found.chain, survey)
@@ -188,12 +195,13 @@ def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
     is_new = any(not each.is_ours_already for each in made.files)
     tool = source.tool
     adoption = Adoption(
-        tool=tool.word,
+        tool=request.tool,
         title=tool.title,
         folder=source.folder,
         database=survey.database,
         environment=context.settings.environment,
-        ledger=source.records.name if source.records else None,
+        # Where nothing is on record, it has no name.
+        ledger=(source.records and source.records.name) or None,
         files=found.files,
         problems=found.problems,
         notes=tuple(found.notes),
@@ -205,6 +213,20 @@ def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
         warnings=(*survey.tables.open, *plan.environment_warnings),
     )
     return adoption, found
+
+
+def _read(
+    context: RunContext,
+    connection: Connection,
+    request: Request,
+    ours: Sequence[MigrationFile],
+) -> Source:
+    """Read the history of the tool, or the database as it is, whatever has made it."""
+    if request.tool != DATABASE_WORD:
+        return read_source(context, connection, request.tool, request.root, request.folder)
+    if request.folder is not None:
+        raise ConfigurationError(f"--from: `adopt {DATABASE_WORD}` reads no files of a tool.")
+    return read_schema(context, connection, ours, request.environ)
 
 
 def _proof(context: RunContext, request: Request, found: _Found) -> Proof:

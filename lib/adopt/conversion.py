@@ -14,7 +14,7 @@ from .adoption import AdoptedFile
 
 _FEWEST_DIGITS = 3
 # Version, From, Description, and an empty line; `Transaction: none` is one more.
-_HEADER_LINES = 4
+HEADER_LINES = 4
 _REMEDY = (
     "write the corrected file yourself, as the next number in the folder of the migrations, with "
     "the line `-- From: {tool} {name}` in its header, and it is taken in place of this one; or, if "
@@ -182,7 +182,7 @@ def _problem(
 
 def _line_in_source(migration: ToolMigration, source: str, line: int | None) -> int | None:
     """Return where a line of the converted file is in the tool's; None if that is not certain."""
-    above = _HEADER_LINES if migration.is_transactional else _HEADER_LINES + 1
+    above = HEADER_LINES if migration.is_transactional else HEADER_LINES + 1
     if line is None or line <= above:
         return None
     begin = source.find(migration.sql)

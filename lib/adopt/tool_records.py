@@ -60,6 +60,10 @@ class ToolRecords:
     unchanged: sql.Composed = field(repr=False)
 
 
+# Of what keeps no record, such as people.
+_NOTHING_ON_RECORD = ToolRecords("", (), joined("select"))
+
+
 def read_records(
     connection: Connection, tool: Tool, configured: ToolLedger | None, search_path: str
 ) -> ToolRecords | None:
@@ -69,6 +73,8 @@ def read_records(
     others, that in the first schema of the `search_path` counts, which the URL names. Raises
     LedgerError if it cannot be told which one counts, or if the table may run code.
     """
+    if not tool.ledger.table:
+        return _NOTHING_ON_RECORD
     with connection.limit_to(ANSWER, _SILENT):
         names = _configured(connection, configured) if configured else _known(connection, tool)
         if not names:

@@ -17,6 +17,7 @@ def _adopt(call: Invocation) -> int:
     request = Request(
         tool=arguments.tool,
         root=call.root,
+        environ=call.environ,
         folder=arguments.from_folder,
         applies=arguments.apply,
         accepts_differences=arguments.accept_differences,

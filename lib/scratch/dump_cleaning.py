@@ -4,9 +4,11 @@ Comments and commands of psql are left out, so that a name with a line end in it
 statement is kept as pg_dump has written it, or left out as a whole.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from ..catalog.exclusions import PROVIDERS_PUBLICATIONS
 from ..sql.splitter import split
 from ..sql.statement import Statement, unquoted
 from .dump_privileges import (
@@ -119,6 +121,8 @@ def _relation(tokens: tuple[str, ...]) -> str:
 
 # --- What is left out ---
 
+# In which Supabase lets its users put theirs.
+_FOR_EXTENSIONS = "extensions"
 _MAPPINGS = "user mappings, which hold passwords"
 _PUBLICATIONS = "publications, which each environment has of its own"
 
@@ -132,7 +136,7 @@ def _reason_against(words: list[str], around: Surroundings) -> str | None:
     is_kept = True
     if words[0] == "create" and kind == ["extension"]:
         # CREATE EXTENSION IF NOT EXISTS name WITH SCHEMA schema
-        is_kept = words[-3] != "schema" or words[-2] not in around.schemas
+        is_kept = words[-3] != "schema" or words[-2] not in around.schemas - {_FOR_EXTENSIONS}
     elif words[0] == "create" and kind == ["schema"]:
         is_kept = name != ["public"] and words[2] not in around.schemas
     elif words[:2] == ["comment", "on"]:
@@ -149,7 +153,8 @@ def _reason_against(words: list[str], around: Surroundings) -> str | None:
     elif words[:3] == ["create", "user", "mapping"]:
         return _MAPPINGS
     elif kind == ["publication"]:
-        is_made = words[0] == "create" and not words[2].startswith("supabase_")
+        is_own = not re.fullmatch(PROVIDERS_PUBLICATIONS, words[2])
+        is_made = words[0] == "create" and is_own
         return _PUBLICATIONS if is_made else ""
     return None if is_kept else ""
 

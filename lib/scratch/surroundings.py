@@ -4,32 +4,23 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ..catalog.exclusions import (
+    COMMON_SCHEMAS,
+    COMMON_SCHEMAS_OWNER,
+    PROVIDERS_ROLES,
+    RUNNERS_TABLES,
+)
 from ..catalog.other_ledgers import ledgers_query
 from ..database.connection import Connection
 from ..database.sql_composition import filled
+from ..settings.providers import PROVIDERS_SCHEMAS
 
-# Those that a provider has put into each of its databases, and looks after.
-PROVIDER_SCHEMAS = (
-    # Supabase
-    *("auth", "storage", "realtime", "_realtime", "vault", "graphql", "graphql_public", "net"),
-    *("pgbouncer", "pgsodium", "pgsodium_masks", "supabase_functions", "supabase_migrations"),
-    *("_analytics", "_supavisor", "_supabase", "supabase_admin", "extensions", "pgtle"),
-    # Neon, AWS, Heroku, Google, Aiven, Timescale, Hasura, Prisma, and the tools that follow changes
-    *("neon", "neon_auth", "neon_control_plane", "rdsadmin", "apg_plan_mgmt", "aws_s3"),
-    *("aws_commons", "aws_lambda", "heroku_ext", "google_vacuum_mgmt", "hdb_catalog", "cron"),
-    *("drizzle", "graphile_migrate", "graphile_worker", "pgboss"),
-)
 # The roles that Supabase gives to each of its databases.
 SUPABASE_ROLES = frozenset({"anon", "authenticated", "service_role", "authenticator", "postgres"})
-_OWN_TABLES = (
-    *("schema_migrations", "schema_migration_runs", "schema_migration_seeds"),
-    "schema_migration_objects",
-)
-
 _FACTS = """
 select current_user,
        exists (select from pg_roles where rolname = 'service_role')
-         and exists (select from pg_namespace where nspname = 'auth')
+         and to_regclass('auth.users') is not null
 """
 _TABLES = """
 with left_out as (
@@ -48,7 +39,17 @@ select n.nspname, c.relname
           and d.refclassid = 'pg_class'::regclass and d.refobjid in (select oid from left_out))
  order by 1, 2
 """
-_SCHEMAS = "select nspname from pg_namespace where nspname = any ({names}::text[]) order by 1"
+# As the snapshot tells them, but for a schema in which the project itself put an extension.
+_SCHEMAS = """
+select n.nspname from pg_namespace n
+ where n.nspname ~* {provider} and not starts_with(n.nspname::text, 'pg_')
+   and n.nspname <> 'information_schema'
+   and (n.nspname !~* {common}
+        or n.nspowner in (select oid from pg_roles where rolname ~* {roles})
+        or exists (select from pg_roles where rolname = {common_owner})
+        or exists (select from pg_depend d where d.deptype = 'e' and d.objid = n.oid
+                      and d.classid = 'pg_namespace'::regclass))
+"""
 _POPULATED = """
 select quote_ident(n.nspname) || '.' || quote_ident(c.relname)
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -87,8 +88,14 @@ def read_surroundings(connection: Connection) -> Surroundings:
     """Read them from the catalog."""
     statements = (
         sql.SQL(_FACTS),
-        filled(_TABLES, ledgers=ledgers_query(), own=list(_OWN_TABLES)),
-        filled(_SCHEMAS, names=list(PROVIDER_SCHEMAS)),
+        filled(_TABLES, ledgers=ledgers_query(), own=list(RUNNERS_TABLES)),
+        filled(
+            _SCHEMAS,
+            provider=f"^(?:{PROVIDERS_SCHEMAS})$",
+            common=f"^(?:{COMMON_SCHEMAS})$",
+            roles=f"^(?:{PROVIDERS_ROLES})$",
+            common_owner=COMMON_SCHEMAS_OWNER,
+        ),
         sql.SQL(_POPULATED),
         sql.SQL(_MEMBERS),
     )

@@ -11,6 +11,7 @@ from .terminal import Style, counted
 _VERIFIED = {
     Verified.CHECKSUM: "it is what ran, by its checksum",
     Verified.TEXT: "it is what ran, by its text",
+    Verified.SCHEMA: "it was made of what the database has",
     None: "nothing tells whether it is what ran",
 }
 _CHANGES = {

@@ -24,6 +24,8 @@ class Verified(StrEnum):
     CHECKSUM = "checksum"
     # The tool keeps the statements that it ran.
     TEXT = "text"
+    # It was made of what is in the database.
+    SCHEMA = "schema"
 
 
 @dataclass(frozen=True)

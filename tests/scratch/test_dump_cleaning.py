@@ -202,10 +202,11 @@ def test_what_an_extension_has_revoked_itself_is_not_repeated(db: Database) -> N
 
 
 def test_parts_of_the_provider_are_left_out() -> None:
-    around = Surroundings("postgres", schemas=frozenset({"auth", "graphql"}))
+    around = Surroundings("postgres", schemas=frozenset({"auth", "graphql", "extensions"}))
     text = """
     CREATE SCHEMA auth;
     CREATE EXTENSION IF NOT EXISTS pg_graphql WITH SCHEMA graphql;
+    CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA extensions;
     COMMENT ON EXTENSION pg_graphql IS 'x';
     CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION graphql.watch();
     CREATE PUBLICATION supabase_realtime WITH (publish = 'insert');
@@ -217,6 +218,7 @@ def test_parts_of_the_provider_are_left_out() -> None:
     dump = clean_dump(text, replace(around, roles=frozenset({"anon"})))
     kept = [line for line in dump.sql.split("\n") if line and not line.startswith("SE")]
     assert kept == [
+        "CREATE EXTENSION IF NOT EXISTS pg_trgm WITH SCHEMA extensions;",
         "CREATE EVENT TRIGGER own ON ddl_command_end EXECUTE FUNCTION public.watch();",
         "CREATE TABLE public.t ();",
         "GRANT SELECT ON TABLE public.t TO anon;",

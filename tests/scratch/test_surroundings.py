@@ -44,16 +44,27 @@ def test_a_database_of_its_own_has_no_provider(db: Database) -> None:
 
 
 def test_supabase_is_known_by_its_role_and_its_schema(db: Database) -> None:
-    db.query("create schema auth; create schema storage; create schema shop")
-    assert not read(db).is_supabase
-    db.query("create role service_role")
+    db.query("create schema auth; create schema storage; create table auth.users (id int)")
+    # They may as well be the project's own.
+    assert (read(db).is_supabase, read(db).schemas) == (False, frozenset())
+    roles = ("service_role", "supabase_admin")
+    for role in roles:
+        db.query(f"create role {role}")
     try:
         found = read(db)
     finally:
-        db.query("drop role service_role")
+        for role in roles:
+            db.query(f"drop role {role}")
     assert found.is_supabase
     assert "anon" in found.roles
     assert found.schemas == {"auth", "storage"}
+
+
+def test_a_schema_for_extensions_is_the_projects(db: Database) -> None:
+    db.query("create schema extensions; create extension pg_trgm schema extensions")
+    assert read(db).schemas == frozenset()
+    db.query("create schema neon_auth")
+    assert read(db).schemas == {"neon_auth"}
 
 
 def test_members_of_extensions_and_filled_views_are_named(db: Database) -> None:

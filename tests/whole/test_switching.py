@@ -10,7 +10,6 @@ import pytest
 from conftest import ROOT, Bundle, Cli, Database, new_database
 from node_clients import require_packages
 
-from lib.local.cluster_files import package_folder
 from lib.settings.connection_target import ConnectionTarget
 
 LEDGER_FILE = "000-create-migration-table"
@@ -87,8 +86,7 @@ def test_drizzle_goes_on_generating(
     generate("first", '"user", "admin"', "user", "")
     run(root, kit, "migrate", DATABASE_URL=db.url)
     # The first day.
-    succeed(cli, "create", "--from", "drizzle/0000_first.sql")
-    succeed(cli, "baseline", "1")
+    succeed(cli, "adopt", "drizzle", "--apply")
     succeed(cli, "migrate", url=fresh.url)
     assert db.versions() == fresh.versions() == [LEDGER_FILE, "001-first"]
     # The day after.
@@ -110,32 +108,3 @@ def test_drizzle_goes_on_generating(
         assert database.versions()[-1] == "004-owner-by-default"
     assert db.query(COLUMNS) == fresh.query(COLUMNS) != []
     assert "No schema changes" in run(root, kit, "generate")
-
-
-def test_the_tables_of_knex_become_one_file(
-    cli: Cli, bundle: Bundle, db: Database, fresh: Database
-) -> None:
-    root = bundle.root
-    (root / "node_modules").symlink_to(require_packages("switching"))
-    shutil.copy(ROOT / "migrations" / f"{LEDGER_FILE}.sql", bundle.migrations)
-    (root / "knexfile.cjs").write_text(
-        'module.exports = { client: "pg", connection: process.env.DATABASE_URL,'
-        ' migrations: { directory: "./knex" } };'
-    )
-    (root / "knex").mkdir()
-    (root / "knex" / "20250101000000_users.cjs").write_text(
-        'exports.up = (knex) => knex.schema.createTable("users", (t) => {'
-        ' t.increments("id"); t.string("email").notNullable().unique(); });\n'
-        'exports.down = (knex) => knex.schema.dropTable("users");\n'
-    )
-    knex = str(root / "node_modules" / ".bin" / "knex")
-    run(root, knex, "migrate:latest", "--knexfile", "knexfile.cjs", DATABASE_URL=db.url)
-    dump = [str(package_folder() / "bin" / "pg_dump"), "--schema-only", "--no-owner"]
-    options = ("--no-privileges", "--exclude-table=knex_migrations*", f"--dbname={db.url}")
-    (root / "tables.sql").write_text(run(root, *dump, *options))
-    succeed(cli, "create", "--from", "tables.sql", "tables", "so", "far")
-    succeed(cli, "baseline", "1")
-    succeed(cli, "migrate", url=fresh.url)
-    assert db.versions() == fresh.versions() == [LEDGER_FILE, "001-tables-so-far"]
-    assert db.query(COLUMNS) == fresh.query(COLUMNS) != []
-    assert not fresh.has("knex_migrations")
