@@ -3,9 +3,8 @@
 from dataclasses import dataclass, replace
 
 from .. import COMMAND
-from ..catalog.exclusions import IgnoredPattern, parse_ignored
 from ..database.connection import Connection
-from ..drift.live_check import LiveCheck, check_now, record_schema
+from ..drift.live_check import LiveCheck, check_now, ignored_patterns, record_schema
 from ..drift.verdict import DriftReport, Verdict
 from ..errors import ConfigurationError, LedgerError, MigratorError
 from ..files.folder import discover
@@ -15,8 +14,6 @@ from ..ledger.production_guard import check_guard, check_writable
 from ..ledger.runs import RunStart, newest_run, record_verdict
 from ..ledger.table_trust import tables_now
 from ..plan.reports import Status
-from ..settings.loader import Settings
-from ..settings.variables import DRIFT_IGNORE
 from ..time_limits import SURVEY
 from .locked_ledger_edit import change_ledger
 from .run_parameters import RunContext
@@ -46,7 +43,9 @@ def read_drift(context: RunContext) -> DriftReport:
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context)
         context.progress.connected(context.target, is_direct=survey.is_direct)
-        verdict = check_now(connection, survey.tables, ignored_by(context.settings)).verdict
+        verdict = check_now(
+            connection, survey.tables, ignored_patterns(context.settings.drift_ignore)
+        ).verdict
         if verdict.changes is not None and _may_write(context, survey):
             record_verdict(connection, survey.tables, is_drift=bool(verdict.changes))
     return _report(context, survey, verdict)
@@ -65,7 +64,7 @@ def read_status_and_drift(
             status = replace(status, advice=(*status.advice, str(error)))
         if context.settings.drift == "off":
             return status, None
-        ignored = ignored_by(context.settings)
+        ignored = ignored_patterns(context.settings.drift_ignore)
         return status, check_now(connection, survey.tables, ignored).verdict
 
 
@@ -85,7 +84,7 @@ def accept_schema(context: RunContext) -> DriftReport:
             )
         check_writable(survey, context.target.source)
         survey.tables.verify_rights()
-        ignored = ignored_by(context.settings)
+        ignored = ignored_patterns(context.settings.drift_ignore)
         return _Acceptance(survey, check_now(connection, survey.tables, ignored))
 
     def write(connection: Connection, acceptance: _Acceptance, _: RunStart) -> None:
@@ -99,16 +98,6 @@ def accept_schema(context: RunContext) -> DriftReport:
 
     accepted = change_ledger(context, decide, write, after_loss=_ACCEPTED_OR_NOT)
     return _report(context, accepted.survey, accepted.check.verdict, is_accepted=True)
-
-
-def ignored_by(settings: Settings) -> tuple[IgnoredPattern, ...]:
-    """What the settings leave out of a comparison; ConfigurationError for what is no pattern."""
-    if not settings.drift_ignore:
-        return ()
-    try:
-        return parse_ignored(settings.drift_ignore)
-    except ValueError as error:
-        raise ConfigurationError(f"{DRIFT_IGNORE.name}: {error}") from None
 
 
 def _may_write(context: RunContext, survey: Survey) -> bool:

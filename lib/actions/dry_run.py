@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from ..database.connection import Connection
 from ..errors import MigratorError
 from ..files.folder import discover
 from ..files.runnable_script import Script, without_statements_at_the_end
@@ -29,12 +30,13 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
         survey = survey_database(connection, context, timeout=timeout)
         status = status_from_survey(context, files, survey)
         unadopted = adoption_error(connection, status.plan)
+        drifted = _drift_error(context, connection, survey, status.plan)
     # The connection is closed by now: reading the files may take longer than a pooler waits.
     scripts = prepare_all(status.plan.pending)
     due = {file.version for file in status.plan.due}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in due)
     # An obstacle is a part of the preview: the files are shown all the same.
-    obstacle = _obstacle(context, survey, status.plan) or unadopted
+    obstacle = _obstacle(context, survey, status.plan) or unadopted or drifted
     if has_work(context, survey, status.plan, scripts):
         obstacle = obstacle or read_only_error(survey, context.target.source)
     return DryRun(
@@ -99,6 +101,21 @@ def has_work(context: RunContext, survey: Survey, plan: Plan, scripts: tuple[Scr
     return bool(scripts_to_run(context, plan, scripts)) or must_claim(
         survey, context.settings.environment
     )
+
+
+def _drift_error(
+    context: RunContext, connection: Connection, survey: Survey, plan: Plan
+) -> MigratorError | None:
+    """The error of a run that drift would stop; nothing is asked where nothing is due."""
+    if context.settings.drift != "stop" or not plan.due:
+        return None
+    # Not at the top, for the reason above.
+    from ..drift.live_check import check_now, ignored_patterns
+    from ..drift.verdict import DriftError
+
+    ignored = ignored_patterns(context.settings.drift_ignore)
+    verdict = check_now(connection, survey.tables, ignored).verdict
+    return DriftError(verdict) if verdict.has_drift else None
 
 
 def _obstacle(context: RunContext, survey: Survey, plan: Plan) -> MigratorError | None:

@@ -12,6 +12,7 @@ from ..apply.session import Session
 from ..database.connection import Connection
 from ..database.login import no_search_path
 from ..database.server_error import StatementError
+from ..drift.live_check import ignored_patterns
 from ..drift.run_watch import RunWatch
 from ..errors import (
     ConfigurationError,
@@ -34,7 +35,6 @@ from ..plan.migration_plan import Plan
 from ..plan.reports import AppliedNow, Outcome
 from ..time_limits import ANSWER, RECORD, STALE_RUN
 from .connection_for_files import NO_ANSWER, RunConnection
-from .drift_check import ignored_by
 from .dry_run import has_work, held_back, scripts_to_run
 from .locked_ledger_edit import start_of_run
 from .run_parameters import RunContext, RunState
@@ -164,7 +164,7 @@ def look_before(context: RunContext, database: RunConnection, state: RunState) -
         return None
     assert state.survey is not None  # the run has begun
     watch = RunWatch(
-        ignored_by(context.settings),
+        ignored_patterns(context.settings.drift_ignore),
         stops=context.settings.drift == "stop",
         warn=partial(state.warn_also, context.progress),
     )

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 from ..catalog.catalog_query import list_objects, pinned_settings
 from ..catalog.comparison import compare
-from ..catalog.exclusions import Exclusions, IgnoredPattern
+from ..catalog.exclusions import Exclusions, IgnoredPattern, parse_ignored
 from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
 from ..database.sql_composition import joined
+from ..errors import ConfigurationError
 from ..ledger.table_trust import Tables
 from ..ledger.trust_queries import LEDGER, RUNS
 from .schema_hashes import HashedSchema
@@ -47,6 +48,14 @@ def check_now(
     if isinstance(found, UnknownSchema):
         return LiveCheck(Verdict(None, found.reason, record.since), record)
     return LiveCheck(_compared(record.schema, found, record, ignored), record)
+
+
+def ignored_patterns(text: str) -> tuple[IgnoredPattern, ...]:
+    """Read MIGRATION_DRIFT_IGNORE; ConfigurationError for what is no pattern."""
+    try:
+        return parse_ignored(text) if text else ()
+    except ValueError as error:
+        raise ConfigurationError(f"MIGRATION_DRIFT_IGNORE: {error}") from None
 
 
 def record_schema(

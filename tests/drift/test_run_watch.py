@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from conftest import Bundle, Database, Witness
 
+from lib.actions.dry_run import preview
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.drift.verdict import DriftError
@@ -83,7 +84,9 @@ def test_stop_ends_the_run_before_anything_is_applied(project: Project) -> None:
     assert not project.db.has("b")
     assert len(project.db.runs()) == 1
     assert project.verdicts == [True]
-    # It stays until somebody does something about it.
+    # The preview says so, and it stays until somebody does something about it.
+    assert isinstance(preview(project.make_context(drift="stop")).obstacle, DriftError)
+    assert preview(project.make_context()).obstacle is None
     assert isinstance(migrate(project.make_context(drift="stop")).error, DriftError)
 
 
