@@ -8,7 +8,12 @@ same rows. Options of foreign servers hold passwords too, so only their hash lea
 _SCHEMAS = """
 select 'pg_namespace'::regclass::oid, ns.oid, 0, 'schema', ns.schema, '',
        ns.schema, null::text, ns.nspowner, ns.nspacl, 'n'::"char"
-  from ns where not ns.is_provided and ns.is_member is null
+  from ns
+ where not ns.is_provided and ns.is_member is null
+   -- Some tools have a schema for their ledger alone.
+   and (ns.schema = 'public' or ns.oid not in (select relnamespace from of_others)
+        or exists (select from every_rel r where r.relnamespace = ns.oid)
+        or exists (select from pg_proc p where p.pronamespace = ns.oid))
 """
 # Without the version, and the comment, which has the extension's own words: providers upgrade
 # extensions by themselves.

@@ -43,10 +43,12 @@ ext as materialized (
       left join ext as member
         on member.classid = 'pg_namespace'::regclass and member.objid = n.oid
      where not starts_with(n.nspname::text, 'pg_') and n.nspname <> 'information_schema'
+), of_others as materialized (
+    select oid, relnamespace from ({ledgers}) as ledgers
 ), hidden as materialized (
     select objid as oid from ext where classid = 'pg_class'::regclass
     union all
-    select oid from ({ledgers}) as of_others
+    select oid from of_others
     union all
     select c.oid from pg_class c join ns on ns.oid = c.relnamespace
      where c.relname = any ({own}::text[]) and ns.schema = 'public' and c.relkind in ('r', 'p')

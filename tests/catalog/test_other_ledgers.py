@@ -4,6 +4,8 @@ import pytest
 from conftest import Database
 
 from lib.catalog.other_ledgers import SHAPES, OtherLedger, find_other_ledgers
+from lib.catalog.schema_objects import Snapshot
+from lib.catalog.snapshot import read_snapshot
 from lib.database.connection import Connection
 
 # As the tools create them, columns in their order.
@@ -149,3 +151,23 @@ def test_a_role_without_any_right_finds_the_same(db: Database) -> None:
     create(db, "private.__drizzle_migrations", "id serial, hash text, created_at bigint")
     with db.another_role() as lowly:
         assert found_in(lowly) == (OtherLedger("drizzle", "private.__drizzle_migrations"),)
+
+
+@pytest.mark.parametrize(
+    ("more", "schemas"),
+    [
+        ("select", {"public"}),
+        ("create table drizzle.posts ()", {"public", "drizzle"}),
+        ("create function drizzle.f() returns int return 1", {"public", "drizzle"}),
+    ],
+)
+def test_a_schema_for_a_ledger_alone_is_the_tools(
+    db: Database, more: str, schemas: set[str]
+) -> None:
+    create(db, "drizzle.__drizzle_migrations", "id serial, hash text, created_at bigint")
+    create(db, "public.schema_version", "version int")
+    db.query(more)
+    with Connection(db.connect()) as connection:
+        snapshot = read_snapshot(connection)
+    assert isinstance(snapshot, Snapshot)
+    assert {key.identity for key in snapshot.objects if key.kind == "schema"} == schemas
