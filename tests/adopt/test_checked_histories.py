@@ -116,6 +116,7 @@ def test_a_history_is_carried_on(word: str, migrated: Callable[[str], History]) 
         "004-name-of-users",
         "005-next",
     ]
+    assert history.run("drift", "--files")["drift"] == []
     assert history.adopt()["recorded"] == []
 
 
