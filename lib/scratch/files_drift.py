@@ -19,6 +19,7 @@ from ..catalog.exclusions import Exclusions
 from ..catalog.identities import subject
 from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
+from ..catalog.view_texts import same_views
 from ..database.connection import Connection
 from ..database.sql_composition import filled, text_of
 from ..errors import ConfigurationError, LedgerError
@@ -105,9 +106,9 @@ def compare_with_files(
     )
     if isinstance(found, UnknownSchema):
         return replace(drift, reason=found.reason)
-    with scratch_server(root, platform=platform) as target:
-        made = _make(replace(target, search_path=context.target.search_path), applied, exclusions)
-        return replace(drift, changes=changes_between(made, found))
+    with scratch_server(root, platform=platform) as scratch:
+        target = replace(scratch, search_path=context.target.search_path)
+        return replace(drift, changes=_compare_on(target, applied, exclusions, found))
 
 
 def _read(connection: Connection, exclusions: Exclusions) -> ServerSchema | UnknownSchema:
@@ -119,9 +120,13 @@ def _read(connection: Connection, exclusions: Exclusions) -> ServerSchema | Unkn
     return ServerSchema(snapshot, frozenset(name for (name,) in rows if name))
 
 
-def _make(
-    target: ConnectionTarget, files: tuple[MigrationFile, ...], exclusions: Exclusions
-) -> ServerSchema:
+def _compare_on(
+    target: ConnectionTarget,
+    files: tuple[MigrationFile, ...],
+    exclusions: Exclusions,
+    found: ServerSchema,
+) -> tuple[Change, ...]:
+    """Build the files on a scratch server, and compare."""
     with connect_to_scratch(target) as connection:
         schema = first_schema(target.search_path) if target.search_path else None
         # The database that the URL is for had it before the first file, unless a file makes it.
@@ -129,9 +134,12 @@ def _make(
             connection.run(text_of(filled(_CREATE_SCHEMA, schema=sql.Identifier(schema))))
         build_chain(target, files, environment=None)
         made = _read(connection, exclusions)
-    if isinstance(made, UnknownSchema):
-        raise LedgerError(f"The schema that the files make could not be read: {made.reason}")
-    return made
+        if isinstance(made, UnknownSchema):
+            raise LedgerError(f"The schema that the files make is not known: {made.reason}")
+        # The embedded server is the newest that there is.
+        alike = same_views(connection, found.snapshot, made.snapshot)
+    changes = changes_between(made, found)
+    return tuple(each for each in changes if ObjectKey(each.kind, each.identity) not in alike)
 
 
 def changes_between(made: ServerSchema, found: ServerSchema) -> tuple[Change, ...]:
