@@ -49,7 +49,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, catalog, drift, actions, rebuild, tools, adopt, install
     commands  what each command does; not deployed
-              <- files, settings, plan, database, catalog, drift, actions, rebuild, local, scratch,
+              <- files, settings, plan, database, drift, actions, rebuild, local, scratch,
                  adopt, install, text
     cli       the command line; not deployed
               <- plan, text, commands

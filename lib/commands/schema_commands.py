@@ -6,7 +6,6 @@ from itertools import islice
 
 from .. import COMMAND
 from ..actions.run_parameters import RunContext
-from ..catalog.exclusions import Exclusions
 from ..drift.verdict import changes_document
 from ..errors import IntegrityError, MigratorError
 from ..escaping import PREFIX, Clean, blocks, message, signed, table
@@ -137,7 +136,7 @@ def files_drift(call: Invocation) -> int:
     """Run `drift --files`: compare the database with what its applied files make."""
     context = run_context(call, reading=True, doing="Comparing")
     platform = local_platform(environ_with_files(call))
-    found = compare_with_files(context, call.root, Exclusions(), platform=platform)
+    found = compare_with_files(context, call.root, platform=platform)
     if call.arguments.json:
         call.console.print_json(_drift_document(found))
     elif call.arguments.markdown:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from psycopg import sql
 
+from ..actions.drift_check import ignored_by
 from ..actions.run_parameters import RunContext
 from ..actions.status import status_from_survey, survey_database
 from ..catalog.comparison import compare
@@ -75,13 +76,13 @@ class ServerSchema:
     roles: frozenset[str]
 
 
-def compare_with_files(
-    context: RunContext, root: Path, exclusions: Exclusions, *, platform: str = ""
-) -> FilesDrift:
+def compare_with_files(context: RunContext, root: Path, *, platform: str = "") -> FilesDrift:
     """Compare the database of the context with its applied files; writes nothing there.
 
-    IntegrityError if an applied file was modified or is missing: what ran is not known then.
+    What MIGRATION_DRIFT_IGNORE names is left out. IntegrityError if an applied file was modified
+    or is missing: what ran is not known then.
     """
+    exclusions = Exclusions(patterns=ignored_by(context.settings))
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context)

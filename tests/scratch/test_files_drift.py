@@ -11,7 +11,6 @@ from rich_schema import RICH
 
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
-from lib.catalog.exclusions import Exclusions
 from lib.catalog.schema_objects import Change, ChangeKind, ObjectKey, Snapshot
 from lib.errors import ConfigurationError, IntegrityError
 from lib.scratch import files_drift
@@ -24,7 +23,7 @@ ADDED, REMOVED, CHANGED = ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.CHANG
 @pytest.fixture
 def compare(make_context: MakeContext, scratch_root: Path) -> Callable[..., FilesDrift]:
     def compared(**changes: object) -> FilesDrift:
-        return compare_with_files(make_context(**changes), scratch_root, Exclusions())
+        return compare_with_files(make_context(**changes), scratch_root)
 
     return compared
 
@@ -49,7 +48,7 @@ def test_only_what_differs_is_named(
     assert (found.applied, found.pending) == (3, 1)
     name = f"reader_{secrets.token_hex(8)}"
     db.query(
-        "create table mine (x int);"
+        "create table mine (x int); create table ignored (x int); create index on ignored (x);"
         "drop index by_body;"
         "alter table later add column note text;"
         "alter table app.users alter column changed_at set not null;"
@@ -60,7 +59,7 @@ def test_only_what_differs_is_named(
         "grant select on later to public;"
     )
     try:
-        found = compare(environment="preview")
+        found = compare(environment="preview", drift_ignore="public.ignored")
     finally:
         db.query(f"drop owned by {name}; drop role {name}")
     assert found.changes is not None
@@ -83,9 +82,9 @@ def test_an_older_server_prints_the_same(
         migration_target=tls_db.target, status_target=tls_db.target, target=tls_db.target
     )
     apply(context)
-    assert compare_with_files(context, scratch_root, Exclusions()).changes == ()
+    assert compare_with_files(context, scratch_root).changes == ()
     tls_db.query("create or replace view readers as select id, mail, 'x' as body from app.users")
-    assert compare_with_files(context, scratch_root, Exclusions()).changes == (
+    assert compare_with_files(context, scratch_root).changes == (
         Change("view", "public.readers", CHANGED),
     )
 
