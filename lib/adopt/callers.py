@@ -47,8 +47,11 @@ def _files(root: Path) -> Iterator[Path]:
         is_full = depth >= _DEPTH or seen > MOST_FOLDERS
         names[:] = [] if is_full else sorted(filter(_is_project, names))
         yield from (place / name for name in sorted(files) if _BUILDS.fullmatch(name))
-    for pattern in ("*.yml", "*.yaml"):
-        yield from sorted((root / _WORKFLOWS).glob(pattern))
+    workflows = root / _WORKFLOWS
+    # A link would lead out of the project.
+    if workflows.resolve() == root.resolve() / _WORKFLOWS:
+        for pattern in ("*.yml", "*.yaml"):
+            yield from sorted(workflows.glob(pattern))
 
 
 def _is_project(name: str) -> bool:

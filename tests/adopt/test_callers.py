@@ -82,5 +82,7 @@ def test_no_link_is_followed_and_no_pipe_is_waited_for(tmp_path: Path) -> None:
     project.mkdir()
     (project / "Procfile").symlink_to(outside / "Procfile")
     (project / "linked").symlink_to(outside)
+    write(outside, "workflows/deploy.yml", "- run: npx prisma migrate deploy\n")
+    (project / ".github").symlink_to(outside)
     os.mkfifo(project / "deploy.sh")
     assert called(project) == []
