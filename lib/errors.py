@@ -250,6 +250,14 @@ class LedgerError(MigratorError):
     """The ledger can't be used: the table belongs to another tool, or may not be read."""
 
 
+class ForeignLedgerError(LedgerError):
+    """A table with the ledger's name belongs to another tool, likely to one of `tools`."""
+
+    def __init__(self, message: str, *, tools: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.tools = tuple(tools)
+
+
 class OutOfTimeError(MigratorError):
     """The deadline passed. The transaction was rolled back; what had committed stays."""
 

@@ -14,7 +14,7 @@ from ..plan.migration_plan import Plan
 from ..plan.reports import Status
 from ..time_limits import SURVEY
 from .run_parameters import RunContext
-from .status import adoption_error, status_from_survey, survey_database
+from .status import adoption_error, asking_to_adopt, status_from_survey, survey_database
 
 
 def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
@@ -27,7 +27,8 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
 
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        survey = survey_database(connection, context, timeout=timeout)
+        with asking_to_adopt(files):
+            survey = survey_database(connection, context, timeout=timeout)
         status = status_from_survey(context, files, survey)
         unadopted = adoption_error(connection, status.plan)
         drifted = _drift_error(context, connection, survey, status.plan)
@@ -60,7 +61,8 @@ def validate(context: RunContext, *, timeout: float = SURVEY) -> Status:
 
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        survey = survey_database(connection, context, origins=True, timeout=timeout)
+        with asking_to_adopt(files):
+            survey = survey_database(connection, context, origins=True, timeout=timeout)
         status = status_from_survey(context, files, survey)
         unadopted = adoption_error(connection, status.plan)
     # A modified file is applied, too: `verify_complete` refuses it for what it is.

@@ -8,7 +8,7 @@ from ..masking import masked
 from ..plan.reports import RunReport
 from .connection_for_files import RunConnection
 from .run_parameters import RunContext, RunState
-from .status import plan_from_survey
+from .status import asking_to_adopt, plan_from_survey
 
 
 def migrate(context: RunContext, files: tuple[MigrationFile, ...] | None = None) -> RunReport:
@@ -43,7 +43,8 @@ def _carry_out(
         files = discover(context.settings.migrations_dir)
     database.connect()
     try:
-        survey = state.survey = database.survey()
+        with asking_to_adopt(files):
+            survey = state.survey = database.survey()
         plan = plan_from_survey(context, files, survey)
         state.check(plan, context.settings.environment)
     finally:

@@ -4,12 +4,19 @@ Writes nothing, locks nothing, and loads nothing that only a run needs: the stat
 this room on every cold start.
 """
 
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from ..database.connection import Connection
 from ..database.server_error import StatementError
-from ..errors import DatabaseUnavailableError, IntegrityError, LedgerError, MigratorError
+from ..errors import (
+    DatabaseUnavailableError,
+    ForeignLedgerError,
+    IntegrityError,
+    LedgerError,
+    MigratorError,
+)
 from ..files.folder import MigrationFile, discover
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey, read_lockers, take_survey
@@ -55,7 +62,7 @@ def read_status_over(
 
     Raises MigrationFileError for a fault in the header of a pending file.
     """
-    with ledger_errors_translated():
+    with ledger_errors_translated(), asking_to_adopt(files):
         found = status_from_survey(
             context, files, survey_database(connection, context, origins=True, timeout=timeout)
         )
@@ -114,6 +121,20 @@ def _not_read(connection: Connection, timeout: float) -> str:
         f"public.schema_migration_runs is locked by {describe_blockers(lockers)}. Wait until that "
         "transaction has ended, or end its session: pg_terminate_backend."
     )
+
+
+@contextmanager
+def asking_to_adopt(files: Sequence[MigrationFile]) -> Iterator[None]:
+    """In place of an error about a foreign ledger, ask to adopt it if files were made for that."""
+    try:
+        yield
+    except ForeignLedgerError as error:
+        made = [
+            file for file in files if file.header.origin and file.header.origin.tool in error.tools
+        ]
+        if not made:
+            raise
+        raise IntegrityError(unadopted_fault(made), version=made[0].version) from None
 
 
 def adoption_error(connection: Connection, plan: Plan) -> IntegrityError | None:

@@ -21,7 +21,7 @@ from ..database.send_and_receive import Row, Rows
 from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
 from ..deployment import Deployment
-from ..errors import LedgerError
+from ..errors import ForeignLedgerError, LedgerError
 from ..files.file_progress import (
     LONGEST_MARKS,
     Checkpoint,
@@ -346,7 +346,7 @@ def _read(connection: Connection, table: Table, message: sql.Composed) -> Rows:
     except StatementError as error:
         # The table has the name of the runner's, and other columns.
         if error.server_error.sqlstate in (UNDEFINED_TABLE, UNDEFINED_COLUMN):
-            raise LedgerError(_foreign(table.name, table.columns)) from None
+            raise _foreign(table.name, table.columns) from None
         if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise LedgerError(
                 f"The role may not read public.{table.name}. Grant it, as the tables' owner: "
@@ -363,7 +363,7 @@ def _survey(
     tables = look.tables_in(catalog)
     kept = tables.found.get(LEDGER)
     if kept and not _is_ours(kept):
-        raise LedgerError(_foreign(LEDGER, kept.columns))
+        raise _foreign(LEDGER, kept.columns)
     database, version, system, oid, backend, notices_departure, read_only = server[0]
     known = [_run(row) for row in runs]
     applied = tuple(map(_applied, ledger)) if kept else None
@@ -492,13 +492,15 @@ def _moment(epoch: str | None) -> datetime | None:
         return None
 
 
-def _foreign(table: str, columns: Sequence[str]) -> str:
-    whose = _LOOKS_LIKE.get(frozenset(columns), "another tool's")
-    return (
+def _foreign(table: str, columns: Sequence[str]) -> ForeignLedgerError:
+    shape = frozenset(columns)
+    whose, tools = _LOOKS_LIKE.get(shape, ("another tool's", ()))
+    return ForeignLedgerError(
         f"public.{table} is not this runner's table; it looks like {whose} "
         f"(its columns: {', '.join(columns)}). It was left untouched. "
         f"{_adopting(columns)}se a database of its own for these migrations, or rename that table "
-        "if its tool is no longer in use."
+        "if its tool is no longer in use.",
+        tools=tools,
     )
 
 
@@ -508,11 +510,12 @@ def _adopting(columns: Sequence[str]) -> str:
     return f"{commands} carries its history on. Or u" if words else "U"
 
 
+# Whose it looks like, and what a header calls these tools.
 _LOOKS_LIKE = {
-    frozenset({"version"}): "that of Rails or dbmate",
-    frozenset({"version", "dirty"}): "golang-migrate's",
-    frozenset({"version", "inserted_at"}): "Ecto's",
-    frozenset({"version", "statements", "name"}): "the Supabase command line's",
+    frozenset({"version"}): ("that of Rails or dbmate", ("rails", "dbmate")),
+    frozenset({"version", "dirty"}): ("golang-migrate's", ("golang-migrate",)),
+    frozenset({"version", "inserted_at"}): ("Ecto's", ("ecto",)),
+    frozenset({"version", "statements", "name"}): ("the Supabase command line's", ("supabase",)),
 }
 # What `adopt` calls these tools.
 _ADOPTED_AS = {

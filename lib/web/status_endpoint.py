@@ -11,6 +11,7 @@ from ..database.connection import Connection
 from ..errors import (
     ConfigurationError,
     DatabaseUnavailableError,
+    IntegrityError,
     LedgerError,
     MigrationFileError,
     MigratorError,
@@ -38,10 +39,13 @@ NEWEST = 1000
 # The values of the parameter `format`; without it, the answer is JSON.
 JSON, PAGE = FORMATS = ("json", "page")
 
+_NO_LEDGER = "The ledger of migrations can't be read."
 _PUBLIC_FAILURES: tuple[tuple[type[MigratorError], str], ...] = (
     (ConfigurationError, "The database is not configured."),
     (MigrationFileError, "The migration files of this deployment can't be read."),
-    (LedgerError, "The ledger of migrations can't be read."),
+    (LedgerError, _NO_LEDGER),
+    # Raised where another tool's table has the name of the ledger, and files were made of its own.
+    (IntegrityError, _NO_LEDGER),
 )
 _DATABASE_AWAY = "The database can't be reached."
 # Without a token there are no credentials, which looks like a fault of the configuration.

@@ -10,7 +10,7 @@ from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
-from lib.errors import IntegrityError
+from lib.errors import IntegrityError, LedgerError
 
 MakeContext = Callable[..., RunContext]
 FIRST = "Adopt this database first: migrations/001-a.sql"
@@ -79,6 +79,36 @@ class TestBesideTheLedgerOfTheTool:
         assert limit.version == file.stem
         assert migrate(make_context(up_to=limit)).error is None
         assert db.has("own")
+
+
+@pytest.mark.parametrize(
+    ("tool", "columns"),
+    [
+        ("dbmate", "version varchar primary key"),
+        ("golang-migrate", "version bigint primary key, dirty boolean"),
+        ("rails", "version varchar primary key"),
+    ],
+)
+class TestALedgerWithTheNameOfOurs:
+    def test_everyone_asks_to_adopt_it(
+        self, make_context: MakeContext, bundle: Bundle, db: Database, tool: str, columns: str
+    ) -> None:
+        bundle.write("001-a.sql", f"-- From: {tool} 1\ncreate table a (x int)")
+        db.query(f"create table schema_migrations ({columns})")
+        found = f"{FIRST} was made of the migrations of {tool}"
+        assert str(migrate(make_context()).error).startswith(found)
+        for look in (read_status, preview, validate):
+            with pytest.raises(IntegrityError, match=found):
+                look(make_context())
+
+    def test_files_of_no_tool_say_whose_it_is(
+        self, make_context: MakeContext, bundle: Bundle, db: Database, tool: str, columns: str
+    ) -> None:
+        bundle.write("001-a.sql", "create table a (x int)")
+        db.query(f"create table schema_migrations ({columns})")
+        error = migrate(make_context()).error
+        assert isinstance(error, LedgerError)
+        assert "is not this runner's table" in str(error), tool
 
 
 @pytest.mark.usefixtures("converted")
