@@ -8,6 +8,7 @@ The floor, without I/O:
     secret_patterns  what is recognized as a secret
     masking          secrets in a text, shown as …
     escaping         text for people: escaped, behind a prefix, without secrets
+    object_patterns  the kinds of objects in a database, and patterns for their names
     deadline         one notion of time: handed down, clipped, extended for clean-up
     time_limits      every limit on time, with its unit and its reason
     signals          the signals that end a process in order

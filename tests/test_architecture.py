@@ -20,6 +20,7 @@ PURE = (
     "secret_patterns",
     "masking",
     "escaping",
+    "object_patterns",
     "deadline",
     "time_limits",
     "sql",
@@ -227,7 +228,8 @@ def listed(text: str) -> set[str]:
 # The modules of the package that importing an entrypoint loads, exactly; of other packages, at
 # most these.
 STATUS_ROOMS = listed("""
-    floor: escaping deadline deployment duration errors time_limits masking secret_patterns signals
+    floor: escaping deadline deployment duration errors time_limits masking
+      object_patterns secret_patterns signals
     files: file_progress folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables

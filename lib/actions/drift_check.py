@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 from .. import COMMAND
 from ..database.connection import Connection
-from ..drift.live_check import LiveCheck, check_now, ignored_patterns, record_schema
+from ..drift.live_check import LiveCheck, check_now, record_schema
 from ..drift.verdict import DriftReport, Verdict
 from ..errors import ConfigurationError, LedgerError, MigratorError
 from ..files.folder import discover
@@ -43,9 +43,7 @@ def read_drift(context: RunContext) -> DriftReport:
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context)
         context.progress.connected(context.target, is_direct=survey.is_direct)
-        verdict = check_now(
-            connection, survey.tables, ignored_patterns(context.settings.drift_ignore)
-        ).verdict
+        verdict = check_now(connection, survey.tables, context.settings.drift_ignore).verdict
         if verdict.changes is not None and _may_write(context, survey):
             record_verdict(connection, survey.tables, is_drift=bool(verdict.changes))
     return _report(context, survey, verdict)
@@ -64,7 +62,7 @@ def read_status_and_drift(
             status = replace(status, advice=(*status.advice, str(error)))
         if context.settings.drift == "off":
             return status, None
-        ignored = ignored_patterns(context.settings.drift_ignore)
+        ignored = context.settings.drift_ignore
         return status, check_now(connection, survey.tables, ignored).verdict
 
 
@@ -84,7 +82,7 @@ def accept_schema(context: RunContext) -> DriftReport:
             )
         check_writable(survey, context.target.source)
         survey.tables.verify_rights()
-        ignored = ignored_patterns(context.settings.drift_ignore)
+        ignored = context.settings.drift_ignore
         return _Acceptance(survey, check_now(connection, survey.tables, ignored))
 
     def write(connection: Connection, acceptance: _Acceptance, _: RunStart) -> None:

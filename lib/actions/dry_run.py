@@ -112,11 +112,10 @@ def _drift_error(
     if context.settings.drift != "stop" or not plan.due:
         return None
     # Not at the top, for the reason above.
-    from ..drift.live_check import check_now, ignored_patterns
+    from ..drift.live_check import check_now
     from ..drift.verdict import DriftError
 
-    ignored = ignored_patterns(context.settings.drift_ignore)
-    verdict = check_now(connection, survey.tables, ignored).verdict
+    verdict = check_now(connection, survey.tables, context.settings.drift_ignore).verdict
     return DriftError(verdict) if verdict.has_drift else None
 
 

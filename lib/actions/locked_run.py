@@ -12,7 +12,6 @@ from ..apply.session import Session
 from ..database.connection import Connection
 from ..database.login import no_search_path
 from ..database.server_error import StatementError
-from ..drift.live_check import ignored_patterns
 from ..drift.run_watch import RunWatch
 from ..errors import (
     ConfigurationError,
@@ -164,7 +163,7 @@ def look_before(context: RunContext, database: RunConnection, state: RunState) -
         return None
     assert state.survey is not None  # the run has begun
     watch = RunWatch(
-        ignored_patterns(context.settings.drift_ignore),
+        context.settings.drift_ignore,
         stops=context.settings.drift == "stop",
         warn=partial(state.warn_also, context.progress),
     )

@@ -14,7 +14,7 @@ from psycopg import sql
 from ..actions.run_parameters import RunContext
 from ..catalog.comparison import compare
 from ..catalog.identities import parts, subject
-from ..catalog.schema_objects import ROLE_KINDS, ObjectKey, Snapshot, UnknownSchema
+from ..catalog.schema_objects import ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..catalog.view_texts import same_views
 from ..database.connection import Connection
@@ -25,6 +25,7 @@ from ..errors import (
     MigratorError,
 )
 from ..files.folder import MigrationFile
+from ..object_patterns import ROLE_KINDS
 from ..scratch.chain import build_chain, connect_to_scratch
 from ..scratch.scratch_server import scratch_server
 from ..settings.connection_target import ConnectionTarget

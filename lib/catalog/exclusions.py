@@ -3,12 +3,12 @@
 Pure. The regular expressions are for PostgreSQL, which compares without regard to case.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .identities import ARGUMENTS, QUOTED, above, addressed, parts, subject
-from .schema_objects import KINDS, ObjectKey
+from ..object_patterns import ObjectPattern
+from .identities import above, addressed, parts, subject
+from .schema_objects import ObjectKey
 
 # The tables of this runner, in schema public, with all that depends on them.
 RUNNERS_TABLES = (
@@ -32,21 +32,6 @@ PROVIDERS_ROLES = (
 )
 PROVIDERS_PUBLICATIONS = "supabase_.*|neon_.*|rds.*|awsdms_.*|cloudsql.*"
 
-_PATTERN = re.compile(rf"(?:{QUOTED}|{ARGUMENTS}|[^,\"()])+")
-_SEPARATOR = re.compile(rf"({QUOTED}|{ARGUMENTS})|,")
-_KIND = re.compile(r"([a-z][a-z -]*):(?!:)")
-
-
-@dataclass(frozen=True)
-class IgnoredPattern:
-    """A pattern of MIGRATION_DRIFT_IGNORE; without a `kind` it stands for every kind."""
-
-    kind: str | None
-    identity: re.Pattern[str]
-
-    def matches(self, kind: str, identity: str) -> bool:
-        return self.kind in (None, kind) and self.identity.fullmatch(identity) is not None
-
 
 @dataclass(frozen=True)
 class Exclusions:
@@ -56,7 +41,7 @@ class Exclusions:
     `partitions` are those of every table, since a scheduled job may add and drop them.
     """
 
-    patterns: tuple[IgnoredPattern, ...] = ()
+    patterns: tuple[ObjectPattern, ...] = ()
     providers: bool = True
     partitions: bool = True
 
@@ -71,36 +56,6 @@ class Exclusions:
             for kind, identity in _line(key, place)
             for pattern in self.patterns
         )
-
-
-def parse_ignored(text: str) -> tuple[IgnoredPattern, ...]:
-    """Read patterns with commas between them: `public.events_*`, `function:public.f(*)`.
-
-    A star stands for any text; everything else is as a report of changes has it. Raises ValueError.
-    """
-    patterns = tuple(_pattern(part.strip()) for part in _split(text) if part.strip())
-    if not patterns:
-        raise ValueError("no pattern; write public.events_*, or kind:identity")
-    return patterns
-
-
-def _split(text: str) -> list[str]:
-    parts = _PATTERN.findall(text)
-    if "".join(parts) != _SEPARATOR.sub(r"\1", text):
-        raise ValueError('a quote or a parenthesis is not closed, as in "a or f(integer')
-    return parts
-
-
-def _pattern(text: str) -> IgnoredPattern:
-    kind, identity = None, text
-    if match := _KIND.match(text):
-        kind, identity = match[1].strip(), text[match.end() :].strip()
-        if kind not in KINDS:
-            raise ValueError(f"an unknown kind before a colon; the kinds are {', '.join(KINDS)}")
-    if not identity:
-        raise ValueError("nothing behind the colon; write kind:identity, as in table:public.events")
-    words = map(re.escape, identity.split("*"))
-    return IgnoredPattern(kind, re.compile(".*".join(words), re.DOTALL))
 
 
 def _line(key: ObjectKey, place: str | None) -> Iterator[tuple[str, str]]:

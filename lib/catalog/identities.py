@@ -5,10 +5,9 @@ A dot or a comma within a quoted name, or within the arguments of a function, se
 
 import re
 
-from .schema_objects import KINDS, ObjectKey
+from ..object_patterns import ARGUMENTS, KINDS, QUOTED
+from .schema_objects import ObjectKey
 
-QUOTED = r'"(?:[^"]|"")*"'
-ARGUMENTS = rf"\((?:{QUOTED}|[^()\"])*\)"
 _PART = re.compile(rf"(?:{QUOTED}|{ARGUMENTS}|[^.\"()])+")
 _BY_LENGTH = sorted(KINDS, key=len, reverse=True)
 # "table public.users": the identity of an owner, a privilege or a comment.

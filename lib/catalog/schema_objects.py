@@ -5,48 +5,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-# Whose an object is and who may use it: another role migrates another database, so these are left
-# out where two databases are compared.
-ROLE_KINDS = ("owner", "privilege", "default privilege")
-KINDS = (
-    "schema",
-    "extension",
-    "table",
-    "foreign table",
-    "column",
-    "constraint",
-    "index",
-    "view",
-    "materialized view",
-    "sequence",
-    "type",
-    "function",
-    "procedure",
-    "aggregate",
-    "trigger",
-    "policy",
-    "rule",
-    "statistics",
-    "operator",
-    "operator class",
-    "operator family",
-    "cast",
-    "collation",
-    "conversion",
-    "text search configuration",
-    "text search dictionary",
-    "event trigger",
-    "publication",
-    "publication table",
-    "publication schema",
-    "subscription",
-    "foreign-data wrapper",
-    "foreign server",
-    "user mapping",
-    *ROLE_KINDS,
-    "comment",
-)
-
 
 class ObjectKey(NamedTuple):
     """Which object: its kind, as in "column", and its identity, as in "public.users.email"."""

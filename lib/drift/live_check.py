@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from ..catalog.catalog_query import list_objects, pinned_settings
 from ..catalog.comparison import compare
-from ..catalog.exclusions import Exclusions, IgnoredPattern, parse_ignored
+from ..catalog.exclusions import Exclusions
 from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
 from ..database.sql_composition import joined
-from ..errors import ConfigurationError
 from ..ledger.table_trust import Tables
 from ..ledger.trust_queries import LEDGER, RUNS
+from ..object_patterns import ObjectPattern
 from .schema_hashes import HashedSchema
 from .schema_record import Record, read_record, write_record
 from .verdict import Verdict
@@ -30,7 +30,7 @@ class LiveCheck:
 
 
 def check_now(
-    connection: Connection, tables: Tables, ignored: Sequence[IgnoredPattern]
+    connection: Connection, tables: Tables, ignored: Sequence[ObjectPattern]
 ) -> LiveCheck:
     """Compare the schema of now with the recorded one, without what matches a pattern.
 
@@ -48,14 +48,6 @@ def check_now(
     if isinstance(found, UnknownSchema):
         return LiveCheck(Verdict(None, found.reason, record.since), record)
     return LiveCheck(_compared(record.schema, found, record, ignored), record)
-
-
-def ignored_patterns(text: str) -> tuple[IgnoredPattern, ...]:
-    """Read MIGRATION_DRIFT_IGNORE; ConfigurationError for what is no pattern."""
-    try:
-        return parse_ignored(text) if text else ()
-    except ValueError as error:
-        raise ConfigurationError(f"MIGRATION_DRIFT_IGNORE: {error}") from None
 
 
 def record_schema(
@@ -81,7 +73,7 @@ def _form(connection: Connection) -> str:
 
 
 def _compared(
-    before: HashedSchema, found: Snapshot, record: Record, ignored: Sequence[IgnoredPattern]
+    before: HashedSchema, found: Snapshot, record: Record, ignored: Sequence[ObjectPattern]
 ) -> Verdict:
     after = HashedSchema.of(found.objects, found.places, before.key)
     # On both sides, and only here: a pattern that is added or taken out later is no drift.

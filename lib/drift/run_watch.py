@@ -6,13 +6,13 @@ A schema that is not known never fails a run: it is told, and the run goes on.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..catalog.exclusions import IgnoredPattern
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..errors import MigratorError
 from ..ledger.runs import RunRecord, record_verdict
 from ..ledger.table_trust import Tables
 from ..ledger.trust_queries import LEDGER
+from ..object_patterns import ObjectPattern
 from .live_check import check_now, record_schema
 from .schema_record import Record, confirm_record
 from .verdict import DriftError, Verdict, drift_text
@@ -30,7 +30,7 @@ class RunWatch:
     With `stops`, drift stops the run before anything is applied. `warn` passes a warning on.
     """
 
-    ignored: Sequence[IgnoredPattern]
+    ignored: Sequence[ObjectPattern]
     stops: bool
     warn: Callable[[str], None]
     has_drift: bool | None = None

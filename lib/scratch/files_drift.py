@@ -15,7 +15,7 @@ from psycopg import sql
 from ..actions.run_parameters import RunContext
 from ..actions.status import status_from_survey, survey_database
 from ..catalog.comparison import compare
-from ..catalog.exclusions import Exclusions, parse_ignored
+from ..catalog.exclusions import Exclusions
 from ..catalog.identities import subject
 from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
@@ -81,8 +81,7 @@ def compare_with_files(context: RunContext, root: Path, *, platform: str = "") -
     What MIGRATION_DRIFT_IGNORE names is left out. IntegrityError if an applied file was modified
     or is missing: what ran is not known then.
     """
-    ignored = context.settings.drift_ignore
-    exclusions = Exclusions(patterns=parse_ignored(ignored) if ignored else ())
+    exclusions = Exclusions(patterns=context.settings.drift_ignore)
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
         survey = survey_database(connection, context)

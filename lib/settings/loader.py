@@ -11,6 +11,7 @@ from typing import TypeVar
 from .. import ROOT
 from ..deployment import Deployment
 from ..errors import ConfigurationError
+from ..object_patterns import ObjectPattern
 from . import variables
 from .connection_target import ConnectionTarget
 from .database_choice import (
@@ -56,7 +57,7 @@ class Settings:
     strict_order: bool = variables.STRICT_ORDER.read({})
     ledger_owner: str | None = None
     drift: Policy = "warn"
-    drift_ignore: str = ""
+    drift_ignore: tuple[ObjectPattern, ...] = ()
     is_hosted: bool = False
 
     def connect_timeout_or(self, default: float) -> float:

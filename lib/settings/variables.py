@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from ..duration import parse_duration
+from ..object_patterns import ObjectPattern, parse_patterns
 
 T = TypeVar("T")
 
@@ -77,6 +78,10 @@ def policy(value: str) -> Policy:
         if word == known:
             return known
     raise ValueError(f"none of {', '.join(POLICIES)}")
+
+
+def object_patterns(value: str) -> tuple[ObjectPattern, ...]:
+    return parse_patterns(text(value)) if text(value) else ()
 
 
 def presence(value: str) -> bool:
@@ -303,7 +308,7 @@ DRIFT = Variable(
 )
 DRIFT_IGNORE = Variable(
     "MIGRATION_DRIFT_IGNORE",
-    text,
+    object_patterns,
     "What is left out of that comparison: names with commas between them, as `drift` shows them, "
     "where `*` stands for [any text](docs/drift.md#what-is-left-out).",
     example="public.events_*",

@@ -13,10 +13,11 @@ from psql import PSQL
 from tampered_schema import OTHER_ROLE, SCHEMA, SECRET, SETTINGS, TAMPERINGS, Tampering
 
 from lib.catalog.comparison import compare
-from lib.catalog.exclusions import Exclusions, parse_ignored
-from lib.catalog.schema_objects import KINDS, Change, ChangeKind, ObjectKey, Snapshot, UnknownSchema
+from lib.catalog.exclusions import Exclusions
+from lib.catalog.schema_objects import Change, ChangeKind, ObjectKey, Snapshot, UnknownSchema
 from lib.catalog.snapshot import read_snapshot
 from lib.database.connection import Connection
+from lib.object_patterns import KINDS, parse_patterns
 from lib.settings.connection_target import ConnectionTarget
 
 # Eight processes share two cores here: what a snapshot takes alone is measured in bench/.
@@ -276,7 +277,7 @@ class TestLeftOut:
         assert "app.events_2020_id_idx" in named(every, "index")
 
     def test_what_a_pattern_names(self, copied: Database) -> None:
-        patterns = parse_ignored("app.peop*, function:*")
+        patterns = parse_patterns("app.peop*, function:*")
         found = look(copied, Exclusions(patterns))
         assert not [key for key in found.objects if "people" in key.identity]
         assert named(found, "function") == []

@@ -5,10 +5,11 @@ from conftest import Database
 from tampered_schema import SCHEMA
 
 from lib.catalog.comparison import compare
-from lib.catalog.schema_objects import ROLE_KINDS, ObjectKey, Snapshot
+from lib.catalog.schema_objects import ObjectKey, Snapshot
 from lib.catalog.snapshot import read_snapshot
 from lib.catalog.view_texts import same_views
 from lib.database.connection import Connection
+from lib.object_patterns import ROLE_KINDS
 
 NAMES = ObjectKey("view", "app.names")
 VIEWS = """

@@ -13,6 +13,7 @@ from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.catalog.schema_objects import Change, ChangeKind, ObjectKey, Snapshot
 from lib.errors import ConfigurationError, IntegrityError
+from lib.object_patterns import parse_patterns
 from lib.scratch import files_drift
 from lib.scratch.files_drift import FilesDrift, ServerSchema, changes_between, compare_with_files
 
@@ -59,7 +60,7 @@ def test_only_what_differs_is_named(
         "grant select on later to public;"
     )
     try:
-        found = compare(environment="preview", drift_ignore="public.ignored")
+        found = compare(environment="preview", drift_ignore=parse_patterns("public.ignored"))
     finally:
         db.query(f"drop owned by {name}; drop role {name}")
     assert found.changes is not None

@@ -12,11 +12,12 @@ from rich_schema import RICH
 from tls_postgres import TLS_POSTGRES
 
 from lib.catalog.comparison import compare
-from lib.catalog.schema_objects import ROLE_KINDS, Change, Snapshot
+from lib.catalog.schema_objects import Change, Snapshot
 from lib.catalog.snapshot import read_snapshot
 from lib.errors import MigratorError
 from lib.files.folder import MigrationFile, parse
 from lib.local import embedded_server as embedded
+from lib.object_patterns import ROLE_KINDS
 from lib.scratch.chain import build_chain, connect_to_scratch
 from lib.scratch.schema_dump import dump, schema_text
 from lib.scratch.scratch_server import scratch_server

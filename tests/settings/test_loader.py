@@ -10,6 +10,7 @@ from conftest import ROOT, local_environ
 
 from lib.deployment import Deployment
 from lib.errors import ConfigurationError
+from lib.object_patterns import parse_patterns
 from lib.settings.loader import (
     is_hosted,
     load_settings,
@@ -190,6 +191,7 @@ class TestSettings:
         assert settings.connect_timeout is None
         assert settings.strict_order is False
         assert settings.admin_secrets == ()
+        assert (settings.drift, settings.drift_ignore) == ("warn", ())
         assert settings.migrations_dir == tmp_path / "migrations"
 
     def test_each_setting_is_read(self, tmp_path: Path) -> None:
@@ -200,12 +202,16 @@ class TestSettings:
                 "MIGRATION_LOCK_RETRIES": " 0 ",
                 "MIGRATION_RUN_WAIT": "0",
                 "MIGRATION_STRICT_ORDER": "1",
+                "MIGRATION_DRIFT": "Stop",
+                "MIGRATION_DRIFT_IGNORE": " public.events_*, view:public.v\n",
                 "MIGRATIONS_DIR": "db/migrations",
             },
             root=tmp_path,
         )
         assert (settings.connect_timeout, settings.lock_timeout, settings.run_wait) == (60, 0.5, 0)
         assert (settings.lock_retries, settings.strict_order) == (0, True)
+        assert settings.drift == "stop"
+        assert settings.drift_ignore == parse_patterns("public.events_*,view:public.v")
         assert settings.migrations_dir == tmp_path / "db/migrations"
 
     @pytest.mark.parametrize(
@@ -235,6 +241,14 @@ class TestSettings:
             ("MIGRATION_LOCK_RETRIES", "٣", "not a whole number"),
             ("MIGRATION_LOCK_RETRIES", "9" * 5000, "not a whole number"),
             ("MIGRATION_STRICT_ORDER", "maybe", "neither 1 nor 0"),
+            ("MIGRATION_DRIFT", "perhaps", "none of off, warn, stop"),
+            ("MIGRATION_DRIFT_IGNORE", "tabel:public.a", "an unknown kind before a colon"),
+            (
+                "MIGRATION_DRIFT_IGNORE",
+                "public.f(integer",
+                "a quote or a parenthesis is not closed",
+            ),
+            ("MIGRATION_DRIFT_IGNORE", " , ", "no pattern"),
         ],
     )
     def test_a_malformed_value_is_an_error_and_not_the_default(
@@ -275,6 +289,8 @@ class TestFaults:
             "MIGRATION_LOCK_RETRIES": "many",
             "MIGRATION_RUN_WAIT": "ever",
             "MIGRATION_STRICT_ORDER": "maybe",
+            "MIGRATION_DRIFT": "perhaps",
+            "MIGRATION_DRIFT_IGNORE": "tabel:public.a",
         }
         with pytest.raises(
             ConfigurationError, match="MIGRATION_DATABASE_URL is not a PostgreSQL URL"
