@@ -231,7 +231,12 @@ def _read(
 
 def _proof(context: RunContext, request: Request, found: _Found) -> Proof:
     wanted = found.is_on_record | {file.version for file in found.to_record}
-    files = [file for file in found.chain if file.version in wanted]
+    adopted = [file.number for file in found.to_record if file.header.origin]
+    files = [
+        file
+        for file in found.chain
+        if file.version in wanted or (adopted and file.number < adopted[0])
+    ]
     return prove(context, request.root, files, request.tool)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from ..adopt.adoption import AdoptedFile, Adoption, Caller
+from ..adopt.proof import NEEDED
 from ..catalog.schema_objects import Change, ChangeKind
 from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..tools.tool import Problem, Verified
@@ -14,6 +15,10 @@ _VERIFIED = {
     Verified.SCHEMA: "it was made of what the database has",
     None: "nothing tells whether it is what ran",
 }
+_NO_HARM = (
+    "If the differences do no harm, or the next migrations are to remove them, record the history "
+    "with --accept-differences."
+)
 _CHANGES = {
     ChangeKind.ADDED: "only in the database",
     ChangeKind.REMOVED: "only in the files",
@@ -69,6 +74,9 @@ def _proof(adoption: Adoption, style: Style) -> Iterator[Clean]:
         count = counted(len(proof.differences), "difference")
         yield signed(style.cross, f"The files do not make what the database has: {count}.")
         yield table(map(_difference, proof.differences))
+        if any(each.change is not ChangeKind.ADDED for each in proof.differences):
+            yield message(NEEDED)
+        yield message(_NO_HARM)
     elif proof.reason:
         yield signed(style.cross, f"Not proven. {proof.reason}")
 

@@ -200,7 +200,8 @@ GOLANG_MIGRATE = Tool(
     calls=(
         r"\bgolang-migrate\b",
         r"\bmigrate/migrate\b",
-        r"\bmigrate\s[^&|;\n]*-(?:source|path|database)\b",
+        # Its source is a URL; `migrate --source build` is a command of this runner.
+        r"\bmigrate\s[^&|;\n]*-(?:(?:path|database)\b|source[ =]\S*://)",
     ),
 )
 SQLX = Tool(

@@ -197,6 +197,30 @@ class TestTheProof:
         assert migrated.adopt(applies=True, accepts_differences=True).is_done
         assert db.versions() == ["001-init", "002-add-name"]
 
+    def test_what_the_files_need_is_built_first_from_a_file_of_ours(
+        self, project: Project, db: Database
+    ) -> None:
+        db.query("create schema app")
+        project.apply(db, {INIT: "create table app.users (id int);\n"})
+        reason = project.adopt().proof.reason
+        assert 'schema "app" does not exist' in reason
+        assert "a file in front of them" in reason
+        needed = "create schema if not exists app; create table if not exists app.ours (x int);\n"
+        project.bundle.write("001-schema.sql", needed)
+        found = project.adopt(applies=True)
+        # What is still to be made here is no difference.
+        assert (found.proof.is_equal, found.recorded) == (True, ("002-init",))
+        assert migrate(project.make_context()).error is None
+        assert db.versions() == ["002-init", "001-schema"]
+
+    def test_a_schema_that_the_snapshot_leaves_out_is_no_difference(
+        self, project: Project, db: Database
+    ) -> None:
+        files = {INIT: "create schema if not exists extensions; create table a (x int);\n"}
+        project.apply(db, files)
+        db.query("create extension pgcrypto schema extensions")
+        assert project.adopt().proof.is_equal
+
     def test_files_that_cannot_be_built_are_no_proof(self, project: Project, db: Database) -> None:
         project.apply(db, {INIT: "create table a (x int);\n"})
         ledger = "update _prisma_migrations set checksum = ''"

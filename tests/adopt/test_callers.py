@@ -5,9 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from lib.adopt.callers import find_callers
-from lib.tools.known_tools import find_tool
+from lib.tools.known_tools import TOOLS, find_tool
 
 
 def called(root: Path, tool: str = "prisma", build: str | None = None) -> list[str]:
@@ -86,3 +87,10 @@ def test_no_link_is_followed_and_no_pipe_is_waited_for(tmp_path: Path) -> None:
     (project / ".github").symlink_to(outside)
     os.mkfifo(project / "deploy.sh")
     assert called(project) == []
+
+
+@pytest.mark.parametrize("tool", [tool.word for tool in TOOLS])
+def test_the_bundle_calls_no_other_tool(tmp_path: Path, tool: str) -> None:
+    for name in ("build.sh", "test.sh", "vercel.json"):
+        write(tmp_path, name, (ROOT / name).read_text())
+    assert called(tmp_path, tool) == []

@@ -28,6 +28,31 @@ def test_only_the_schemas_that_the_files_touch_are_in_question() -> None:
     assert differences(made, found) == ["app.more added"]
 
 
+def test_the_other_schemas_of_the_database_are_named() -> None:
+    made = schema(schema_app="", table_app_users="a")
+    found = schema(
+        schema_app="",
+        table_app_users="a",
+        table_x_a="b",
+        table_x_b="b",
+        privilege_y_a="b",
+        table_z_a="b",
+    )
+    assert compared(EMPTY, made, found).notes == (
+        "Not compared, since the files make nothing in these schemas of the database: x (2 "
+        "objects), z (1 object).",
+    )
+
+
+def test_what_was_there_before_the_files_may_be_missing() -> None:
+    before = schema(schema_public="", table_app_before="a", table_app_changed="a")
+    made = schema(table_app_before="a", table_app_changed="b", table_app_made="c")
+    assert [each.identity for each in compared(before, made, EMPTY).differences] == [
+        "app.changed",
+        "app.made",
+    ]
+
+
 def test_what_is_in_no_schema_is_in_question_if_the_files_make_it() -> None:
     made = schema(extension_citext="1.6", publication_p="x")
     assert differences(made, schema(extension_citext="1.5", extension_neon="1")) == ["p removed"]

@@ -234,7 +234,7 @@ def test_a_file_that_uses_the_ledger_of_its_tool_is_noted(
         (GOLANG_MIGRATE, "image: migrate/migrate:v4", True),
         (GOLANG_MIGRATE, "brew install golang-migrate", True),
         (GOLANG_MIGRATE, "prisma migrate deploy && x --database", False),
-        (GOLANG_MIGRATE, "python -m lib migrate", False),
+        (GOLANG_MIGRATE, "python -m lib migrate --source build", False),
         (SQLX, "sqlx migrate run", True),
         (SQLX, "cargo sqlx --no-dotenv migrate run", True),
         (SQLX, "sqlx database setup", True),
