@@ -41,6 +41,18 @@ PINNED_SETTINGS = (
 _PINNED_SINCE_17 = "set local transaction_timeout = 0"
 _POSTGRESQL_15, _POSTGRESQL_17 = 150000, 170000
 
+# `v in ('a', 'b')` of a varchar: a copy by pg_dump prints a cast at each constant, in place of one
+# at their array. So these casts are left out.
+_CONSTANT = "(?:E?'(?:[^']|'')*'|NULL)::character varying"
+_CAST_ARRAY = rf"\(ARRAY\[((?:{_CONSTANT}(?:, )?)+)\]\)::text\[\]"
+_CAST_CONSTANT = rf"\(({_CONSTANT})\)::text"
+_PRINTED_ALIKE = """
+case when {text} like '%::character varying%' then
+          regexp_replace(regexp_replace({text}, {array}, {replacement_of_array}, 'g'),
+                         {constant}, {replacement_of_constant}, 'g')
+     else {text} end
+"""
+
 # One word for each privilege, as in "app=SELECT*", where the star stands for the grant option.
 _GRANTED = """
 select string_agg(who.name || '=' || x.privilege_type || case when x.is_grantable then '*' else ''
@@ -71,7 +83,7 @@ with {frame}, object ({columns}) as materialized (
       cross join lateral ({others}) as others
       cross join lateral ({others_at_first}) as others_at_first
 )
-select kind, identity, definition, schema, place from object where definition is not null
+select kind, identity, {printed}, schema, place from object where definition is not null
 union all
 select 'owner', kind || ' ' || identity, pg_get_userbyid(owner), schema,
        kind || ' ' || identity
@@ -120,10 +132,23 @@ def list_objects(exclusions: Exclusions, server_version: int) -> sql.Composed:
         frame=filled(FRAME, **values),
         columns=sql.SQL(", ").join(map(sql.Identifier, COLUMNS)),
         objects=sql.SQL(" union all ").join(filled(query, **values) for query in queries),
+        printed=printed_alike("definition"),
         own=_granted("g.acl", "g.owner", _TO_OWNER),
         own_at_first=_granted(at_first, "g.owner", _TO_OWNER),
         others=_granted("g.acl", "g.owner", _TO_OTHERS),
         others_at_first=_granted(at_first, "g.owner", _TO_OTHERS),
+    )
+
+
+def printed_alike(text: str) -> sql.Composed:
+    """An expression for a text of the server's, as every copy of the database prints it."""
+    return filled(
+        _PRINTED_ALIKE,
+        text=sql.SQL(text),
+        array=_CAST_ARRAY,
+        replacement_of_array=r"ARRAY[\1]",
+        constant=_CAST_CONSTANT,
+        replacement_of_constant=r"\1",
     )
 
 

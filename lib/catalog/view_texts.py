@@ -10,13 +10,17 @@ from psycopg import sql
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
+from .catalog_query import printed_alike
 from .schema_objects import ObjectKey, Snapshot
 
 _VIEWS = ("view", "materialized view")
 # One transaction, so that nothing is left, whatever happens. CREATE VIEW runs no function that the
 # query calls.
 _CREATE = "create temporary view printed_by_this_version as {query}"
-_PRINTED = "select pg_get_viewdef('pg_temp.printed_by_this_version'::regclass)"
+_PRINTED = """
+select {printed_alike}
+  from pg_get_viewdef('pg_temp.printed_by_this_version'::regclass) as printed
+"""
 _DROP = "drop view pg_temp.printed_by_this_version"
 
 
@@ -47,7 +51,8 @@ def _same(connection: Connection, older: Snapshot, newer: Snapshot) -> Iterator[
 def _printed(connection: Connection, query: str) -> str | None:
     """What the server prints of the query; None if it does not take it."""
     create = filled(_CREATE, query=sql.SQL(query))
+    printed = filled(_PRINTED, printed_alike=printed_alike("printed"))
     try:
-        return connection.query(joined(create, _PRINTED, _DROP))[-1][0][0]
+        return connection.query(joined(create, printed, _DROP))[-1][0][0]
     except StatementError:
         return None

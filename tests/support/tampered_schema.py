@@ -71,6 +71,10 @@ alter view app.totals alter column total set default 5;
 create view app.names as select people.name from app.people where people.born > '2020-01-02';
 create materialized view app.cached as select p.name from app.people p;
 create index cached_name on app.cached (name);
+create table app.states (state varchar(9) check (state in ('new', 'it''s', E'a\\b', null)));
+create index states_open on app.states (state) where state not in ('new', 'done');
+create policy open on app.states using (state in ('new', 'done'));
+create view app.open as select state in ('new', 'done') as is_open from app.states;
 create trigger touch before update on app.people for each row
     when (old.born is distinct from '2020-01-02 03:04:05+00') execute function app.touch();
 comment on trigger touch on app.people is 'touches';
