@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ..errors import ConfigurationError, MigrationFileError
 from ..escaping import one_line
 from ..files.folder import MigrationFile, parse
-from ..files.header import Origin
+from ..files.header import Header, Origin, leading_comments, read_header
 from ..files.prepare_script import prepare
 from ..local.new_migration import slug_of
 from ..tools.tool import History, Problem, Tool, ToolFiles, ToolMigration
@@ -119,9 +119,19 @@ def _with_header(
     lines = [f"-- {key}: {value}" for key, value in keys.items() if value]
     # The line ends of the file stay: they are part of functions and strings that it makes.
     end = "\r\n" if "\r\n" in migration.sql else "\n"
-    body = migration.sql.removeprefix("\ufeff")
+    body = _inert(migration.sql.removeprefix("\ufeff"))
     text = end.join([*lines, "", body if body.endswith("\n") else f"{body}{end}"])
     return parse(f"{number}-{_slug(migration)}.sql", text.encode(), folder=folder)
+
+
+def _inert(sql: str) -> str:
+    """Put in parentheses what in a comment above the first statement would be a key of ours."""
+    parts, end = [], 0
+    for offset, comment in leading_comments(sql):
+        if read_header(comment, None) != (Header(), ()):
+            parts += [sql[end:offset], f"-- ({comment.lstrip('-').strip()})"]
+            end = offset + len(comment)
+    return "".join([*parts, sql[end:]])
 
 
 def _slug(migration: ToolMigration) -> str:

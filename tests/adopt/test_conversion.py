@@ -6,6 +6,7 @@ import pytest
 
 from lib.adopt.conversion import Conversion, convert
 from lib.files.folder import MigrationFile, parse
+from lib.files.header import Header, Origin
 from lib.files.prepare_script import prepare
 from lib.tools.known_tools import find_tool
 from lib.tools.tool import History, Problem, ToolFile, ToolFiles, ToolMigration
@@ -86,6 +87,27 @@ class TestTheText:
         assert text_of("\n-- A note\nselect 1") == (
             "-- Version: 001\n-- From: tern 1\n-- Description: a\n\n\n-- A note\nselect 1\n"
         )
+
+    @pytest.mark.parametrize(
+        "comment",
+        [
+            "-- Environments: staging",
+            "-- Transaction: none",
+            "-- Transacton: none",
+            "--Statement-Timeout: 5min\r",
+            "-- Requires: pgcrypto",
+            "-- From: somewhere else",
+            "/* old */ -- Lock-Timeout: 1s",
+        ],
+    )
+    def test_what_would_be_a_key_of_ours_means_nothing(self, comment: str) -> None:
+        sql = f"-- Version: 7\n{comment}\nselect '-- Transaction: none';\n"
+        [adopted] = made_of(one(sql)).files
+        assert adopted.file.header == Header(origin=Origin("tern", "1"))
+        words = comment.partition("--")[2].strip()
+        assert f"\n{comment.partition('--')[0]}-- ({words})" in text_of(sql)
+        assert "-- Version: 7\n" in text_of(sql)
+        assert "'-- Transaction: none'" in text_of(sql)
 
     def test_crlf_stays(self) -> None:
         assert text_of("select 1;\r\nselect 2;\r\n") == (
