@@ -130,6 +130,8 @@ REMEMBERED = 2.0
 EMBEDDED_PORT = 2.0
 # And for a server on the port that `serve` would take.
 TAKEN_PORT = 1.0
+# What scratch servers share, for a version of the wheel that none has used for this long, goes.
+UNUSED_VERSION = 14 * 86400.0
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def server() -> ConnectionTarget:
 
 @pytest.fixture(scope="session")
 def scratch_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One root for all scratch servers: for root, each has a copy of the programs."""
+    """One root for the scratch servers, which share the data that each begins with."""
     root = tmp_path_factory.mktemp("scratch root")
     yield root
     shutil.rmtree(home(root, name="scratch"), ignore_errors=True)

@@ -239,21 +239,34 @@ def run_program(
 
     Its output goes to files: a pipe would stay open as long as the server that pg_ctl starts.
     """
+    command = (str(cluster.binaries / "bin" / program), *arguments)
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        code = subprocess.run(
-            [str(cluster.binaries / "bin" / program), *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            cwd=cluster.home,
-            env=_environment(os.environ),
-            start_new_session=True,
-            check=False,
-            **_as_user(cluster.runs_as),
-        ).returncode
+        code = run_for(cluster, command, stdout=out, stderr=err)
         for stream in (out, err):
             stream.seek(0)
         return subprocess.CompletedProcess(program, code, out.read(), err.read())
+
+
+def run_for(
+    cluster: Cluster,
+    command: Sequence[str],
+    *,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    stdout: IO[Any] | int = subprocess.DEVNULL,
+    stderr: IO[Any] | int = subprocess.DEVNULL,
+) -> int:
+    """Run a command as the user who runs the server, and return its exit code."""
+    return subprocess.run(
+        command,
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        cwd=cluster.home,
+        env=_environment(os.environ),
+        start_new_session=True,
+        check=False,
+        **_as_user(cluster.runs_as),
+    ).returncode
 
 
 @contextlib.contextmanager

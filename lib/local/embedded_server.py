@@ -115,7 +115,7 @@ def _start(
     if cluster.runs_as:
         copy_binaries(cluster)
     if is_new(cluster):
-        _initialize(cluster)
+        initialize(cluster)
     is_at_work = is_running(cluster)
     if is_at_work and has_moved(cluster, _pid_file(cluster)):
         # It still looks for its libraries and extensions below the former name.
@@ -217,17 +217,27 @@ def _discard_data(cluster: Cluster) -> None:
     shutil.rmtree(discarded, ignore_errors=True)
 
 
-def _initialize(cluster: Cluster) -> None:
+def fill_data(cluster: Cluster, fill: Callable[[Path], None]) -> None:
     """Make the data directory beside its final place, so that it is never left half made."""
     _discard_data(cluster)
     fresh = cluster.home / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
+    give(cluster, fresh)
+    fill(fresh)
+    fresh.rename(cluster.data)
+
+
+def initialize(cluster: Cluster, *options: str) -> None:
+    """Make the data of a new server. Raise DatabaseUnavailableError."""
+    fill_data(cluster, lambda fresh: _run_initdb(cluster, fresh, options))
+
+
+def _run_initdb(cluster: Cluster, fresh: Path, more_options: Sequence[str]) -> None:
     # The user who runs the server reads a copy; the file itself stays the caller's.
     with tempfile.NamedTemporaryFile("w", dir=cluster.home, delete=False) as file:
         file.write(_password(cluster))
-    for path in (fresh, Path(file.name)):
-        give(cluster, path)
+    give(cluster, Path(file.name))
     arguments = (
         "--username",
         USER,
@@ -240,7 +250,7 @@ def _initialize(cluster: Cluster) -> None:
     )
     # The built-in provider needs no locale of the machine, and sorts alike on all of them.
     locale = ("--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C")
-    options = ("--no-sync", "--no-instructions", *arguments, *locale)
+    options = ("--no-sync", "--no-instructions", *arguments, *locale, *more_options)
     try:
         made = run_program(cluster, "initdb", *options, "-D", str(fresh))
     finally:
@@ -249,7 +259,6 @@ def _initialize(cluster: Cluster) -> None:
         raise DatabaseUnavailableError(
             f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
         )
-    fresh.rename(cluster.data)
 
 
 def _password(cluster: Cluster) -> str:

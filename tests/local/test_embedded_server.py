@@ -137,7 +137,7 @@ def test_starting_over_after_it_was_killed_makes_what_is_missing(
     first = embedded.start(cluster)
     ask(first, "create table gone ()")
     with monkeypatch.context() as patch:
-        patch.setattr(embedded, "_initialize", lambda _: pytest.fail("killed"))
+        patch.setattr(embedded, "initialize", lambda _: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception, match="killed"):
             embedded.start_over(cluster)
     assert embedded.start(cluster, tell=pytest.fail) == first

@@ -117,7 +117,7 @@ def test_a_signal_leaves_nothing_behind(
 def test_a_signal_while_it_starts_leaves_nothing_behind(
     scratch_root: Path, holder: "subprocess.Popen[str]"
 ) -> None:
-    wait_until(lambda: list(home(scratch_root, name="scratch").glob("run-*/fresh")), "initdb")
+    wait_until(lambda: list(home(scratch_root, name="scratch").glob("run-*")), "its folder")
     holder.send_signal(signal.SIGTERM)
     assert holder.wait(60) == 128 + signal.SIGTERM
     assert runs(scratch_root) == []
