@@ -35,7 +35,7 @@ from ..local.cluster_files import (
     try_lock,
     write_private,
 )
-from ..local.server_address import kept_password
+from ..local.server_address import USER, kept_password
 from ..local.server_folder import common_home
 from ..settings.connection_target import ConnectionTarget
 from ..signals import uninterrupted
@@ -193,7 +193,7 @@ def _remove_unused(common: Cluster) -> None:
 
 
 def _kept(template: Cluster) -> Path:
-    return template.home / f"data-of-{embedded.USER}"
+    return template.home / f"data-of-{USER}"
 
 
 def _password(template: Cluster) -> str:

@@ -18,6 +18,7 @@ from lib.errors import MigratorError
 from lib.files.folder import MigrationFile, parse
 from lib.local import embedded_server as embedded
 from lib.object_patterns import ROLE_KINDS
+from lib.scratch import scratch_server as scratch_module
 from lib.scratch.chain import build_chain, connect_to_scratch
 from lib.scratch.schema_dump import dump, schema_text
 from lib.scratch.scratch_server import scratch_server
@@ -149,7 +150,8 @@ def test_it_is_the_same_for_another_user_locale_and_time_zone(
         "USER": "somebody",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(embedded, "USER", "boss")
+    for module in (embedded, scratch_module):
+        monkeypatch.setattr(module, "USER", "boss")
     mask = os.umask(0o077)
     try:
         with scratch_server(scratch_root) as target:
