@@ -17,6 +17,7 @@ PURE = (
     "errors",
     "deployment",
     "duration",
+    "own_tables",
     "secret_patterns",
     "masking",
     "escaping",
@@ -229,7 +230,7 @@ def listed(text: str) -> set[str]:
 # most these.
 STATUS_ROOMS = listed("""
     floor: escaping deadline deployment duration errors time_limits masking
-      object_patterns secret_patterns signals
+      object_patterns own_tables secret_patterns signals
     files: file_progress folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables

@@ -7,16 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..object_patterns import ObjectPattern
+from ..own_tables import OWN_TABLES
 from .identities import above, addressed, parts, subject
 from .schema_objects import ObjectKey
 
-# The tables of this runner, in schema public, with all that depends on them.
-RUNNERS_TABLES = (
-    "schema_migrations",
-    "schema_migration_runs",
-    "schema_migration_seeds",
-    "schema_migration_objects",
-)
+# With all that depends on them.
+RUNNERS_TABLES = OWN_TABLES
 # Names that a project may as well give to a schema of its own. Such a schema is a provider's if a
 # role of the provider owns it, if an extension brought it or stands in it, or on Supabase.
 COMMON_SCHEMAS = (

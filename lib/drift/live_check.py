@@ -12,8 +12,8 @@ from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
 from ..database.sql_composition import joined
 from ..ledger.table_trust import Tables
-from ..ledger.trust_queries import LEDGER, RUNS
 from ..object_patterns import ObjectPattern
+from ..own_tables import LEDGER, RUNS
 from .schema_hashes import HashedSchema
 from .schema_record import Record, read_record, write_record
 from .verdict import Verdict

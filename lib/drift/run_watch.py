@@ -11,8 +11,8 @@ from ..database.server_error import StatementError
 from ..errors import MigratorError
 from ..ledger.runs import RunRecord, record_verdict
 from ..ledger.table_trust import Tables
-from ..ledger.trust_queries import LEDGER
 from ..object_patterns import ObjectPattern
+from ..own_tables import LEDGER
 from .live_check import check_now, record_schema
 from .schema_record import Record, confirm_record
 from .verdict import DriftError, Verdict, drift_text

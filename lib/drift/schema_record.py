@@ -20,7 +20,7 @@ from ..errors import DatabaseUnavailableError
 from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE, whole
 from ..ledger.schema import closing
 from ..ledger.table_trust import Tables, ask, check_objects, distrust, told_by
-from ..ledger.trust_queries import OBJECTS
+from ..own_tables import OBJECTS
 from ..time_limits import SNAPSHOT
 from .schema_hashes import HashedSchema, PackedSchema, UnreadableRecordError
 from .verdict import Recorded

@@ -3,15 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..errors import MigrationFileError
+from ..own_tables import LEDGER, OWN_TABLES
 from ..sql.statement import Statement, unquoted
 from .folder import MigrationFile
 
-_LEDGER = (
-    "schema_migrations",
-    "schema_migration_runs",
-    "schema_migration_seeds",
-    "schema_migration_objects",
-)
 # Those of the runner; a column that somebody has added may go.
 _COLUMNS = {"id", "version", "name", "applied_at", "execution_time_ms", "checksum"}
 _COMMANDS = ("CREATE", "DROP", "ALTER", "TRUNCATE", "DELETE", "UPDATE", "MERGE")
@@ -67,7 +62,7 @@ def _done_to_them(statement: Statement, text: str) -> str | None:
     if _SCHEMA_PUBLIC in names:
         return f"drop the schema that holds {_TABLE}"
     # Changed rows of the journal are noticed by the run itself, and take no file off the ledger.
-    owned = _LEDGER[:1] if statement.command in ("UPDATE", "MERGE") else _LEDGER
+    owned = (LEDGER,) if statement.command in ("UPDATE", "MERGE") else OWN_TABLES
     if any(_is_own(name, text, statement.offset) and name[-1] in owned for name in names):
         return f"{_VERBS[statement.command]} {_TABLE}"
     return None
@@ -90,8 +85,8 @@ def _is_own(name: _Name, text: str, offset: int) -> bool:
     """
     if len(name) == 1:
         # In doubt, the statement is let through: the run checks its tables after each file anyway.
-        return name[0] in _LEDGER and text.find("search_path", 0, offset) < 0
-    return name[-2:-1] == ("public",) and name[-1] in _LEDGER
+        return name[0] in OWN_TABLES and text.find("search_path", 0, offset) < 0
+    return name[-2:-1] == ("public",) and name[-1] in OWN_TABLES
 
 
 def _made(words: list[str]) -> list[_Name]:
@@ -141,7 +136,7 @@ def _altered(words: list[str], text: str, offset: int) -> str | None:
     if action[:2] == ["set", "schema"]:
         return f"move {_TABLE}"
     lost = set(_lost_columns(action))
-    if name[-1] == _LEDGER[0]:
+    if name[-1] == LEDGER:
         lost &= _COLUMNS
     return f"take a column from {_TABLE}" if lost else None
 

@@ -1,6 +1,6 @@
 """The two tables of the runner, the lock around them, and every statement about them.
 
-All SQL on schema_migrations and schema_migration_runs is here.
+Nothing else writes to schema_migrations and schema_migration_runs.
 May import: files, settings, plan, database.
 Must not: run a statement of a file, or decide what is applied.
 

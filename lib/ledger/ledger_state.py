@@ -29,6 +29,7 @@ from ..files.file_progress import (
     StatementDigest,
     read_marks,
 )
+from ..own_tables import LEDGER, RUNS
 from ..plan.blockers import Blocker
 from ..plan.migration_states import AppliedMigration
 from ..plan.reports import PastRun, Run
@@ -36,7 +37,7 @@ from ..settings.connection_target import ConnectionTarget
 from .fingerprint import UNKNOWN, Fingerprint
 from .schema import ADDED_COLUMNS
 from .table_trust import Table, Tables, check, distrust, glance, tables_of, told_by
-from .trust_queries import LEDGER, LOCK_TO_READ, RUNS
+from .trust_queries import LOCK_TO_READ
 
 UNDEFINED_TABLE, UNDEFINED_COLUMN, INSUFFICIENT_PRIVILEGE = "42P01", "42703", "42501"
 # How a server refuses its system_identifier: insufficient_privilege, or, as Aurora refuses what

@@ -17,10 +17,11 @@ from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
 from ..escaping import message, one_line
 from ..files.file_progress import Checkpoint, without_marks
+from ..own_tables import RUNS
 from ..plan.reports import Outcome, Source
 from .schema import missing_columns
 from .table_trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
-from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS, RUNS
+from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS
 
 # The rows of the ledger that a run wrote: those above the highest id when it began, up to the next
 # run's. A later run of an earlier version has no such id, and names its files in `applied`. A row

@@ -14,8 +14,8 @@ from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
 from ..duration import milliseconds
 from ..errors import LedgerError, LockError
+from ..own_tables import LEDGER, RUNS
 from .table_trust import Tables
-from .trust_queries import LEDGER, RUNS
 
 _CREATE_LEDGER = """
 create table public.schema_migrations (

@@ -26,6 +26,7 @@ from ..database.send_and_receive import Rows
 from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
 from ..errors import LedgerError
+from ..own_tables import LEDGER, RUNS
 from .trust_queries import (
     CHECK,
     CHECK_OBJECTS,
@@ -35,12 +36,10 @@ from .trust_queries import (
     COUNTED,
     GLANCE,
     INTACT,
-    LEDGER,
     LOCK,
     LOCK_TO_READ,
     REMEMBER,
     RIGHTS,
-    RUNS,
     UNCHANGED,
 )
 

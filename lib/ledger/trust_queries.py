@@ -4,11 +4,8 @@ Statements that fail in the server, so that nothing after them in the message ru
 to integer, whose error quotes the JSON. `trust.told_by` reads it.
 """
 
-LEDGER, RUNS = "schema_migrations", "schema_migration_runs"
-# Which seeds have run; only in databases that had any.
-SEEDS = "schema_migration_seeds"
-# The schema after the newest run: names and keyed hashes.
-OBJECTS = "schema_migration_objects"
+from ..own_tables import LEDGER, OBJECTS, RUNS, SEEDS
+
 # What a run does to each table. It also needs USAGE on the sequence of the ledger's ids; the
 # identity column of the journal needs no right.
 RIGHTS = {

@@ -20,7 +20,7 @@ from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import belongs_to_production, check_writable
 from ..ledger.run_lock import RunLock
 from ..ledger.table_trust import ask, told_by
-from ..ledger.trust_queries import RUNS
+from ..own_tables import RUNS
 from ..settings.search_path import first_schema
 from ..time_limits import ANSWER
 from .droppable_objects import DatabaseObject, Schemas, drop_objects, find_objects

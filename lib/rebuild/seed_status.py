@@ -2,7 +2,7 @@
 
 from ..actions.run_parameters import RunContext
 from ..ledger.ledger_errors import ledger_errors_translated
-from ..ledger.trust_queries import SEEDS
+from ..own_tables import SEEDS
 from ..time_limits import SURVEY
 from .seed_folder import discover_seeds
 from .seed_reports import Seed, compare

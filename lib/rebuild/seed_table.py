@@ -24,7 +24,7 @@ from ..ledger.records import (
 from ..ledger.runs import RunRecord
 from ..ledger.schema import closing
 from ..ledger.table_trust import Tables, check_seeds, distrust, tables_of
-from ..ledger.trust_queries import SEEDS
+from ..own_tables import SEEDS
 
 COLUMNS = ("id", "name", "checksum", "applied_at", "execution_time_ms")
 # A content that has run once is never run again, whatever its file is called.

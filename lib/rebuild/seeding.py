@@ -18,8 +18,8 @@ from ..files.runnable_script import Script
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.production_guard import PRODUCTION, check_writable
 from ..ledger.run_lock import RunLock
-from ..ledger.trust_queries import LEDGER, RUNS, SEEDS
 from ..masking import masked
+from ..own_tables import LEDGER, RUNS, SEEDS
 from ..plan.migration_plan import environment_warnings
 from ..time_limits import ANSWER
 from .seed_folder import discover_seeds, prepare_seeds

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..errors import MigratorError
 from ..escaping import one_line
 from ..local.cluster_files import package_folder
+from ..own_tables import OWN_TABLES
 from ..settings.connection_target import ConnectionTarget
 from ..sql.lexer import scan
 
@@ -23,8 +24,8 @@ _OPTIONS = (
     "--no-tablespaces",
     "--no-table-access-method",
     "--no-security-labels",
-    # Of the runner, with what belongs to them.
-    "--exclude-table=public.schema_migration*",
+    # With the sequences of their columns, which would be dumped without them.
+    *(f"--exclude-table=public.{table}{end}" for table in OWN_TABLES for end in ("", "_id_seq")),
     # Otherwise pg_dump makes one up.
     "--restrict-key=schema",
 )

@@ -8,11 +8,11 @@ from ..catalog.exclusions import (
     COMMON_SCHEMAS,
     COMMON_SCHEMAS_OWNER,
     PROVIDERS_ROLES,
-    RUNNERS_TABLES,
 )
 from ..catalog.other_ledgers import ledgers_query
 from ..database.connection import Connection
 from ..database.sql_composition import filled
+from ..own_tables import OWN_TABLES
 from ..settings.providers import PROVIDERS_SCHEMAS
 
 # The roles that Supabase gives to each of its databases.
@@ -88,7 +88,7 @@ def read_surroundings(connection: Connection) -> Surroundings:
     """Read them from the catalog."""
     statements = (
         sql.SQL(_FACTS),
-        filled(_TABLES, ledgers=ledgers_query(), own=list(RUNNERS_TABLES)),
+        filled(_TABLES, ledgers=ledgers_query(), own=list(OWN_TABLES)),
         filled(
             _SCHEMAS,
             provider=f"^(?:{PROVIDERS_SCHEMAS})$",

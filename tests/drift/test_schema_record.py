@@ -10,7 +10,7 @@ from lib.actions.drift_check import accept_schema, read_drift, read_status_and_d
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.drift.verdict import Verdict
-from lib.ledger.trust_queries import OBJECTS
+from lib.own_tables import OBJECTS
 from lib.plan.reports import RunReport
 
 MakeContext = Callable[..., RunContext]

@@ -1,6 +1,7 @@
 """The schema as SQL: complete, the same on every machine, and taken by psql and by the runner."""
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from lib.errors import MigratorError
 from lib.files.folder import MigrationFile, parse
 from lib.local import embedded_server as embedded
 from lib.object_patterns import ROLE_KINDS
+from lib.own_tables import OWN_TABLES
 from lib.scratch import scratch_server as scratch_module
 from lib.scratch.chain import build_chain, connect_to_scratch
 from lib.scratch.schema_dump import dump, schema_text
@@ -26,7 +28,8 @@ from lib.settings.connection_target import ConnectionTarget
 
 
 def chain() -> tuple[MigrationFile, ...]:
-    return (parse("001-rich.sql", RICH.encode()),)
+    notes = b"create table schema_migration_notes (id serial);"
+    return (parse("001-rich.sql", RICH.encode()), parse("002-notes.sql", notes))
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +61,7 @@ def changes(one: ConnectionTarget, other: ConnectionTarget) -> list[Change]:
             found = read_snapshot(connection, limit=20)
             assert isinstance(found, Snapshot)
             schemas.append(found.objects)
-    return [
-        each
-        for each in compare(*schemas)
-        if each.kind not in ROLE_KINDS and "schema_migration" not in each.identity
-    ]
+    return [each for each in compare(*schemas) if each.kind not in ROLE_KINDS]
 
 
 def load(target: ConnectionTarget, text: str, *, program: Path = PSQL) -> None:
@@ -125,14 +124,16 @@ def test_what_depends_on_server_or_version_is_left_out(text: str) -> None:
     ):
         assert word not in text, word
     assert "COMMENT ON EXTENSION" not in text
-    assert "schema_migration" not in text
+    assert not re.search(rf"\b(?:{'|'.join(OWN_TABLES)})(?:_id_seq)?\b", text)
+    assert "CREATE TABLE public.schema_migration_notes (" in text
+    assert "CREATE SEQUENCE public.schema_migration_notes_id_seq\n" in text
     assert text.endswith(";\n")
     assert "\n\n\n" not in text
 
 
 def test_line_ends_of_a_checkout_do_not_matter(other: ConnectionTarget, text: str) -> None:
     crlf = RICH.encode().replace(b"\n", b"\r\n")
-    build_chain(other, (parse("001-rich.sql", crlf),))
+    build_chain(other, (parse("001-rich.sql", crlf), *chain()[1:]))
     assert schema_text(dump(other), "-- Made.") == text
 
 
