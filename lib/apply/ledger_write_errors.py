@@ -110,7 +110,7 @@ def _fault_of_file(
 
 def _meddling(script: Script, what: str) -> MigrationFailedError:
     return MigrationFailedError(
-        f"{script.file.path}: {what}. It was rolled back. Leave these two tables out, as in: "
+        f"{script.file.path}: {what}. It was rolled back. Leave the runner's tables out, as in: "
         "where tablename not like 'schema_migration%'.",
         version=script.file.version,
     )

@@ -334,7 +334,7 @@ def _uninstall(place: Place) -> Plan:
         notes.append(f"The migrations of the project stay in {names.migrations}/.")
     if left := _left_behind(place.folder, names):
         notes.append(f"Remove these yourself if nothing else needs them: {', '.join(left)}.")
-    notes.append("No database is touched: what the migrations made stays, and their two tables.")
+    notes.append("No database is touched: the runner's tables stay, and what the migrations made.")
     return place.plan(
         [*copies, *shared],
         previous=record.version,

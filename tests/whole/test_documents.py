@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+import lib
 from lib import time_limits
 from lib.actions.locked_run import check_sessions
 from lib.cli import options
@@ -33,6 +34,7 @@ from lib.ledger.ledger_state import Survey
 from lib.ledger.production_guard import check_guard
 from lib.ledger.schema import ADDED_COLUMNS
 from lib.ledger.table_trust import Tables
+from lib.own_tables import OWN_TABLES
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.variables import DATABASE, VARIABLES
@@ -78,6 +80,8 @@ PROVIDERS_VARIABLES = {
     "POSTGRES_USER",
     "PRISMA_DATABASE_URL",
 }
+
+IN_WORDS = {19: "nineteen", 20: "twenty", 21: "twenty-one", 22: "twenty-two"}
 
 in_every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 
@@ -357,6 +361,18 @@ def test_trust_md_has_the_statement_that_adds_the_columns_of_this_version() -> N
     )
     text = (ROOT / "docs" / "trust.md").read_text()
     assert f"\nalter table public.schema_migration_runs\n{added};\n" in text
+
+
+@pytest.mark.parametrize("name", ["trust.md", "replication.md"])
+def test_a_list_of_the_runners_tables_has_all_of_them(name: str) -> None:
+    text = (ROOT / "docs" / name).read_text()
+    assert [table for table in OWN_TABLES if not re.search(rf"\b{table}\b", text)] == []
+
+
+def test_contributing_md_has_the_number_of_the_wings() -> None:
+    number = IN_WORDS[len(list((ROOT / "lib").glob("*/__init__.py")))]
+    assert f" {number} wings " in (ROOT / "CONTRIBUTING.md").read_text()
+    assert f" {number} wings." in (lib.__doc__ or "")
 
 
 def test_previews_md_has_what_the_guard_says() -> None:
