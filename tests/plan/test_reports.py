@@ -64,7 +64,11 @@ class TestStatus:
         run = Run(1, "failed", "build", WHEN, WHEN + timedelta(seconds=2), "abc", "preview")
         bundle, earlier = Deployment("def", "main", "dpl_2"), Deployment("abc", "fix", None)
         document = status(
-            last_run=run, deployment=bundle, origins={"000-first": earlier}, owner="production"
+            last_run=run,
+            deployment=bundle,
+            origins={"000-first": earlier},
+            owner="production",
+            drift=True,
         ).to_dict()
         assert json.loads(json.dumps(document)) == {
             "success": True,
@@ -73,6 +77,7 @@ class TestStatus:
             "belongsTo": "production",
             "database": "app",
             "pgVersion": "PostgreSQL 16.4",
+            "drift": True,
             "appliedMigrations": 1,
             "pendingMigrations": 2,
             "lastMigration": {
