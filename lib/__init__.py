@@ -6,6 +6,7 @@ The floor, without I/O:
     duration         500ms, 2s, 10min
     deployment       the build that is running
     own_tables       the tables of the runner, by name
+    tool_words       what other migration tools are called
     secret_patterns  what is recognized as a secret
     masking          secrets in a text, shown as …
     escaping         text for people: escaped, behind a prefix, without secrets

@@ -18,6 +18,7 @@ PURE = (
     "deployment",
     "duration",
     "own_tables",
+    "tool_words",
     "secret_patterns",
     "masking",
     "escaping",
@@ -230,7 +231,7 @@ def listed(text: str) -> set[str]:
 # most these.
 STATUS_ROOMS = listed("""
     floor: escaping deadline deployment duration errors time_limits masking
-      object_patterns own_tables secret_patterns signals
+      object_patterns own_tables secret_patterns signals tool_words
     files: file_progress folder header
     settings: aws connection_target connection_url database_choice loader pasted_values providers
       search_path tls variables

@@ -29,11 +29,12 @@ from ..ledger.table_trust import told_by
 from ..local.new_migration import alone_in
 from ..plan.migration_states import AppliedMigration
 from ..time_limits import ANSWER
+from ..tool_words import DATABASE
 from ..tools.tool import Problem
 from .adoption import AdoptedFile, Adoption, Proof, Rename
 from .callers import find_callers
 from .conversion import Conversion, convert
-from .first_file import DATABASE_WORD, read_schema
+from .first_file import read_schema
 from .history_source import Source, read_source
 from .proof import prove
 from .written_files import written
@@ -222,10 +223,10 @@ def _read(
     ours: Sequence[MigrationFile],
 ) -> Source:
     """Read the history of the tool, or the database as it is, whatever has made it."""
-    if request.tool != DATABASE_WORD:
+    if request.tool != DATABASE:
         return read_source(context, connection, request.tool, request.root, request.folder)
     if request.folder is not None:
-        raise ConfigurationError(f"--from: `adopt {DATABASE_WORD}` reads no files of a tool.")
+        raise ConfigurationError(f"--from: `adopt {DATABASE}` reads no files of a tool.")
     return read_schema(context, connection, ours, request.environ)
 
 

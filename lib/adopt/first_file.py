@@ -8,7 +8,7 @@ database it is in our folder already.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from .. import COMMAND
+from .. import COMMAND, tool_words
 from ..actions.run_parameters import RunContext
 from ..catalog.other_ledgers import find_other_ledgers
 from ..database.connection import Connection
@@ -34,8 +34,6 @@ from .conversion import HEADER_LINES
 from .history_source import Source
 from .tool_records import ToolRecords, read_records
 
-# The word for a database as it is, whatever has made it.
-DATABASE_WORD = "database"
 _DESCRIPTION = "schema so far"
 _MOST_LINES = 10
 _ROWS_STAY = (
@@ -59,7 +57,7 @@ def _tool(word: str, title: str, table: str, newest: str, *calls: str) -> Tool:
 
 
 # It keeps no record.
-DATABASE = _tool(DATABASE_WORD, "The database", "", "")
+DATABASE = _tool(tool_words.DATABASE, "The database", "", "")
 PROGRAM_TOOLS = (
     _tool(
         "knex",
@@ -169,8 +167,8 @@ def _tool_of(connection: Connection, ours: Sequence[MigrationFile]) -> Tool:
 
 def _is_whole(file: MigrationFile) -> bool:
     """True for a file that was made of the schema of a database."""
-    words = (DATABASE_WORD, *(tool.word for tool in PROGRAM_TOOLS))
-    return file.header.origin is not None and file.header.origin.tool in words
+    origin = file.header.origin
+    return origin is not None and tool_words.adopted_as(origin.tool) == tool_words.DATABASE
 
 
 def _origin(file: MigrationFile) -> Origin:

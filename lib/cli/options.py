@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 from .. import COMMAND, __version__
-from ..commands.invocation import ADOPTABLE, DEFAULT_PORT
+from ..commands.invocation import DEFAULT_PORT
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
+from ..tool_words import ADOPTABLE
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.

@@ -16,12 +16,6 @@ Serve = Callable[[Mapping[str, str], Path, Any, Sequence[int]], None]
 # Of `serve`, unless it is taken.
 DEFAULT_PORT = 3000
 
-# What `adopt` takes: the words of the tools, and one for a database whose tool has no SQL files.
-ADOPTABLE = (
-    *("prisma", "drizzle", "supabase", "flyway", "dbmate", "goose", "golang-migrate", "sqlx"),
-    *("node-pg-migrate", "graphile-migrate", "sql-migrate", "tern", "database"),
-)
-
 
 @dataclass
 class Invocation:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 from ..duration import parse_duration
+from ..tool_words import ADOPTED
 
 _T = TypeVar("_T")
 
@@ -23,12 +24,6 @@ _LIKE_A_LINE = re.compile(r"--+\s*([A-Za-z][A-Za-z _-]{1,24}?)\s*([:=])\s*(.*)",
 _DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments", "from")
 # Refused now, so that a file which needs a later version never runs under this one.
 _RESERVED = ("phase", "backfill", "requires")
-# What `From` may name: the tools whose history can be carried on, by file or as a whole.
-ADOPTED_TOOLS = (
-    *("prisma", "drizzle", "supabase", "flyway", "dbmate", "goose", "golang-migrate", "sqlx"),
-    *("node-pg-migrate", "graphile-migrate", "sql-migrate", "tern", "database"),
-    *("knex", "kysely", "sequelize", "typeorm", "rails", "ecto", "alembic", "django"),
-)
 # Files of Sqitch begin with this line; their `requires:` is not the reserved key.
 _SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
 
@@ -209,7 +204,7 @@ def _environments(value: str) -> tuple[str, ...]:
 
 def _origin(value: str) -> Origin:
     tool, _, name = value.partition(" ")
-    if tool.lower() not in ADOPTED_TOOLS or not name.strip():
+    if tool.lower() not in ADOPTED or not name.strip():
         raise ValueError(
             f"{value!r} is not a tool and the name of its migration, as in: prisma 20240102_init; "
             "if it is only prose, write it without the colon"

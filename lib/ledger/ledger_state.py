@@ -34,6 +34,7 @@ from ..plan.blockers import Blocker
 from ..plan.migration_states import AppliedMigration
 from ..plan.reports import PastRun, Run
 from ..settings.connection_target import ConnectionTarget
+from ..tool_words import adopted_as
 from .fingerprint import UNKNOWN, Fingerprint
 from .schema import ADDED_COLUMNS
 from .table_trust import Table, Tables, check, distrust, glance, tables_of, told_by
@@ -499,29 +500,22 @@ def _foreign(table: str, columns: Sequence[str]) -> ForeignLedgerError:
     return ForeignLedgerError(
         f"public.{table} is not this runner's table; it looks like {whose} "
         f"(its columns: {', '.join(columns)}). It was left untouched. "
-        f"{_adopting(columns)}se a database of its own for these migrations, or rename that table "
+        f"{_adopting(tools)}se a database of its own for these migrations, or rename that table "
         "if its tool is no longer in use.",
         tools=tools,
     )
 
 
-def _adopting(columns: Sequence[str]) -> str:
-    words = _ADOPTED_AS.get(frozenset(columns), ())
+def _adopting(tools: Sequence[str]) -> str:
+    words = dict.fromkeys(map(adopted_as, tools))
     commands = " or ".join(f"`{COMMAND} adopt {word}`" for word in words)
     return f"{commands} carries its history on. Or u" if words else "U"
 
 
 # Whose it looks like, and what a header calls these tools.
 _LOOKS_LIKE = {
-    frozenset({"version"}): ("that of Rails or dbmate", ("rails", "dbmate")),
+    frozenset({"version"}): ("that of Rails or dbmate", ("dbmate", "rails")),
     frozenset({"version", "dirty"}): ("golang-migrate's", ("golang-migrate",)),
     frozenset({"version", "inserted_at"}): ("Ecto's", ("ecto",)),
     frozenset({"version", "statements", "name"}): ("the Supabase command line's", ("supabase",)),
-}
-# What `adopt` calls these tools.
-_ADOPTED_AS = {
-    frozenset({"version"}): ("dbmate", "database"),
-    frozenset({"version", "dirty"}): ("golang-migrate",),
-    frozenset({"version", "inserted_at"}): ("database",),
-    frozenset({"version", "statements", "name"}): ("supabase",),
 }

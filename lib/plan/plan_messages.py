@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from .. import COMMAND
 from ..errors import MigrationFileError
 from ..files.folder import MigrationFile
+from ..tool_words import adopted_as
 from .migration_states import AppliedMigration, number_of
 from .renames import Renamed
 
@@ -14,11 +15,6 @@ MOST_WARNINGS = 10
 MIXED_LEDGER = (
     "The ledger may hold what another project applied in the same database, and a ledger belongs "
     "to one project alone. If so, give each project a database of its own."
-)
-
-# Their migrations are programs, so one file was made of the whole database.
-_ADOPTED_AS_A_WHOLE = dict.fromkeys(
-    ("knex", "sequelize", "typeorm", "rails", "ecto", "alembic", "django"), "database"
 )
 
 START_OVER = f"  Or start over, with an empty local database: {COMMAND} reset."
@@ -80,7 +76,7 @@ def unadopted_fault(files: Sequence[MigrationFile]) -> str:
     return (
         f"Adopt this database first: {first.path}{more} made of the migrations of {tool}, which "
         "keeps a ledger in this database and may have applied them. "
-        f"`{COMMAND} adopt {_ADOPTED_AS_A_WHOLE.get(tool, tool)}` shows what it has applied, and "
+        f"`{COMMAND} adopt {adopted_as(tool)}` shows what it has applied, and "
         "records it with --apply."
     )
 

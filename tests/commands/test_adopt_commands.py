@@ -6,7 +6,8 @@ import json
 import pytest
 from conftest import Bundle, Cli, Database
 
-from lib.commands.invocation import ADOPTABLE
+from lib.adopt import first_file
+from lib.tool_words import ADOPTABLE, WITHOUT_SQL
 from lib.tools.known_tools import TOOLS
 
 LEDGER = """
@@ -35,6 +36,7 @@ def migrated(bundle: Bundle, db: Database) -> Bundle:
 
 def test_every_tool_has_its_word_and_so_has_a_database_without_one() -> None:
     assert set(ADOPTABLE) == {*(tool.word for tool in TOOLS), "database"}
+    assert set(WITHOUT_SQL) == {tool.word for tool in first_file.PROGRAM_TOOLS}
 
 
 def test_another_word_is_wrong_usage(cli: Cli) -> None:
