@@ -30,6 +30,7 @@ from ..local.new_migration import alone_in
 from ..plan.migration_states import AppliedMigration
 from ..time_limits import ANSWER
 from ..tool_words import DATABASE
+from ..tools.known_tools import find_tool
 from ..tools.tool import Problem
 from .adoption import AdoptedFile, Adoption, Proof, Rename
 from .callers import find_callers
@@ -37,6 +38,7 @@ from .conversion import Conversion, convert
 from .first_file import read_schema
 from .history_source import Source, read_source
 from .proof import prove
+from .tool_folder import find_folder
 from .written_files import written
 
 _OURS = "public.schema_migrations"
@@ -184,10 +186,13 @@ def adopt(context: RunContext, request: Request, confirm: Callable[[Adoption], N
 
 def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
     directory = context.settings.migrations_dir
+    # Before ours are read: if both are in one folder, that is what to say, and not that the names
+    # of theirs are malformed.
+    folder = _folder(request, directory)
     ours = discover(directory)
     with context.connect() as connection:
         survey = _survey(context, connection)
-        source = _read(context, connection, request, ours)
+        source = _read(context, connection, request, folder, ours)
     made = convert(source.tool, source.read, source.history, ours, directory.name)
     found = _Found(source, survey, made, ours)
     plan = plan_from_survey(context, found.chain, survey)
@@ -216,17 +221,25 @@ def _plan(context: RunContext, request: Request) -> tuple[Adoption, _Found]:
     return adoption, found
 
 
+def _folder(request: Request, migrations: Path) -> Path | None:
+    """Return where the tool has its files; None if there is no tool that has any."""
+    if request.tool != DATABASE:
+        return find_folder(find_tool(request.tool), request.root, request.folder, migrations)
+    if request.folder is not None:
+        raise ConfigurationError(f"--from: `adopt {DATABASE}` reads no files of a tool.")
+    return None
+
+
 def _read(
     context: RunContext,
     connection: Connection,
     request: Request,
+    folder: Path | None,
     ours: Sequence[MigrationFile],
 ) -> Source:
     """Read the history of the tool, or the database as it is, whatever has made it."""
-    if request.tool != DATABASE:
-        return read_source(context, connection, request.tool, request.root, request.folder)
-    if request.folder is not None:
-        raise ConfigurationError(f"--from: `adopt {DATABASE}` reads no files of a tool.")
+    if folder is not None:
+        return read_source(context, connection, find_tool(request.tool), request.root, folder)
     return read_schema(context, connection, ours, request.environ)
 
 

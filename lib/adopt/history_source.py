@@ -7,9 +7,8 @@ from pathlib import Path
 from .. import COMMAND
 from ..actions.run_parameters import RunContext
 from ..database.connection import Connection
-from ..tools.known_tools import find_tool
 from ..tools.tool import History, Problem, Tool, ToolFiles
-from .tool_folder import find_folder, shown
+from .tool_folder import shown
 from .tool_records import ToolRecords, read_records
 
 _MOST_NAMED = 3
@@ -40,11 +39,9 @@ class Source:
 
 
 def read_source(
-    context: RunContext, connection: Connection, word: str, root: Path, given: str | None
+    context: RunContext, connection: Connection, tool: Tool, root: Path, folder: Path
 ) -> Source:
-    """Read the files and the records of a tool; `given` is the folder that was named."""
-    tool = find_tool(word)
-    folder = find_folder(tool, root, given, context.settings.migrations_dir)
+    """Read the files and the records of a tool."""
     name = shown(folder, root)
     read = tool.read_folder(folder)
     records = read_records(connection, tool, read.ledger, context.target.search_path)

@@ -13,11 +13,12 @@ def find_folder(tool: Tool, root: Path, given: str | None, migrations: Path) -> 
     `migrations` is our own. Raises ConfigurationError if there is none, or more than one.
     """
     folder = _given(given) if given is not None else _usual(tool, root, migrations)
-    if folder.resolve() == migrations.resolve():
+    if _is_ours(folder, migrations):
         raise ConfigurationError(
-            f"{one_line(str(folder))} is also the folder of this runner's own migrations. Move "
-            f"{tool.title}'s files to another one and name that with --from, or set "
-            "MIGRATIONS_DIR to a new folder for the runner's."
+            f"{shown(folder, root)} belongs to the runner's own migrations. Move {tool.title}'s "
+            f"files to a folder of their own, such as old-{shown(migrations, root)}, and name that "
+            "with --from. Or leave them there, and set MIGRATIONS_DIR to a new folder for the "
+            "runner's."
         )
     return folder
 
@@ -28,6 +29,15 @@ def shown(folder: Path, root: Path) -> str:
         return one_line(folder.resolve().relative_to(root.resolve()).as_posix())
     except ValueError:
         return one_line(str(folder))
+
+
+def _is_ours(folder: Path, migrations: Path) -> bool:
+    """True for our folder, and for one in it that is not set aside."""
+    try:
+        below = folder.resolve().relative_to(migrations.resolve())
+    except ValueError:
+        return False
+    return not any(part.startswith(("_", ".")) for part in below.parts)
 
 
 def _given(given: str) -> Path:
@@ -50,7 +60,7 @@ def _usual(tool: Tool, root: Path, migrations: Path) -> Path:
             f"{', '.join(tool.folders)}. Name it with --from."
         )
     # Several tools call theirs `migrations`, too: ours counts only if there is no other.
-    found = [each for each in found if each.resolve() != migrations.resolve()] or found
+    found = [each for each in found if not _is_ours(each, migrations)] or found
     if len(found) > 1:
         raise ConfigurationError(
             f"Several folders may hold {tool.title}'s files: "

@@ -1,5 +1,7 @@
 """The command that carries on the history of another tool."""
 
+import argparse
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 
@@ -40,9 +42,17 @@ def _report(call: Invocation, adoption: Adoption) -> int:
         call.console.show(adoption_text(adoption, call.console.style))
     if error:
         raise error
-    command = f"{COMMAND} adopt {adoption.tool}"
+    command = _command(call.arguments)
     call.console.show(outcome_text(adoption, call.console.style, command=command))
     return 0
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """Return the command to type next, which reads the same folder as this one."""
+    folder, accepts = arguments.from_folder, arguments.accept_differences
+    place = f" --from {shlex.quote(folder)}" if folder is not None else ""
+    accepted = " --accept-differences" if accepts else ""
+    return f"{COMMAND} adopt {arguments.tool}{place}{accepted}"
 
 
 def _in_the_way(obstacles: tuple[str, ...]) -> str:

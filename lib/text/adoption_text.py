@@ -19,6 +19,10 @@ _NO_HARM = (
     "If the differences do no harm, or the next migrations are to remove them, record the history "
     "with --accept-differences."
 )
+_NEXT = (
+    "Commit the files. Each other database with this history is adopted by the same command, with "
+    "its URL."
+)
 _CHANGES = {
     ChangeKind.ADDED: "only in the database",
     ChangeKind.REMOVED: "only in the files",
@@ -44,7 +48,10 @@ def adoption_text(adoption: Adoption, style: Style) -> Clean:
 def outcome_text(adoption: Adoption, style: Style, *, command: str) -> Clean:
     """Compose what was done, or what `--apply` would do."""
     if adoption.has_just_applied:
-        return signed(style.tick, f"Adopted: {', '.join(_deeds(adoption, 'past'))}.")
+        return blocks(
+            signed(style.tick, f"Adopted: {', '.join(_deeds(adoption, 'past'))}."),
+            *([message(_NEXT)] if adoption.written else []),
+        )
     if adoption.is_done and not adoption.files:
         return message(f"{adoption.title} has no migration here: there is nothing to adopt.")
     if adoption.is_done:

@@ -70,8 +70,27 @@ def test_it_asks_where_the_tool_is_still_called(cli: Cli, migrated: Bundle, db: 
     done = cli("adopt", "prisma", "--apply", "--yes")
     assert done.returncode == 0, done.stderr
     assert "Adopted: wrote 1 file, recorded 1 file as applied" in done.stdout
+    assert "Commit the files. Each other database" in done.stdout
     assert "hunter2" not in done.stdout + refused.stdout + done.stderr
     assert db.versions() == ["001-init"]
+
+
+def test_the_command_that_is_named_reads_the_same_folder(cli: Cli, migrated: Bundle) -> None:
+    (migrated.root / "prisma").rename(migrated.root / "old prisma")
+    done = cli("adopt", "prisma", "--from", "old prisma/migrations")
+    assert "adopt prisma --from 'old prisma/migrations' --apply` would write" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["migrations", "migrations/committed"])
+def test_a_tool_whose_folder_is_ours_is_told_so_and_not_that_its_names_are_wrong(
+    cli: Cli, bundle: Bundle, name: str
+) -> None:
+    (bundle.root / name).mkdir(exist_ok=True)
+    (bundle.root / name / "000001_create_users.sql").write_text(SQL)
+    done = cli("adopt", "graphile-migrate" if "committed" in name else "goose")
+    assert done.returncode == 2
+    assert f"{name} belongs to the runner's own migrations" in done.stderr
+    assert "NNN-description" not in done.stderr
 
 
 def test_problems_are_named_and_the_exit_code_is_3(
