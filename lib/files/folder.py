@@ -9,6 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
+from .. import COMMAND
 from ..errors import MigrationFileError
 from ..escaping import one_line
 from .header import Header, first_statement, read_header
@@ -22,6 +23,14 @@ _VERSION_LINE = re.compile(
 _NOT_THE_FORMAT = (
     "the name is not NNN-description.sql: three or more digits, then lower-case words joined by "
     "hyphens, as in 004-add-invoices.sql"
+)
+
+_IN_A_SUBFOLDER = "the file is in a subfolder, where nothing is applied"
+_NONE_IS_OURS = (
+    "no file here is named as this runner names them. If they are another tool's, do not rename "
+    "them, or they would run once more: move them to a folder of their own, and "
+    f"`{COMMAND} adopt TOOL --from FOLDER` carries them on. Or leave them here, and name a new "
+    "folder for the runner's in MIGRATIONS_DIR"
 )
 
 # The folder of the seeds, in that of the migrations.
@@ -182,10 +191,22 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
     files.sort(key=lambda file: file.number)
     faults.extend(_doubled_numbers(files))
     faults.extend(_faults_below(directory, entries))
+    if any(map(_is_misplaced, faults)) and not any(map(_is_numbered, entries)):
+        faults.append(MigrationFileError(_NONE_IS_OURS, file=directory.name))
     if faults:
         # All at once: a build takes minutes, and would otherwise show one fault each time.
         raise MigrationFileError.together(faults)
     return tuple(files)
+
+
+def _is_misplaced(fault: MigrationFileError) -> bool:
+    return fault.fault in (_NOT_THE_FORMAT, _IN_A_SUBFOLDER)
+
+
+def _is_numbered(path: Path) -> bool:
+    """True for a name in the format, other than that of the file which creates the ledger."""
+    match = NAME.fullmatch(path.name)
+    return match is not None and int(match["number"]) > 0
 
 
 def has_seeds(directory: Path) -> bool:
@@ -286,7 +307,7 @@ def _sql_below(folder: Path, directory: Path) -> Iterator[MigrationFileError]:
         return
     for path in filter(is_sql, entries):
         yield MigrationFileError(
-            "the file is in a subfolder, where nothing is applied",
+            _IN_A_SUBFOLDER,
             file=f"{directory.name}/{path.relative_to(directory)}",
             way_out=(
                 f"move it to {directory.name}/{_name_above(path)}, "

@@ -505,7 +505,23 @@ class TestTheFolder:
         assert lines[1].endswith("as in 004-add-invoices.sql; 20240108000001-add-x.sql would do")
         assert lines[4] == "  … and 197 more with the same fault, 200 in all."
 
+    @pytest.mark.parametrize("filename", ["00001_users.sql", "committed/000001.sql"])
+    def test_a_folder_with_nothing_of_ours_may_be_that_of_another_tool(
+        self, bundle: Bundle, filename: str
+    ) -> None:
+        bundle.write("000-create-migration-table.sql", "")
+        (bundle.migrations / filename).parent.mkdir(exist_ok=True)
+        bundle.write(filename, "")
+        with pytest.raises(MigrationFileError) as raised:
+            discover(bundle.migrations)
+        assert "do not rename them" in str(raised.value).splitlines()[-1]
+        bundle.write("001-a.sql", "")
+        with pytest.raises(MigrationFileError) as raised:
+            discover(bundle.migrations)
+        assert "do not rename them" not in str(raised.value)
+
     def test_of_a_pile_in_folders_below_too(self, bundle: Bundle) -> None:
+        bundle.write("001-a.sql", "")
         for day in range(1, 11):
             (bundle.migrations / f"202401{day:02}_init").mkdir()
             bundle.write(f"202401{day:02}_init/migration.sql", "")
