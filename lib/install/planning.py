@@ -24,7 +24,7 @@ from .bundle import (
 from .changes import Action, Change, Kind, Merged, Plan, links, missing_folders, not_files
 from .git import Git, ignored, nested
 from .merges import Merging, Shared, original, restored
-from .project import Project, find_application, inspect, obstacles, open_folder
+from .project import Project, find_application, inspect, is_foreign, obstacles, open_folder
 from .record import (
     Place,
     Record,
@@ -145,11 +145,13 @@ def _merge(place: Place, path: str, merged: Merged) -> Change:
 
 def _notes(place: Place, names: Names, shared: Mapping[str, Merged]) -> list[str]:
     notes = _about_package(place, names)
-    own = sorted(path.name for path in (place.folder / names.migrations).glob("*.sql"))
+    folder = place.folder / names.migrations
+    own = sorted(path.name for path in folder.glob("*.sql") if not is_foreign(path))
     if own:
+        files = "1 file" if len(own) == 1 else f"{len(own)} files"
         notes.append(
-            f"{names.migrations}/ has {len(own)} files of the project, {own[0]} and so on. "
-            "The next build applies them: see that no database has them already, or use baseline."
+            f"{names.migrations}/ has {files} of the project ({listed(own)}). The next build "
+            "applies what is there: see that no database has it already, or use baseline."
         )
     version = place.read(PYTHON_VERSION)
     if version and re.match(rb"\s*3\.([0-9]|1[01])\b", version):
@@ -177,6 +179,8 @@ def _about_package(place: Place, names: Names) -> list[str]:
 def _first_steps(place: Place, names: Names, project: Project) -> tuple[str, ...]:
     steps = [
         *_LOOK_AND_COMMIT,
+        "If a database has tables already, adopt it before anything else: "
+        f"{place.bundle.root / 'docs' / 'adopting-a-history.md'}",
         "Write the first migration: ./migrate create add orders table",
         "In Vercel, connect a database (Storage), or set DATABASE_URL",
         "Push: the build migrates before it builds the site",

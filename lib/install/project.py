@@ -46,12 +46,12 @@ _LOCK_FILES = {
 _SCRIPTS = ("vercel-build", "now-build", "build")
 _PROGRAMS = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts")
 # The other tools, by what they leave in a project: its name, and what the page about it is called.
-_TOOLS = {
+TOOLS = {
     "Drizzle": ("drizzle", ("drizzle.config.*", "drizzle")),
     "Prisma": ("prisma", ("prisma", "prisma.config.*")),
     "Supabase": ("supabase", ("supabase",)),
-    "Knex": ("knex", ("knexfile.*",)),
-    "Kysely": ("knex", ("kysely.config.*", ".config/kysely.config.*")),
+    "Knex": ("programs", ("knexfile.*",)),
+    "Kysely": ("programs", ("kysely.config.*", ".config/kysely.config.*")),
 }
 _MIGRATION = re.compile(r"[0-9]{3,}-[a-z0-9]+(?:-[a-z0-9]+)*\.sql")
 
@@ -91,7 +91,7 @@ def program(folder: Path) -> Path | None:
 def inspect(folder: Path, top: Path | None) -> Project:
     """Look at a project; ConfigurationError if its kind cannot be told."""
     package = _package_json(folder / "package.json")
-    tools = {name: page for name, (page, patterns) in _TOOLS.items() if _any_of(folder, patterns)}
+    tools = {name: page for name, (page, patterns) in TOOLS.items() if _any_of(folder, patterns)}
     site, found, notes = _site(folder, package, _manager(folder, top, package or {}))
     used = (f"{', '.join(tools)} (stays as it is)",) if tools else ()
     return Project(folder, site, (*found, *used), tuple(notes), tools)
@@ -302,16 +302,20 @@ def _foreign_migrations(folder: Path, names: Names) -> Iterator[str]:
         yield f"{names.migrations} is there already, and is no folder: choose {another}."
         return
     foreign = sorted(
-        path.relative_to(place).as_posix() for path in place.glob("*") if _is_foreign(path)
+        path.relative_to(place).as_posix() for path in place.glob("*") if is_foreign(path)
     )
     if foreign:
+        old = f"old-{names.migrations}"
         yield (
             f"{names.migrations}/ has files of another tool ({', '.join(foreign[:3])}"
-            f"{', …' if len(foreign) > 3 else ''}): choose {another}."
+            f"{', …' if len(foreign) > 3 else ''}). Move the folder, as in `git mv "
+            f"{names.migrations} {old}`, commit, and install again: `./migrate adopt TOOL --from "
+            f"{old}` carries the files on then. Or leave it where it is, and choose {another}."
         )
 
 
-def _is_foreign(path: Path) -> bool:
+def is_foreign(path: Path) -> bool:
+    """True for what is no migration of the project's own in their folder."""
     if path.name.startswith((".", "_")) or path.suffix in (".md", ".txt"):
         return False
     return not _MIGRATION.fullmatch(path.name) or int(path.name.partition("-")[0]) == 0

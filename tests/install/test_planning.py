@@ -11,12 +11,13 @@ import pytest
 from conftest import local_environ
 from git_projects import Installer, Project, commit, git, tree
 
-from lib import __version__
+from lib import ROOT, __version__
 from lib.cli.options import LONGEST_PACKAGE
 from lib.install.bundle import Bundle, Names
 from lib.install.changes import Change
 from lib.install.package_manifest import check_manifest
 from lib.install.planning import make_plan
+from lib.install.project import TOOLS
 from lib.install.record import Request
 from lib.local.server_folder import home
 
@@ -242,6 +243,11 @@ def test_without_a_terminal_nothing_is_written_unless_yes(
         ({"migrate": ""}, "migrate is there already"),
         ({"migrations/0000_x.sql": "", "migrations/meta/_journal.json": ""}, "--migrations sql"),
         ({"migrations/000-mine.sql": ""}, "--migrations sql"),
+        (
+            {"migrations/committed/000001.sql": "", "migrations/current.sql": ""},
+            "`git mv migrations old-migrations`, commit, and install again: `./migrate adopt TOOL "
+            "--from old-migrations`",
+        ),
         ({"vercel.ts": "export const config = {}"}, "vercel.ts configures Vercel"),
         ({"vercel.mjs": ""}, '"buildCommand": "bash build.sh", "outputDirectory": "public",'),
         ({"vercel.json": '{\n  "a": 1\n  "b": 2\n}'}, "vercel.json:3:3: "),
@@ -430,9 +436,31 @@ def test_supabase_and_other_tools_are_named(
     project = make_project({"supabase/migrations/20240101000000_x.sql": "", "prisma/x": ""})
     said = run.done("install", project.folder, "--dry-run", "--json")
     steps = json.loads(said)["nextSteps"]
+    # Before the first file of ours, which would be numbered below those that are adopted.
+    adopts = next(number for number, step in enumerate(steps) if "adopting-a-history.md" in step)
+    assert "./migrate create" in steps[adopts + 1]
     assert any("MIGRATION_LOCAL_PLATFORM=supabase" in step for step in steps)
     # In this clone: the project has no documents.
     assert f"About Prisma: {run.clone / 'docs' / 'switching' / 'prisma.md'}" in steps
+
+
+def test_each_page_about_another_tool_exists(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    marks = [patterns[0].replace("*", "js") for _, patterns in TOOLS.values()]
+    project = make_project({f"{mark}/x" if "." not in mark else mark: "" for mark in marks})
+    steps = json.loads(run.done("install", project.folder, "--dry-run", "--json"))["nextSteps"]
+    pages = [Path(step.rpartition(": ")[2]) for step in steps if step.endswith(".md")]
+    assert len(pages) == len(TOOLS) + 1
+    assert [page for page in pages if not (ROOT / page.relative_to(run.clone)).is_file()] == []
+
+
+def test_a_file_of_another_tool_is_not_counted_as_one_that_the_build_applies(
+    run: Installer, make_project: Callable[..., Project]
+) -> None:
+    project = make_project({"migrations/001-a.sql": "", "migrations/002_b.sql": ""})
+    said = run("install", project.folder, "--dry-run").stdout
+    assert "migrations/ has 1 file of the project (001-a.sql)." in " ".join(said.split())
 
 
 def test_a_folder_that_is_shared_with_the_project_is_said_to_stay(
@@ -601,7 +629,7 @@ def later(clone: Path, tmp_path: Path) -> Installer:
     change = {
         "lib/__init__.py": (f'"{__version__}"', '"9.9.9"'),
         "build.sh": ("#!/usr/bin/env bash\n", "#!/usr/bin/env bash\n# Later.\n"),
-        "vercel.json": ("{cli,", "{cli,later,"),
+        "vercel.json": (",cli,", ",cli,later,"),
         "requirements.txt": ("flask==", "flask==9."),
         "CHANGELOG.md": ("\n## ", "\n## 9.9.9 - 2027-01-01\n\n- Faster,\n  and later.\n\n## "),
     }
