@@ -111,9 +111,11 @@ class _Found:
             and self.made.files
             and not any(e.state == "applied" for e in self.files)
         ):
+            # Never the name that is that of ours by then.
+            kept = self.rename.qualified if self.rename else records.name
             yield (
                 f"{records.name} holds nothing that was applied. Once the files are written, drop "
-                f"that table, and `{COMMAND} migrate` applies them."
+                f"the table {kept}, and `{COMMAND} migrate` applies them."
             )
 
     @property

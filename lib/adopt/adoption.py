@@ -70,6 +70,10 @@ class Rename:
     old: str
     new: str
 
+    @property
+    def qualified(self) -> str:
+        return f"public.{self.new}"
+
 
 @dataclass(frozen=True)
 class Adoption:

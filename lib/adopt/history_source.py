@@ -6,7 +6,9 @@ from pathlib import Path
 
 from .. import COMMAND
 from ..actions.run_parameters import RunContext
+from ..catalog.other_ledgers import OtherLedger, find_other_ledgers
 from ..database.connection import Connection
+from ..tools.known_tools import TOOLS
 from ..tools.tool import History, Problem, Tool, ToolFiles
 from .tool_folder import shown
 from .tool_records import ToolRecords, read_records
@@ -46,19 +48,25 @@ def read_source(
     read = tool.read_folder(folder)
     records = read_records(connection, tool, read.ledger, context.target.search_path)
     if records is None:
-        return Source(tool, name, history=History((), (_no_ledger(tool),)))
+        others = find_other_ledgers(connection)
+        return Source(tool, name, history=History((), (_no_ledger(tool, others),)))
     return Source(tool, name, records, read, tool.judge(read, records.rows))
 
 
-def _no_ledger(tool: Tool) -> Problem:
+def _no_ledger(tool: Tool, others: Sequence[OtherLedger]) -> Problem:
     return Problem(
         "the database",
         f"it has no ledger of {tool.title}, so nothing tells what has been applied",
-        f"if the database is empty, `{COMMAND} migrate` builds it from the files; if its tables "
-        f"were made without {tool.title}'s migrations, as `prisma db push` makes them, "
-        f"`{COMMAND} adopt database` makes one first file of them; if the ledger is in another "
-        "database, correct the URL",
+        f"{''.join(map(_carried_on, others))}if the database is empty, `{COMMAND} migrate` builds "
+        f"it from the files; if its tables were made without {tool.title}'s migrations, as `prisma "
+        f"db push` makes them, `{COMMAND} adopt database` makes one first file of them; if the "
+        "ledger is in another database, correct the URL",
     )
+
+
+def _carried_on(other: OtherLedger) -> str:
+    word = other.tool if other.tool in {tool.word for tool in TOOLS} else "database"
+    return f"it has {other.name} of {other.tool}, which `{COMMAND} adopt {word}` carries on; "
 
 
 def _left_out(names: Sequence[str]) -> list[str]:

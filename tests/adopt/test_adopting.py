@@ -272,6 +272,15 @@ class TestWhatIsInTheWay:
         assert "adopt database" in problem.remedy
         assert project.is_untouched(db)
 
+    def test_a_database_with_the_ledger_of_another_tool(
+        self, migrated: Project, db: Database
+    ) -> None:
+        db.query("create table knex_migrations (id int, name text, batch int, migration_time int)")
+        [problem] = migrated.adopt(tool="tern").problems
+        assert "public._prisma_migrations of prisma, which `" in problem.remedy
+        assert "adopt prisma`" in problem.remedy
+        assert "public.knex_migrations of knex, which `" in problem.remedy
+
     def test_a_migration_that_is_gone_while_its_file_is_pending(
         self, migrated: Project, db: Database
     ) -> None:
@@ -404,6 +413,15 @@ class TestALedgerWithTheNameOfOurs:
             "create table users (id int); create index users_id on users (id)"
         )
         return project
+
+    def test_one_that_holds_nothing_is_named_as_it_is_renamed(
+        self, dbmate: Project, db: Database
+    ) -> None:
+        db.query("truncate schema_migrations; drop table users")
+        done = dbmate.adopt(tool="dbmate", applies=True)
+        assert any("drop the table public.schema_migrations_dbmate" in each for each in done.notes)
+        db.query("drop table public.schema_migrations_dbmate")
+        assert migrate(dbmate.make_context()).error is None
 
     def test_it_is_renamed_with_the_recording(self, dbmate: Project, db: Database) -> None:
         refused = migrate(dbmate.make_context()).error
