@@ -56,6 +56,8 @@ ANSWER = 30.0
 SURVEY = 10.0
 # To ask who locks the ledger's tables, once a survey was not answered.
 LOCKERS = 2.0
+# To note for later what has come of a comparison with the last run: nothing depends on it.
+VERDICT = 2.0
 # To read the schema from the catalog: beyond it the schema is unknown, and nothing waits for it.
 SNAPSHOT = 1.0
 # The same for a comparison with the files: nobody waits behind it.

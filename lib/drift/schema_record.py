@@ -89,7 +89,8 @@ _MAY_NOT_CREATE = (
 )
 _BEHIND = {
     "running": "a run is under way, or its runner is gone",
-    "run": "a later run has not recorded the schema: it was killed, or is of an earlier version",
+    "run": "a later run has not recorded the schema: it could not, it was killed, or it is of an "
+    "earlier version",
     "ledger": "files were recorded as applied since, by `baseline` or by an earlier version",
 }
 _NAME_TAKEN = f"something else in schema public has the name {OBJECTS}_pkey: rename it."

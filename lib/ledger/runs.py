@@ -14,11 +14,12 @@ from ..database.connection import Connection
 from ..database.send_and_receive import Rows
 from ..database.server_error import StatementError
 from ..database.sql_composition import filled, joined
-from ..errors import LedgerError
+from ..errors import DatabaseUnavailableError, LedgerError
 from ..escaping import message, one_line
 from ..files.file_progress import Checkpoint, without_marks
 from ..own_tables import RUNS
 from ..plan.reports import Outcome, Source
+from ..time_limits import VERDICT
 from .schema import missing_columns
 from .table_trust import UNRECORDED, Tables, ask, check, glance, tables_of, told_by
 from .trust_queries import CATCH_UP, COMPARE, LOCK, REMEMBER, ROWS
@@ -247,11 +248,15 @@ def newest_run(connection: Connection, tables: Tables) -> int:
 def record_verdict(connection: Connection, tables: Tables, *, is_drift: bool) -> None:
     """Record, with the newest run, whether the schema has changed since, if that may be written.
 
-    This is for whoever looks later, so whatever is in the way of it is no matter.
+    This is for whoever looks later, so whatever is in the way of it is no matter: a lock on the
+    journal neither.
     """
     if missing_columns(tables) or tables.found[RUNS].lacking:
         return
-    with suppress(StatementError):
+    with (
+        suppress(StatementError, DatabaseUnavailableError),
+        connection.limit_to(VERDICT, "The journal did not answer in time."),
+    ):
         ask(connection, tables, filled(_SET_VERDICT, drift=is_drift))
 
 

@@ -287,6 +287,15 @@ class TestAccepting:
         assert changed(make_context()) == []
 
 
+def test_a_lock_on_the_journal_does_not_hold_up_a_comparison(
+    context: RunContext, db: Database
+) -> None:
+    with db.connect(autocommit=False) as other:
+        other.execute("lock table public.schema_migration_runs in exclusive mode")
+        assert changed(context) == []
+    assert read_status_and_drift(context)[0].drift is None
+
+
 def test_the_verdict_is_recorded_for_the_public_status(context: RunContext, db: Database) -> None:
     assert read_status_and_drift(context)[0].drift is None
     assert changed(context) == []
