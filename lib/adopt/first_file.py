@@ -249,6 +249,7 @@ def _about_secrets(sql: str) -> Iterator[str]:
     if found:
         more = " and others" if len(found) > _MOST_LINES else ""
         yield (
-            f"Line {', '.join(found[:_MOST_LINES])}{more} of the file may hold a secret: look "
-            "before you commit it."
+            # A colon behind the word would hide the next one.
+            f"Line {', '.join(found[:_MOST_LINES])}{more} of the file may hold a secret. Look at "
+            "it before you commit the file."
         )

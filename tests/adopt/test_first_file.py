@@ -12,6 +12,7 @@ from lib.adopt.conversion import convert
 from lib.adopt.first_file import read_schema
 from lib.adopt.history_source import Source
 from lib.errors import ConfigurationError
+from lib.escaping import message
 from lib.files.folder import MigrationFile, discover
 from lib.files.header import Origin
 from lib.settings.connection_target import ConnectionTarget
@@ -159,7 +160,9 @@ def test_a_line_that_may_hold_a_secret_is_named(find: Find, db: Database) -> Non
     found = find()
     lines = made(found).text.split("\n")
     number = 1 + next(at for at, line in enumerate(lines) if "hunter2" in line)
-    assert f"Line {number} of the file may hold a secret" in found.history.notes[-1]
+    note = found.history.notes[-1]
+    assert f"Line {number} of the file may hold a secret" in note
+    assert message(note) == note
     assert "hunter2" not in repr(found)
 
 
