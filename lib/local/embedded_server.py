@@ -47,6 +47,8 @@ from .supabase import add_supabase
 UNPRIVILEGED = "nobody"
 # Below those that systems give to outgoing connections, one of which could have it after a stop.
 _PORTS = range(20000, 32000)
+# How initdb and the server that it runs tell of a failure.
+_CAUSE = re.compile(r"\b(?:FATAL|PANIC|error):")
 
 # Each is called before the server starts, under the lock: it writes its files below `home`, where
 # the user who runs the server may read them, and returns settings as in `name=value`.
@@ -256,8 +258,9 @@ def _run_initdb(cluster: Cluster, fresh: Path, more_options: Sequence[str]) -> N
     finally:
         Path(file.name).unlink()
     if made.returncode != 0:
+        why = _last_lines(_causes(made.stderr))
         raise DatabaseUnavailableError(
-            f"The embedded PostgreSQL could not be set up: {_last_lines(made.stderr)}", final=True
+            f"The embedded PostgreSQL could not be set up: {why}", final=True
         )
 
 
@@ -340,3 +343,8 @@ def _pg_ctl(cluster: Cluster, verb: str, *arguments: str) -> "subprocess.Complet
 def _last_lines(text: str) -> str:
     text = " / ".join(text.strip().splitlines()[-3:]) or "it said nothing"
     return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _causes(text: str) -> str:
+    """Return what failed, without the hints and what was done about it; all, if nothing says so."""
+    return "\n".join(line for line in text.splitlines() if _CAUSE.search(line)) or text

@@ -167,7 +167,7 @@ def make_template(shared: Cluster, root: Path, *, name: str) -> Cluster:
         if not _password(template):
             # It saves time, and a server starts without it as well.
             with contextlib.suppress(OSError):
-                _make_archive(template)
+                _keep_data(template)
     return template
 
 
@@ -202,20 +202,28 @@ def _password(template: Cluster) -> str:
     return kept_password(kept) if (kept / _ARCHIVE).exists() else ""
 
 
-def _make_archive(template: Cluster) -> None:
+def _keep_data(template: Cluster) -> None:
     """Make both in a folder beside their final place, so that one is never without the other."""
     made = replace(template, home=template.home / "new")
     for path in (made.home, _kept(template)):
         shutil.rmtree(path, ignore_errors=True)
     make_home(made)
-    embedded.initialize(made, *_INITDB_OPTIONS)
+    try:
+        embedded.initialize(made, *_INITDB_OPTIONS)
+        _make_archive(made)
+        shutil.rmtree(made.data)
+        made.home.rename(_kept(template))
+    finally:
+        # On a disk that is full, a server may have the room.
+        shutil.rmtree(made.home, ignore_errors=True)
+
+
+def _make_archive(made: Cluster) -> None:
     # Others may pass through the folder, and the archive holds the verifier of the password.
     path = made.home / _ARCHIVE
     path.touch(mode=0o600)
     with path.open("wb") as archive:
         _checked(run_for(made, ("tar", "-cf", "-", "-C", str(made.data), "."), stdout=archive))
-    shutil.rmtree(made.data)
-    made.home.rename(_kept(template))
 
 
 def _unpack(template: Cluster, cluster: Cluster, folder: Path) -> None:

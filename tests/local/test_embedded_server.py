@@ -20,7 +20,7 @@ from conftest import ROOT, connect, local_environ, new_cluster
 
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
-from lib.local.cluster_files import Cluster, one_at_a_time
+from lib.local.cluster_files import Cluster, copy_binaries, make_home, one_at_a_time
 from lib.local.server_address import kept_port
 from lib.settings.connection_target import ConnectionTarget
 
@@ -413,3 +413,14 @@ def test_a_missing_wheel_is_reported_with_the_way_out(tmp_path: Path) -> None:
 def _address_of_this_machine() -> str:
     """An address beside 127.0.0.1, at which the server must not answer."""
     return "127.0.0.2"
+
+
+def test_the_error_of_initdb_is_what_failed_and_not_what_followed(cluster: Cluster) -> None:
+    make_home(cluster)
+    if cluster.runs_as:
+        copy_binaries(cluster)
+    with pytest.raises(DatabaseUnavailableError) as failed:
+        embedded.initialize(cluster, "--set=no_such_setting=1")
+    # What initdb removes then is the last line.
+    assert str(failed.value).startswith("The embedded PostgreSQL could not be set up: ")
+    assert str(failed.value).endswith('postgresql.conf" contains errors')

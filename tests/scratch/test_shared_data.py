@@ -101,7 +101,11 @@ def test_a_server_starts_also_from_a_damaged_archive(place: Place) -> None:
 
 def test_a_server_starts_also_without_tar(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(place.root))
-    shutil.rmtree(place.template().home / "data-of-postgres", ignore_errors=True)
+    version = place.template().home
+    shutil.rmtree(version / "data-of-postgres", ignore_errors=True)
+    place.template()
+    # The room may be needed.
+    assert not (version / "new").exists()
     with place.server() as target:
         connect(target).close()
 
