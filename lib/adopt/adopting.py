@@ -6,6 +6,7 @@ them in the folder.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from psycopg import sql
@@ -14,10 +15,11 @@ from .. import COMMAND
 from ..actions.locked_ledger_edit import change_ledger
 from ..actions.run_parameters import RunContext
 from ..actions.status import plan_from_survey, survey_database
+from ..catalog.snapshot import LOCK_NOT_AVAILABLE
 from ..database.connection import Connection
 from ..database.server_error import StatementError
 from ..duration import milliseconds
-from ..errors import ConfigurationError, IntegrityError
+from ..errors import ConfigurationError, IntegrityError, LockError
 from ..files.folder import MigrationFile, discover
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..ledger.ledger_state import Survey
@@ -46,6 +48,10 @@ LEDGER_FILE = "000-create-migration-table"
 _CHANGED = (
     "{title} has changed its own records, or another run ours, while this one was under way. "
     "Nothing was recorded; run it again."
+)
+_IN_USE = (
+    "The ledger stayed in use by another session, such as the tool itself or an open transaction. "
+    "Nothing was recorded; run it again when that has ended."
 )
 _RECORDED_OR_NOT = (
     "All of it is recorded, or nothing: run it again, and it says which. The files that it had "
@@ -79,7 +85,7 @@ class _Found:
     made: Conversion
     ours: tuple[MigrationFile, ...]
 
-    @property
+    @cached_property
     def is_on_record(self) -> frozenset[str]:
         """The versions that the runner has on record."""
         return frozenset(row.version for row in self.survey.ledger or ())
@@ -278,6 +284,8 @@ def _record(context: RunContext, found: _Found) -> None:
         try:
             record_baseline(connection, context.trusted, start, rows, before=before)
         except StatementError as error:
+            if error.server_error.sqlstate == LOCK_NOT_AVAILABLE:
+                raise LockError(_IN_USE) from None
             if told_by(error).get("fault") != "records changed":
                 raise
             raise IntegrityError(_CHANGED.format(title=found.source.tool.title)) from None

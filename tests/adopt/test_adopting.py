@@ -423,6 +423,14 @@ class TestALedgerWithTheNameOfOurs:
         db.query("drop table public.schema_migrations_dbmate")
         assert migrate(dbmate.make_context()).error is None
 
+    def test_one_that_is_in_use_is_busy(self, dbmate: Project, db: Database) -> None:
+        with db.connect(autocommit=False) as user:
+            user.execute("select from schema_migrations")
+            with pytest.raises(LockError, match="in use by another session"):
+                dbmate.adopt(tool="dbmate", applies=True)
+        assert dbmate.names == []
+        assert dbmate.adopt(tool="dbmate", applies=True).is_done
+
     def test_it_is_renamed_with_the_recording(self, dbmate: Project, db: Database) -> None:
         refused = migrate(dbmate.make_context()).error
         assert isinstance(refused, LedgerError)
