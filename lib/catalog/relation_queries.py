@@ -133,8 +133,7 @@ select 'pg_class'::regclass::oid, r.oid, a.attnum::integer, 'column',
                     case when a.attstattarget >= 0 then 'statistics ' || a.attstattarget end,
                     (select string_agg(o, ', ' order by o collate "C")
                        from unnest(a.attoptions) as o),
-                    encode(sha256(textsend(a.attfdwoptions::text)), 'hex')) end)
-       when d.oid is not null then 'default ' || pg_get_expr(d.adbin, d.adrelid) end,
+                    encode(sha256(textsend(a.attfdwoptions::text)), 'hex')) end) end,
        r.schema, r.self, r.relowner, a.attacl, 'c'::"char"
   from rel r
   join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
@@ -177,17 +176,37 @@ _INDEXES = """
 select 'pg_class'::regclass::oid, x.oid, 0, 'index', r.schema || '.' || quote_ident(x.relname),
        case when con.oid is null then concat_ws(' ', pg_get_indexdef(x.oid),
            case when not i.indisvalid then 'invalid' end,
-           case when i.indisclustered then 'clustered' end) end,
+           case when i.indisclustered then 'clustered' end,
+           -- Only a column with an expression has a target of its own.
+           case when i.indexprs is not null then (
+               select string_agg(a.attnum || ' statistics ' || a.attstattarget, ', '
+                          order by a.attnum)
+                 from pg_attribute a where a.attrelid = x.oid and a.attstattarget >= 0) end) end,
        r.schema, r.self, null::oid, null::aclitem[], null::"char"
   from pg_index i
   join rel r on r.oid = i.indrelid
   join pg_class x on x.oid = i.indexrelid
   left join pg_constraint con on con.conindid = x.oid and con.contype in ('p', 'u', 'x')
 """
-# The first line has the options, the others have the query: see `view_texts`.
+# The first line has the options and what is set for columns, which come with the query: to take a
+# default away removes none. The others have the query: see `view_texts`.
 _VIEWS = """
 select 'pg_class'::regclass::oid, r.oid, 0, r.kind, r.name,
-       concat_ws(' ', 'with (' || r.options || ')', 'using ' || am.amname)
+       concat_ws(' ', 'with (' || r.options || ')', 'using ' || am.amname, (
+           select replace(string_agg(concat_ws(' ', quote_ident(a.attname),
+                      'default ' || pg_get_expr(d.adbin, d.adrelid),
+                      case when a.attstorage <> t.typstorage
+                           then 'storage ' || a.attstorage::text end,
+                      case when a.attcompression <> ''
+                           then 'compression ' || a.attcompression::text end,
+                      case when a.attstattarget >= 0 then 'statistics ' || a.attstattarget end,
+                      a.attoptions::text), ', ' order by a.attname collate "C"), chr(10), ' ')
+             from pg_attribute a
+             join pg_type t on t.oid = a.atttypid
+             left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+            where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
+              and (d.oid is not null or a.attstorage <> t.typstorage or a.attcompression <> ''
+                   or a.attstattarget >= 0 or a.attoptions is not null)))
            || chr(10) || pg_get_viewdef(r.oid),
        r.schema, null::text, r.relowner, r.relacl, 'r'::"char"
   from rel r left join pg_am am on am.oid = r.relam and am.amname <> 'heap'

@@ -154,7 +154,6 @@ TAMPERINGS = [
     Tampering(
         "alter table app.people alter loud drop expression", "column", "app.people.loud"
     ),
-    Tampering("alter view app.totals alter total set default 6", "column", "app.totals.total"),
     Tampering(
         "alter foreign table app.far alter a options (set column_name 'y')", "column", "app.far.a"
     ),
@@ -191,6 +190,8 @@ TAMPERINGS = [
     Tampering("drop index app.people_lower", "index", "app.people_lower", "removed"),
     Tampering("alter index app.people_lower set (fillfactor = 60)", "index", "app.people_lower"),
     Tampering("alter table app.people cluster on people_lower", "index", "app.people_lower"),
+    Tampering("alter index app.people_lower alter 1 set statistics 9", "index",
+              "app.people_lower"),
     Tampering(
         "update pg_catalog.pg_index set indisvalid = false"
         " where indexrelid = 'app.people_lower'::regclass", "index", "app.people_lower",
@@ -202,6 +203,14 @@ TAMPERINGS = [
         "view", "app.names",
     ),
     Tampering("alter view app.totals set (security_barrier = false)", "view", "app.totals"),
+    Tampering("alter view app.totals alter total set default 6", "view", "app.totals"),
+    Tampering("alter view app.totals alter total drop default", "view", "app.totals"),
+    Tampering("alter view app.totals alter person set default E'a\\nb'::text::bigint", "view",
+              "app.totals"),
+    Tampering("alter materialized view app.cached alter name set storage plain",
+              "materialized view", "app.cached"),
+    Tampering("alter materialized view app.cached alter name set statistics 9",
+              "materialized view", "app.cached"),
     Tampering("alter materialized view app.cached set (fillfactor = 70)", "materialized view",
               "app.cached"),
     # Sequences.
