@@ -2,7 +2,6 @@
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable, Mapping
 
 from .. import COMMAND
@@ -65,15 +64,14 @@ def _confirm(call: Invocation, adoption: Adoption) -> None:
         call.console.show(adoption_text(adoption, call.console.style))
     if not adoption.callers or call.arguments.yes:
         return
-    if call.arguments.json or not (sys.stdin and sys.stdin.isatty()):
+    if not call.may_ask:
         places = ", ".join(f"{each.file}:{each.line}" for each in adoption.callers)
         raise ConfigurationError(
             f"{adoption.title} is still called in {places}: once it is adopted, it must not run on "
             "this database any more. Nothing was written or recorded. Remove these calls; or, if "
             "they do not reach this database, say so with --yes."
         )
-    call.console.tell("None of these calls reaches this database any more. Adopt it? [y/N]")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not call.is_confirmed("None of these calls reaches this database any more. Adopt it?"):
         raise MigratorError("Nothing was written or recorded.")
 
 

@@ -1,6 +1,7 @@
 """One command as it was called."""
 
 import argparse
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,3 +31,13 @@ class Invocation:
     console: Console
     serve: Serve
     secrets: list[str] = field(default_factory=list)
+
+    @property
+    def may_ask(self) -> bool:
+        """True if somebody at a terminal can answer a question."""
+        return not self.arguments.json and bool(sys.stdin and sys.stdin.isatty())
+
+    def is_confirmed(self, question: str) -> bool:
+        """Ask, and return whether the answer is yes."""
+        self.console.tell(f"{question} [y/N]")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")

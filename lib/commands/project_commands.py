@@ -3,7 +3,6 @@
 They work with nothing but Python installed.
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -69,13 +68,12 @@ def _confirm(call: Invocation) -> None:
     """Ask, unless told not to; ConfigurationError where there is nobody to ask."""
     if call.arguments.yes:
         return
-    if call.arguments.json or not (sys.stdin and sys.stdin.isatty()):
+    if not call.may_ask:
         raise ConfigurationError(
             "Nothing was written: without a terminal, --yes says that all this is wanted, and "
             "--dry-run shows it."
         )
-    call.console.tell("Write this? [y/N]")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+    if not call.is_confirmed("Write this?"):
         raise MigratorError("Nothing was written.")
 
 
