@@ -30,6 +30,8 @@ from .tool import (
     described,
     ledger_notes,
     numbered_files,
+    plain_number,
+    versioned_files,
 )
 
 _NUMBER = re.compile(r"[0-9]+")
@@ -61,7 +63,7 @@ def _dbmate_history(files: ToolFiles, rows: Rows) -> History:
 
 
 def _goose_files(folder: Path) -> ToolFiles:
-    found = numbered_files(folder, _UNDERSCORED_FILE, key_of=_number, order_of=_by_number)
+    found = versioned_files(folder, _UNDERSCORED_FILE)
     # Numbers begin at 1: the row of version 0 only says that the ledger was made.
     files = tuple(file for file in found.files if file.key != "0")
     zero = tuple(file.path for file in found.files if file.key == "0")
@@ -90,7 +92,7 @@ def _goose_history(files: ToolFiles, rows: Rows) -> History:
         newest.pop(str(version), None)
         newest[str(version)] = is_applied == "true"
     applied = [version for version, is_applied in newest.items() if is_applied and version != "0"]
-    return _history(GOOSE, read_goose, files, applied, _plain_number)
+    return _history(GOOSE, read_goose, files, applied, plain_number)
 
 
 def _sql_migrate_files(folder: Path) -> ToolFiles:
@@ -132,7 +134,7 @@ def _node_pg_migrate_history(files: ToolFiles, rows: Rows) -> History:
 
 
 def _tern_files(folder: Path) -> ToolFiles:
-    found = numbered_files(folder, _UNDERSCORED_FILE, key_of=_number, order_of=_by_number)
+    found = versioned_files(folder, _UNDERSCORED_FILE)
     gaps = (
         Problem(
             file.path,
@@ -154,7 +156,7 @@ def _tern_history(files: ToolFiles, rows: Rows) -> History:
     applied = [file.key for file in files.files if int(file.key) <= version]
     newest = max((int(file.key) for file in files.files), default=0)
     beyond = [str(version)] if version > newest else []
-    return _history(TERN, read_tern, files, [*applied, *beyond], _plain_number)
+    return _history(TERN, read_tern, files, [*applied, *beyond], plain_number)
 
 
 def _history(
@@ -206,22 +208,8 @@ def _digits(path: str) -> str:
     return match.group() if match else path
 
 
-def _plain_number(path: str) -> str:
-    """Return the number of a file as a bigint has it: without zeros before it."""
-    digits = _digits(path)
-    return str(int(digits)) if digits.isascii() and digits.isdecimal() else digits
-
-
 def _without_suffix(path: str) -> str:
     return Path(path).stem.removesuffix(".up")
-
-
-def _number(match: re.Match[str]) -> str:
-    return str(int(match["number"]))
-
-
-def _by_number(match: re.Match[str]) -> tuple[int | str, ...]:
-    return int(match["number"]), match.string
 
 
 def _numbers_first(match: re.Match[str]) -> tuple[int | str, ...]:

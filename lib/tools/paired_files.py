@@ -26,7 +26,8 @@ from .tool import (
     described,
     ledger_notes,
     missing_file,
-    numbered_files,
+    plain_number,
+    versioned_files,
 )
 
 # Both take the rest behind the direction for a suffix; golang-migrate takes any.
@@ -47,7 +48,7 @@ class _Row(NamedTuple):
 
 
 def _golang_files(folder: Path) -> ToolFiles:
-    return numbered_files(folder, _GOLANG_UP, key_of=_number, order_of=_by_number)
+    return versioned_files(folder, _GOLANG_UP)
 
 
 def _golang_history(files: ToolFiles, rows: Rows) -> History:
@@ -93,7 +94,7 @@ def _late_files(ran: list[ToolFile]) -> Iterator[str]:
 
 
 def _sqlx_files(folder: Path) -> ToolFiles:
-    found = numbered_files(folder, _SQLX_UP, key_of=_number, order_of=_by_number)
+    found = versioned_files(folder, _SQLX_UP)
     files = (
         replace(file, is_transactional=not file.content.startswith(_SQLX_OUTSIDE))
         for file in found.files
@@ -105,7 +106,7 @@ def _sqlx_history(files: ToolFiles, rows: Rows) -> History:
     """Every row is a version, with the checksum of its file; they come as they were applied."""
     ledger = [_Row(str(row[0]), row[1] == "true", row[2] or "") for row in rows]
     applied = {row.version: row for row in ledger if row.succeeded}
-    ordered, problems = applied_first(files, applied, _plain_number)
+    ordered, problems = applied_first(files, applied, plain_number)
     migrations = tuple(_sqlx_migration(file, applied) for file, _ in ordered)
     return History(
         migrations,
@@ -170,20 +171,6 @@ def _versions(problems: tuple[Problem, ...]) -> Iterator[int]:
     for problem in problems:
         if match := _NUMBER.match(problem.place):
             yield int(match.group())
-
-
-def _plain_number(path: str) -> str:
-    """Return the number of a file as a bigint has it: without zeros before it."""
-    match = _NUMBER.match(path)
-    return str(int(match.group())) if match else path
-
-
-def _number(match: re.Match[str]) -> str:
-    return str(int(match["number"]))
-
-
-def _by_number(match: re.Match[str]) -> tuple[int | str, ...]:
-    return int(match["number"]), match.string
 
 
 GOLANG_MIGRATE = Tool(

@@ -16,6 +16,7 @@ from .. import COMMAND
 from ..sql.lexer import LexicalError, scan
 
 _LONGEST_CONFIGURATION = 1 << 16
+_NUMBER = re.compile(r"[0-9]+")
 
 
 class Verified(StrEnum):
@@ -239,6 +240,22 @@ def numbered_files(
         problems=(*read.problems, *_same_key(keys)),
         left_out=tuple(name for name in names if name.endswith(".sql") and name not in keys),
     )
+
+
+def versioned_files(folder: Path, pattern: re.Pattern[str]) -> ToolFiles:
+    """Read files whose names begin with a version, the group `number` of a match, in its order."""
+    return numbered_files(
+        folder,
+        pattern,
+        key_of=lambda match: plain_number(match["number"]),
+        order_of=lambda match: (int(match["number"]), match.string),
+    )
+
+
+def plain_number(path: str) -> str:
+    """Return the number of a file as a bigint has it: without zeros before it."""
+    number = _NUMBER.match(path)
+    return str(int(number.group())) if number else path
 
 
 def _same_key(keys: Mapping[str, str]) -> Iterator[Problem]:
