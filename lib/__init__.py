@@ -42,7 +42,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     local     for a laptop: a PostgreSQL, a web server, the next file; not deployed
               <- files, settings, web
     scratch   a schema apart from its database: built and thrown away, or dumped; not deployed
-              <- sql, files, settings, database, catalog, ledger, actions, local
+              <- sql, files, settings, database, catalog, ledger, drift, actions, local
     tools     what other migration tools write; not deployed
               <- sql
     adopt     the history of another tool, carried on; not deployed
@@ -52,8 +52,8 @@ The wings, and the arrows between them: a wing imports only from those named beh
     text      what people read on a terminal or in a log; not deployed
               <- files, plan, settings, catalog, drift, actions, rebuild, tools, adopt, install
     commands  what each command does; not deployed
-              <- files, settings, plan, database, drift, actions, rebuild, local, scratch,
-                 adopt, install, text
+              <- files, settings, plan, database, actions, rebuild, local, scratch, adopt, install,
+                 text
     cli       the command line; not deployed
               <- plan, text, commands
 

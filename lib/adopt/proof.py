@@ -5,14 +5,11 @@ which follow from the roles of a server, and what is a provider's. Files of ours
 first adopted one are built too, and are no part of the proof: they make what the others need.
 """
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
-
-from psycopg import sql
 
 from ..actions.run_parameters import RunContext
 from ..catalog.comparison import compare
@@ -20,7 +17,6 @@ from ..catalog.identities import parts, subject
 from ..catalog.schema_objects import ChangeKind, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..catalog.view_texts import same_views
-from ..database.connection import Connection
 from ..errors import (
     ConfigurationError,
     MigrationFailedError,
@@ -29,19 +25,14 @@ from ..errors import (
 )
 from ..files.folder import MigrationFile
 from ..object_patterns import ROLE_KINDS
-from ..scratch.chain import build_chain, connect_to_scratch
+from ..scratch.chain import build_chain, connect_to_scratch, make_first_schema
 from ..scratch.scratch_server import scratch_server
+from ..scratch.surroundings import has_supabase
 from ..settings.connection_target import ConnectionTarget
-from ..settings.search_path import first_schema
+from ..settings.variables import SUPABASE
 from ..time_limits import ANSWER
 from .adoption import Proof
 
-_SUPABASE = "supabase"
-_HAS_SUPABASE = """
-select count(*) = 2 from pg_namespace where nspname in ('auth', 'storage')
-   and exists (select from pg_roles where rolname = 'authenticated')
-"""
-_CREATES_SCHEMA = re.compile(r"\bcreate\s+schema\b", re.IGNORECASE)
 # A provider's schemas are in no snapshot; an extension makes `extensions` one of them.
 _SCHEMAS = "select quote_ident(nspname) from pg_namespace"
 _WAYS_OUT = (
@@ -65,12 +56,12 @@ def prove(context: RunContext, root: Path, files: Sequence[MigrationFile], tool:
     """
     with context.connect() as connection:
         found = read_snapshot(connection, limit=ANSWER)
-        is_supabase = tool == _SUPABASE or _has_supabase(connection)
+        is_supabase = tool == SUPABASE or has_supabase(connection)
         schemas = {str(name) for [name] in connection.query(_SCHEMAS, read_only=True)[-1]}
     if isinstance(found, UnknownSchema):
         return Proof(reason=f"The schema of the database could not be read: {found.reason}")
     try:
-        with scratch_server(root, platform=_SUPABASE if is_supabase else "") as target:
+        with scratch_server(root, platform=SUPABASE if is_supabase else "") as target:
             before, made = _build(context, target, files)
             with connect_to_scratch(target) as connection:
                 # The embedded server is the newest that there is.
@@ -87,10 +78,6 @@ def _not_built(error: MigratorError) -> Iterator[str]:
     yield _WAYS_OUT
 
 
-def _has_supabase(connection: Connection) -> bool:
-    return connection.query(_HAS_SUPABASE, read_only=True)[-1][0][0] == "t"
-
-
 def _build(
     context: RunContext, target: ConnectionTarget, files: Sequence[MigrationFile]
 ) -> tuple[Snapshot, Snapshot]:
@@ -99,11 +86,7 @@ def _build(
     searched = replace(target, search_path=search_path)
     needed = tuple(takewhile(lambda file: file.header.origin is None, files))
     with connect_to_scratch(target) as connection:
-        # The database that the URL is for had it before the first file, unless a file makes it.
-        schema = first_schema(search_path) if search_path else None
-        if schema and not any(_CREATES_SCHEMA.search(file.text) for file in files):
-            create = sql.SQL("create schema if not exists {}").format(sql.Identifier(schema))
-            connection.query(create)
+        make_first_schema(connection, search_path, files)
         build_chain(searched, needed, environment=None)
         before = _known(read_snapshot(connection, limit=ANSWER))
         build_chain(searched, files, environment=None)
@@ -146,9 +129,13 @@ def compared(
     differences = tuple(
         each
         for each in compare(in_question(made), in_question(found))
-        if (key := ObjectKey(each.kind, each.identity)) not in alike
+        if each.key not in alike
         # What a file of ours is still to make.
-        and not (each.change is ChangeKind.REMOVED and key in before.objects and key not in ours)
+        and not (
+            each.change is ChangeKind.REMOVED
+            and each.key in before.objects
+            and each.key not in ours
+        )
     )
     return Proof(
         is_equal=not differences,

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from ..escaping import one_line
+
 
 class ObjectKey(NamedTuple):
     """Which object: its kind, as in "column", and its identity, as in "public.users.email"."""
@@ -50,6 +52,11 @@ class Change:
     identity: str
     change: ChangeKind
 
+    @property
+    def key(self) -> ObjectKey:
+        return ObjectKey(self.kind, self.identity)
+
     def to_dict(self) -> dict[str, str]:
-        """Return the JSON document of the change."""
-        return {"kind": self.kind, "identity": self.identity, "change": self.change.value}
+        """Return the JSON document of the change, without what a terminal obeys in a name."""
+        identity = one_line(self.identity)
+        return {"kind": self.kind, "identity": identity, "change": self.change.value}

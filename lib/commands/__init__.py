@@ -1,8 +1,8 @@
 """What each command of the command line does. Not deployed with the functions.
 
 A function per command, which returns the exit code.
-May import: files, settings, plan, database, drift, actions, rebuild, local, scratch,
-adopt, install, text.
+May import: files, settings, plan, database, actions, rebuild, local, scratch, adopt,
+install, text.
 Must not: import the web, or decide anything about migrations.
 
     invocation          one command as it was called

@@ -6,12 +6,10 @@ from itertools import islice
 
 from .. import COMMAND
 from ..actions.run_parameters import RunContext
-from ..drift.verdict import changes_document
 from ..errors import IntegrityError, MigratorError
-from ..escaping import PREFIX, Clean, blocks, message, signed, table
+from ..escaping import PREFIX, table
 from ..files.folder import SCHEMA, discover
 from ..plan.reports import Document
-from ..scratch.files_drift import FilesDrift, compare_with_files
 from ..scratch.schema_file import (
     FileState,
     Origin,
@@ -23,15 +21,9 @@ from ..scratch.schema_file import (
     state_of,
 )
 from ..settings.loader import local_platform, migrations_dir
-from ..text.drift_text import changes_markdown, changes_text, code_span
-from ..text.terminal import Style, counted
-from .command_setup import environ_with_files, run_context
+from .command_setup import environ_with_files
 from .invocation import Invocation
 
-_LEGEND = (
-    "`+` is in the database alone, `-` in the files alone, and `~` differs. Undo it in the "
-    "database, or put it into a migration that also works where it is made already."
-)
 # Of a difference, as many lines as a log can bear.
 _MOST_LINES = 60
 
@@ -130,64 +122,6 @@ def _written(before: FileState, path: str) -> str:
     if before is FileState.CONFLICT:
         return f"Made {path} again, which held the marks of a merge conflict: commit it."
     return f"Brought {path} up to date with the files: commit it with them."
-
-
-def files_drift(call: Invocation) -> int:
-    """Run `drift --files`: compare the database with what its applied files make."""
-    context = run_context(call, reading=True, doing="Comparing")
-    platform = local_platform(environ_with_files(call))
-    found = compare_with_files(context, call.root, platform=platform)
-    if call.arguments.json:
-        call.console.print_json(_drift_document(found))
-    elif call.arguments.markdown:
-        call.console.show(_drift_markdown(found))
-    else:
-        call.console.show(_drift_text(found, call.console.style))
-    if found.changes is None:
-        return MigratorError.exit_code
-    return IntegrityError.exit_code if found.changes else 0
-
-
-def _drift_document(found: FilesDrift) -> Document:
-    return {
-        "success": True,
-        "action": "drift",
-        "environment": found.environment,
-        "database": found.database,
-        "pgVersion": f"PostgreSQL {found.server_version}",
-        "drift": changes_document(found.changes),
-        "reason": message(found.reason) if found.reason else None,
-        "files": {"applied": found.applied, "pending": found.pending},
-    }
-
-
-def _drift_text(found: FilesDrift, style: Style) -> Clean:
-    title = _drift_title(found, f"{found.database} ({found.environment})")
-    if found.changes is None:
-        return signed(style.cross, f"{title}: {found.reason}")
-    parts = [signed(style.cross if found.changes else style.tick, f"{title}.")]
-    if found.changes:
-        parts += [changes_text(found.changes, style), message(_LEGEND)]
-    if found.pending:
-        parts.append(message(f"{counted(found.pending, 'pending file')} left out."))
-    return blocks(*parts)
-
-
-def _drift_markdown(found: FilesDrift) -> Clean:
-    title = _drift_title(found, code_span(f"{found.database} ({found.environment})"))
-    if not found.changes:
-        reason = ["", code_span(found.reason)] if found.reason else []
-        return table([f"**{title}**", *reason])
-    return changes_markdown(found.changes, title=title)
-
-
-def _drift_title(found: FilesDrift, place: str) -> str:
-    files = f"its {counted(found.applied, 'applied file')}"
-    if found.changes is None:
-        return f"It is not known whether {place} is as made by {files}"
-    if not found.changes:
-        return f"No drift: {place} is as made by {files}"
-    return f"Drift: {counted(len(found.changes), 'change')} in {place} beside {files}"
 
 
 COMMANDS: Mapping[str, Callable[[Invocation], int]] = {"schema": _schema}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..catalog.catalog_query import list_objects, pinned_settings
 from ..catalog.comparison import compare
 from ..catalog.exclusions import Exclusions
-from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
+from ..catalog.schema_objects import Change, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
 from ..database.sql_composition import joined
@@ -34,7 +34,7 @@ def check_now(
 ) -> LiveCheck:
     """Compare the schema of now with the recorded one, without what matches a pattern.
 
-    The schema is read only where there is one to compare with. Raises what is no matter of the
+    The schema is read only where there is one to compare with. Raises what does not concern the
     comparison, such as the loss of the connection.
     """
     if not {LEDGER, RUNS} <= set(tables.found):
@@ -76,13 +76,12 @@ def _compared(
     before: HashedSchema, found: Snapshot, record: Record, ignored: Sequence[ObjectPattern]
 ) -> Verdict:
     after = HashedSchema.of(found.objects, found.places, before.key)
-    # On both sides, and only here: a pattern that is added or taken out later is no drift.
+    # On both sides, and only here: a pattern that is added or removed later is not drift.
     exclusions = Exclusions(tuple(ignored))
     places = {**after.places, **before.places}
 
     def is_ignored(change: Change) -> bool:
-        key = ObjectKey(change.kind, change.identity)
-        return exclusions.covers(key, place=places.get(key))
+        return exclusions.covers(change.key, place=places.get(change.key))
 
     changes = compare(before.hashes, after.hashes)
     return Verdict(tuple(each for each in changes if not is_ignored(each)), since=record.since)

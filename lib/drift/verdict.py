@@ -75,10 +75,7 @@ class DriftReport:
 
     @property
     def exit_code(self) -> int:
-        """What cannot be told must not look like a database without drift."""
-        if self.is_accepted or self.verdict.has_drift is False:
-            return 0
-        return IntegrityError.exit_code if self.verdict.has_drift else MigratorError.exit_code
+        return 0 if self.is_accepted else _exit_code(self.verdict.changes)
 
     def to_dict(self) -> dict[str, Any]:
         document = self.verdict.to_dict()
@@ -94,6 +91,38 @@ class DriftReport:
         }
 
 
+@dataclass(frozen=True)
+class FilesDrift:
+    """What a database has beside its applied files (added), and lacks of them (removed).
+
+    `changes` is None if the schema could not be read, for `reason`. `pending` files were not built.
+    """
+
+    environment: str
+    database: str
+    server_version: str
+    changes: tuple[Change, ...] | None
+    applied: int
+    pending: int
+    reason: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        return _exit_code(self.changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "success": True,
+            "action": "drift",
+            "environment": self.environment,
+            "database": self.database,
+            "pgVersion": f"PostgreSQL {self.server_version}",
+            "drift": changes_document(self.changes),
+            "reason": message(self.reason) if self.reason else None,
+            "files": {"applied": self.applied, "pending": self.pending},
+        }
+
+
 class DriftError(IntegrityError):
     """The database was changed since the last run, and `MIGRATION_DRIFT` is `stop`."""
 
@@ -105,11 +134,16 @@ class DriftError(IntegrityError):
         return {"drift": changes_document(self.changes)}
 
 
-def changes_document(changes: Sequence[Change] | None) -> list[dict[str, str]] | None:
-    """Return the changes as JSON shows them, with nothing in a name that a terminal obeys."""
+def _exit_code(changes: Sequence[Change] | None) -> int:
+    # A schema that is not known must not look like a database without drift.
     if changes is None:
-        return None
-    return [{**each.to_dict(), "identity": one_line(each.identity)} for each in changes]
+        return MigratorError.exit_code
+    return IntegrityError.exit_code if changes else 0
+
+
+def changes_document(changes: Sequence[Change] | None) -> list[dict[str, str]] | None:
+    """Return the changes as JSON shows them; None if they are not known."""
+    return None if changes is None else [each.to_dict() for each in changes]
 
 
 def drift_text(verdict: Verdict) -> str:

@@ -1,21 +1,28 @@
 """Files applied to a scratch server by the runner itself, so that they make what it would make."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+
+from psycopg import sql
 
 from ..actions.migrate import migrate
 from ..actions.run_parameters import RunContext
 from ..database.connection import Connection
 from ..database.login import connect
+from ..database.sql_composition import filled
 from ..files.folder import MigrationFile
 from ..local.cluster_files import without_libpq_variables
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings
+from ..settings.search_path import first_schema
 from ..time_limits import CONNECT
 
 # The environment of a chain that is built for no database in particular: that of a laptop.
 DEVELOPMENT = "development"
+_CREATE_SCHEMA = "create schema if not exists {schema}"
+_CREATES_SCHEMA = re.compile(r"\bcreate\s+schema\b", re.IGNORECASE)
 
 
 def build_chain(
@@ -41,6 +48,18 @@ def connect_to_scratch(target: ConnectionTarget) -> Connection:
     """Connect to a scratch server, with a session that the caller's PG* variables do not change."""
     with without_libpq_variables():
         return connect(target, application_name="scratch", timeout=CONNECT)
+
+
+def make_first_schema(
+    connection: Connection, search_path: str, files: Iterable[MigrationFile]
+) -> None:
+    """Create the schema that the URL names, unless a file creates one.
+
+    The database that the URL is for had it before the first file.
+    """
+    schema = first_schema(search_path) if search_path else None
+    if schema and not any(_CREATES_SCHEMA.search(file.text) for file in files):
+        connection.query(filled(_CREATE_SCHEMA, schema=sql.Identifier(schema)))
 
 
 def _settings(target: ConnectionTarget, environment: str) -> Settings:

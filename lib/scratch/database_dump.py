@@ -46,7 +46,6 @@ _USED_UP = (
     *("host", "hostaddr", "port", "service", "servicefile", "passfile"),
     *("channel_binding", "gssencmode"),
 )
-_NAMED_DENIED = 'grant pg_read_all_data to "…"'
 
 
 def dump_schema(
@@ -133,12 +132,12 @@ def _variables() -> Iterator[tuple[str, str]]:
             yield option.keyword.decode(), option.envvar.decode()
 
 
-def _output() -> "IO[bytes]":
+def _output() -> IO[bytes]:
     # A file and not a pipe, which would have to be read while pg_dump is waited for.
     return tempfile.TemporaryFile()
 
 
-def _text(file: "IO[bytes]") -> str:
+def _text(file: IO[bytes]) -> str:
     file.seek(0)
     return file.read().decode("utf-8", "replace")
 
@@ -146,8 +145,8 @@ def _text(file: "IO[bytes]") -> str:
 def _run(
     command: list[str],
     variables: Mapping[str, str],
-    out: "IO[bytes]",
-    errors: "IO[bytes]",
+    out: IO[bytes],
+    errors: IO[bytes],
     deadline: Deadline,
 ) -> int:
     """Run pg_dump and return its exit code; whatever ends this ends pg_dump, too."""
@@ -174,7 +173,7 @@ def _run(
         _stop(process)
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     process.terminate()
@@ -203,6 +202,6 @@ def _failure(said: str, variables: Mapping[str, str]) -> MigratorError:
     if "permission denied" in said:
         return ConfigurationError(
             f"pg_dump may not read everything ({quoted}). It needs a role that may select from "
-            f"every table: that of the owner, or one with {_NAMED_DENIED}."
+            "every table: the owner of them, or a role with the privileges of pg_read_all_data."
         )
     return DatabaseUnavailableError(f"pg_dump failed: {quoted}", final=True)

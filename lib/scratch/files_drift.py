@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from psycopg import sql
-
 from ..actions.run_parameters import RunContext
 from ..actions.status import status_from_survey, survey_database
 from ..catalog.comparison import compare
@@ -21,14 +19,14 @@ from ..catalog.schema_objects import Change, ObjectKey, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..catalog.view_texts import same_views
 from ..database.connection import Connection
-from ..database.sql_composition import filled, text_of
+from ..database.sql_composition import filled
+from ..drift.verdict import FilesDrift
 from ..errors import ConfigurationError, LedgerError
 from ..files.folder import MigrationFile, discover
 from ..ledger.ledger_errors import ledger_errors_translated
 from ..settings.connection_target import ConnectionTarget
-from ..settings.search_path import first_schema
 from ..time_limits import COMPARED_SNAPSHOT
-from .chain import applied_of, build_chain, connect_to_scratch
+from .chain import applied_of, build_chain, connect_to_scratch, make_first_schema
 from .scratch_server import scratch_server
 
 # What is not compared at all: the roles differ between servers.
@@ -47,24 +45,6 @@ _PUBLIC_SCHEMA = ObjectKey(_PRIVILEGE, "schema public")
 # The second one knows the privilege MAINTAIN.
 _POSTGRESQL_15, _POSTGRESQL_17 = 150000, 170000
 _ROLES = "select quote_ident(rolname) from pg_roles"
-_CREATE_SCHEMA = "create schema if not exists {schema}"
-_CREATES_SCHEMA = re.compile(r"\bcreate\s+schema\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class FilesDrift:
-    """What a database has beside its applied files (added), and lacks of them (removed).
-
-    `changes` is None if the schema could not be read, for `reason`. `pending` files were not built.
-    """
-
-    environment: str
-    database: str
-    server_version: str
-    changes: tuple[Change, ...] | None
-    applied: int
-    pending: int
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +72,7 @@ def compare_with_files(context: RunContext, root: Path, *, platform: str = "") -
                 "compare it with."
             )
         plan = status_from_survey(context, files, survey).plan
-        # A late file is pending, which is no matter here.
+        # A late file is pending, and pending files are left out.
         replace(plan, strict_order=False).verify_complete()
         found = _read(connection, exclusions)
     applied = applied_of(files, (row.version for row in survey.ledger))
@@ -128,10 +108,7 @@ def _compare_on(
 ) -> tuple[Change, ...]:
     """Build the files on a scratch server, and compare."""
     with connect_to_scratch(target) as connection:
-        schema = first_schema(target.search_path) if target.search_path else None
-        # The database that the URL is for had it before the first file, unless a file makes it.
-        if schema and not any(_CREATES_SCHEMA.search(file.text) for file in files):
-            connection.run(text_of(filled(_CREATE_SCHEMA, schema=sql.Identifier(schema))))
+        make_first_schema(connection, target.search_path, files)
         build_chain(target, files, environment=None)
         made = _read(connection, exclusions)
         if isinstance(made, UnknownSchema):
@@ -139,7 +116,7 @@ def _compare_on(
         # The embedded server is the newest that there is.
         alike = same_views(connection, found.snapshot, made.snapshot)
     changes = changes_between(made, found)
-    return tuple(each for each in changes if ObjectKey(each.kind, each.identity) not in alike)
+    return tuple(each for each in changes if each.key not in alike)
 
 
 def changes_between(made: ServerSchema, found: ServerSchema) -> tuple[Change, ...]:

@@ -1,4 +1,4 @@
-"""What is in a database and is no part of its schema: the provider's, an extension's, a tool's."""
+"""What a database holds beside the schema of a project: of its provider, extensions and tools."""
 
 from dataclasses import dataclass
 
@@ -17,11 +17,11 @@ from ..settings.providers import PROVIDERS_SCHEMAS
 
 # The roles that Supabase gives to each of its databases.
 SUPABASE_ROLES = frozenset({"anon", "authenticated", "service_role", "authenticator", "postgres"})
-_FACTS = """
-select current_user,
-       exists (select from pg_roles where rolname = 'service_role')
-         and to_regclass('auth.users') is not null
+_IS_SUPABASE = """
+exists (select from pg_roles where rolname = 'service_role')
+  and to_regclass('auth.users') is not null
 """
+_FACTS = f"select current_user, {_IS_SUPABASE}"
 _TABLES = """
 with left_out as (
   select l.oid from ({ledgers}) as l
@@ -81,7 +81,11 @@ class Surroundings:
     populated: frozenset[str] = frozenset()
     members: frozenset[tuple[str, str]] = frozenset()
     tables: tuple[tuple[str, str], ...] = ()
-    is_supabase: bool = False
+
+
+def has_supabase(connection: Connection) -> bool:
+    """True for a database with the roles and the tables that Supabase gives to each of its own."""
+    return connection.query(f"select {_IS_SUPABASE}", read_only=True)[-1][0][0] == "t"
 
 
 def read_surroundings(connection: Connection) -> Surroundings:
@@ -103,13 +107,11 @@ def read_surroundings(connection: Connection) -> Surroundings:
         sql.SQL(";").join(statements), read_only=True
     )
     [[owner, supabase]] = facts
-    is_supabase = supabase == "t"
     return Surroundings(
         owner=str(owner),
         schemas=frozenset(str(name) for [name] in schemas),
-        roles=SUPABASE_ROLES if is_supabase else frozenset(),
+        roles=SUPABASE_ROLES if supabase == "t" else frozenset(),
         populated=frozenset(str(name) for [name] in populated),
         members=frozenset((str(schema), str(name)) for schema, name in members),
         tables=tuple((str(schema), str(name)) for schema, name in tables),
-        is_supabase=is_supabase,
     )

@@ -4,13 +4,17 @@ import re
 from collections.abc import Sequence
 
 from ..catalog.schema_objects import Change
-from ..drift.verdict import SIGNS, WAYS_OUT, Verdict, change_lines
+from ..drift.verdict import SIGNS, WAYS_OUT, FilesDrift, Verdict, change_lines
 from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..plan.reports import Document, Status
 from .terminal import Style, counted
 
 # A comment on GitHub may have 65,536 characters, and somebody may put text around these.
 LONGEST_MARKDOWN = 50_000
+_LEGEND = (
+    "`+` is in the database alone, `-` in the files alone, and `~` differs. Undo a change in the "
+    "database, or put it into a migration that also works where it is made already."
+)
 _COLORS = {"+": "green", "-": "red", "~": "yellow"}
 
 
@@ -90,3 +94,34 @@ def verdict_markdown(verdict: Verdict, *, place: str) -> Clean:
         return table([f"**No drift: {where} has not changed{since}**"])
     found = f"Drift: {counted(len(verdict.changes), 'change')} in {where}{since}"
     return changes_markdown(verdict.changes, title=found)
+
+
+def files_drift_text(found: FilesDrift, style: Style) -> Clean:
+    """Compose what the command `drift --files` has found."""
+    title = _files_title(found, f"{found.database} ({found.environment})")
+    if found.changes is None:
+        return signed(style.cross, f"{title}: {found.reason}")
+    parts = [signed(style.cross if found.changes else style.tick, f"{title}.")]
+    if found.changes:
+        parts += [changes_text(found.changes, style), message(_LEGEND)]
+    if found.pending:
+        parts.append(message(f"{counted(found.pending, 'pending file')} left out."))
+    return blocks(*parts)
+
+
+def files_drift_markdown(found: FilesDrift) -> Clean:
+    """Compose the same as Markdown."""
+    title = _files_title(found, code_span(f"{found.database} ({found.environment})"))
+    if not found.changes:
+        reason = ["", code_span(found.reason)] if found.reason else []
+        return table([f"**{title}**", *reason])
+    return changes_markdown(found.changes, title=title)
+
+
+def _files_title(found: FilesDrift, place: str) -> str:
+    files = f"its {counted(found.applied, 'applied file')}"
+    if found.changes is None:
+        return f"It is not known whether {place} is as made by {files}"
+    if not found.changes:
+        return f"No drift: {place} is as made by {files}"
+    return f"Drift: {counted(len(found.changes), 'change')} in {place} beside {files}"

@@ -12,10 +12,11 @@ from rich_schema import RICH
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.catalog.schema_objects import Change, ChangeKind, ObjectKey, Snapshot
+from lib.drift.verdict import FilesDrift
 from lib.errors import ConfigurationError, IntegrityError
 from lib.object_patterns import parse_patterns
 from lib.scratch import files_drift
-from lib.scratch.files_drift import FilesDrift, ServerSchema, changes_between, compare_with_files
+from lib.scratch.files_drift import ServerSchema, changes_between, compare_with_files
 
 MakeContext = Callable[..., RunContext]
 ADDED, REMOVED, CHANGED = ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.CHANGED

@@ -5,7 +5,7 @@ from dataclasses import replace
 from conftest import Database
 
 from lib.database.login import connect
-from lib.scratch.surroundings import Surroundings, read_surroundings
+from lib.scratch.surroundings import Surroundings, has_supabase, read_surroundings
 
 
 def read(database: Database) -> Surroundings:
@@ -46,16 +46,18 @@ def test_a_database_of_its_own_has_no_provider(db: Database) -> None:
 def test_supabase_is_known_by_its_role_and_its_schema(db: Database) -> None:
     db.query("create schema auth; create schema storage; create table auth.users (id int)")
     # They may as well be the project's own.
-    assert (read(db).is_supabase, read(db).schemas) == (False, frozenset())
+    assert (read(db).roles, read(db).schemas) == (frozenset(), frozenset())
     roles = ("service_role", "supabase_admin")
     for role in roles:
         db.query(f"create role {role}")
     try:
         found = read(db)
+        with connect(db.target, application_name="test", timeout=5) as connection:
+            is_supabase = has_supabase(connection)
     finally:
         for role in roles:
             db.query(f"drop role {role}")
-    assert found.is_supabase
+    assert is_supabase
     assert "anon" in found.roles
     assert found.schemas == {"auth", "storage"}
 
