@@ -2,7 +2,7 @@
 
 From its files and its records to files and records of ours, with a proof that both make the same.
 May import: files, settings, plan, database, catalog, ledger, actions, local, scratch, tools.
-Must not: write anything without having been told to, run the other tool, or drop what is its own.
+Must not: write anything unless asked to, run the other tool, or drop what belongs to it.
 
     adoption        what becomes of each file, what is in the way, what was done
     tool_folder     the folder in which the tool has its files

@@ -10,7 +10,7 @@ from ..masking import without_credentials
 from ..tools.tool import Tool
 from .adoption import Caller
 
-# A lock file or a bundle is no place where somebody calls a tool.
+# Nobody calls a tool in a larger file, such as a lock file or a bundle.
 LARGEST_FILE = 1 << 20
 LONGEST_LINE = 200
 MOST_FOLDERS = 2_000

@@ -32,7 +32,7 @@ class Source:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        # What is wrong with a folder may be told by what reads it, and again by what judges it.
+        # Reading a folder and judging it may find the same fault.
         return tuple(dict.fromkeys((*self.read.problems, *self.history.problems)))
 
     @property

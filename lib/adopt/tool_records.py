@@ -71,7 +71,7 @@ def read_records(
 
     A ledger that the tool's configuration names is the only one that counts. If there are several
     others, that in the first schema of the `search_path` counts, which the URL names. Raises
-    LedgerError if it cannot be told which one counts, or if the table may run code.
+    LedgerError if it is not clear which one counts, or if the table may run code.
     """
     if not tool.ledger.table:
         return _NOTHING_ON_RECORD
@@ -136,7 +136,7 @@ def _read(connection: Connection, tool: Tool, name: str) -> ToolRecords:
         if told_by(error).get("fault") != "not plain":
             raise
         raise LedgerError(
-            f"{name} is not read: it is no plain table, or it has a rule, a policy, a CHECK, an "
+            f"{name} is not read: it is not a plain table, or it has a rule, a policy, a CHECK, an "
             "expression in an index or a column type of somebody's own, which may run code with "
             f"the rights of this role. {tool.title} makes none of these: drop them, or rename it."
         ) from None

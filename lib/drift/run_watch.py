@@ -1,6 +1,6 @@
 """What a run does about drift: before its first file it compares, after its last it records.
 
-A schema that is not known never fails a run: it is told, and the run goes on.
+A schema that is not known never fails a run: the run says so, and goes on.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ class RunWatch:
     _record: Record | None = None
 
     def look_before(self, connection: Connection, tables: Tables) -> None:
-        """Compare, and tell what has changed; DriftError if that stops the run."""
+        """Compare, and warn of what has changed; DriftError if that stops the run."""
         found = check_now(connection, tables, self.ignored)
         verdict, self._record = found.verdict, found.record
         self.has_drift = verdict.has_drift
@@ -66,7 +66,7 @@ class RunWatch:
     def _remember(self, connection: Connection, run: RunRecord, *, changed: bool) -> str | None:
         assert self._record is not None  # `look_before` comes first
         if not changed:
-            # Drift that this run has told stays: only a run that succeeds takes it for granted.
+            # Drift that this run has reported stays: only a run that changes something accepts it.
             is_kept = self._record.schema is not None
             return confirm_record(connection, run.tables, run.id) if is_kept else None
         return record_schema(connection, run.tables, run.id, exists=self._record.exists)

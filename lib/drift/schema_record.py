@@ -102,7 +102,7 @@ _EARLIER = "no run has recorded its schema yet."
 class Record:
     """What the table holds: a schema, or the reason why there is none to compare with.
 
-    `exists` tells whether there is a table, None if that is not known.
+    `exists` says whether there is a table, None if that is not known.
     """
 
     schema: HashedSchema | None
@@ -116,7 +116,7 @@ def read_record(connection: Connection, tables: Tables, form: str) -> Record:
 
     `form` says how a definition is written: one in another form cannot be compared.
 
-    Raises what is no matter of this table, such as the loss of the connection.
+    Raises what does not concern this table, such as the loss of the connection.
     """
     limit = f"set local lock_timeout = {milliseconds(SNAPSHOT)}"
     message = (limit, _LOCK_TO_READ, check_objects(tables.trusted), _READ)
@@ -162,7 +162,7 @@ def write_record(
 ) -> str | None:
     """Replace the recorded schema by that of `run`; return why it could not be, or None.
 
-    `form` as of `read_record`. `exists` tells whether there is a table, None if that is not known.
+    `form` as of `read_record`. `exists` says whether there is a table, None if that is not known.
     Raises as `read_record`.
     """
     packed = schema.pack()
@@ -180,13 +180,13 @@ def write_record(
     def attempt(*, is_new: bool) -> list[Rows]:
         return _write(connection, tables, write, creation if is_new else ())
 
-    return _told(lambda: _either(attempt, is_new=exists is False))
+    return _reason_against(lambda: _either(attempt, is_new=exists is False))
 
 
 def confirm_record(connection: Connection, tables: Tables, run: int) -> str | None:
     """Take the recorded schema as that of `run` too, which has changed nothing."""
     confirm = filled(_CONFIRM, run=run)
-    return _told(lambda: _write(connection, tables, confirm))
+    return _reason_against(lambda: _write(connection, tables, confirm))
 
 
 def _write(
@@ -211,7 +211,8 @@ def _either(attempt: Callable[..., list[Rows]], *, is_new: bool) -> list[Rows]:
     return attempt(is_new=not is_new)
 
 
-def _told(write: Callable[[], list[Rows]]) -> str | None:
+def _reason_against(write: Callable[[], list[Rows]]) -> str | None:
+    """Write, and return why nothing was written, or None."""
     try:
         answers = write()
     except StatementError as error:

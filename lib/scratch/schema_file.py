@@ -89,7 +89,7 @@ def build(origin: Origin) -> str:
 def read(path: Path) -> str | None:
     """Return the text of the file, with LF at the ends of its lines; None if there is none.
 
-    Raise ConfigurationError for what is no file of UTF-8 text: a link could lead anywhere.
+    Raise ConfigurationError for a text that is not UTF-8, and for a link: it could lead anywhere.
     """
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
