@@ -108,7 +108,22 @@ class _Found:
         )
 
     @property
+    def is_built_by_runner(self) -> bool:
+        """True if the tool has no ledger here, and the runner has applied what was made of it."""
+        word = self.source.tool.word
+        made = [
+            file for file in self.ours if file.header.origin and file.header.origin.tool == word
+        ]
+        has_all = self.is_on_record.issuperset(file.version for file in made)
+        return self.source.records is None and bool(made) and has_all
+
+    @property
     def notes(self) -> Iterator[str]:
+        if self.is_built_by_runner:
+            yield (
+                f"{self.source.tool.title} has no ledger here: the runner has built this database "
+                "from the files, and has all of them on record."
+            )
         yield from (*self.source.notes, *self.made.notes)
         records = self.source.records
         if (
@@ -139,6 +154,8 @@ class _Found:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
+        if self.is_built_by_runner:
+            return ()
         return (*self.source.problems, *self.made.problems, *self._without_source)
 
     @property

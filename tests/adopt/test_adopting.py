@@ -272,6 +272,16 @@ class TestWhatIsInTheWay:
         assert "adopt database" in problem.remedy
         assert project.is_untouched(db)
 
+    def test_a_database_that_the_runner_has_built(self, project: Project, db: Database) -> None:
+        project.bundle.write("001-a.sql", "-- From: prisma 2023_a\ncreate table a (x int);\n")
+        assert project.adopt().problems
+        assert migrate(project.make_context()).error is None
+        found = project.adopt(applies=True)
+        assert found.is_done
+        assert not found.problems
+        assert "the runner has built this database" in found.notes[0]
+        assert db.has("a")
+
     def test_a_database_with_the_ledger_of_another_tool(
         self, migrated: Project, db: Database
     ) -> None:
