@@ -67,6 +67,11 @@ class ConfigurationError(MigratorError):
 
 def not_installed(fault: ImportError) -> ConfigurationError:
     """The error for a package that could not be imported."""
+    if (fault.name or "").partition(".")[0] == __name__.partition(".")[0]:
+        return ConfigurationError(
+            f"{fault.name} can't be imported: the files of the bundle are of several versions, or "
+            "some are missing. Check them out again, or update the bundle."
+        )
     # An ImportError without a name: psycopg is installed, but not its libpq.
     what = (
         f"{fault.name} is not installed"
