@@ -380,9 +380,11 @@ class Bundle:
 
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Bundle:
+def bundle(tmp_path: Path) -> Iterator[Bundle]:
     (tmp_path / "migrations").mkdir()
-    return Bundle(tmp_path)
+    yield Bundle(tmp_path)
+    # For root, it is elsewhere.
+    shutil.rmtree(home(tmp_path, name="scratch"), ignore_errors=True)
 
 
 class Witness(Progress):
