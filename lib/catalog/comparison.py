@@ -22,8 +22,8 @@ def compare(
     return tuple(
         sorted(
             (
-                *_outermost(after.keys() - before.keys(), ChangeKind.ADDED),
-                *_outermost(before.keys() - after.keys(), ChangeKind.REMOVED),
+                *_outermost({key for key in after if key not in before}, ChangeKind.ADDED),
+                *_outermost({key for key in before if key not in after}, ChangeKind.REMOVED),
                 *_changed(before, after),
             )
         )
@@ -33,8 +33,8 @@ def compare(
 def _changed(
     before: Mapping[ObjectKey, _Definition], after: Mapping[ObjectKey, _Definition]
 ) -> Iterator[Change]:
-    for key in before.keys() & after.keys():
-        if before[key] != after[key]:
+    for key, definition in after.items():
+        if before.get(key, definition) != definition:
             yield Change(*key, ChangeKind.CHANGED)
 
 
