@@ -1,8 +1,10 @@
 """The statement that lists every object of a schema with its definition, and what it runs under."""
 
+from functools import lru_cache
+
 from psycopg import sql
 
-from ..database.sql_composition import filled
+from ..database.sql_composition import filled, joined, text_of
 from ..settings.providers import PROVIDERS_SCHEMAS
 from .exclusions import (
     COMMON_SCHEMAS,
@@ -83,19 +85,18 @@ with {frame}, object ({columns}) as materialized (
       cross join lateral ({others}) as others
       cross join lateral ({others_at_first}) as others_at_first
 )
-select kind, identity, {printed}, schema, place from object where definition is not null
+select kind, identity, {printed}, place from object where definition is not null
 union all
-select 'owner', kind || ' ' || identity, pg_get_userbyid(owner), schema,
-       kind || ' ' || identity
+select 'owner', kind || ' ' || identity, pg_get_userbyid(owner), kind || ' ' || identity
   from object where owner is not null and place is null
 union all
-select 'privilege', o.kind || ' ' || o.identity, g.given, o.schema,
+select 'privilege', o.kind || ' ' || o.identity, g.given,
        coalesce(o.place, o.kind || ' ' || o.identity)
   from object o
   join grants g on g.acl = o.acl and g.acl_kind = o.acl_kind and g.owner = o.owner
- where g.is_shown
+ where g.is_shown and o.acl is not null
 union all
-select 'comment', o.kind || ' ' || o.identity, d.description, o.schema,
+select 'comment', o.kind || ' ' || o.identity, d.description,
        coalesce(o.place, o.kind || ' ' || o.identity)
   from object o
   join pg_description d
@@ -103,18 +104,19 @@ select 'comment', o.kind || ' ' || o.identity, d.description, o.schema,
 """
 
 
-def pinned_settings(server_version: int) -> tuple[str, ...]:
-    """What the statement runs under."""
-    newer = (_PINNED_SINCE_17,) if server_version >= _POSTGRESQL_17 else ()
-    return (*PINNED_SETTINGS, *newer)
-
-
-def list_objects(exclusions: Exclusions, server_version: int) -> sql.Composed:
-    """The statement, with the columns kind, identity, definition, schema and place.
+# A run needs it four times, and puts it together once.
+@lru_cache(maxsize=4)
+def list_objects(exclusions: Exclusions, server_version: int) -> str:
+    """What the statement runs under, and it: its columns are kind, identity, definition and place.
 
     `place` is "KIND IDENTITY" of the table or type that the object belongs to, or of what an owner,
     a privilege or a comment is of; null for all else.
     """
+    newer = (_PINNED_SINCE_17,) if server_version >= _POSTGRESQL_17 else ()
+    return text_of(joined(*PINNED_SETTINGS, *newer, _statement(exclusions, server_version)))
+
+
+def _statement(exclusions: Exclusions, server_version: int) -> sql.Composed:
     has_published_columns = server_version >= _POSTGRESQL_15
     queries = (
         *RELATION_QUERIES,

@@ -7,7 +7,7 @@ same rows. Options of foreign servers hold passwords too, so only their hash lea
 
 _SCHEMAS = """
 select 'pg_namespace'::regclass::oid, ns.oid, 0, 'schema', ns.schema, '',
-       ns.schema, null::text, ns.nspowner, ns.nspacl, 'n'::"char"
+       null::text, ns.nspowner, ns.nspacl, 'n'::"char"
   from ns
  where not ns.is_provided and ns.is_member is null
    -- Some tools have a schema for their ledger alone.
@@ -20,7 +20,7 @@ select 'pg_namespace'::regclass::oid, ns.oid, 0, 'schema', ns.schema, '',
 _EXTENSIONS = """
 select 'pg_extension'::regclass::oid, null::oid, 0, 'extension', quote_ident(e.extname),
        'in ' || e.extnamespace::regnamespace::text,
-       null::text, null::text, null::oid, null::aclitem[], null::"char"
+       null::text, null::oid, null::aclitem[], null::"char"
   from pg_extension e
 """
 # Without array and multirange types, which come with another, and the row types of tables.
@@ -56,7 +56,7 @@ select 'pg_type'::regclass::oid, t.oid, 0, 'type', format('%s.%I', ns.schema, t.
            t.typdelim::text, t.typinput::oid::regprocedure::text,
            t.typoutput::oid::regprocedure::text, t.typdefault)
        end,
-       ns.schema, null::text, t.typowner, t.typacl, 'T'::"char"
+       null::text, t.typowner, t.typacl, 'T'::"char"
   from pg_type t
   join ns on ns.oid = t.typnamespace and not ns.is_provided
   left join pg_class c on c.oid = t.typrelid
@@ -81,7 +81,7 @@ select 'pg_proc'::regclass::oid, p.oid, 0,
            format_type(a.aggtranstype, null), a.aggtransspace, a.aggmtransspace,
            format_type(nullif(a.aggmtranstype, 0), null),
            quote_nullable(a.agginitval), quote_nullable(a.aggminitval)) end,
-       ns.schema, null::text, p.proowner, p.proacl, 'f'::"char"
+       null::text, p.proowner, p.proacl, 'f'::"char"
   from pg_proc p
   join ns on ns.oid = p.pronamespace and not ns.is_provided
   left join pg_aggregate a on a.aggfnoid = p.oid
@@ -99,7 +99,7 @@ select 'pg_operator'::regclass::oid, o.oid, 0, 'operator',
        concat_ws(' ', o.oprcode::oid::regprocedure::text, o.oprcom::regoperator::text,
            o.oprnegate::regoperator::text, o.oprrest::oid::regprocedure::text,
            o.oprjoin::oid::regprocedure::text, o.oprcanmerge::text, o.oprcanhash::text),
-       ns.schema, null::text, o.oprowner, null::aclitem[], null::"char"
+       null::text, o.oprowner, null::aclitem[], null::"char"
   from pg_operator o
   join ns on ns.oid = o.oprnamespace and not ns.is_provided
  where o.oid not in (select objid from ext where classid = 'pg_operator'::regclass)
@@ -110,7 +110,7 @@ select 'pg_opclass'::regclass::oid, o.oid, 0, 'operator class',
        concat_ws(' ', format_type(o.opcintype, null),
            format_type(nullif(o.opckeytype, 0), null),
            case when o.opcdefault then 'default' end, f.opfname),
-       ns.schema, null::text, o.opcowner, null::aclitem[], null::"char"
+       null::text, o.opcowner, null::aclitem[], null::"char"
   from pg_opclass o
   join ns on ns.oid = o.opcnamespace and not ns.is_provided
   join pg_am am on am.oid = o.opcmethod
@@ -128,7 +128,7 @@ select 'pg_opfamily'::regclass::oid, f.oid, 0, 'operator family',
            (select string_agg(concat_ws(' ', m.amprocnum, m.amproc::oid::regprocedure::text), ', '
                    order by m.amprocnum, m.amproc::oid::regprocedure::text collate "C")
               from pg_amproc m where m.amprocfamily = f.oid)),
-       ns.schema, null::text, f.opfowner, null::aclitem[], null::"char"
+       null::text, f.opfowner, null::aclitem[], null::"char"
   from pg_opfamily f
   join ns on ns.oid = f.opfnamespace and not ns.is_provided
   join pg_am am on am.oid = f.opfmethod
@@ -140,7 +140,7 @@ select 'pg_cast'::regclass::oid, c.oid, 0, 'cast',
        format('%s as %s', format_type(c.castsource, null), format_type(c.casttarget, null)),
        concat_ws(' ', nullif(c.castfunc, 0)::regprocedure::text, c.castcontext::text,
            c.castmethod::text),
-       null::text, null::text, null::oid, null::aclitem[], null::"char"
+       null::text, null::oid, null::aclitem[], null::"char"
   from pg_cast c
  where c.oid >= 16384
    and c.oid not in (select objid from ext where classid = 'pg_cast'::regclass)
@@ -155,7 +155,7 @@ select 'pg_collation'::regclass::oid, c.oid, 0, 'collation',
        concat_ws(' ', c.collprovider::text, c.collisdeterministic::text, c.collencoding,
            c.collcollate, c.collctype, to_jsonb(c) ->> 'colllocale',
            to_jsonb(c) ->> 'colliculocale', to_jsonb(c) ->> 'collicurules'),
-       ns.schema, null::text, c.collowner, null::aclitem[], null::"char"
+       null::text, c.collowner, null::aclitem[], null::"char"
   from pg_collation c
   join ns on ns.oid = c.collnamespace and not ns.is_provided
  where c.oid not in (select objid from ext where classid = 'pg_collation'::regclass)
@@ -165,7 +165,7 @@ select 'pg_conversion'::regclass::oid, c.oid, 0, 'conversion',
        format('%s.%I', ns.schema, c.conname),
        concat_ws(' ', pg_encoding_to_char(c.conforencoding), pg_encoding_to_char(c.contoencoding),
            c.conproc::oid::regprocedure::text, case when c.condefault then 'default' end),
-       ns.schema, null::text, c.conowner, null::aclitem[], null::"char"
+       null::text, c.conowner, null::aclitem[], null::"char"
   from pg_conversion c
   join ns on ns.oid = c.connamespace and not ns.is_provided
  where c.oid not in (select objid from ext where classid = 'pg_conversion'::regclass)
@@ -177,7 +177,7 @@ select 'pg_ts_config'::regclass::oid, c.oid, 0, 'text search configuration',
            select string_agg(format('%s %s', m.maptokentype, m.mapdict::regdictionary), ', '
                   order by m.maptokentype, m.mapseqno)
              from pg_ts_config_map m where m.mapcfg = c.oid)),
-       ns.schema, null::text, c.cfgowner, null::aclitem[], null::"char"
+       null::text, c.cfgowner, null::aclitem[], null::"char"
   from pg_ts_config c
   join ns on ns.oid = c.cfgnamespace and not ns.is_provided
   join pg_ts_parser p on p.oid = c.cfgparser
@@ -186,7 +186,7 @@ select 'pg_ts_config'::regclass::oid, c.oid, 0, 'text search configuration',
 _TEXT_SEARCH_DICTIONARIES = """
 select 'pg_ts_dict'::regclass::oid, d.oid, 0, 'text search dictionary',
        format('%s.%I', ns.schema, d.dictname), concat_ws(' ', t.tmplname, d.dictinitoption),
-       ns.schema, null::text, d.dictowner, null::aclitem[], null::"char"
+       null::text, d.dictowner, null::aclitem[], null::"char"
   from pg_ts_dict d
   join ns on ns.oid = d.dictnamespace and not ns.is_provided
   join pg_ts_template t on t.oid = d.dicttemplate
@@ -197,7 +197,7 @@ _EVENT_TRIGGERS = """
 select 'pg_event_trigger'::regclass::oid, e.oid, 0, 'event trigger', quote_ident(e.evtname),
        concat_ws(' ', e.evtevent, e.evttags::text, e.evtfoid::oid::regprocedure::text,
            e.evtenabled::text),
-       null::text, null::text, e.evtowner, null::aclitem[], null::"char"
+       null::text, e.evtowner, null::aclitem[], null::"char"
   from pg_event_trigger e
   join pg_proc p on p.oid = e.evtfoid
  where e.evtowner not in (select oid from provider_roles)
@@ -211,13 +211,13 @@ select 'pg_publication'::regclass::oid, p.oid, 0, 'publication', quote_ident(p.p
            case when p.pubdelete then 'delete' end, case when p.pubtruncate then 'truncate' end,
            case when p.pubviaroot then 'via root' end,
            nullif(to_jsonb(p) ->> 'pubgencols', 'n')),
-       null::text, null::text, p.pubowner, null::aclitem[], null::"char"
+       null::text, p.pubowner, null::aclitem[], null::"char"
   from pg_publication p where p.pubname !~* {provider_publications}
 """
 _PUBLICATION_TABLES = """
 select 'pg_publication_rel'::regclass::oid, pr.oid, 0, 'publication table',
        format('%I %s', p.pubname, r.name), {published},
-       r.schema, r.self, null::oid, null::aclitem[], null::"char"
+       r.self, null::oid, null::aclitem[], null::"char"
   from pg_publication_rel pr
   join pg_publication p on p.oid = pr.prpubid and p.pubname !~* {provider_publications}
   join rel r on r.oid = pr.prrelid
@@ -232,14 +232,14 @@ concat_ws(' ', (select string_agg(quote_ident(a.attname), ', ' order by a.attnum
 PUBLICATION_SCHEMAS = """
 select 'pg_publication_namespace'::regclass::oid, pn.oid, 0, 'publication schema',
        format('%I %s', p.pubname, ns.schema), '',
-       ns.schema, null::text, null::oid, null::aclitem[], null::"char"
+       null::text, null::oid, null::aclitem[], null::"char"
   from pg_publication_namespace pn
   join pg_publication p on p.oid = pn.pnpubid and p.pubname !~* {provider_publications}
   join ns on ns.oid = pn.pnnspid
 """
 _SUBSCRIPTIONS = """
 select 'pg_subscription'::regclass::oid, null::oid, 0, 'subscription', quote_ident(s.subname), '',
-       null::text, null::text, null::oid, null::aclitem[], null::"char"
+       null::text, null::oid, null::aclitem[], null::"char"
   from pg_subscription s
  where s.subdbid = (select oid from pg_database where datname = current_database())
 """
@@ -248,7 +248,7 @@ select 'pg_foreign_data_wrapper'::regclass::oid, f.oid, 0, 'foreign-data wrapper
        quote_ident(f.fdwname),
        concat_ws(' ', f.fdwhandler::regprocedure::text, f.fdwvalidator::regprocedure::text,
            encode(sha256(textsend(f.fdwoptions::text)), 'hex')),
-       null::text, null::text, f.fdwowner, f.fdwacl, 'F'::"char"
+       null::text, f.fdwowner, f.fdwacl, 'F'::"char"
   from pg_foreign_data_wrapper f
  where f.oid not in (
        select objid from ext where classid = 'pg_foreign_data_wrapper'::regclass)
@@ -257,7 +257,7 @@ _FOREIGN_SERVERS = """
 select 'pg_foreign_server'::regclass::oid, s.oid, 0, 'foreign server', quote_ident(s.srvname),
        concat_ws(' ', quote_ident(f.fdwname), quote_nullable(s.srvtype),
            quote_nullable(s.srvversion), encode(sha256(textsend(s.srvoptions::text)), 'hex')),
-       null::text, null::text, s.srvowner, s.srvacl, 'S'::"char"
+       null::text, s.srvowner, s.srvacl, 'S'::"char"
   from pg_foreign_server s
   join pg_foreign_data_wrapper f on f.oid = s.srvfdw
  where s.oid not in (select objid from ext where classid = 'pg_foreign_server'::regclass)
@@ -265,7 +265,7 @@ select 'pg_foreign_server'::regclass::oid, s.oid, 0, 'foreign server', quote_ide
 _USER_MAPPINGS = """
 select 'pg_user_mapping'::regclass::oid, null::oid, 0, 'user mapping',
        format('%I on %I', coalesce(m.usename, 'public'), m.srvname), '',
-       null::text, null::text, null::oid, null::aclitem[], null::"char"
+       null::text, null::oid, null::aclitem[], null::"char"
   from pg_user_mappings m
 """
 # Two roles may have them for the same kind of objects in the same schema.
@@ -275,7 +275,7 @@ select 'pg_default_acl'::regclass::oid, d.oid, 0, 'default privilege',
            case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences'
                 when 'f' then 'functions' when 'T' then 'types' when 'n' then 'schemas'
                 else 'large objects' end, 'in ' || ns.schema),
-       coalesce(granted.text, ''), ns.schema, null::text, null::oid, null::aclitem[], null::"char"
+       coalesce(granted.text, ''), null::text, null::oid, null::aclitem[], null::"char"
   from pg_default_acl d
   left join ns on ns.oid = d.defaclnamespace
   cross join lateral ({granted}) as granted

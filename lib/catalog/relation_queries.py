@@ -17,7 +17,6 @@ COLUMNS = (
     "kind",
     "identity",
     "definition",
-    "schema",
     "place",
     "owner",
     "acl",
@@ -59,15 +58,16 @@ ext as materialized (
     select c.oid, c.relnamespace, c.relkind, c.relpersistence, c.relrowsecurity,
            c.relforcerowsecurity, c.relreplident, c.relpartbound, c.relowner, c.relacl, c.reltype,
            c.reloftype, c.relam, ns.schema, ns.is_provided,
-           format('%s.%I', ns.schema, c.relname) as name,
+           ns.schema || '.' || quote_ident(c.relname) as name,
            case c.relkind when 'f' then 'foreign table' when 'v' then 'view' when 'c' then 'type'
                 when 'm' then 'materialized view' when 'S' then 'sequence' else 'table'
                 end as kind,
-           (select string_agg(o, ', ' order by o collate "C")
-              from unnest(c.reloptions) as o) as options
+           case when c.reloptions is not null then (
+               select string_agg(o, ', ' order by o collate "C")
+                 from unnest(c.reloptions) as o) end as options
       from pg_class c join ns on ns.oid = c.relnamespace
      where c.relkind in ('r', 'p', 'f', 'v', 'm', 'c', 'S') and c.relpersistence <> 't'
-       and c.oid not in (select oid from hidden)
+       and not exists (select from hidden h where h.oid = c.oid)
 ), every_rel as materialized (
     select n.*, n.kind || ' ' || n.name as self, d.refobjid as base, d.refobjsubid as base_column,
            d.deptype as base_kind
@@ -75,8 +75,8 @@ ext as materialized (
       left join pg_depend d
         on n.relkind = 'S' and d.classid = 'pg_class'::regclass and d.objid = n.oid
        and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i') and d.refobjsubid > 0
-     where d.refobjid is null or d.refobjid not in (select oid from hidden)
-), rel as materialized (
+     where not exists (select from hidden h where h.oid = d.refobjid)
+), rel as not materialized (
     select * from every_rel where not is_provided
 )
 """
@@ -100,7 +100,7 @@ select 'pg_class'::regclass::oid, r.oid, 0, r.kind, r.name,
               from pg_inherits i where i.inhrelid = r.oid),
            'server ' || quote_ident(s.srvname),
            encode(sha256(textsend(f.ftoptions::text)), 'hex')),
-       r.schema, null::text, r.relowner, r.relacl, 'r'::"char"
+       null::text, r.relowner, r.relacl, 'r'::"char"
   from rel r
   left join pg_am am on am.oid = r.relam and am.amname <> 'heap'
   left join pg_foreign_table f on f.ftrelid = r.oid
@@ -108,16 +108,18 @@ select 'pg_class'::regclass::oid, r.oid, 0, r.kind, r.name,
  where r.relkind in ('r', 'p', 'f')
 """
 # The order of columns is no difference: a column that was added comes last in one database. What
-# few columns have is looked at in one condition, since there are many columns.
+# few columns have is looked at in one condition, since there are many columns. A default names no
+# column: printed as that of no table, it is printed sooner, and waits for no lock.
 _COLUMNS = """
 select 'pg_class'::regclass::oid, r.oid, a.attnum::integer, 'column',
        r.name || '.' || quote_ident(a.attname),
        case when r.relkind in ('r', 'p', 'f') then concat_ws(' ',
            format_type(a.atttypid, a.atttypmod),
            case when a.attnotnull then 'not null' end,
-           case when d.oid is not null then case a.attgenerated when '' then 'default'
-                when 's' then 'stored' else 'virtual' end || ' ' || pg_get_expr(d.adbin, d.adrelid)
-                end,
+           case when d.oid is not null then case a.attgenerated
+                when '' then 'default ' || pg_get_expr(d.adbin, 0)
+                when 's' then 'stored ' || pg_get_expr(d.adbin, d.adrelid)
+                else 'virtual ' || pg_get_expr(d.adbin, d.adrelid) end end,
            case when a.attcollation <> t.typcollation or a.attidentity <> ''
                 or a.attstorage <> t.typstorage or a.attcompression <> '' or a.attstattarget >= 0
                 or a.attoptions is not null or a.attfdwoptions is not null
@@ -134,7 +136,7 @@ select 'pg_class'::regclass::oid, r.oid, a.attnum::integer, 'column',
                     (select string_agg(o, ', ' order by o collate "C")
                        from unnest(a.attoptions) as o),
                     encode(sha256(textsend(a.attfdwoptions::text)), 'hex')) end) end,
-       r.schema, r.self, r.relowner, a.attacl, 'c'::"char"
+       r.self, r.relowner, a.attacl, 'c'::"char"
   from rel r
   join pg_attribute a on a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped
   left join pg_type t on t.oid = a.atttypid
@@ -157,7 +159,7 @@ select 'pg_constraint'::regclass::oid, con.oid, 0, 'constraint',
            case when not i.indisvalid then 'invalid' end,
            case when i.indisclustered then 'clustered' end,
            case when off.tgconstraint is not null then 'disabled' end),
-       ns.schema, coalesce(r.self, format('type %s.%I', ns.schema, t.typname)),
+       coalesce(r.self, format('type %s.%I', ns.schema, t.typname)),
        null::oid, null::aclitem[], null::"char"
   from pg_constraint con
   join ns on ns.oid = con.connamespace and not ns.is_provided
@@ -182,7 +184,7 @@ select 'pg_class'::regclass::oid, x.oid, 0, 'index', r.schema || '.' || quote_id
                select string_agg(a.attnum || ' statistics ' || a.attstattarget, ', '
                           order by a.attnum)
                  from pg_attribute a where a.attrelid = x.oid and a.attstattarget >= 0) end) end,
-       r.schema, r.self, null::oid, null::aclitem[], null::"char"
+       r.self, null::oid, null::aclitem[], null::"char"
   from pg_index i
   join rel r on r.oid = i.indrelid
   join pg_class x on x.oid = i.indexrelid
@@ -208,7 +210,7 @@ select 'pg_class'::regclass::oid, r.oid, 0, r.kind, r.name,
               and (d.oid is not null or a.attstorage <> t.typstorage or a.attcompression <> ''
                    or a.attstattarget >= 0 or a.attoptions is not null)))
            || chr(10) || pg_get_viewdef(r.oid),
-       r.schema, null::text, r.relowner, r.relacl, 'r'::"char"
+       null::text, r.relowner, r.relacl, 'r'::"char"
   from rel r left join pg_am am on am.oid = r.relam and am.amname <> 'heap'
  where r.relkind in ('v', 'm')
 """
@@ -219,7 +221,7 @@ select 'pg_class'::regclass::oid, r.oid, 0, r.kind, r.name,
            case r.relpersistence when 'u' then 'unlogged' end,
            case r.base_kind when 'a' then 'owned by' when 'i' then 'identity of' end,
            base.name || '.' || quote_ident(a.attname)),
-       r.schema, base.self, r.relowner, r.relacl, 's'::"char"
+       base.self, r.relowner, r.relacl, 's'::"char"
   from rel r
   join pg_sequence s on s.seqrelid = r.oid
   left join rel base on base.oid = r.base
@@ -232,7 +234,7 @@ select 'pg_trigger'::regclass::oid, tg.oid, 0, 'trigger', format('%s.%I', r.name
        concat_ws(' ', pg_get_triggerdef(tg.oid),
            case tg.tgenabled when 'D' then 'disabled' when 'R' then 'replica'
                 when 'A' then 'always' end),
-       r.schema, r.self, null::oid, null::aclitem[], null::"char"
+       r.self, null::oid, null::aclitem[], null::"char"
   from pg_trigger tg
   join every_rel r on r.oid = tg.tgrelid
   join pg_proc p on p.oid = tg.tgfoid
@@ -250,7 +252,7 @@ select 'pg_policy'::regclass::oid, p.oid, 0, 'policy', format('%s.%I', r.name, p
                  from unnest(p.polroles) as o) as named),
            'using ' || pg_get_expr(p.polqual, p.polrelid),
            'check ' || pg_get_expr(p.polwithcheck, p.polrelid)),
-       r.schema, r.self, null::oid, null::aclitem[], null::"char"
+       r.self, null::oid, null::aclitem[], null::"char"
   from pg_policy p join every_rel r on r.oid = p.polrelid
 """
 _RULES = """
@@ -258,7 +260,7 @@ select 'pg_rewrite'::regclass::oid, w.oid, 0, 'rule', format('%s.%I', r.name, w.
        concat_ws(' ', pg_get_ruledef(w.oid),
            case w.ev_enabled when 'D' then 'disabled' when 'R' then 'replica'
                 when 'A' then 'always' end),
-       r.schema, r.self, null::oid, null::aclitem[], null::"char"
+       r.self, null::oid, null::aclitem[], null::"char"
   from pg_rewrite w join rel r on r.oid = w.ev_class
  where w.rulename <> '_RETURN'
 """
@@ -267,7 +269,7 @@ select 'pg_statistic_ext'::regclass::oid, s.oid, 0, 'statistics',
        format('%s.%I', ns.schema, s.stxname),
        concat_ws(' ', pg_get_statisticsobjdef(s.oid),
            case when s.stxstattarget >= 0 then 'statistics ' || s.stxstattarget end),
-       ns.schema, r.self, null::oid, null::aclitem[], null::"char"
+       r.self, null::oid, null::aclitem[], null::"char"
   from pg_statistic_ext s
   join ns on ns.oid = s.stxnamespace
   join rel r on r.oid = s.stxrelid

@@ -7,7 +7,7 @@ from ..database.sql_composition import filled, joined
 from ..duration import milliseconds
 from ..errors import DatabaseUnavailableError
 from ..time_limits import SNAPSHOT
-from .catalog_query import list_objects, pinned_settings
+from .catalog_query import list_objects
 from .exclusions import Exclusions
 from .schema_objects import ObjectKey, Snapshot, UnknownSchema
 
@@ -59,7 +59,6 @@ def _read(connection: Connection, exclusions: Exclusions, limit: float) -> Rows:
         # Shorter than the limit of the statement, which would otherwise always end first.
         f"set local lock_timeout = {milliseconds(limit / 2)}",
         f"set local statement_timeout = {milliseconds(limit)}",
-        *pinned_settings(connection.server_version),
         list_objects(exclusions, connection.server_version),
     )
     try:
@@ -75,7 +74,7 @@ def _objects(
 ) -> tuple[dict[ObjectKey, str], dict[ObjectKey, str]]:
     objects: dict[ObjectKey, str] = {}
     places: dict[ObjectKey, str] = {}
-    for kind, identity, definition, _, place in rows:
+    for kind, identity, definition, place in rows:
         key = ObjectKey(kind or "", identity or "")
         if exclusions.patterns and exclusions.covers(key, place=place):
             continue

@@ -4,13 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..catalog.catalog_query import list_objects, pinned_settings
+from ..catalog.catalog_query import list_objects
 from ..catalog.comparison import compare
 from ..catalog.exclusions import Exclusions
 from ..catalog.schema_objects import Change, Snapshot, UnknownSchema
 from ..catalog.snapshot import read_snapshot
 from ..database.connection import Connection
-from ..database.sql_composition import joined
 from ..ledger.table_trust import Tables
 from ..object_patterns import ObjectPattern
 from ..own_tables import LEDGER, RUNS
@@ -67,9 +66,8 @@ def record_schema(
 def _form(connection: Connection) -> str:
     """How definitions are written: a digest of the query that lists them."""
     # A later version of the bundle may put another fact into a definition, or leave one out.
-    version = connection.server_version
-    query = joined(*pinned_settings(version), list_objects(Exclusions(), version))
-    return hashlib.blake2b(query.as_string(None).encode(), digest_size=16).hexdigest()
+    query = list_objects(Exclusions(), connection.server_version)
+    return hashlib.blake2b(query.encode(), digest_size=16).hexdigest()
 
 
 def _compared(
