@@ -359,6 +359,16 @@ class TestUnknown:
             )
             assert connection.run("select 1") == [("1",)]
 
+    def test_a_lock_on_a_table_that_has_nothing_but_columns_is_not_in_the_way(
+        self, copied: Database
+    ) -> None:
+        copied.query("create table app.plain (id serial, at timestamptz default now() not null)")
+        with copied.connect(autocommit=False) as holder:
+            holder.execute("lock table app.plain in access exclusive mode")
+            found = look(copied)
+        column = found.objects[ObjectKey("column", "app.plain.at")]
+        assert column == "timestamp with time zone not null default now()"
+
     def test_a_timeout_of_the_role_does_not_lengthen_it(self, locked: Database) -> None:
         locked.query(f"alter database {locked.target.database} set lock_timeout = 0")
         with Connection(locked.connect()) as connection:

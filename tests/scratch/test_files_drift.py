@@ -142,7 +142,7 @@ def test_behind_a_lock_it_is_not_known(
     compare: Callable[..., FilesDrift],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bundle.write("001-a.sql", "create table a (x int primary key, y text default 'a');")
+    bundle.write("001-a.sql", "create table a (x int primary key, y text check (y <> 'a'));")
     apply(make_context())
     monkeypatch.setattr(files_drift, "COMPARED_SNAPSHOT", 0.5)
     with db.connect() as locker, locker.transaction():
