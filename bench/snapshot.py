@@ -2,7 +2,7 @@
 
 Each table has eleven columns, three constraints, two further indexes, a sequence, privileges of
 another role, and a comment. *First* is the first snapshot of a session, whose server process has
-read no catalog yet; *again* is a later one. Processor time is that of both sides.
+read no catalog yet; *again* is a later one. Processor time is that of each side.
 """
 
 import argparse
@@ -45,10 +45,12 @@ class Sample:
     """Milliseconds, by the clock and of processors: two snapshots of a session, a comparison."""
 
     first: float
-    first_cpu: float
+    first_server: float
+    first_client: float
     again: float
-    again_cpu: float
-    compare_cpu: float
+    again_server: float
+    again_client: float
+    compare_client: float
 
 
 def create(server: Server, tables: int) -> str:
@@ -89,15 +91,15 @@ def sample(server: Server, database: str) -> Sample:
         # As after a change: other strings, all but one of them equal.
         after = {key: f"{text} "[:-1] for key, text in before.items()}
         after[next(iter(after))] += "changed"
-        return Sample(*first, *again, measured(raw, lambda: compare(before, after))[1])
+        return Sample(*first, *again, measured(raw, lambda: compare(before, after))[2])
 
 
-def measured(raw: "psycopg.Connection", work: Callable[[], object]) -> tuple[float, float]:
-    """The time by the clock, and the processor time of this process and of the server's."""
+def measured(raw: "psycopg.Connection", work: Callable[[], object]) -> tuple[float, float, float]:
+    """The time by the clock, and the processor time of the server's process and of this one."""
     pid = raw.info.backend_pid
-    began = time.process_time() * 1000 + busy(pid)
+    server, client = busy(pid), time.process_time()
     wall = timed(work)
-    return wall, time.process_time() * 1000 + busy(pid) - began
+    return wall, busy(pid) - server, (time.process_time() - client) * 1000
 
 
 def memory(server: Server, database: str) -> tuple[int, int, float]:
@@ -142,8 +144,8 @@ def measure(counts: tuple[int, ...], runs: int) -> None:
     with started() as server:
         server.print_facts(f"{runs} runs")
         print(
-            "| tables | objects | first | its CPU | again | its CPU | compare, CPU | rows, kB | MiB"
-            " | pg_dump |\n|---|---|---|---|---|---|---|---|---|---|"
+            "| tables | objects | first | server | client | again | server | client | compare"
+            " | rows, kB | MiB | pg_dump |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
         )
         for count in counts:
             print(row(server, count, runs), flush=True)
