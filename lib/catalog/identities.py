@@ -14,6 +14,9 @@ _BY_LENGTH = sorted(KINDS, key=len, reverse=True)
 _OF_ANOTHER = ("owner", "privilege", "comment")
 # "public.users.email", and what may be before the last dot.
 _BELOW = ("column", "constraint", "trigger", "policy", "rule")
+# "pub public.users": what a publication publishes.
+_OF_PUBLICATION = ("publication table", "publication schema")
+_PUBLICATION = re.compile(rf"({QUOTED}|[^\s\"]+) ")
 _ABOVE = ("table", "foreign table", "view", "materialized view", "type")
 
 
@@ -31,7 +34,9 @@ def subject(key: ObjectKey) -> ObjectKey:
 
 
 def above(key: ObjectKey) -> tuple[ObjectKey, ...]:
-    """The table, view or type that a column, a constraint and the like is in, one of which is."""
+    """What holds a column, a constraint or the like: of tables, views and types, one exists."""
+    if key.kind in _OF_PUBLICATION and (match := _PUBLICATION.match(key.identity)):
+        return (ObjectKey("publication", match[1]),)
     if key.kind not in _BELOW:
         return ()
     identity = ".".join(parts(key.identity)[:2])

@@ -29,6 +29,8 @@ def covers(patterns: str, kind: str, identity: str, place: str | None = None) ->
         ("public.events", "index", "public.by_time", "table public.events"),
         ("table:public.events", "sequence", "public.events_id_seq", "table public.events"),
         ("materialized view:public.m", "index", "public.i", "materialized view public.m"),
+        ("publication:pub", "publication table", "pub public.events", "table public.events"),
+        ('"my pub"', "publication schema", '"my pub" public', None),
         # All that is in a schema.
         ("analytics", "function", "analytics.f(text)", None),
         ("schema:analytics", "privilege", "table analytics.t", None),
@@ -59,6 +61,8 @@ def test_a_pattern_covers(patterns: str, kind: str, identity: str, place: str | 
         ("view:public.events", "column", "public.eventss.at"),
         ("table:public.events", "index", "public.events"),
         ("index:public.events", "column", "public.events.at"),
+        ("publication:pub", "publication table", "pubs public.events"),
+        ("publication:pub", "table", "pub.events"),
         ("public.x", "column", 'public."x.y".z'),
         ("schema:public.events", "table", "public.events"),
     ],
