@@ -17,7 +17,7 @@ from ..plan.reports import Status
 from ..time_limits import SURVEY
 from .locked_ledger_edit import change_ledger
 from .run_parameters import RunContext
-from .status import adoption_error, status_from_survey, survey_database
+from .status import adoption_error, asking_to_adopt, status_from_survey, survey_database
 
 _ACCEPTED_OR_NOT = "The schema is recorded, or it is not: run it again."
 
@@ -55,15 +55,17 @@ def read_status_and_drift(
     """Read the status, and compare the schema; None where nobody wants to know. Writes nothing."""
     files = discover(context.settings.migrations_dir)
     with ledger_errors_translated(), context.connect() as connection:
-        survey = survey_database(connection, context, origins=True, timeout=timeout)
+        with asking_to_adopt(files):
+            survey = survey_database(connection, context, origins=True, timeout=timeout)
         status = status_from_survey(context, files, survey)
         status.plan.verify_headers()
         if error := adoption_error(connection, status.plan):
             status = replace(status, advice=(*status.advice, str(error)))
         if context.settings.drift == "off":
             return status, None
-        ignored = context.settings.drift_ignore
-        return status, check_now(connection, survey.tables, ignored).verdict
+        found = check_now(connection, survey.tables, context.settings.drift_ignore)
+    advice = (*status.advice, *found.record.advice)
+    return replace(status, advice=advice), found.verdict
 
 
 def accept_schema(context: RunContext) -> DriftReport:

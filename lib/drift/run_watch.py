@@ -41,6 +41,8 @@ class RunWatch:
         found = check_now(connection, tables, self.ignored)
         verdict, self._record = found.verdict, found.record
         self.has_drift = verdict.has_drift
+        for advice in self._record.advice:
+            self.warn(advice)
         if verdict.has_drift and self.stops:
             record_verdict(connection, tables, is_drift=True)
             raise DriftError(verdict)

@@ -6,7 +6,7 @@ journal has after the row's run decides whether the schema may be compared at al
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from psycopg import sql
@@ -19,7 +19,7 @@ from ..duration import milliseconds
 from ..errors import DatabaseUnavailableError
 from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE, UNDEFINED_TABLE, whole
 from ..ledger.schema import closing
-from ..ledger.table_trust import Tables, ask, check_objects, distrust, told_by
+from ..ledger.table_trust import Tables, ask, check_objects, distrust, tables_of, told_by
 from ..own_tables import OBJECTS
 from ..time_limits import SNAPSHOT
 from .schema_hashes import HashedSchema, PackedSchema, UnreadableRecordError
@@ -102,13 +102,25 @@ _EARLIER = "no run has recorded its schema yet."
 class Record:
     """What the table holds: a schema, or the reason why there is none to compare with.
 
-    `exists` says whether there is a table, None if that is not known.
+    `exists` says whether there is a table, None if that is not known. `closing` is the statement
+    that takes away rights which others have on the table.
     """
 
     schema: HashedSchema | None
     reason: str = ""
     since: Recorded | None = None
     exists: bool | None = True
+    closing: str = ""
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """A warning if others may write to the table."""
+        if not self.closing:
+            return ()
+        return (
+            f"Others than its owner have rights on public.{OBJECTS}, by which a change of the "
+            f"schema can be hidden. Close it: {self.closing};",
+        )
 
 
 def read_record(connection: Connection, tables: Tables, form: str) -> Record:
@@ -130,7 +142,9 @@ def read_record(connection: Connection, tables: Tables, form: str) -> Record:
         return Record(None, _TOO_LATE, exists=None)
     except StatementError as error:
         return Record(None, _why_not(error), exists=_existence(error))
-    return _record(answers[-1], connection.server_version, form)
+    record = _record(answers[-1], connection.server_version, form)
+    tables_found = tables_of(answers[-2], tables.trusted, at_a_glance=False).found
+    return replace(record, closing=tables_found[OBJECTS].closing)
 
 
 def _record(rows: Rows, server_version: int, form: str) -> Record:

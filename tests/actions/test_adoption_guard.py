@@ -6,6 +6,7 @@ import pytest
 from conftest import Bundle, Cli, Database
 
 from lib.actions.baseline import baseline
+from lib.actions.drift_check import read_status_and_drift
 from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
@@ -97,7 +98,7 @@ class TestALedgerWithTheNameOfOurs:
         db.query(f"create table schema_migrations ({columns})")
         found = f"{FIRST} was made of the migrations of {tool}"
         assert str(migrate(make_context()).error).startswith(found)
-        for look in (read_status, preview, validate):
+        for look in (read_status, read_status_and_drift, preview, validate):
             with pytest.raises(IntegrityError, match=found):
                 look(make_context())
 

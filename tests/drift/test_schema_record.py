@@ -266,6 +266,17 @@ class TestWhenItCannotBeCompared:
             report = apply(make_context(drift="stop"), bundle, "002-b.sql", "select 1")
             assert report.error is None
 
+    def test_a_table_that_others_may_write_to_is_warned_of(
+        self, context: RunContext, bundle: Bundle, db: Database
+    ) -> None:
+        db.query(f"grant all on public.{OBJECTS} to public")
+        warning = f"Others than its owner have rights on public.{OBJECTS}"
+        [shown] = [w for w in read_status_and_drift(context)[0].warnings if warning in w]
+        report = apply(context, bundle, "001-b.sql", "select 1")
+        assert shown in report.warnings
+        db.query(shown.partition("Close it: ")[2])
+        assert not [w for w in read_status_and_drift(context)[0].warnings if warning in w]
+
 
 class TestAccepting:
     def test_makes_the_present_schema_the_expected_one(
