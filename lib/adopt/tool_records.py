@@ -80,7 +80,8 @@ def read_records(
         if not names:
             return None
         named = first_schema(search_path) if search_path else None
-        return _read(connection, tool, _only(names, (named, *tool.ledger.schemas, "public")))
+        usual = (*tool.ledger.schemas, "public") if _have_one_name(names) else ()
+        return _read(connection, tool, _only(names, (named, *usual)))
 
 
 def _known(connection: Connection, tool: Tool) -> list[str]:
@@ -109,6 +110,11 @@ def _only(names: list[str], schemas: tuple[str | None, ...]) -> str:
             "right one in the URL, as in ?schema=app, or rename the others."
         )
     return names[0]
+
+
+def _have_one_name(names: list[str]) -> bool:
+    """True if the tables differ by their schema alone, which the tool would then search for."""
+    return len({name.rpartition(".")[2] for name in names}) == 1
 
 
 def _schema_of(name: str) -> str:

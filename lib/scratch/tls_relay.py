@@ -22,8 +22,6 @@ from ..time_limits import CONNECT_ATTEMPT, SLICE
 HOST = "127.0.0.1"
 _VERIFYING = ("verify-ca", "verify-full")
 _CHUNK = 1 << 16
-# A socket with this timeout does not wait.
-_AT_ONCE = 0.0
 # PostgreSQL manual, "Message Formats": its length, and a code that is no version of the protocol.
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 # The type and the code of AuthenticationSASL, and the mechanism that libpq takes for an attack
@@ -185,7 +183,7 @@ def _unbound(kind: bytes, body: bytes) -> bytes:
 def _pump(client: socket.socket, upstream: ssl.SSLSocket) -> None:
     """Copy both ways until one end closes."""
     # A message of TLS itself makes the socket readable, and is followed by nothing.
-    upstream.settimeout(_AT_ONCE)
+    upstream.settimeout(0)
     while True:
         ready = [upstream] if upstream.pending() else select.select([client, upstream], [], [])[0]
         if client in ready:
@@ -194,7 +192,7 @@ def _pump(client: socket.socket, upstream: ssl.SSLSocket) -> None:
                 return
             upstream.settimeout(None)
             upstream.sendall(data)
-            upstream.settimeout(_AT_ONCE)
+            upstream.settimeout(0)
         if upstream in ready:
             try:
                 data = upstream.recv(_CHUNK)

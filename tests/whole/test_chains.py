@@ -20,6 +20,7 @@ LEDGER = (
     "schema_migrations_id_seq",
     "schema_migration_runs",
     "schema_migration_runs_id_seq",
+    "schema_migration_objects",
 )
 
 
