@@ -79,7 +79,10 @@ def kill_in_doubt(cli: Cli, db: Database, bundle: Bundle) -> None:
     slow = "select pg_sleep(60);\n"
     bundle.write("001-b.sql", NONE + note("first") + slow + note("third"))
     with killed(cli, db, "pg_sleep(60)"):
-        pass
+        # The note about the statement, which quotes it, is not the statement yet.
+        sleeping = "select from pg_stat_activity where wait_event = 'PgSleep'"
+        mine = f"{sleeping} and datname = current_database()"
+        wait_until(lambda: bool(db.query(mine)), "the statement is under way")
 
 
 def kill_index_build(cli: Cli, db: Database, bundle: Bundle) -> None:
