@@ -80,7 +80,7 @@ def kill_in_doubt(cli: Cli, db: Database, bundle: Bundle) -> None:
     bundle.write("001-b.sql", NONE + note("first") + slow + note("third"))
     with killed(cli, db, "pg_sleep(60)"):
         # The note about the statement, which quotes it, is not the statement yet.
-        sleeping = "select from pg_stat_activity where wait_event = 'PgSleep'"
+        sleeping = "select pid from pg_stat_activity where wait_event = 'PgSleep'"
         mine = f"{sleeping} and datname = current_database()"
         wait_until(lambda: bool(db.query(mine)), "the statement is under way")
 
