@@ -5,13 +5,13 @@ from functools import lru_cache
 from psycopg import sql
 
 from ..database.sql_composition import filled, joined, text_of
+from ..own_tables import OWN_TABLES
 from ..settings.providers import PROVIDERS_SCHEMAS
 from .exclusions import (
     COMMON_SCHEMAS,
     COMMON_SCHEMAS_OWNER,
     PROVIDERS_PUBLICATIONS,
     PROVIDERS_ROLES,
-    RUNNERS_TABLES,
     Exclusions,
 )
 from .object_queries import OBJECT_QUERIES, PUBLICATION_SCHEMAS, PUBLISHED
@@ -175,6 +175,7 @@ def _default_exclusions(exclusions: Exclusions) -> dict[str, object]:
         "common_schemas": f"^(?:{COMMON_SCHEMAS})$",
         "common_owner": COMMON_SCHEMAS_OWNER,
         "leaves_out_partitions": exclusions.partitions,
-        "own": list(RUNNERS_TABLES),
+        # With all that depends on them.
+        "own": list(OWN_TABLES),
         "ledgers": ledgers_query(),
     }

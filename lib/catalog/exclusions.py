@@ -7,12 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..object_patterns import ObjectPattern
-from ..own_tables import OWN_TABLES
 from .identities import above, addressed, parts, subject
 from .schema_objects import ObjectKey
 
-# With all that depends on them.
-RUNNERS_TABLES = OWN_TABLES
 # Names that a project may as well give to a schema of its own. Such a schema is a provider's if a
 # role of the provider owns it, if an extension brought it or stands in it, or on Supabase.
 COMMON_SCHEMAS = (

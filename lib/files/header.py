@@ -295,8 +295,8 @@ def _matches(pattern: str) -> Callable[[str], bool]:
 _NAMES = re.compile(r"[\w-]+(?:\s*,\s*[\w-]+)*", re.ASCII)
 _TOOLS = (
     "alembic|atlas|dbmate|diesel|django|drizzle|ecto|flyway|golang-migrate|goose"
-    "|graphile-migrate|knex|kysely|liquibase|migrate|mikro-orm|node-pg-migrate|pgroll|prisma|rails|sequelize|sql-migrate|sqitch"
-    "|sqlx|supabase|tern|typeorm"
+    "|graphile-migrate|knex|kysely|liquibase|migrate|mikro-orm|node-pg-migrate|pgroll|prisma"
+    "|rails|sequelize|sql-migrate|sqitch|sqlx|supabase|tern|typeorm"
 )
 _TIME = r"[0-9]+(?:\.[0-9]+)?\s*(?:ms|s|min|h)?"
 _DURATION = r"[0-9][0-9.]*\s*[a-z]*|none|off|unlimited|default"
