@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and twenty wings.
+"""The migration runner: a floor that every room may enter, and twenty-five wings.
 
 The floor, without I/O:
 
@@ -27,14 +27,17 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- settings
     catalog   the schema of a database, and how two of them differ
               <- settings, database
+    review    what pending files do to a live database and to deployed code, judged
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
     drift     whether a database has changed since the last run
               <- database, catalog, ledger
     apply     one file, applied and recorded
               <- sql, files, plan, database, ledger
-    actions   migrate, plan, validate, status, baseline, resolve, drift
+    actions   migrate, plan, validate, status, drift
               <- files, settings, plan, database, catalog, ledger, drift, apply
+    edits     what an operator changes in the ledger: baseline, resolve; not deployed
+              <- files, plan, database, ledger, apply, actions
     rebuild   a development database, made anew and filled; not deployed
               <- sql, files, settings, plan, database, ledger, apply, actions
     web       the two endpoints
@@ -43,19 +46,24 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, web
     scratch   a schema apart from its database: built and thrown away, or dumped; not deployed
               <- sql, files, settings, database, catalog, ledger, drift, actions, local
+    rehearse  pending files, run on a throw-away server; not deployed
     tools     what other migration tools write; not deployed
               <- sql
     adopt     the history of another tool, carried on; not deployed
               <- files, settings, plan, database, catalog, ledger, actions, local, scratch,
                  tools
     install   the bundle in a project; not deployed
-    text      what people read on a terminal or in a log; not deployed
-              <- files, plan, settings, catalog, drift, actions, rebuild, tools, adopt, install
+    console   the terminal, or the log of a build; not deployed
+              <- files, settings, plan
+    text      what reports say to people; not deployed
+              <- files, plan, catalog, drift, edits, rebuild, tools, adopt, install, console
+    calls     one command as it was called, and what it needs; not deployed
+              <- files, settings, plan, database, actions, local, console
     commands  what each command does; not deployed
-              <- files, settings, plan, database, actions, rebuild, local, scratch, adopt, install,
-                 text
+              <- files, settings, plan, actions, edits, rebuild, local, scratch, adopt, install,
+                 console, text, calls
     cli       the command line; not deployed
-              <- plan, text, commands
+              <- plan, console, calls, commands
 
 Each wing lists its rooms; a room imports only from the rooms above its own. `web` and `cli` never
 import each other. `tests/test_architecture.py` holds the imports to these maps.
@@ -65,7 +73,7 @@ import os
 from pathlib import Path
 
 # The newest one in CHANGELOG.md.
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 # How the command line is called: the script at the root says how it was called itself; without it,
 # wherever the package is installed and under whichever name.

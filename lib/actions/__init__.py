@@ -12,6 +12,4 @@ Must not: print, or know who called.
     drift_check           whether the schema has changed since the last run, asked by somebody
     locked_run            a run with something to do: lock, plan again, apply each file, record
     migrate               plan, and make a run of it if there is something to do
-    baseline              files recorded as applied without running them
-    resolve               a verdict on a file that a run left half-way
 """

@@ -273,7 +273,7 @@ def _from_start(version: str, *, first: str = "Or undo") -> str:
 
 
 def _resolve(version: str, *verdict: str) -> str:
-    """The command that records a verdict (`actions.resolve`)."""
+    """The command that records a verdict (`edits.resolve`)."""
     return f"{COMMAND} {shlex.join(('resolve', version, *verdict))}"
 
 

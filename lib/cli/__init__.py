@@ -1,7 +1,7 @@
 """The command line: words, options, exit codes, signals. Not deployed with the functions.
 
 A command itself is in `commands`, and is imported when it is called.
-May import: plan, text, commands.
+May import: plan, console, calls, commands.
 Must not: import the web, or decide anything about migrations.
 
     command_help        the help about all commands, and the likely word for a wrong one

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from io import TextIOWrapper
 
-from ..commands.invocation import Invocation
+from ..calls.invocation import Invocation
 from ..escaping import table
 from .completion_scripts import Command, Kind, Option, Value, script
 from .options import make_parser

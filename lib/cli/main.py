@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .. import ROOT
-from ..commands.invocation import Invocation, Serve
+from ..calls.invocation import Invocation, Serve
+from ..console.output_streams import Console, printable
 from ..errors import Interrupted, MigratorError, not_installed
 from ..masking import cleaned
 from ..plan.reports import error_document
 from ..signals import interrupt_on_signals
-from ..text.output_streams import Console, printable
 from .options import read_arguments
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, NoReturn
 
 from .. import COMMAND, __version__
-from ..commands.invocation import DEFAULT_PORT
+from ..calls.invocation import DEFAULT_PORT
 from ..errors import ConfigurationError
 from ..escaping import one_line
 from ..masking import without_credentials
@@ -32,7 +32,7 @@ _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help`
 HIGHEST_PORT = 65535
 DEFAULT_RUNS, MOST_RUNS = 10, 1000
 # What the globs in vercel.json leave for the name of the package; a test counts.
-LONGEST_PACKAGE = 19
+LONGEST_PACKAGE = 23
 
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or

@@ -1,13 +1,10 @@
 """What each command of the command line does. Not deployed with the functions.
 
 A function per command, which returns the exit code.
-May import: files, settings, plan, database, actions, rebuild, local, scratch, adopt,
-install, text.
+May import: files, settings, plan, actions, edits, rebuild, local, scratch, adopt, install,
+console, text, calls.
 Must not: import the web, or decide anything about migrations.
 
-    invocation          one command as it was called
-    local_database      the embedded PostgreSQL as the database of a command
-    command_setup       what a command needs: its settings, its database, its run context
     schema_commands     the commands about the schema that the files make
     rebuild_commands    the commands that fill a development database, or make it anew
     drift_commands      the command about what has changed beside the migrations

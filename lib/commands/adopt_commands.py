@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from .. import COMMAND
 from ..adopt.adopting import Request, adopt
 from ..adopt.adoption import Adoption
+from ..calls.command_setup import environ_with_files, run_context
+from ..calls.invocation import Invocation
 from ..errors import ConfigurationError, IntegrityError, MigratorError
 from ..text.adoption_text import adoption_text, outcome_text
-from .command_setup import environ_with_files, run_context
-from .invocation import Invocation
 
 
 def _adopt(call: Invocation) -> int:

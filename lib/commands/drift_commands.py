@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from ..actions.drift_check import accept_schema, read_drift
+from ..calls.command_setup import environ_with_files, run_context
+from ..calls.invocation import Invocation
 from ..escaping import one_line
 from ..settings.loader import local_platform
 from ..text.drift_text import (
@@ -12,8 +14,6 @@ from ..text.drift_text import (
     verdict_markdown,
     verdict_text,
 )
-from .command_setup import environ_with_files, run_context
-from .invocation import Invocation
 
 
 def _drift(call: Invocation) -> int:

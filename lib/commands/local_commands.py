@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import COMMAND
+from ..calls.command_setup import database_for, environ_with_files, load
+from ..calls.invocation import DEFAULT_PORT, Invocation
 from ..errors import ConfigurationError
 from ..settings.connection_target import ConnectionTarget
 from ..settings.database_choice import without_database
 from ..settings.loader import migrations_dir
-from .command_setup import database_for, environ_with_files, load
-from .invocation import DEFAULT_PORT, Invocation
 
 
 def _serve(call: Invocation) -> int:
@@ -24,7 +24,7 @@ def _serve(call: Invocation) -> int:
         fallback = database_for(call, settings, reading=True)
         environ = without_database(environ)
     elif not settings.is_hosted:
-        from .local_database import started
+        from ..calls.local_database import started
 
         for target in filter(None, targets):
             started(call, target)
@@ -36,8 +36,8 @@ def _serve(call: Invocation) -> int:
 
 
 def _url(call: Invocation) -> int:
+    from ..calls.local_database import start
     from ..local.server_address import url
-    from .local_database import start
 
     writes = call.arguments.write_env
     target = start(call, is_offered=not writes)
@@ -52,9 +52,9 @@ def _url(call: Invocation) -> int:
 
 
 def _start(call: Invocation) -> int:
+    from ..calls.local_database import start
     from ..local.embedded_server import locate
     from ..local.env_file import NAME
-    from .local_database import start
 
     target = start(call, announcement="", is_offered=False)
     call.console.say(
@@ -73,8 +73,8 @@ def _start(call: Invocation) -> int:
 
 def _write_env(call: Invocation, target: ConnectionTarget) -> str:
     """Write the URL for the application, and return what is to be said of it."""
+    from ..calls.local_database import is_of_embedded
     from ..local import env_file, server_address
-    from .local_database import is_of_embedded
 
     url = server_address.url(target)
     is_written = env_file.write_url(
@@ -89,7 +89,7 @@ def _write_env(call: Invocation, target: ConnectionTarget) -> str:
 
 
 def _tell_of_others(call: Invocation) -> None:
-    from .local_database import tell_of_others
+    from ..calls.local_database import tell_of_others
 
     # A command that needs these settings reports their faults.
     with suppress(ConfigurationError):
@@ -97,9 +97,9 @@ def _tell_of_others(call: Invocation) -> None:
 
 
 def _psql(call: Invocation) -> int:
+    from ..calls.local_database import start
     from ..local.embedded_server import locate
     from ..local.psql_session import run_psql
-    from .local_database import start
 
     target = start(call)
     _tell_of_others(call)

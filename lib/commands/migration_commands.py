@@ -7,19 +7,19 @@ their imports.
 from collections.abc import Callable, Mapping
 
 from ..actions.run_parameters import RunContext
+from ..calls.command_setup import file_of, load, may_refresh_schema_file, run_context
+from ..calls.invocation import Invocation
 from ..errors import IntegrityError
 from ..escaping import Clean, message
 from ..files.folder import has_seeds
 from ..plan.reports import Document, validation_document
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import is_on_vercel
-from .command_setup import file_of, load, may_refresh_schema_file, run_context
-from .invocation import Invocation
 
 
 def _migrate(call: Invocation) -> int:
     from ..actions.migrate import migrate
-    from ..text.terminal import run_text
+    from ..console.terminal import run_text
 
     source = call.arguments.source
     # Before the database is touched: a build that would deploy broken functions must not migrate.
@@ -60,9 +60,9 @@ def _gets_seeds(context: RunContext) -> bool:
 
 def _status(call: Invocation) -> int:
     from ..actions.drift_check import read_status_and_drift
+    from ..console.terminal import route_text
     from ..text.drift_text import drift_part
     from ..text.status_text import status_text
-    from ..text.terminal import route_text
 
     context = run_context(call, reading=True)
     found, verdict = read_status_and_drift(context)
@@ -186,7 +186,7 @@ def _warn(call: Invocation, warnings: tuple[str, ...]) -> None:
 
 
 def _baseline(call: Invocation) -> int:
-    from ..actions.baseline import baseline, forget
+    from ..edits.baseline import baseline, forget
     from ..text.report_texts import baseline_text
 
     forgotten = call.arguments.forget
@@ -203,7 +203,7 @@ def _baseline(call: Invocation) -> int:
 
 
 def _resolve(call: Invocation) -> int:
-    from ..actions.resolve import Verdict, resolve
+    from ..edits.resolve import Verdict, resolve
     from ..text.report_texts import resolve_text
 
     given = vars(call.arguments)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..calls.invocation import Invocation
 from ..errors import ConfigurationError, MigratorError
 from ..install.changes import Plan, carry_out
 from ..install.planning import make_plan
 from ..install.record import Request
 from ..local.server_folder import home
 from ..text.install_text import done_text, plan_text
-from .invocation import Invocation
 
 
 def _change_project(call: Invocation) -> int:

@@ -5,6 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ..actions.run_parameters import RunContext
+from ..calls.command_setup import file_of, load, may_refresh_schema_file, run_context
+from ..calls.invocation import Invocation
+from ..console.progress_log import ProgressLog
+from ..console.terminal import counted, run_text
 from ..errors import ConfigurationError
 from ..escaping import Clean
 from ..files.folder import SEEDS as SEED_FOLDER
@@ -13,11 +17,7 @@ from ..plan.reports import Document, RunReport
 from ..rebuild.file_objects import FileObjects
 from ..rebuild.reset import ResetPlan
 from ..rebuild.seed_reports import SeedReport
-from ..text.progress_log import ProgressLog
 from ..text.rebuild_texts import reset_text, seed_text, seeds_text
-from ..text.terminal import counted, run_text
-from .command_setup import file_of, load, may_refresh_schema_file, run_context
-from .invocation import Invocation
 
 SEEDING = "Seeding"
 
@@ -57,8 +57,8 @@ def _reset(call: Invocation) -> int:
 
 def _start_over(call: Invocation) -> Document:
     """Make the embedded server anew; the only way that takes roles and other databases along."""
+    from ..calls.local_database import cluster_of
     from ..local import embedded_server as embedded
-    from .local_database import cluster_of
 
     cluster = cluster_of(call)
     call.secrets += embedded.start_over(cluster, tell=call.console.tell).secrets

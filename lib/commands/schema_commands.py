@@ -6,6 +6,8 @@ from itertools import islice
 
 from .. import COMMAND
 from ..actions.run_parameters import RunContext
+from ..calls.command_setup import environ_with_files
+from ..calls.invocation import Invocation
 from ..errors import IntegrityError, MigratorError
 from ..escaping import PREFIX, table
 from ..files.folder import SCHEMA, discover
@@ -21,8 +23,6 @@ from ..scratch.schema_file import (
     state_of,
 )
 from ..settings.loader import local_platform, migrations_dir
-from .command_setup import environ_with_files
-from .invocation import Invocation
 
 # Of a difference, as many lines as a log can bear.
 _MOST_LINES = 60

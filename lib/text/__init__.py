@@ -1,9 +1,8 @@
-"""What people read on a terminal or in the log of a build. Not deployed with the functions.
+"""What the reports of the commands say to people. Not deployed with the functions.
 
-May import: files, plan, settings, catalog, drift, actions, rebuild, tools, adopt, install.
-Must not: decide anything, or write anywhere but to standard output and standard error.
+May import: files, plan, catalog, drift, edits, rebuild, tools, adopt, install, console.
+Must not: decide anything, or write anywhere.
 
-    terminal        what a stream can show, and the text of a run
     history_text    the runs on record as text for people
     drift_text      changes of a schema as text for people, and as Markdown
     status_text     the status as text for people
@@ -11,6 +10,4 @@ Must not: decide anything, or write anywhere but to standard output and standard
     report_texts    the reports of plan, baseline and resolve as text for people
     install_text    what an action does to a project, as text for people
     adoption_text   the history of another tool as text for people
-    output_streams  standard output and standard error
-    progress_log    a run as it goes, line by line
 """

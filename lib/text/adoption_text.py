@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from ..adopt.adoption import AdoptedFile, Adoption, Caller
 from ..adopt.proof import NEEDED
 from ..catalog.schema_objects import Change, ChangeKind
+from ..console.terminal import Style, counted
 from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..tools.tool import Problem, Verified
-from .terminal import Style, counted
 
 _VERIFIED = {
     Verified.CHECKSUM: "it is what ran, by its checksum",

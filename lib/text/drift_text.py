@@ -4,10 +4,10 @@ import re
 from collections.abc import Sequence
 
 from ..catalog.schema_objects import Change
+from ..console.terminal import Style, counted
 from ..drift.verdict import SIGNS, WAYS_OUT, FilesDrift, Verdict, change_lines
 from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..plan.reports import Document, Status
-from .terminal import Style, counted
 
 # A comment on GitHub may have 65,536 characters, and somebody may put text around these.
 LONGEST_MARKDOWN = 50_000

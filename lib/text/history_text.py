@@ -4,11 +4,11 @@ import re
 import textwrap
 from collections.abc import Iterator
 
+from ..console.terminal import Style, counted, moment_text
 from ..duration import in_words
 from ..escaping import PREFIX, Clean, blocks, message, one_line, table
 from ..masking import without_credentials
 from ..plan.reports import History, PastRun, Run
-from .terminal import Style, counted, moment_text
 
 WIDTH = 60
 _NONE = "No run is on record in {where}: none has had anything to apply there."

@@ -4,9 +4,9 @@ import difflib
 from collections import Counter
 from collections.abc import Iterator
 
+from ..console.terminal import Style, counted
 from ..escaping import Clean, table
 from ..install.changes import Change, Plan
-from .terminal import Style, counted
 
 _SIGNS = {"added": "+", "merged": "~", "replaced": "~", "removed": "-", "kept": "="}
 _COLORS = {"added": "green", "merged": "yellow", "replaced": "yellow", "removed": "red"}

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from ..console.terminal import Style, counted, moment_text
 from ..duration import in_words
 from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..rebuild.reset import ResetPlan
 from ..rebuild.seed_reports import Seed, SeedReport
-from .terminal import Style, counted, moment_text
 
 # As many as fit on a few lines; the document of `--json` has all.
 MOST_TABLES = 20

@@ -1,11 +1,11 @@
 """The reports of `plan`, `baseline` and `resolve` as text for people."""
 
-from ..actions.resolve import ResolveReport
+from ..console.terminal import Style, count_and_span, counted, span
+from ..edits.resolve import ResolveReport
 from ..escaping import Clean, blocks, message, one_line, signed, table
 from ..files.runnable_script import Mode
 from ..plan.dry_run_report import DryRun
 from ..plan.reports import BaselineReport
-from .terminal import Style, count_and_span, counted, span
 
 _MODES = {
     Mode.TRANSACTION: "in one transaction",

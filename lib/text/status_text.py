@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from ..console.terminal import Style, moment_text
 from ..deployment import Deployment
 from ..drift.verdict import MOST_IN_A_LOG, Verdict, change_lines
 from ..escaping import Clean, blocks, one_line, table
 from ..plan.migration_states import Entry
 from ..plan.reports import Status
 from .history_text import commit_text, reason_lines
-from .terminal import Style, moment_text
 
 _STATES = {
     "ahead": ": this bundle lacks applied migrations (a rollback, an older branch)",

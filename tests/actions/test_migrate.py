@@ -7,11 +7,11 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Database, Witness
 
-from lib.actions.baseline import baseline
 from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
+from lib.edits.baseline import baseline
 from lib.errors import (
     ConfigurationError,
     IntegrityError,

@@ -13,10 +13,10 @@ from fault_proxy import FaultProxy
 
 from lib.actions.dry_run import preview
 from lib.actions.migrate import migrate
-from lib.actions.resolve import Verdict, resolve
 from lib.actions.run_parameters import RunContext
 from lib.cli.options import make_parser
 from lib.database.login import connect
+from lib.edits.resolve import Verdict, resolve
 from lib.errors import LockError, MigrationFailedError, MigrationFileError
 from lib.files.folder import parse
 from lib.files.prepare_script import prepare

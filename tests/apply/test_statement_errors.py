@@ -6,9 +6,9 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database
 
-from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
+from lib.edits.baseline import baseline
 from lib.errors import (
     MigrationFailedError,
 )

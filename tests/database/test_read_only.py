@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import Bundle, Cli, Database, connect, new_cluster
 
-from lib.actions.baseline import baseline
 from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
 from lib.database import read_only
+from lib.edits.baseline import baseline
 from lib.errors import LedgerError
 from lib.local import embedded_server as embedded
 from lib.local.cluster_files import Cluster

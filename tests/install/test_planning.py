@@ -629,7 +629,7 @@ def later(clone: Path, tmp_path: Path) -> Installer:
     change = {
         "lib/__init__.py": (f'"{__version__}"', '"9.9.9"'),
         "build.sh": ("#!/usr/bin/env bash\n", "#!/usr/bin/env bash\n# Later.\n"),
-        "vercel.json": (",cli,", ",cli,later,"),
+        "vercel.json": ("|review|", "|review|later|"),
         "requirements.txt": ("flask==", "flask==9."),
         "CHANGELOG.md": ("\n## ", "\n## 9.9.9 - 2027-01-01\n\n- Faster,\n  and later.\n\n## "),
     }
@@ -637,7 +637,7 @@ def later(clone: Path, tmp_path: Path) -> Installer:
         text = (folder / name).read_text()
         assert old in text
         (folder / name).write_text(text.replace(old, new, 1 if name == "CHANGELOG.md" else -1))
-    (folder / "lib" / "actions" / "baseline.py").unlink()
+    (folder / "lib" / "edits" / "baseline.py").unlink()
     (folder / "lib" / "files" / "new.py").write_text("")
     (folder / "migrations" / "000-create-migration-table.sql").write_text("select 1;\n")
     commit(folder)
@@ -657,10 +657,10 @@ def test_a_later_version_replaces_what_is_unchanged(
     assert done.returncode == 0, done.stderr
     assert "9.9.9 - 2027-01-01\n  - Faster, and later.\n" in done.stdout
     assert "# Later." in project.read("build.sh")
-    assert "later," in project.read("vercel.json")
+    assert "|later|" in project.read("vercel.json")
     assert "flask==9." in project.read("requirements.txt")
     assert project.read("requirements.txt").startswith("requests==1\n")
-    assert not (project.folder / "lib/actions/baseline.py").exists()
+    assert not (project.folder / "lib/edits/baseline.py").exists()
     assert (project.folder / "lib/files/new.py").exists()
     assert project.read("migrations/000-create-migration-table.sql") == first
     assert project.json("lib/installed.json")["version"] == "9.9.9"
@@ -676,21 +676,19 @@ def test_what_both_have_changed_is_asked_about(
 ) -> None:
     project = make_project()
     run.done("install", project.folder, "--yes")
-    project.write(
-        {"build.sh": "own\n", "lib/actions/baseline.py": "own\n", "lib/errors.py": "own\n"}
-    )
+    project.write({"build.sh": "own\n", "lib/edits/baseline.py": "own\n", "lib/errors.py": "own\n"})
     text = project.read("vercel.json")
     project.write({"vercel.json": text.replace("300", "60").replace("!(*.py)", "!(*.own)")})
     project.commit()
     before = tree(project.folder)
     said = later.refused("update", project.folder, "--yes")
-    assert "build.sh, lib/actions/baseline.py, vercel.json (functions, api/migrate.py, exc" in said
+    assert "build.sh, lib/edits/baseline.py, vercel.json (functions, api/migrate.py, exc" in said
     assert "lib/errors.py" not in said
     assert tree(project.folder) == before
     later.done("update", project.folder, "--yes", side)
     is_ours = side == "--ours"
     assert (project.read("build.sh") == "own\n") == is_ours
-    assert (project.folder / "lib/actions/baseline.py").exists() == is_ours
+    assert (project.folder / "lib/edits/baseline.py").exists() == is_ours
     assert ("!(*.own)" in project.read("vercel.json")) == is_ours
     # What this version has not changed, and what is the project's to choose, stays in both cases.
     assert project.read("lib/errors.py") == "own\n"
@@ -791,9 +789,9 @@ def test_an_installation_by_hand_is_recognized_by_the_history(
     assert "-m lib update" in later.refused("install", project.folder, "--yes")
     later.done("update", project.folder, "--yes")
     assert "# Later." in project.read("build.sh")
-    assert "later," in project.read("vercel.json")
+    assert "|later|" in project.read("vercel.json")
     assert project.read("requirements.txt") == (later.clone / "requirements.txt").read_text()
-    assert not (project.folder / "lib/actions/baseline.py").exists()
+    assert not (project.folder / "lib/edits/baseline.py").exists()
     project.commit()
     later.done("uninstall", project.folder, "--yes")
     assert "lib/greeting.ts" in tree(project.folder)

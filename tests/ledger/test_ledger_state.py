@@ -7,12 +7,13 @@ from datetime import UTC
 import pytest
 from conftest import Bundle, Database
 
-from lib.actions.baseline import baseline
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_history, read_status
+from lib.console.terminal import Style
 from lib.database.login import connect
 from lib.deployment import Deployment
+from lib.edits.baseline import baseline
 from lib.errors import GuardError, LedgerError
 from lib.escaping import document
 from lib.ledger import ledger_state, records, runs
@@ -20,7 +21,6 @@ from lib.ledger.ledger_state import take_survey
 from lib.ledger.schema import ADDED_COLUMNS
 from lib.settings.connection_target import ConnectionTarget
 from lib.text.status_text import status_text
-from lib.text.terminal import Style
 
 MakeContext = Callable[..., RunContext]
 FIRST, SECOND = Deployment("a" * 40, "main", "dpl_1"), Deployment("b" * 40, "feature/x", "dpl_2")

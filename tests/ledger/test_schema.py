@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from conftest import Bundle, Database, Witness, wait_until
 
-from lib.actions.baseline import baseline, forget
 from lib.actions.dry_run import preview
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
 from lib.deployment import Deployment
+from lib.edits.baseline import baseline, forget
 from lib.errors import LedgerError, LockError, MigrationFailedError
 from lib.files.folder import parse
 from lib.files.prepare_script import prepare

@@ -13,7 +13,6 @@ import pytest
 from conftest import SECRET, Bundle, Cli, Database, Witness, new_database
 from traps import calls, plant
 
-from lib.actions.baseline import baseline, forget
 from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
@@ -22,6 +21,7 @@ from lib.catalog.other_ledgers import find_other_ledgers
 from lib.catalog.schema_objects import Snapshot
 from lib.catalog.snapshot import read_snapshot
 from lib.database.connection import Connection
+from lib.edits.baseline import baseline, forget
 from lib.errors import (
     BusyTableError,
     LedgerError,

@@ -14,7 +14,7 @@ import pytest
 from conftest import SECRET, Bundle, Cli
 from werkzeug.serving import make_server
 
-from lib.commands.invocation import DEFAULT_PORT
+from lib.calls.invocation import DEFAULT_PORT
 from lib.local.web_server import Site
 from lib.web.endpoint_setup import MIGRATE_PATH, STATUS_PATH, Service
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lib.catalog.schema_objects import Change, ChangeKind
+from lib.console.terminal import Style
 from lib.drift.verdict import Verdict, drift_text
 from lib.text.drift_text import (
     LONGEST_MARKDOWN,
@@ -16,7 +17,6 @@ from lib.text.drift_text import (
     verdict_markdown,
     verdict_text,
 )
-from lib.text.terminal import Style
 
 PLAIN = Style(unicode=True)
 HOSTILE = 'public."`x` | <img src=x> @everyone\n# title\n::error::x ```'

@@ -6,9 +6,9 @@ from textwrap import dedent
 
 import pytest
 
+from lib.console.terminal import Style
 from lib.plan.reports import History, PastRun
 from lib.text.history_text import WIDTH, history_text
-from lib.text.terminal import Style
 
 SIGNS = Style(unicode=True)
 WHEN = datetime(2026, 11, 27, 19, 42, 18, tzinfo=UTC)

@@ -15,8 +15,10 @@ from conftest import ROOT
 import lib
 from lib import time_limits
 from lib.actions.locked_run import check_sessions
+from lib.calls.invocation import DEFAULT_PORT
 from lib.cli import options
-from lib.commands.invocation import DEFAULT_PORT
+from lib.console.output_streams import Console
+from lib.console.progress_log import ProgressLog
 from lib.database import connection_errors as unreachable
 from lib.database.login import no_search_path
 from lib.duration import parse_duration
@@ -38,8 +40,6 @@ from lib.own_tables import OWN_TABLES
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.loader import load_settings
 from lib.settings.variables import DATABASE, VARIABLES
-from lib.text.output_streams import Console
-from lib.text.progress_log import ProgressLog
 from lib.web import admin_endpoint, http_endpoint, status_endpoint
 
 README = ROOT / "README.md"
@@ -81,7 +81,14 @@ PROVIDERS_VARIABLES = {
     "PRISMA_DATABASE_URL",
 }
 
-IN_WORDS = {19: "nineteen", 20: "twenty", 21: "twenty-one", 22: "twenty-two"}
+IN_WORDS = {
+    25: "twenty-five",
+    26: "twenty-six",
+    27: "twenty-seven",
+    28: "twenty-eight",
+    29: "twenty-nine",
+    30: "thirty",
+}
 
 in_every_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 

@@ -34,8 +34,9 @@ FUNCTIONS = ("api/migrate", "api/migration-status")
 STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 # The command line, and what it alone needs, stay at home.
 NOT_DEPLOYED = (
-    r"lib/(__main__\.py|actions/(baseline|resolve)\.py"
-    r"|(adopt|cli|commands|install|local|rebuild|scratch|text|tools)/.*)"
+    r"lib/(__main__\.py"
+    r"|(adopt|branches|calls|cli|commands|console|edits|github|install|local|rebuild|rehearse"
+    r"|scratch|text|tools)/.*)"
 )
 PACKAGES = {
     "blinker", "certifi", "click", "flask", "itsdangerous", "jinja2", "markupsafe", "psycopg",

@@ -6,6 +6,9 @@ And take rows off the record whose files are gone, as after many files have been
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..actions.locked_ledger_edit import change_ledger
+from ..actions.run_parameters import RunContext
+from ..actions.status import plan_from_survey
 from ..apply import index_state
 from ..database.connection import Connection
 from ..database.server_error import StatementError
@@ -20,9 +23,6 @@ from ..plan.migration_plan import Plan
 from ..plan.migration_states import AppliedMigration, has_number
 from ..plan.reports import BaselineReport
 from ..time_limits import ANSWER
-from .locked_ledger_edit import change_ledger
-from .run_parameters import RunContext
-from .status import plan_from_survey
 
 _RECORDED_OR_NOT = (
     "The files are recorded all together or not at all: run it again, and it says which."

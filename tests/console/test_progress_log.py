@@ -10,9 +10,9 @@ import pytest
 from conftest import Bundle, Cli, Database
 from pseudo_terminal import terminal
 
+from lib.console.output_streams import Console
+from lib.console.progress_log import ProgressLog
 from lib.files.folder import parse
-from lib.text.output_streams import Console
-from lib.text.progress_log import ProgressLog
 
 FILE = parse("003-backfill.sql", b"select 1;")
 ERASED = "\r\x1b[K"

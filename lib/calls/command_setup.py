@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 
 from ..actions.run_parameters import RunContext
+from ..console.progress_log import ProgressLog
 from ..database.login import locate
 from ..files.folder import MigrationFile, discover, has_schema_file
 from ..plan.progress_listener import Progress
 from ..plan.reports import RunReport, Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings, load_settings, migrations_dir, with_env_files
-from ..text.progress_log import ProgressLog
 from ..time_limits import CONNECT
 from .invocation import Invocation
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ..actions.locked_ledger_edit import change_ledger
+from ..actions.run_parameters import RunContext
 from ..apply.index_state import who_carries_out
 from ..database.connection import Connection
 from ..errors import ConfigurationError, LockError
@@ -20,8 +22,6 @@ from ..ledger.production_guard import check_guard, check_writable
 from ..ledger.runs import RunStart, forget_progress, rename_progress, settle_doubt
 from ..plan.migration_states import has_number
 from ..plan.reports import Document
-from .locked_ledger_edit import change_ledger
-from .run_parameters import RunContext
 
 _RESOLVED_OR_NOT = "The verdict is recorded, or not: run the command again, and it says which."
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..text.output_streams import Console
+from ..console.output_streams import Console
 
 # Serves until a signal ends the process: the environment, the bundle, the database to use where
 # the environment names none, and the ports, of which the first that is available is taken.

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database, Witness, wait_until
 
-from lib.actions.baseline import baseline, find_rows, forget
 from lib.actions.dry_run import validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status
+from lib.edits.baseline import baseline, find_rows, forget
 from lib.errors import (
     ConfigurationError,
     DatabaseUnavailableError,

@@ -10,6 +10,7 @@ from textwrap import dedent
 
 import pytest
 
+from lib.console.terminal import Style, fit_quotes, run_text
 from lib.deployment import Deployment
 from lib.errors import GuardError
 from lib.escaping import Clean
@@ -21,7 +22,6 @@ from lib.plan.migration_states import AppliedMigration
 from lib.plan.reports import AppliedNow, RunReport, Status
 from lib.text.report_texts import plan_text
 from lib.text.status_text import status_text
-from lib.text.terminal import Style, fit_quotes, run_text
 
 PLAIN = Style()
 SIGNS = Style(unicode=True)

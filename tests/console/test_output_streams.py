@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pseudo_terminal import terminal
 
-from lib.text.output_streams import Console
+from lib.console.output_streams import Console
 
 TEXT = "-- é\ncomment on table a is '\x1b]0;owned\x07';\n"
 

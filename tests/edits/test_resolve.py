@@ -10,8 +10,8 @@ import pytest
 from conftest import Bundle, Cli, Database, wait_until
 
 from lib.actions.migrate import migrate
-from lib.actions.resolve import Verdict, resolve
 from lib.actions.run_parameters import RunContext
+from lib.edits.resolve import Verdict, resolve
 from lib.errors import ConfigurationError, GuardError, LockError, RunInProgressError
 from lib.ledger.run_lock import KEY
 
