@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and twenty-five wings.
+"""The migration runner: a floor that every room may enter, and twenty-six wings.
 
 The floor, without I/O:
 
@@ -53,6 +53,8 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, settings, plan, database, catalog, ledger, actions, local, scratch,
                  tools
     install   the bundle in a project; not deployed
+    branches  the files of a branch beside those of its target branch; not deployed
+              <- files, install
     console   the terminal, or the log of a build; not deployed
               <- files, settings, plan
     text      what reports say to people; not deployed
