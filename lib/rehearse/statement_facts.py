@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RelationLock:
-    """A lock on a relation that existed before the file: by which statement, and as far as where.
+    """A lock on a relation that existed before the rehearsal: by which statement, and how long.
 
     `relation` is as in "public.users"; `mode` as in "AccessExclusive". `until` is the number of the
     last statement that runs while the lock is held: the last of the file in a transaction.
@@ -20,9 +20,12 @@ class RelationLock:
 class StatementFacts:
     """What one statement did: `number` counts from 1 in its file, `line` from 1.
 
-    `locks` are those it acquired and no statement before it held; `rewrites` and `scans` name
-    tables that existed before the rehearsal; `created` and `dropped` name relations, `written` the
-    tables whose rows it wrote. `failure` is what the server said, None if it succeeded.
+    `locks` are those it acquired and no statement before it held, the strongest of each relation;
+    that of an index counts for its table. `rewrites`, `truncated`, `scans`, `builds` and `written`
+    name tables that existed before the rehearsal: a table that is written anew, emptied, read as a
+    whole or by an index, one of whose indexes is built or rebuilt while the table itself stays, and
+    one whose rows the statement writes. `created` and `dropped` name relations. `failure` is what
+    the server said, None if it succeeded; `sqlstate` belongs to it.
     """
 
     number: int
@@ -35,6 +38,24 @@ class StatementFacts:
     dropped: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     failure: str | None = None
+    truncated: tuple[str, ...] = ()
+    builds: tuple[str, ...] = ()
+    sqlstate: str | None = None
+
+
+@dataclass(frozen=True)
+class UnindexedForeignKey:
+    """A foreign key that a statement added, and for whose columns its table has no index.
+
+    `relation` is the table with the key, `references` the one to which it points; a row that is
+    deleted or changed there makes the server read all of `relation`.
+    """
+
+    statement: int
+    relation: str
+    name: str
+    columns: tuple[str, ...]
+    references: str
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,7 @@ class FileFacts:
     is_transaction: bool
     statements: tuple[StatementFacts, ...]
     not_rehearsed: str | None = None
+    unindexed: tuple[UnindexedForeignKey, ...] = ()
 
 
 @dataclass(frozen=True)
