@@ -1,9 +1,10 @@
 """What pending files do to a live database and to deployed code, judged: findings.
 
 From the texts and the sizes alone: a run with pending files, `plan` and `sizes` need no server.
-May import: nothing but the floor.
+May import: sql.
 Must not: run a statement of a file, write anything, or load where nothing is pending.
 
-    finding     one finding, and how severe it is, as values
-    live_sizes  how large and how busy the tables of a database are, as values
+    finding            one finding, and how severe it is, as values
+    live_sizes         how large and how busy the tables of a database are, as values
+    statement_effects  what one statement says that it does, and to which object
 """
