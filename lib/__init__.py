@@ -28,15 +28,15 @@ The wings, and the arrows between them: a wing imports only from those named beh
     catalog   the schema of a database, and how two of them differ
               <- settings, database
     review    what pending files do to a live database and to deployed code, judged
-              <- sql
+              <- database
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
     drift     whether a database has changed since the last run
               <- database, catalog, ledger
     apply     one file, applied and recorded
               <- sql, files, plan, database, ledger
-    actions   migrate, plan, validate, status, drift
-              <- files, settings, plan, database, catalog, ledger, drift, apply
+    actions   migrate, plan, validate, status, drift, sizes
+              <- files, settings, plan, database, catalog, review, ledger, drift, apply
     edits     what an operator changes in the ledger: baseline, resolve; not deployed
               <- files, plan, database, ledger, apply, actions
     rebuild   a development database, made anew and filled; not deployed
@@ -59,7 +59,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     console   the terminal, or the log of a build; not deployed
               <- files, settings, plan
     text      what reports say to people; not deployed
-              <- files, plan, catalog, drift, edits, rebuild, tools, adopt, install, console
+              <- files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install, console
     calls     one command as it was called, and what it needs; not deployed
               <- files, settings, plan, database, actions, local, console
     commands  what each command does; not deployed

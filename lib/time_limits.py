@@ -62,6 +62,10 @@ VERDICT = 2.0
 SNAPSHOT = 1.0
 # The same for a comparison with the files: nobody waits behind it.
 COMPARED_SNAPSHOT = 20.0
+# To read the sizes of all tables: of ten thousand, over a slow line. And for whoever locks one
+# meanwhile: without that table's size functions there is an answer at once.
+SIZES = 15.0
+SIZES_LOCK = 0.5
 # To note the statement that is next: a file waits for it.
 NOTE_STATEMENT = 15.0
 # To note what a run waits for: it is there for whoever looks, and nothing depends on it.

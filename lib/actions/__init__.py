@@ -1,7 +1,7 @@
 """What one can ask of the runner; each action returns a report.
 
 The endpoints and the command line call the same ones.
-May import: files, settings, plan, database, catalog, ledger, drift, apply.
+May import: files, settings, plan, database, catalog, review, ledger, drift, apply.
 Must not: print, or know who called.
 
     run_parameters        settings, database, time allowed and listener; what a run has come to
@@ -9,6 +9,7 @@ Must not: print, or know who called.
     dry_run               what a run would do now, and what would stop it: `plan` and `validate`
     connection_for_files  the connection that files go over: made, checked, and whether it is pooled
     locked_ledger_edit    decide, lock, decide again, write: how an action changes the ledger
+    live_sizes_check      how large and how busy the tables are, asked by somebody
     drift_check           whether the schema has changed since the last run, asked by somebody
     locked_run            a run with something to do: lock, plan again, apply each file, record
     migrate               plan, and make a run of it if there is something to do

@@ -62,6 +62,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
         from ..commands.adopt_commands import COMMANDS
     elif arguments.group == "drift":
         from ..commands.drift_commands import COMMANDS
+    elif arguments.group == "review":
+        from ..commands.review_commands import COMMANDS
     elif arguments.group == "rebuild":
         from ..commands.rebuild_commands import COMMANDS
     elif arguments.group == "schema":

@@ -15,7 +15,9 @@ from ..tool_words import ADOPTABLE
 from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
-Group = Literal["migrations", "drift", "local", "rebuild", "schema", "project", "adopt", "shell"]
+Group = Literal[
+    "migrations", "review", "drift", "local", "rebuild", "schema", "project", "adopt", "shell"
+]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
 # for every day.
@@ -25,7 +27,14 @@ _TITLES = {
     "rebuild": "the local database",
     "project": "the bundle in a project",
 }
-_WITH_MIGRATIONS: tuple[Group, ...] = ("migrations", "drift", "rebuild", "schema", "adopt")
+_WITH_MIGRATIONS: tuple[Group, ...] = (
+    "migrations",
+    "review",
+    "drift",
+    "rebuild",
+    "schema",
+    "adopt",
+)
 _SECTIONS = ("every day", *dict.fromkeys(_TITLES.values()), "rarely")
 _MORE = "`up` is short for migrate, `new` for create. `{command} COMMAND --help` has the options."
 
@@ -143,6 +152,7 @@ def make_parser() -> _Program:
     _add_resolve(commands)
     _add_adopt(commands)
     _add_drift(commands)
+    _add_sizes(commands)
     _add_reset_and_seed(commands)
     _add_schema(commands)
     _add_serve(commands)
@@ -418,6 +428,16 @@ def _add_drift(commands: _Commands) -> None:
         "--accept",
         action="store_true",
         help="take the schema as it is: the next run expects it so",
+    )
+
+
+def _add_sizes(commands: _Commands) -> None:
+    commands.add(
+        "sizes",
+        "show how large and how busy the tables of the database are",
+        more="A review of migrations weighs their locks by it. Nothing is written or locked.",
+        has_json=True,
+        group="review",
     )
 
 

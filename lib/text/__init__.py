@@ -1,6 +1,6 @@
 """What the reports of the commands say to people. Not deployed with the functions.
 
-May import: files, plan, catalog, drift, edits, rebuild, tools, adopt, install, console.
+May import: files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install, console.
 Must not: decide anything, or write anywhere.
 
     history_text    the runs on record as text for people
@@ -10,4 +10,5 @@ Must not: decide anything, or write anywhere.
     report_texts    the reports of plan, baseline and resolve as text for people
     install_text    what an action does to a project, as text for people
     adoption_text   the history of another tool as text for people
+    sizes_text       the sizes of tables as text for people
 """

@@ -1,0 +1,119 @@
+"""Every rule of a review, in one table: what it is about, and how severe it usually is.
+
+The rehearsal and the texts of the files find the same things under the same names, so that one
+comment ignores both. What squawk finds keeps the names that squawk gives it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .finding import Severity
+
+STOP, WARN, NOTE = Severity.STOP, Severity.WARN, Severity.NOTE
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule: what it finds, in a sentence, and how severe a finding is at its gravest.
+
+    With `depends_on_size`, it is silent about a small table, and no more than a warning where the
+    sizes are not known.
+    """
+
+    name: str
+    about: str
+    severity: Severity
+    depends_on_size: bool = False
+
+
+BY_SIZE = (
+    Rule(
+        "rewrites-table",
+        "The table and its indexes are written anew while nobody may read or write it.",
+        STOP,
+        depends_on_size=True,
+    ),
+    Rule(
+        "scans-under-lock",
+        "The table is read from end to end under a lock that blocks reads or writes.",
+        STOP,
+        depends_on_size=True,
+    ),
+    Rule(
+        "builds-index-under-lock",
+        "An index is built while the table may not be written.",
+        STOP,
+        depends_on_size=True,
+    ),
+    Rule(
+        "works-while-locking",
+        "A strong lock on a table is held while later statements of the file take long.",
+        STOP,
+        depends_on_size=True,
+    ),
+    Rule(
+        "locks-several-tables",
+        "One transaction locks several tables, and holds the first while it waits for the next.",
+        WARN,
+        depends_on_size=True,
+    ),
+    Rule(
+        "writes-many-rows",
+        "Rows of a large table are written in one transaction.",
+        WARN,
+        depends_on_size=True,
+    ),
+    Rule(
+        "waits-behind-lock",
+        "A brief lock waits on a busy table, or behind an old transaction; all others wait behind "
+        "it.",
+        WARN,
+        depends_on_size=True,
+    ),
+    Rule(
+        "foreign-key-without-index",
+        "A foreign key has no index: each delete in the other table reads this one.",
+        WARN,
+        depends_on_size=True,
+    ),
+)
+
+BY_DEPLOYED_CODE = (
+    Rule("drops-column", "A column that deployed code may use is dropped.", STOP),
+    Rule("drops-table", "A table that deployed code may use is dropped.", STOP),
+    Rule("drops-view", "A view that deployed code may use is dropped.", STOP),
+    Rule("drops-function", "A function that deployed code may call is dropped.", STOP),
+    Rule("drops-type", "A type that deployed code may use is dropped.", STOP),
+    Rule("renames-column", "A column gets another name than deployed code knows.", STOP),
+    Rule("renames-table", "A table gets another name than deployed code knows.", STOP),
+    Rule("changes-type", "A column gets another type than deployed code expects.", STOP),
+    Rule("changes-function", "A function returns or takes something else than before.", STOP),
+    Rule(
+        "requires-column",
+        "A column is required from now on, which deployed code may leave out.",
+        STOP,
+    ),
+    Rule("removes-value", "A value of an enum is gone that deployed code may write.", STOP),
+    Rule("truncates-table", "All rows of a table are deleted.", STOP),
+)
+
+MISTAKES = (
+    Rule("fails", "The statement fails.", STOP),
+    Rule("not-rehearsed", "The statement, or the rest of the file, was not rehearsed.", WARN),
+    Rule(
+        "order-matters",
+        "Files that may run in either order do not give the same schema both ways.",
+        STOP,
+    ),
+    Rule("number-taken", "Another file has the same number.", STOP),
+    Rule(
+        "number-late",
+        "The file is numbered below one that is applied or on the target branch.",
+        WARN,
+    ),
+    Rule("modified-file", "A file that is on the target branch was modified.", STOP),
+    Rule("ignored-without-reason", "A comment ignores a rule without saying why.", WARN),
+    Rule("unknown-rule", "A comment ignores a rule that does not exist.", WARN),
+)
+
+RULES: Mapping[str, Rule] = {rule.name: rule for rule in (*BY_SIZE, *BY_DEPLOYED_CODE, *MISTAKES)}
