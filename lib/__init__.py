@@ -55,7 +55,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
                  tools
     install   the bundle in a project; not deployed
     branches  the files of a branch beside those of its target branch; not deployed
-              <- files, install
+              <- files, review, install
     console   the terminal, or the log of a build; not deployed
               <- files, settings, plan
     text      what reports say to people; not deployed

@@ -33,10 +33,12 @@ class BranchFiles:
 
     `on_target` are the files at the tip, which count as applied. `own` are those that only this
     branch has, `changed` those that it has with another text, `removed` those that it has removed.
-    What the target branch alone has changed since the two parted is none of them.
+    What the target branch alone has changed since the two parted is none of them. `folder` is the
+    path of the folder from the root of the repository, empty if that is the folder.
     """
 
     target: str
+    folder: str
     on_target: tuple[MigrationFile, ...]
     own: tuple[MigrationFile, ...]
     changed: tuple[MigrationFile, ...]
@@ -77,7 +79,9 @@ def compare(folder: Path, ref: str, environ: Mapping[str, str]) -> BranchFiles:
     on_target = _files_at(git, tip, folder.name)
     parted = _parting(git, tip, ref)
     before = on_target if parted == tip else _files_at(git, parted, folder.name)
-    return compared(ref, discover(folder), on_target, before)
+    # Where the target branch is merged already, two files may have one number.
+    here = discover(folder, may_share_numbers=True)
+    return compared(ref, here, on_target, before, folder=_prefix(git))
 
 
 def compared(
@@ -85,6 +89,8 @@ def compared(
     here: Sequence[MigrationFile],
     on_target: Sequence[MigrationFile],
     before: Sequence[MigrationFile],
+    *,
+    folder: str = "migrations",
 ) -> BranchFiles:
     """Tell what this branch has done from what the target branch has; `before` is their past."""
     tip, past = _texts(on_target), _texts(before)
@@ -104,6 +110,7 @@ def compared(
     names = {file.version for file in here}
     return BranchFiles(
         target=target,
+        folder=folder,
         on_target=tuple(on_target),
         own=own,
         changed=tuple(file for file in here if file not in own and is_changed(file)),
@@ -192,8 +199,7 @@ def _is_file(entry: _Entry) -> bool:
 
 def _entries(git: Git, commit: str) -> Iterator[_Entry]:
     """Yield what the folder holds in a commit; nothing if the commit has no such folder."""
-    prefix = os.fsdecode(git.ask("rev-parse", "--show-prefix")).removesuffix("\n").rstrip("/")
-    tree = commit
+    prefix, tree = _prefix(git), commit
     if prefix:
         above = tuple(_listed(git, "--full-tree", commit, "--", prefix))
         if not above:
@@ -207,6 +213,10 @@ def _entries(git: Git, commit: str) -> Iterator[_Entry]:
             return
         tree = above[0].object
     yield from _listed(git, "--full-tree", tree)
+
+
+def _prefix(git: Git) -> str:
+    return os.fsdecode(git.ask("rev-parse", "--show-prefix")).removesuffix("\n").rstrip("/")
 
 
 def _listed(git: Git, *words: str) -> Iterator[_Entry]:

@@ -171,11 +171,12 @@ def file_of(
     )
 
 
-def discover(directory: Path) -> tuple[MigrationFile, ...]:
+def discover(directory: Path, *, may_share_numbers: bool = False) -> tuple[MigrationFile, ...]:
     """Read every migration of the folder, in numeric order.
 
     MigrationFileError with the faults of all files. Other files (README.md, dotfiles) are ignored,
-    but every file that ends in `.sql` must be a migration, and must not be in a subfolder.
+    but every file that ends in `.sql` must be a migration, and must not be in a subfolder. Two
+    files of one number are a fault, unless they are read in order to correct that.
     """
     files: list[MigrationFile] = []
     faults: list[MigrationFileError] = []
@@ -189,7 +190,8 @@ def discover(directory: Path) -> tuple[MigrationFile, ...]:
             faults.append(fault)
     # By number: by name, `1000-…` would precede `999-…`.
     files.sort(key=lambda file: file.number)
-    faults.extend(_doubled_numbers(files))
+    if not may_share_numbers:
+        faults.extend(_doubled_numbers(files))
     faults.extend(_faults_below(directory, entries))
     if any(map(_is_misplaced, faults)) and not any(map(_is_numbered, entries)):
         faults.append(MigrationFileError(_NONE_IS_OURS, file=directory.name))

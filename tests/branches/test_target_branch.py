@@ -239,3 +239,9 @@ def test_a_file_that_both_have_is_nobodys() -> None:
     # Changed on the target branch alone, then on both.
     assert compared("main", [same], [other], [same]).changed == ()
     assert compared("main", [same], [other], [parse("003-c.sql", b"")]).changed == (same,)
+
+
+def test_two_files_of_one_number_are_compared_all_the_same(folder: Path) -> None:
+    write(folder, "002-c.sql", "create table c ();\n")
+    found = compare(folder, "main", ENVIRON)
+    assert (versions(found.own), found.folder) == (["002-c"], "db/migrations")
