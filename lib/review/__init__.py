@@ -1,11 +1,12 @@
 """What pending files do to a live database and to deployed code, judged: findings.
 
 From the texts and the sizes alone: a run with pending files, `plan` and `sizes` need no server.
-May import: database.
+May import: sql, database.
 Must not: run a statement of a file, write anything, or load where nothing is pending.
 
-    finding      one finding, and how severe it is, as values
-    live_sizes   how large and how busy the tables of a database are, as values
-    sizes_query  the same, read from a live database
-    rules        every rule: what it is about, and how severe
+    finding            one finding, and how severe it is, as values
+    live_sizes         how large and how busy the tables of a database are, as values
+    sizes_query        the same, read from a live database
+    rules              every rule: what it is about, and how severe
+    statement_effects  what one statement says that it does, and to which object
 """

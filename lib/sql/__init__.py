@@ -7,6 +7,7 @@ Must not: judge a statement, or know what a migration is.
     lexer                the tokens of SQL, as psql and the server cut them
     splitter             a script cut into statements, as psql cuts it
     statement            one statement: its place, its words, and what is sent for it
+    statement_reader     its words and names, read from left to right
     concurrent           the operation of a statement with CONCURRENTLY, and its relation
     transaction_control  whether a statement begins or ends a transaction, or refuses one
     session_effects      what a statement leaves behind in its session
