@@ -1,8 +1,9 @@
 """Pending files, run on a throw-away server: which locks, rewrites, scans, failures. Not deployed.
 
 The files of a pull request are a stranger's programs: no right beyond their own database.
-May import: nothing but the floor.
+May import: sql, database, review.
 Must not: reach the live database, or know a secret while a file runs.
 
     statement_facts  what a statement did in the rehearsal, as values
+    breaking         what a file breaks for deployed code, and which statement does it
 """

@@ -9,4 +9,5 @@ Must not: run a statement of a file, write anything, or load where nothing is pe
     sizes_query        the same, read from a live database
     rules              every rule: what it is about, and how severe
     statement_effects  what one statement says that it does, and to which object
+    deployed_code      what deployed code can use, and what a change of it means for that code
 """

@@ -95,6 +95,15 @@ BY_DEPLOYED_CODE = (
     ),
     Rule("removes-value", "A value of an enum is gone that deployed code may write.", STOP),
     Rule("truncates-table", "All rows of a table are deleted.", STOP),
+    Rule("drops-sequence", "A sequence that deployed code may use is dropped.", STOP),
+    Rule("renames-type", "A type gets another name than deployed code knows.", STOP),
+    Rule("renames-function", "A function gets another name than deployed code knows.", STOP),
+    Rule("generates-column", "A column that deployed code may write is generated now.", STOP),
+    Rule("drops-default", "A default is gone that deployed code may rely on.", WARN),
+    Rule("drops-unique", "A unique key is gone that an ON CONFLICT may name.", WARN),
+    Rule("enables-row-security", "Row security hides rows from deployed code.", WARN),
+    Rule("revokes-privilege", "A privilege is revoked that deployed code may need.", WARN),
+    Rule("adds-constraint", "Writes of deployed code may violate a new constraint.", NOTE),
 )
 
 MISTAKES = (
