@@ -183,3 +183,22 @@ DUMP_STOP = 3.0
 
 # One question to git: only a file system over a network takes more than a moment.
 GIT = 60.0
+
+# --- Rehearsing ---
+
+
+@dataclass(frozen=True)
+class RehearsalLimits:
+    """What a stranger's files may take of the machine; sizes are in bytes.
+
+    A file that is longer under way than `file`, on tables without rows, is not going to end. `disk`
+    is looked at every `disk_poll` seconds; a server writes less than a gigabyte between two looks.
+    """
+
+    file: float = 30.0
+    total: float = 300.0
+    disk: int = 1024**3
+    disk_poll: float = 0.25
+    temporary_files: int = 256 * 1024**2
+    # Of each session. The memory that all sessions share counts.
+    memory: int = 2 * 1024**3

@@ -35,13 +35,15 @@ class Cluster:
     """Where the files of one server are, and what its database has from the start.
 
     `runs_as` is the user who runs it, None for the caller. `platform` is the platform whose roles
-    and schemas it has, or empty.
+    and schemas it has, or empty. `memory` is what each of its processes may take, in bytes; None
+    for as much as there is.
     """
 
     home: Path
     binaries: Path
     runs_as: str | None = None
     platform: str = ""
+    memory: int | None = None
 
     @property
     def data(self) -> Path:
@@ -257,7 +259,7 @@ def run_for(
 ) -> int:
     """Run a command as the user who runs the server, and return its exit code."""
     return subprocess.run(
-        command,
+        (*_limiting(cluster.memory), *command),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -267,6 +269,14 @@ def run_for(
         check=False,
         **_as_user(cluster.runs_as),
     ).returncode
+
+
+def _limiting(memory: int | None) -> tuple[str, ...]:
+    """Return the words in front of a command that limit its memory; none where that is unknown."""
+    if memory is None or os.name == "nt":
+        return ()
+    # In kB. macOS knows the limit and refuses to set it.
+    return ("/bin/sh", "-c", f'ulimit -v {memory // 1024} 2>/dev/null; exec "$@"', "sh")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -63,12 +63,32 @@ _ARCHIVE = "data.tar"
 _INITDB_OPTIONS = ("--wal-segsize=1",)
 
 
+def _no_more(_: Cluster) -> Sequence[str]:
+    return ()
+
+
 @contextmanager
 def scratch_server(root: Path, *, platform: str = "") -> Iterator[ConnectionTarget]:
     """Start a server of this block's own, and remove it whatever ends the block.
 
     `root` is the root of the project, `platform` the one whose roles and schemas the database has.
     Raise ConfigurationError if the wheel is not installed.
+    """
+    with scratch_cluster(root, platform=platform) as (_, target):
+        yield target
+
+
+@contextmanager
+def scratch_cluster(
+    root: Path,
+    *,
+    platform: str = "",
+    memory: int | None = None,
+    more_options: Callable[[Cluster], Sequence[str]] = _no_more,
+) -> Iterator[tuple[Cluster, ConnectionTarget]]:
+    """The same, with its files, and with settings that are made once its folder is there.
+
+    `memory` is what each process of the server may take, in bytes.
     """
     if not is_installed():
         raise ConfigurationError(
@@ -77,12 +97,12 @@ def scratch_server(root: Path, *, platform: str = "") -> Iterator[ConnectionTarg
         )
     # What has begun is never cut off half-way: nothing would know of it.
     template = uninterrupted(lambda: _make_template(root, platform))
-    cluster = _new_cluster(root, template)
+    cluster = replace(_new_cluster(root, template), memory=memory)
     lock: IO[str] | None = None
     try:
         lock = uninterrupted(lambda: _make_folder(cluster))
-        target = uninterrupted(lambda: _start(template, cluster))
-        yield replace(target, source=SOURCE)
+        target = uninterrupted(lambda: _start(template, cluster, more_options))
+        yield cluster, replace(target, source=SOURCE)
     finally:
         uninterrupted(lambda: _remove(cluster))
         if lock:
@@ -121,9 +141,11 @@ def _make_folder(cluster: Cluster) -> IO[str]:
     return lock
 
 
-def _start(template: Cluster, cluster: Cluster) -> ConnectionTarget:
+def _start(
+    template: Cluster, cluster: Cluster, more_options: Callable[[Cluster], Sequence[str]]
+) -> ConnectionTarget:
     unpack_data(template, cluster)
-    return embedded.start(cluster, options=_OPTIONS)
+    return embedded.start(cluster, options=(*_OPTIONS, *more_options(cluster)))
 
 
 def _remove_leftovers(shared: Cluster) -> None:
