@@ -64,7 +64,11 @@ select json_build_object(
           from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid),
     'constraints', (
         select json_agg(quote_ident(o.conname))
-          from pg_constraint o where o.conrelid = c.oid and o.contype in ('c', 'f', 'x')))
+          from pg_constraint o where o.conrelid = c.oid and o.contype in ('c', 'f', 'x')),
+    -- From "using" on: without the names.
+    'indexes', (
+        select json_agg(substring(pg_get_indexdef(i.indexrelid) from ' USING (.*)$'))
+          from pg_index i where i.indrelid = c.oid and not i.indisunique and i.indisvalid))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where {relation} and {schema}
 """
@@ -207,7 +211,7 @@ def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dic
     for row in columns:
         table, name = row.pop("table"), row.pop("name")
         by_table.setdefault(table, {})[name] = Column(**row)
-    sets = ("privileges", "unique_keys", "constraints")
+    sets = ("privileges", "unique_keys", "constraints", "indexes")
     return {
         row["name"]: Relation(
             row["oid"],

@@ -8,6 +8,7 @@ Must not: run a statement of a file, write anything, or load where nothing is pe
     live_sizes         how large and how busy the tables of a database are, as values
     sizes_query        the same, read from a live database
     rules              every rule: what it is about, and how severe
+    ignored_rules      comments that ignore a rule, and the one list of findings that are left
     statement_effects  what one statement says that it does, and to which object
     deployed_code      what deployed code can use, and what a change of it means for that code
 """

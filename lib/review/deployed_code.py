@@ -5,7 +5,7 @@ use must stay until no code does: expand now, contract later.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 from .finding import Severity
@@ -48,8 +48,9 @@ class Column:
 class Relation:
     """A table, a view, a composite type or a sequence of its own.
 
-    `unique_keys` are what an ON CONFLICT can name; `constraints` are by name; `privileges` are
-    those of other roles than the owner, as in "app: SELECT".
+    `unique_keys` are what an ON CONFLICT can name; `indexes` are all others, as in "btree (a, b)";
+    `constraints` are by name; `privileges` are those of other roles than the owner, as in
+    "app: SELECT".
     """
 
     oid: int
@@ -60,6 +61,7 @@ class Relation:
     privileges: frozenset[str] = frozenset()
     unique_keys: frozenset[str] = frozenset()
     constraints: frozenset[str] = frozenset()
+    indexes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,15 @@ def _column_changed(identity: str, old: Column, new: Column) -> Iterator[CodeCha
             "is required now: code that writes null, or leaves it out, fails",
             "Deploy code that always writes it first, or give it a default.",
         )
+    elif old.is_required and not new.is_required:
+        yield CodeChange(
+            "allows-null",
+            NOTE,
+            "column",
+            identity,
+            "may be null now: code that reads it may not expect one",
+            "Write nulls only once all deployed code reads them.",
+        )
     elif old.has_value and not new.has_value and not new.is_generated:
         yield CodeChange(
             "requires-column" if new.is_required else "drops-default",
@@ -339,7 +350,17 @@ def _use_of_table(name: str, old: Relation, new: Relation) -> Iterator[CodeChang
             f"loses a privilege: {privilege}",
             "Deploy code that does not need it first.",
         )
-    for key in sorted(old.unique_keys - new.unique_keys) if old.kind == new.kind else ():
+    if old.kind == new.kind:
+        yield from _keys(name, old, new)
+
+
+def _keys(name: str, old: Relation, new: Relation) -> Iterator[CodeChange]:
+    """Yield what becomes of indexes and constraints, but for those of a column that comes or goes.
+
+    They come and go with the column, of which the rest is told.
+    """
+    passing = old.columns.keys() ^ new.columns.keys()
+    for key in _without(passing, old.unique_keys - new.unique_keys):
         yield CodeChange(
             "drops-unique",
             WARN,
@@ -348,8 +369,17 @@ def _use_of_table(name: str, old: Relation, new: Relation) -> Iterator[CodeChang
             f"is no longer unique by {key}: an ON CONFLICT that names it fails",
             "Deploy code that does not rely on it first.",
         )
+    for index in _without(passing, old.indexes - new.indexes):
+        yield CodeChange(
+            "drops-index",
+            NOTE,
+            old.kind,
+            name,
+            f"loses an index, {index}: queries of deployed code may need it",
+            "Look in pg_stat_user_indexes of the live database whether it is used.",
+        )
     added = sorted(new.constraints - old.constraints)
-    added += [f"unique {key}" for key in sorted(new.unique_keys - old.unique_keys)]
+    added += [f"unique {key}" for key in _without(passing, new.unique_keys - old.unique_keys)]
     for constraint in added if old.oid == new.oid else ():
         yield CodeChange(
             "adds-constraint",
@@ -358,6 +388,14 @@ def _use_of_table(name: str, old: Relation, new: Relation) -> Iterator[CodeChang
             name,
             f"has a new constraint, {constraint}: writes of deployed code that violate it fail",
         )
+
+
+def _without(columns: Set[str], keys: Set[str]) -> list[str]:
+    return sorted(
+        key
+        for key in keys
+        if not any(re.search(rf'(?<![\w"]){re.escape(name)}(?![\w"])', key) for name in columns)
+    )
 
 
 def _routines(deployed: CodeView, before: CodeView, after: CodeView) -> Iterator[CodeChange]:

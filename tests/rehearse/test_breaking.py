@@ -27,6 +27,7 @@ create table users (
     email text unique, mood mood, code numeric(10, 2), at timestamptz, state text default 'new');
 create table orders (id serial primary key, user_id int references users (id), total int not null
     default 0);
+create index by_age on users (age);
 create view adults as select id, name from users where age > 17;
 create materialized view totals as select user_id, sum(total) as total from orders group by 1;
 create function add(a int, b int default 0) returns int language sql return a + b;
@@ -93,6 +94,10 @@ CASES: dict[str, tuple[str, list[Found]]] = {
         "alter table users rename age to years",
         [("renames-column", STOP, "public.users.age")],
     ),
+    "column with all that is on it": (
+        "alter table users drop column email, add column phone text unique",
+        [("drops-column", STOP, "public.users.email")],
+    ),
     "column made anew": (
         "alter table users drop column state, add column state text default 'new'",
         [("drops-column", WARN, "public.users.state")],
@@ -100,7 +105,7 @@ CASES: dict[str, tuple[str, list[Found]]] = {
     "column replaced by one of another type, step by step": (
         "alter table users add column age_2 bigint; update users set age_2 = age;"
         "alter table users rename age to age_old; alter table users rename age_2 to age",
-        [("changes-type", WARN, "public.users.age")],
+        [("changes-type", WARN, "public.users.age"), ("drops-index", NOTE, "public.users")],
     ),
     "table dropped": (
         "drop table orders cascade",
@@ -275,8 +280,17 @@ CASES: dict[str, tuple[str, list[Found]]] = {
         "alter table users add constraint adult check (age > 17) not valid",
         [("adds-constraint", NOTE, "public.users")],
     ),
+    "required no more": (
+        "alter table orders alter total drop not null",
+        [("allows-null", NOTE, "public.orders.total")],
+    ),
+    "index dropped": ("drop index by_age", [("drops-index", NOTE, "public.users")]),
+    "index made again": (
+        "drop index by_age; create index by_years on users (age)",
+        [],
+    ),
     "nothing of all this": (
-        "create table t (id int primary key, n int not null); create index on users (age);"
+        "create table t (id int primary key, n int not null); create index on users (state);"
         "insert into users (name) values ('a'); comment on table users is 'all of them'",
         [],
     ),
