@@ -48,7 +48,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     scratch   a schema apart from its database: built and thrown away, or dumped; not deployed
               <- sql, files, settings, database, catalog, ledger, drift, actions, local
     rehearse  pending files, run on a throw-away server; not deployed
-              <- sql, settings, database, review, local, scratch
+              <- sql, files, settings, plan, database, review, local, scratch
     tools     what other migration tools write; not deployed
               <- sql
     adopt     the history of another tool, carried on; not deployed

@@ -13,8 +13,7 @@ from ..files.runnable_script import Mode, Script
 from ..plan.blockers import Blocker, describe_blockers
 from ..plan.local_remedies import local_remedy
 from ..secret_patterns import HIDDEN
-from ..sql.error_position import position_inside
-from ..sql.lexer import end_of_last_token
+from ..sql.error_position import offset_of
 from ..sql.redaction import ALREADY_EXISTS, Redactor, covers, redacted_line
 from ..sql.statement import Statement
 from .ledger_write_errors import FailedStep, recording_error
@@ -207,24 +206,9 @@ class _Failure:
 
     @cached_property
     def offset(self) -> int | None:
-        """Where in the file the server stopped; None if at none of the file's statements.
-
-        That is the position that the server gives, else the beginning of the statement.
-        """
+        """Where in the file the server stopped; None if at none of the file's statements."""
         statement = self.step.statement if self.step else None
-        if statement is None:
-            return None
-        error = self.server_error
-        if error.position is not None:
-            # "At end of input" is the place after the last token.
-            last = statement.offset + end_of_last_token(
-                statement.source[statement.offset : statement.end]
-            )
-            return min(statement.sent_from + error.position - 1, last)
-        inside = position_inside(
-            statement, error.context, error.internal_query, error.internal_position
-        )
-        return statement.offset if inside is None else inside
+        return None if statement is None else offset_of(statement, self.server_error)
 
     @property
     def text(self) -> str:

@@ -25,7 +25,7 @@ class StatementFacts:
     name tables that existed before the rehearsal: a table that is written anew, emptied, read as a
     whole or by an index, one of whose indexes is built or rebuilt while the table itself stays, and
     one whose rows the statement writes. `created` and `dropped` name relations. `failure` is what
-    the server said, None if it succeeded; `sqlstate` belongs to it.
+    the server said, None if it succeeded; `sqlstate` and the line, `failed_at`, belong to it.
     """
 
     number: int
@@ -41,20 +41,21 @@ class StatementFacts:
     truncated: tuple[str, ...] = ()
     builds: tuple[str, ...] = ()
     sqlstate: str | None = None
+    failed_at: int | None = None
 
 
 @dataclass(frozen=True)
 class UnindexedForeignKey:
     """A foreign key that a statement added, and for whose columns its table has no index.
 
-    `relation` is the table with the key, `references` the one to which it points; a row that is
-    deleted or changed there makes the server read all of `relation`.
+    `relation` is the table with the key, `columns` are as in "a, b". A row that is deleted from
+    `references`, or changed there, makes the server read all of `relation`.
     """
 
     statement: int
     relation: str
     name: str
-    columns: tuple[str, ...]
+    columns: str
     references: str
 
 

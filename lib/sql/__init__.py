@@ -9,6 +9,7 @@ Must not: judge a statement, or know what a migration is.
     statement            one statement: its place, its words, and what is sent for it
     statement_reader     its words and names, read from left to right
     concurrent           the operation of a statement with CONCURRENTLY, and its relation
+    concurrent_locks     what statements that can be in no transaction lock
     transaction_control  whether a statement begins or ends a transaction, or refuses one
     session_effects      what a statement leaves behind in its session
     error_position       where in a file an error belongs, and how that line is shown

@@ -2,8 +2,9 @@
 
 import re
 import unicodedata
+from typing import Protocol
 
-from .lexer import scan
+from .lexer import end_of_last_token, scan
 from .statement import Statement
 
 # At most this many characters of a line are shown, around the position.
@@ -11,6 +12,36 @@ WIDTH = 100
 # The server translates its messages; these match in every language that it speaks.
 _COPY_LINE = re.compile(r"^COPY [^\n]*?, \w+ (\d+)", re.MULTILINE)
 _INLINE_LINE = re.compile(r"\binline_code_block\b[^\n\d]*(\d+)")
+
+
+class ErrorPlace(Protocol):
+    """The fields of an error from the server that tell where in a statement it is."""
+
+    @property
+    def position(self) -> int | None: ...
+    @property
+    def context(self) -> str | None: ...
+    @property
+    def internal_query(self) -> str | None: ...
+    @property
+    def internal_position(self) -> int | None: ...
+
+
+def offset_of(statement: Statement, error: ErrorPlace) -> int:
+    """Return the offset in the file at which the server stopped in the statement.
+
+    That is the position that the server gives, else the beginning of the statement.
+    """
+    if error.position is not None:
+        # "At end of input" is the place after the last token.
+        last = statement.offset + end_of_last_token(
+            statement.source[statement.offset : statement.end]
+        )
+        return min(statement.sent_from + error.position - 1, last)
+    inside = position_inside(
+        statement, error.context, error.internal_query, error.internal_position
+    )
+    return statement.offset if inside is None else inside
 
 
 def position_inside(
