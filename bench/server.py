@@ -55,10 +55,10 @@ class Server:
             "PGSSLMODE": "disable",
         }
 
-    def create_database(self) -> str:
+    def create_database(self, template: str = "template1") -> str:
         name = f"bench_{os.getpid()}_{len(self.databases)}"
         self.databases.append(name)
-        self.query("postgres", f"create database {name}")
+        self.query("postgres", f"create database {name} template {template}")
         return name
 
     def drop_database(self, name: str) -> None:

@@ -6,6 +6,8 @@ import io
 import re
 import shlex
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -368,6 +370,15 @@ def test_trust_md_has_the_statement_that_adds_the_columns_of_this_version() -> N
     )
     text = (ROOT / "docs" / "trust.md").read_text()
     assert f"\nalter table public.schema_migration_runs\n{added};\n" in text
+
+
+def test_review_compared_md_has_the_tables_of_what_was_measured() -> None:
+    code = (
+        "import json, sys; sys.path.insert(0, 'bench'); from judge_page import PAGE, written; "
+        "data = json.load(open('bench/judged.json', encoding='utf-8')); "
+        "sys.exit(written(data) != PAGE.read_text(encoding='utf-8'))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["trust.md", "replication.md"])
