@@ -46,6 +46,11 @@ AWS_REFRESH = 300.0
 # If AWS does not answer, they are used until this long before they expire.
 AWS_LAST_USE = 30.0
 
+# --- Judging ---
+
+# Requests that wait for longer than this fail, or somebody gives up: that is a stop.
+STALL = 5.0
+
 # --- Waiting for an answer ---
 
 # A wait for the server is cut into slices, between which a deadline or a signal is noticed.

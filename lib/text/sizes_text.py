@@ -2,13 +2,12 @@
 
 from ..console.terminal import Style
 from ..escaping import Clean, blocks, one_line, table
+from ..review.estimates import bytes_text, span_text
 from ..review.live_sizes import SizesReport, TableSize
 
 _HEADINGS = ("table", "rows", "size", "reads", "writes", "oldest transaction")
 # From the largest, as far as one screen or two; `--json` has all.
 MOST = 50
-_SPANS = ((86400, "days"), (3600, "hours"), (60, "min"))
-_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def sizes_text(report: SizesReport, style: Style) -> Clean:
@@ -27,21 +26,6 @@ def sizes_text(report: SizesReport, style: Style) -> Clean:
         *_notes(report, tables),
         between="\n\n",
     )
-
-
-def bytes_text(size: int) -> str:
-    """A size in the unit that people would use, with powers of 1024 as PostgreSQL has them."""
-    amount, unit = float(size), 0
-    while amount >= 1024 and unit < len(_UNITS) - 1:
-        amount, unit = amount / 1024, unit + 1
-    digits = 1 if unit and amount < 10 else 0
-    return f"{amount:.{digits}f} {_UNITS[unit]}"
-
-
-def span_text(seconds: int) -> str:
-    """A length of time as people would say it: in its largest unit."""
-    unit, name = next((each for each in _SPANS if seconds >= 2 * each[0]), (1, "s"))
-    return f"{seconds // unit} {name}"
 
 
 def _cells(size: TableSize) -> tuple[str, ...]:
