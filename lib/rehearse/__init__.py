@@ -10,4 +10,5 @@ Must not: reach the live database, or know a secret while a file runs.
     probe_queries     what the server is asked between two statements, and its answers as values
     sightings         from what was seen before and after a statement to what it did
     observed_run      one file, statement by statement, with a probe after each
+    weighing          what the facts mean for the live tables: findings
 """

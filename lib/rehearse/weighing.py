@@ -1,0 +1,357 @@
+"""What the facts of a rehearsal mean for the live tables: facts and sizes in, findings out. Pure.
+
+A table that the live database does not have is new, and nobody waits for it. Where no database was
+asked, all sizes are unknown, and nothing is worse than a warning.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ..review.estimates import (
+    BUSY,
+    Work,
+    estimate,
+    is_old,
+    is_small,
+    severity_under_lock,
+    size_text,
+    span_text,
+    uses_a_second,
+)
+from ..review.finding import Finding, Severity
+from ..review.live_sizes import LiveSizes, TableSize
+from ..review.safer_sql import index_for_key, safer_way
+from ..review.statement_effects import Clause, EffectKind, effects_of
+from ..sql.statement import Statement
+from .statement_facts import FileFacts, RelationLock, StatementFacts, UnindexedForeignKey
+
+# From the weakest of those for which an application waits.
+_BLOCKING = ("Share", "ShareRowExclusive", "Exclusive", "AccessExclusive")
+_ALL_BLOCKING = "AccessExclusive"
+# Statements whose scans are wanted, and as long as their conditions make them.
+_QUERIES = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VALUES", "TABLE")
+# They add rows, and leave those alone that are there.
+_ADDING = ("INSERT", "COPY")
+_DONE = {
+    Work.REWRITE: "is written anew",
+    Work.SCAN: "is read from end to end",
+    Work.INDEX: "gets an index",
+    Work.WRITE: "has its rows written",
+}
+_RULES = {
+    Work.REWRITE: "rewrites-table",
+    Work.SCAN: "scans-under-lock",
+    Work.INDEX: "builds-index-under-lock",
+}
+_UNKNOWN = "its size is not known, since no database was asked"
+_RETRIES = (
+    "The runner gives up the lock after MIGRATION_LOCK_TIMEOUT and tries again, so others wait no "
+    "longer than that at a time."
+)
+_FILE_OF_ITS_OWN = (
+    "Put it into a file of its own: the locks of the statements before it are held until their "
+    "transaction ends."
+)
+_IN_BATCHES = (
+    "Write the rows in batches, each in a transaction of its own, by a script of the application, "
+    "or in several files that each take a range of the key."
+)
+
+
+def weigh(files: Iterable[FileFacts], sizes: LiveSizes | None) -> tuple[Finding, ...]:
+    """Judge what the files did by the tables of the live database; None if none was asked."""
+    return tuple(finding for file in files for finding in _FileOnScale(file, _Scale(sizes)).weigh())
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The live tables."""
+
+    sizes: LiveSizes | None
+
+    def is_live(self, relation: str) -> bool:
+        """True unless the table is known to be new."""
+        return self.sizes is None or self.sizes.of(relation) is not None
+
+    def size(self, relation: str) -> TableSize | None:
+        return self.sizes.of(relation) if self.sizes else None
+
+    def uses(self, size: TableSize) -> float:
+        return uses_a_second(size, self.sizes.counted_for if self.sizes else None)
+
+    def severity(self, task: "_Task") -> Severity | None:
+        """How severe it is that others wait for the work; None if they hardly do."""
+        if not self.is_live(task.relation):
+            return None
+        severity = severity_under_lock(task.work, self.size(task.relation))
+        return severity if task.is_certain or severity is None else Severity.WARN
+
+    def is_noticed(self, relation: str) -> bool:
+        """True if somebody may notice a lock on the table, however short."""
+        if not self.is_live(relation):
+            return False
+        size = self.size(relation)
+        return size is None or not is_small(size) or is_old(size) or self.uses(size) >= BUSY
+
+    def is_used(self, relation: str) -> bool:
+        """True unless the table is new, or was neither read nor written as far as is known."""
+        size = self.size(relation)
+        return self.is_live(relation) and (
+            size is None or size.reads is None or bool(size.reads or size.writes)
+        )
+
+    def how_long(self, task: "_Task") -> str:
+        size = self.size(task.relation)
+        if size is None:
+            return _UNKNOWN
+        return f"{size_text(size)}: {estimate(task.work, size.bytes)}"
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Work of a statement on a table; not certain if its rows are those that a condition finds."""
+
+    relation: str
+    work: Work
+    is_certain: bool = True
+
+
+@dataclass(frozen=True)
+class _Held:
+    """A lock that others wait for, and the statement that acquired it."""
+
+    lock: RelationLock
+    by: StatementFacts
+
+    @property
+    def blocks(self) -> str:
+        return "reads and writes" if self.lock.mode == _ALL_BLOCKING else "writes"
+
+
+class _Locks:
+    """The locks of a file that others wait for, in the order in which they were acquired."""
+
+    def __init__(self, file: FileFacts) -> None:
+        self.all = tuple(
+            _Held(lock, statement)
+            for statement in file.statements
+            for lock in statement.locks
+            if lock.mode in _BLOCKING
+        )
+
+    def during(self, number: int) -> Mapping[str, _Held]:
+        """The strongest lock on each table that is held while a statement runs."""
+        held: dict[str, _Held] = {}
+        for each in self.all:
+            relation = each.lock.relation
+            if each.by.number <= number <= each.lock.until and (
+                relation not in held or _level(each) > _level(held[relation])
+            ):
+                held[relation] = each
+        return held
+
+
+class _FileOnScale:
+    """One file, and what its statements do to the live tables."""
+
+    def __init__(self, file: FileFacts, scale: _Scale) -> None:
+        self._file = file
+        self._scale = scale
+        self._locks = _Locks(file)
+
+    def weigh(self) -> Iterator[Finding]:
+        for statement in self._file.statements:
+            if statement.failure is None:
+                yield from self._statement(statement)
+        yield from _several_tables(self._file, self._scale)
+        for key in self._file.unindexed:
+            yield from _unindexed(self._file, self._scale, key)
+
+    def _statement(self, statement: StatementFacts) -> Iterator[Finding]:
+        tasks = tuple(_tasks(statement))
+        found = [*self._under_its_lock(statement, tasks)]
+        heavy = {task.relation for task in tasks if self._scale.severity(task)}
+        meanwhile = [*self._meanwhile(statement, tasks)]
+        yield from found
+        yield from meanwhile
+        if not meanwhile:
+            yield from self._many_rows(statement, tasks)
+        yield from self._brief(statement, but=heavy if found else set())
+
+    def _under_its_lock(
+        self, statement: StatementFacts, tasks: tuple[_Task, ...]
+    ) -> Iterator[Finding]:
+        """Find work on a table that others wait for because the table itself is locked."""
+        for task in tasks:
+            held = self._locks.during(statement.number).get(task.relation)
+            severity = self._scale.severity(task)
+            if held is None or severity is None or task.work not in _RULES:
+                continue
+            since = "" if held.by is statement else f", since line {held.by.line}"
+            message = (
+                f"{task.relation} {_DONE[task.work]} while its {held.blocks} wait{since} "
+                f"({self._scale.how_long(task)})."
+            )
+            instead = safer_way(statement.text) or (
+                "" if held.by is statement else _FILE_OF_ITS_OWN
+            )
+            yield _found(self._file, _RULES[task.work], severity, statement, message, instead)
+
+    def _meanwhile(self, statement: StatementFacts, tasks: tuple[_Task, ...]) -> Iterator[Finding]:
+        """Find work during which a lock of an earlier statement is held."""
+        severities = {task: found for task in tasks if (found := self._scale.severity(task))}
+        if not severities:
+            return
+        task = min(severities, key=lambda each: list(Severity).index(severities[each]))
+        waiting = [
+            held
+            for relation, held in self._locks.during(statement.number).items()
+            if held.by is not statement
+            and self._scale.is_used(relation)
+            # What it does to a table that it locks itself is found as that.
+            and relation not in {each.relation for each in tasks if each.work is not Work.WRITE}
+        ]
+        if not waiting:
+            return
+        locks = ", ".join(
+            f"{each.blocks} of {each.lock.relation} (line {each.by.line})" for each in waiting
+        )
+        message = (
+            f"{task.relation} {_DONE[task.work]} ({self._scale.how_long(task)}), and until the "
+            f"transaction ends these wait: {locks}."
+        )
+        yield _found(
+            self._file,
+            "works-while-locking",
+            severities[task],
+            statement,
+            message,
+            _FILE_OF_ITS_OWN,
+        )
+
+    def _many_rows(self, statement: StatementFacts, tasks: tuple[_Task, ...]) -> Iterator[Finding]:
+        for task in tasks:
+            if task.work is not Work.WRITE or self._scale.severity(task) is None:
+                continue
+            which = "all rows" if task.is_certain else "as many rows as its condition finds"
+            message = (
+                f"One transaction writes {which} of {task.relation} "
+                f"({self._scale.how_long(task)}{'' if task.is_certain else ' for all'}): each row "
+                "stays locked until its end, and its old version stays on the disk."
+            )
+            severity = Severity.WARN if task.is_certain else Severity.NOTE
+            yield _found(self._file, "writes-many-rows", severity, statement, message, _IN_BATCHES)
+
+    def _brief(self, statement: StatementFacts, *, but: set[str]) -> Iterator[Finding]:
+        """Find locks that are short, but may have to be waited for, while all others wait too."""
+        for held in self._locks.all:
+            relation = held.lock.relation
+            size = self._scale.size(relation)
+            if held.by is not statement or size is None or relation in but:
+                continue
+            if is_old(size):
+                age = span_text(size.oldest_transaction or 0)
+                reason = f"a transaction that is {age} old holds a lock on it"
+                severity = Severity.WARN
+            elif (uses := self._scale.uses(size)) >= BUSY:
+                reason = f"it is used {uses:,.0f} times a second"
+                severity = Severity.NOTE
+            else:
+                continue
+            message = (
+                f"The lock on {relation} blocks {held.blocks}, and {reason}: while this statement "
+                f"waits for the lock, everybody else waits behind it. {_RETRIES}"
+            )
+            yield _found(self._file, "waits-behind-lock", severity, statement, message)
+
+
+def _several_tables(file: FileFacts, scale: _Scale) -> Iterator[Finding]:
+    if not file.is_transaction:
+        return
+    first: dict[str, _Held] = {}
+    for held in _Locks(file).all:
+        if scale.is_noticed(held.lock.relation):
+            first.setdefault(held.lock.relation, held)
+    statements = {held.by.number: held.by for held in first.values()}
+    # Of a single statement, as of a foreign key, the tables can't be locked apart.
+    if len(first) < 2 or len(statements) < 2:
+        return
+    names = ", ".join(f"{name} (line {held.by.line})" for name, held in first.items())
+    message = (
+        f"One transaction locks {len(first)} tables, and holds the first while it waits for "
+        f"the next: {names}. An application that uses them in another order deadlocks."
+    )
+    severity = Severity.NOTE if scale.sizes is None else Severity.WARN
+    second = sorted(statements)[1]
+    instead = "Change each table in a file of its own."
+    yield _found(file, "locks-several-tables", severity, statements[second], message, instead)
+
+
+def _unindexed(file: FileFacts, scale: _Scale, key: UnindexedForeignKey) -> Iterator[Finding]:
+    relation = key.relation
+    size = scale.size(relation)
+    if not scale.is_live(relation) or (size is not None and is_small(size)):
+        return
+    how_large = _UNKNOWN if size is None else size_text(size)
+    message = (
+        f"The foreign key {key.name} of {relation} ({how_large}) has no index on "
+        f"{', '.join(key.columns)}: each row that is deleted from {key.references}, or gets "
+        f"another key there, makes the server read all of {relation}."
+    )
+    statement = next(each for each in file.statements if each.number == key.statement)
+    yield _found(
+        file,
+        "foreign-key-without-index",
+        Severity.WARN,
+        statement,
+        message,
+        index_for_key(relation, key.columns),
+    )
+
+
+def _found(
+    file: FileFacts,
+    rule: str,
+    severity: Severity,
+    statement: StatementFacts,
+    message: str,
+    instead: str = "",
+) -> Finding:
+    return Finding(rule, severity, file.version, statement.line, message, instead)
+
+
+def _level(held: _Held) -> int:
+    return _BLOCKING.index(held.lock.mode)
+
+
+def _tasks(statement: StatementFacts) -> Iterator[_Task]:
+    """What the statement does that takes as long as its tables are large, each table once."""
+    rewritten, built = set(statement.rewrites), set(statement.builds) - set(statement.rewrites)
+    yield from (_Task(name, Work.REWRITE) for name in sorted(rewritten))
+    yield from (_Task(name, Work.INDEX) for name in sorted(built))
+    if not _is_query(statement):
+        others = set(statement.scans) - rewritten - built - set(statement.written)
+        yield from (_Task(name, Work.SCAN) for name in sorted(others))
+    if _command(statement) in _ADDING:
+        return
+    for name in sorted(set(statement.written) & set(statement.scans) - rewritten):
+        yield _Task(name, Work.WRITE, is_certain=_has_no_condition(statement))
+
+
+def _command(statement: StatementFacts) -> str:
+    return _read(statement).command
+
+
+def _is_query(statement: StatementFacts) -> bool:
+    return _command(statement) in _QUERIES
+
+
+def _has_no_condition(statement: StatementFacts) -> bool:
+    return any(
+        effect.kind in (EffectKind.UPDATE, EffectKind.DELETE) and not effect.has(Clause.WHERE)
+        for effect in effects_of(_read(statement))
+    )
+
+
+def _read(statement: StatementFacts) -> Statement:
+    return Statement(statement.text, 0, len(statement.text))
