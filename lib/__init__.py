@@ -1,4 +1,4 @@
-"""The migration runner: a floor that every room may enter, and twenty-six wings.
+"""The migration runner: a floor that every room may enter, and twenty-seven wings.
 
 The floor, without I/O:
 
@@ -59,13 +59,16 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, review, install
     console   the terminal, or the log of a build; not deployed
               <- files, settings, plan
+    github    a rehearsal, told in a pull request; not deployed
+              <- files, review, branches, console
     text      what reports say to people; not deployed
-              <- files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install, console
+              <- files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install,
+                 console, github
     calls     one command as it was called, and what it needs; not deployed
               <- files, settings, plan, database, actions, local, console
     commands  what each command does; not deployed
-              <- files, settings, plan, actions, edits, rebuild, local, scratch, adopt, install,
-                 console, text, calls
+              <- files, settings, review, plan, actions, edits, rebuild, local, scratch, adopt,
+                 install, console, github, text, calls
     cli       the command line; not deployed
               <- plan, console, calls, commands
 

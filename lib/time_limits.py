@@ -207,3 +207,13 @@ class RehearsalLimits:
     temporary_files: int = 256 * 1024**2
     # Of each session. The memory that all sessions share counts.
     memory: int = 2 * 1024**3
+
+
+# --- Telling of a rehearsal on GitHub ---
+
+# One answer of GitHub's API; it ends its own work after ten.
+GITHUB_ANSWER = 20.0
+# All requests of one comment: a rate limit asks for a minute's patience.
+GITHUB_TOTAL = 150.0
+# Before a request is repeated, if GitHub does not say when; it doubles.
+GITHUB_PAUSE = 1.0

@@ -66,6 +66,8 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
         from ..commands.review_commands import COMMANDS
     elif arguments.group == "rebuild":
         from ..commands.rebuild_commands import COMMANDS
+    elif arguments.group == "github":
+        from ..commands.github_commands import COMMANDS
     elif arguments.group == "schema":
         from ..commands.schema_commands import COMMANDS
     else:

@@ -16,7 +16,16 @@ from .command_help import did_you_mean, overview
 
 # A command imports only what its group needs: psycopg is needed by most, and not by all.
 Group = Literal[
-    "migrations", "review", "drift", "local", "rebuild", "schema", "project", "adopt", "shell"
+    "migrations",
+    "review",
+    "drift",
+    "local",
+    "rebuild",
+    "schema",
+    "project",
+    "adopt",
+    "shell",
+    "github",
 ]
 
 # The sections of the overview, in their order. A command is in that of its group, unless it is one
@@ -158,6 +167,7 @@ def make_parser() -> _Program:
     _add_serve(commands)
     _add_local_database(commands)
     _add_project_commands(commands)
+    _add_comment(commands)
     _add_completion(commands)
     return parser
 
@@ -566,6 +576,31 @@ def _add_project_command(commands: _Commands, name: str, about: str) -> argparse
         "--force", action="store_true", help="also where git could not bring back what is changed"
     )
     return command
+
+
+def _add_comment(commands: _Commands) -> None:
+    comment = commands.add(
+        "comment",
+        "say in a pull request what a rehearsal has found",
+        more="It is the last step of the Action for GitHub: one comment, which the next push "
+        "updates, a summary of the job, and annotations at the lines of the files.",
+        group="github",
+    )
+    comment.add_argument(
+        "report", metavar="REPORT", help="the file with what `rehearse --json` has printed"
+    )
+    comment.add_argument(
+        "--migrations",
+        metavar="FOLDER",
+        default="migrations",
+        help="the folder of the migrations, from the root of the repository (default: migrations)",
+    )
+    comment.add_argument(
+        "--fail-on",
+        choices=("never", "stop", "warn"),
+        default="stop",
+        help="exit with 3 if a finding is as grave (default: stop)",
+    )
 
 
 def _add_completion(commands: _Commands) -> None:

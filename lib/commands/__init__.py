@@ -1,8 +1,8 @@
 """What each command of the command line does. Not deployed with the functions.
 
 A function per command, which returns the exit code.
-May import: files, settings, plan, actions, edits, rebuild, local, scratch, adopt, install,
-console, text, calls.
+May import: files, settings, review, plan, actions, edits, rebuild, local, scratch, adopt,
+install, console, github, text, calls.
 Must not: import the web, or decide anything about migrations.
 
     schema_commands     the commands about the schema that the files make
@@ -13,4 +13,5 @@ Must not: import the web, or decide anything about migrations.
     local_commands      the commands about what runs on this machine
     adopt_commands      the command that carries on the history of another tool
     project_commands    the commands that bring the bundle into a project
+    github_commands     the command that tells of a rehearsal on GitHub
 """

@@ -1,6 +1,7 @@
 """What the reports of the commands say to people. Not deployed with the functions.
 
-May import: files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install, console.
+May import: files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install, console,
+github.
 Must not: decide anything, or write anywhere.
 
     history_text    the runs on record as text for people

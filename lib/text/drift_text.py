@@ -1,12 +1,12 @@
 """Changes of a schema as text for people, and as Markdown for a comment on a pull request."""
 
-import re
 from collections.abc import Sequence
 
 from ..catalog.schema_objects import Change
 from ..console.terminal import Style, counted
 from ..drift.verdict import SIGNS, WAYS_OUT, FilesDrift, Verdict, change_lines
-from ..escaping import Clean, blocks, message, one_line, signed, table
+from ..escaping import Clean, blocks, message, signed, table
+from ..github.markdown import code_span
 from ..plan.reports import Document, Status
 
 # A comment on GitHub may have 65,536 characters, and somebody may put text around these.
@@ -38,18 +38,6 @@ def changes_markdown(changes: Sequence[Change], *, title: str) -> Clean:
             break
         lines.append(line)
     return table(lines)
-
-
-def code_span(text: str) -> str:
-    """Return Markdown that shows the text as it is, whatever it holds.
-
-    In a code span nothing but backticks means anything: no HTML, no mention, no link. A longer run
-    of backticks encloses shorter ones (CommonMark, "Code spans").
-    """
-    shown = one_line(text) or " "
-    fence = "`" * (max(map(len, re.findall("`+", shown)), default=0) + 1)
-    # A blank on both sides is taken off again.
-    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
 
 
 def drift_part(status: Status, verdict: Verdict | None) -> Document:

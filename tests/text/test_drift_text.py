@@ -1,10 +1,6 @@
 """Changes as text and as Markdown, whatever the names in the database are."""
 
-import re
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lib.catalog.schema_objects import Change, ChangeKind
 from lib.console.terminal import Style
@@ -13,7 +9,6 @@ from lib.text.drift_text import (
     LONGEST_MARKDOWN,
     changes_markdown,
     changes_text,
-    code_span,
     verdict_markdown,
     verdict_text,
 )
@@ -26,32 +21,11 @@ def change(identity: str, kind: ChangeKind = ChangeKind.ADDED) -> Change:
     return Change("table", identity, kind)
 
 
-def shown_by(span: str) -> str:
-    """What a reader of CommonMark shows for a text that is one code span."""
-    fence = re.match("`+", span)
-    assert fence
-    inner = span[len(fence[0]) : -len(fence[0])]
-    # The span ends at the first run of backticks of the same length, which has to be the last.
-    assert len(fence[0]) not in map(len, re.findall("`+", inner))
-    assert span.endswith(fence[0])
-    assert not inner.startswith("`")
-    assert not inner.endswith("`")
-    return inner[1:-1] if inner[0] == inner[-1] == " " and inner.strip() else inner
-
-
 def test_each_change_has_its_sign() -> None:
     each = [change("public.a"), change("b", ChangeKind.REMOVED), change("c", ChangeKind.CHANGED)]
     assert changes_text(each, PLAIN) == (
         "  + table public.a  added\n  - table b  removed\n  ~ table c  changed"
     )
-
-
-@given(st.text(st.characters(codec="utf-8") | st.sampled_from("`` |<@\n")))
-def test_a_code_span_holds_any_name(text: str) -> None:
-    span = code_span(text)
-    assert "\n" not in span
-    if text.isprintable() and text.strip():
-        assert shown_by(span).strip(" ") == text.strip(" ")
 
 
 def test_a_name_cannot_leave_its_line() -> None:
