@@ -62,6 +62,7 @@ lint() {
   "$venv/bin/ruff" format --check .
   "$venv/bin/mypy"
   "$venv/bin/shellcheck" ./*.sh migrate frontend/*.sh .ci/run
+  "$venv/bin/zizmor" --offline --quiet --no-progress action.yml .github/workflows docs/github
 }
 
 case "${1:-}" in

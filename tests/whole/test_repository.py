@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import ROOT
 
 import lib
-
-# Some package of requirements-dev.txt brings it, none of them by promise.
-yaml = pytest.importorskip("yaml")
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 CHOOSER = ROOT / ".github" / "ISSUE_TEMPLATE" / "config.yml"
@@ -49,9 +47,10 @@ def test_a_workflow_runs_the_scripts_of_this_repository(workflow: Path) -> None:
 
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
-def test_a_workflow_pins_its_actions_by_major_version(workflow: Path) -> None:
+def test_a_workflow_pins_its_actions_by_commit(workflow: Path) -> None:
     actions = [step["uses"] for step in steps(workflow) if "uses" in step]
-    assert [name for name in actions if not re.fullmatch(r"actions/[\w-]+@v\d+", name)] == []
+    pinned = re.compile(r"actions/[\w-]+@[0-9a-f]{40}")
+    assert [name for name in actions if not pinned.fullmatch(name)] == []
 
 
 def test_the_workflow_installs_every_python_that_ci_looks_for() -> None:
