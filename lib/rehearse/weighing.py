@@ -295,7 +295,7 @@ def _unindexed(file: FileFacts, scale: _Scale, key: UnindexedForeignKey) -> Iter
     how_large = _UNKNOWN if size is None else size_text(size)
     message = (
         f"The foreign key {key.name} of {relation} ({how_large}) has no index on "
-        f"{', '.join(key.columns)}: each row that is deleted from {key.references}, or gets "
+        f"{key.columns}: each row that is deleted from {key.references}, or gets "
         f"another key there, makes the server read all of {relation}."
     )
     statement = next(each for each in file.statements if each.number == key.statement)

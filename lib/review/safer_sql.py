@@ -5,7 +5,7 @@ is in a file of its own. What a text leaves open is described in place of SQL.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from ..sql.statement import Statement
 from ..sql.statement_reader import Name
@@ -71,9 +71,9 @@ def safer_way(text: str, *, server_version: int = 0) -> str:
     return also + "\n".join(dict.fromkeys(ways))
 
 
-def index_for_key(relation: str, columns: Iterable[str]) -> str:
+def index_for_key(relation: str, columns: str) -> str:
     """Return the index that a foreign key of a live table needs; the names are quoted already."""
-    index = f"create index concurrently on {relation} ({', '.join(columns)});"
+    index = f"create index concurrently on {relation} ({columns});"
     return _file("A file of its own, before the foreign key") + index
 
 

@@ -262,7 +262,7 @@ def test_several_tables_in_one_transaction() -> None:
     [(LARGE, ["warn"]), (TEN_ROWS, []), (LiveSizes(), []), (None, ["warn"])],
 )
 def test_a_foreign_key_without_an_index(sizes: LiveSizes | None, severities: list[str]) -> None:
-    key = UnindexedForeignKey(1, ORDERS, "orders_user_fkey", ("user_id", '"A b"'), USERS)
+    key = UnindexedForeignKey(1, ORDERS, "orders_user_fkey", 'user_id, "A b"', USERS)
     facts = file(ADD_COLUMN, unindexed=(key,))
     findings = weigh([facts], sizes)
     assert [finding.severity for finding in findings] == severities

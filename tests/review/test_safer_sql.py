@@ -238,5 +238,5 @@ def test_a_name_is_quoted_as_the_server_quotes_it(db: Database) -> None:
 
 def test_the_index_of_a_foreign_key_takes_names_as_the_server_gives_them(db: Database) -> None:
     db.query('create table "T" (a int, "B" int)')
-    db.query(index_for_key('public."T"', ["a", '"B"']))
+    db.query(index_for_key('public."T"', 'a, "B"'))
     assert db.query("select count(*) from pg_indexes where tablename = 'T'") == [(1,)]
