@@ -6,6 +6,7 @@ Must not: reach the live database, or know a secret while a file runs.
 
     statement_facts   what a statement did in the rehearsal, as values
     breaking          what a file breaks for deployed code, and which statement does it
+    lint              what squawk says beyond what the rehearsal has seen
     throwaway_server  a server for a stranger's SQL, with an unprivileged owner and limits
     probe_queries     what the server is asked between two statements, and its answers as values
     sightings         from what was seen before and after a statement to what it did

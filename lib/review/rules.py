@@ -124,14 +124,12 @@ MISTAKES = (
     ),
     Rule("modified-file", "A file that is on the target branch was modified.", STOP),
     Rule("ignored-without-reason", "A comment ignores a rule without saying why.", WARN),
+    Rule("unused-ignore", "A comment ignores what is not found there.", NOTE),
     Rule("unknown-rule", "A comment ignores a rule that does not exist.", WARN),
 )
 
 # What squawk finds and a rehearsal does not.
-BY_LINT = (
-    Rule("identifier-too-long", "The server cuts the name to 63 bytes.", NOTE),
-    Rule("unused-ignore", "A comment for squawk ignores nothing.", NOTE),
-)
+BY_LINT = (Rule("identifier-too-long", "The server cuts the name to 63 bytes.", NOTE),)
 
 RULES: Mapping[str, Rule] = {
     rule.name: rule for rule in (*BY_SIZE, *BY_DEPLOYED_CODE, *MISTAKES, *BY_LINT)
@@ -173,4 +171,6 @@ ANSWERED_BY: Mapping[str, tuple[str, ...]] = {
     "require-concurrent-index-deletion": ("waits-behind-lock",),
     "require-concurrent-partition-detach": ("waits-behind-lock",),
     "require-concurrent-reindex": ("builds-index-under-lock",),
+    # Where there is one, squawk finds nothing else in the file.
+    "syntax-error": ("fails",),
 }
