@@ -48,7 +48,8 @@ The wings, and the arrows between them: a wing imports only from those named beh
     scratch   a schema apart from its database: built and thrown away, or dumped; not deployed
               <- sql, files, settings, database, catalog, ledger, drift, actions, local
     rehearse  pending files, run on a throw-away server; not deployed
-              <- sql, files, settings, plan, database, review, local, scratch
+              <- sql, files, settings, plan, database, catalog, review, ledger, actions, local,
+                 scratch
     tools     what other migration tools write; not deployed
               <- sql
     adopt     the history of another tool, carried on; not deployed
@@ -62,13 +63,13 @@ The wings, and the arrows between them: a wing imports only from those named beh
     github    a rehearsal, told in a pull request; not deployed
               <- files, review, branches, console
     text      what reports say to people; not deployed
-              <- files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install,
-                 console, github
+              <- files, plan, catalog, review, drift, edits, rebuild, rehearse, tools, adopt,
+                 install, console, github
     calls     one command as it was called, and what it needs; not deployed
               <- files, settings, plan, database, actions, local, console
     commands  what each command does; not deployed
-              <- files, settings, review, plan, actions, edits, rebuild, local, scratch, adopt,
-                 install, console, github, text, calls
+              <- files, settings, plan, review, actions, edits, rebuild, local, scratch, rehearse,
+                 adopt, install, branches, console, github, text, calls
     cli       the command line; not deployed
               <- plan, console, calls, commands
 

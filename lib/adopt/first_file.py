@@ -16,7 +16,7 @@ from ..errors import ConfigurationError
 from ..files.folder import MigrationFile
 from ..files.header import Origin
 from ..masking import lines_without_credentials
-from ..scratch.database_dump import dump_schema
+from ..scratch.database_dump import check_session, dump_schema
 from ..scratch.dump_cleaning import clean_dump
 from ..scratch.surroundings import Surroundings, read_surroundings
 from ..tools.known_tools import TOOLS
@@ -144,7 +144,7 @@ def read_schema(
         strangers = tuple(_is_of_another(f, tool) for f in there if _origin(f).tool != tool.word)
         known = tuple(_as_migration(file, source) for file in there)
         return _source(tool, records, History(known, strangers))
-    _check_session(context, connection)
+    check_session(connection, context.target)
     newest = records.rows[0][0] if records and records.rows else None
     name = newest or connection.transport.raw.info.dbname
     return _source(tool, records, _dumped(connection, environ, name, source))
@@ -199,16 +199,6 @@ def _has_files(tool: Tool) -> Problem:
         f"`{COMMAND} adopt {tool.word}` does that, and compares them with what ran; if "
         f"{tool.title} is not used here any more, rename or drop its ledger",
     )
-
-
-def _check_session(context: RunContext, connection: Connection) -> None:
-    """Raise ConfigurationError behind a transaction pooler, whose sessions pg_dump would change."""
-    [[backend]] = connection.query("select pg_backend_pid()", read_only=True)[-1]
-    if connection.announced_backend != backend and not context.target.is_known_direct:
-        raise ConfigurationError(
-            f"pg_dump needs a session of its own, and {context.target.source} leads through a "
-            "pooler: set MIGRATION_DATABASE_URL to a direct connection."
-        )
 
 
 def _dumped(connection: Connection, environ: Mapping[str, str], name: str, source: str) -> History:

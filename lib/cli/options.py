@@ -55,9 +55,9 @@ LONGEST_PACKAGE = 23
 _EPILOGUE = """\
 exit codes: 0 done; 1 a migration failed, or the database can't be reached; 2 wrong usage or
 configuration; 3 an applied file was modified, renamed or is missing, (status --check) a migration
-is pending, (drift) the schema has changed, or (schema --check) schema.sql is stale; 4 another run,
-or a busy table, held a lock for too long; 129, 130 or 143 interrupted by a signal. README.md
-describes the environment variables.
+is pending, (drift) the schema has changed, (rehearse) a finding is grave, or (schema --check)
+schema.sql is stale; 4 another run, or a busy table, held a lock for too long; 129, 130 or 143
+interrupted by a signal. README.md describes the environment variables.
 """
 # Of the commands that reach no migration.
 _SHORT_EPILOGUE = """\
@@ -161,6 +161,7 @@ def make_parser() -> _Program:
     _add_resolve(commands)
     _add_adopt(commands)
     _add_drift(commands)
+    _add_rehearse(commands)
     _add_sizes(commands)
     _add_reset_and_seed(commands)
     _add_schema(commands)
@@ -438,6 +439,46 @@ def _add_drift(commands: _Commands) -> None:
         "--accept",
         action="store_true",
         help="take the schema as it is: the next run expects it so",
+    )
+
+
+def _add_rehearse(commands: _Commands) -> None:
+    rehearse = commands.add(
+        "rehearse",
+        "run the pending files on a server of their own, and say what they would do to production",
+        more="Which locks, rewrites and failures there would be, and what deployed code would no "
+        "longer find. No other database runs anything. Exits with 3 if a finding is as severe as "
+        "--fail-on says.",
+        has_json=True,
+        group="review",
+    )
+    which = rehearse.add_mutually_exclusive_group()
+    which.add_argument(
+        "--base",
+        metavar="BRANCH",
+        help="rehearse the files that this branch adds to another one, as in origin/main, and take "
+        "those there as applied; no database is needed. In a pull request on GitHub, its target "
+        "branch is the default. Otherwise the ledger of the configured database decides",
+    )
+    which.add_argument(
+        "--from-database",
+        action="store_true",
+        help="begin with the schema of the configured database, in place of the applied files",
+    )
+    rehearse.add_argument(
+        "--markdown", action="store_true", help="print it as Markdown, for a pull request"
+    )
+    rehearse.add_argument(
+        "--sizes",
+        metavar="FILE",
+        help="what `sizes --json` has printed; without it, the configured database is asked, if "
+        "there is one",
+    )
+    rehearse.add_argument(
+        "--fail-on",
+        choices=("never", "stop", "warn"),
+        default="stop",
+        help="the severity of findings with which the command exits with 3 (default: stop)",
     )
 
 

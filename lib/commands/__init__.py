@@ -1,8 +1,8 @@
 """What each command of the command line does. Not deployed with the functions.
 
 A function per command, which returns the exit code.
-May import: files, settings, review, plan, actions, edits, rebuild, local, scratch, adopt,
-install, console, github, text, calls.
+May import: files, settings, plan, review, actions, edits, rebuild, local, scratch, rehearse, adopt,
+install, branches, console, github, text, calls.
 Must not: import the web, or decide anything about migrations.
 
     schema_commands     the commands about the schema that the files make

@@ -1,7 +1,7 @@
 """Pending files, run on a throw-away server: which locks, rewrites, scans, failures. Not deployed.
 
 The files of a pull request are a stranger's programs: no right beyond their own database.
-May import: sql, files, settings, plan, database, review, local, scratch.
+May import: sql, files, settings, plan, database, catalog, review, ledger, actions, local, scratch.
 Must not: reach the live database, or know a secret while a file runs.
 
     statement_facts   what a statement did in the rehearsal, as values
@@ -12,4 +12,6 @@ Must not: reach the live database, or know a secret while a file runs.
     sightings         from what was seen before and after a statement to what it did
     observed_run      one file, statement by statement, with a probe after each
     weighing          what the facts mean for the live tables: findings
+    applied_state     what a rehearsal begins with: which files are applied, and what they make
+    rehearsal         the pending files, run one after the other, and the report of it
 """

@@ -45,6 +45,8 @@ _REFUSES_TRANSACTION = ("25001", "2D000")
 # insufficient_privilege: the file's role is no superuser, and is not to become one.
 _LACKS_RIGHT = "42501"
 _CANCELED = "57014"
+# disk_full, out_of_memory, configuration_limit_exceeded (such as temp_file_limit).
+_TAKES_TOO_MUCH = ("53100", "53200", "53400")
 # These lock nothing; some of them would have to stand before the first query of a transaction.
 _UNSEEN = ("SET", "RESET", "BEGIN", "START")
 _NO_QUERY = ("SET", "RESET", "LOCK", "SAVEPOINT", "RELEASE", "SHOW", "LISTEN")
@@ -125,6 +127,11 @@ class _Failed:
             )
         if self.sqlstate == _CANCELED:
             return f"statement {self.number} took longer than a rehearsal allows: {self.message}"
+        if self.sqlstate in _TAKES_TOO_MUCH:
+            return (
+                f"statement {self.number} takes more of the machine than a rehearsal gives: "
+                f"{self.message}"
+            )
         return None
 
 

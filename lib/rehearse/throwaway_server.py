@@ -20,7 +20,7 @@ from psycopg import sql
 
 from ..deadline import Deadline
 from ..errors import DatabaseUnavailableError
-from ..local.cluster_files import Cluster
+from ..local.cluster_files import Cluster, without_libpq_variables
 from ..local.server_address import DATABASE, USER
 from ..local.stand_ins import can_be_set, stand_ins, write_extensions
 from ..local.supabase import add_supabase
@@ -273,10 +273,10 @@ class _DiskWatch:
         self._connection.close()
 
     def _run(self) -> None:
-        # If the server is gone, the rehearsal finds out by itself.
-        with contextlib.suppress(psycopg.Error):
-            allowed = self._written() + self._limits.disk
-            while not self._is_done.wait(self._limits.disk_poll):
+        allowed = self._written() + self._limits.disk
+        while not self._is_done.wait(self._limits.disk_poll):
+            # If the server is gone, the rehearsal finds out by itself.
+            with contextlib.suppress(psycopg.Error):
                 if self._written() > allowed:
                     self.is_over = True
                     self._connection.execute(_END_SESSIONS)
@@ -302,8 +302,8 @@ select pg_terminate_backend(pid) from pg_stat_activity
 def _connect(target: ConnectionTarget) -> psycopg.Connection[Any]:
     parameters: dict[str, Any] = {**target.parameters}
     try:
-        # libpq's variables of the caller, such as PGOPTIONS, change nothing here.
-        return psycopg.connect(**parameters, autocommit=True, options="")
+        with without_libpq_variables():
+            return psycopg.connect(**parameters, autocommit=True)
     except psycopg.Error:
         raise DatabaseUnavailableError(
             "The server of the rehearsal does not answer.", final=True

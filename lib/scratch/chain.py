@@ -12,6 +12,7 @@ from ..actions.run_parameters import RunContext
 from ..database.connection import Connection
 from ..database.login import connect
 from ..database.sql_composition import filled
+from ..deadline import Deadline
 from ..files.folder import MigrationFile
 from ..local.cluster_files import without_libpq_variables
 from ..settings.connection_target import ConnectionTarget
@@ -30,6 +31,7 @@ def build_chain(
     files: Iterable[MigrationFile],
     *,
     environment: str | None = DEVELOPMENT,
+    deadline: Deadline | None = None,
 ) -> None:
     """Apply the files to an empty scratch server; for its first N, give it `files[:N]`.
 
@@ -37,17 +39,18 @@ def build_chain(
     runner reports: MigrationFailedError names file and line, and what the embedded server lacks.
     """
     chosen = tuple(files) if environment else tuple(map(_for_all, files))
-    context = RunContext(_settings(target, environment or DEVELOPMENT), target)
+    settings = _settings(target, environment or DEVELOPMENT)
+    context = RunContext(settings, target, deadline=deadline or Deadline.none())
     with without_libpq_variables():
         report = migrate(context, chosen)
     if report.error:
         raise report.error
 
 
-def connect_to_scratch(target: ConnectionTarget) -> Connection:
+def connect_to_scratch(target: ConnectionTarget, *, deadline: Deadline | None = None) -> Connection:
     """Connect to a scratch server, with a session that the caller's PG* variables do not change."""
     with without_libpq_variables():
-        return connect(target, application_name="scratch", timeout=CONNECT)
+        return connect(target, application_name="scratch", timeout=CONNECT, deadline=deadline)
 
 
 def make_first_schema(

@@ -21,6 +21,7 @@ from ..duration import milliseconds
 from ..errors import ConfigurationError, DatabaseUnavailableError, MigratorError, OutOfTimeError
 from ..local.cluster_files import package_folder
 from ..masking import cleaned, masked
+from ..settings.connection_target import ConnectionTarget
 from ..time_limits import DUMP, DUMP_LOCK, DUMP_STOP, SLICE
 from .tls_relay import HOST, Server, tls_relay
 
@@ -74,6 +75,16 @@ def dump_schema(
         if code:
             raise _failure(_text(errors), variables)
         return _text(out)
+
+
+def check_session(connection: Connection, target: ConnectionTarget) -> None:
+    """Raise ConfigurationError behind a transaction pooler, whose sessions pg_dump would change."""
+    [[backend]] = connection.query("select pg_backend_pid()", read_only=True)[-1]
+    if connection.announced_backend != backend and not target.is_known_direct:
+        raise ConfigurationError(
+            f"pg_dump needs a session of its own, and {target.source} leads through a pooler: set "
+            "MIGRATION_DATABASE_URL to a direct connection."
+        )
 
 
 def check_version(server_version: int) -> None:

@@ -100,6 +100,14 @@ def load_settings(
     return _Reader(environ, root, web_token).settings()
 
 
+def names_database(environ: Mapping[str, str], *, root: Path = ROOT) -> bool:
+    """True if a variable names the database that is migrated, be it malformed."""
+    try:
+        return DatabaseChoice(environ, root, "").migration_target() is not None
+    except (ValueError, ConfigurationError):
+        return True
+
+
 def with_env_files(environ: Mapping[str, str], *, root: Path = ROOT) -> Mapping[str, str]:
     """Add what the `.env` files set, for local work; on Vercel and in CI nothing is added.
 

@@ -1,7 +1,7 @@
 """What the reports of the commands say to people. Not deployed with the functions.
 
-May import: files, plan, catalog, review, drift, edits, rebuild, tools, adopt, install, console,
-github.
+May import: files, plan, catalog, review, drift, edits, rebuild, rehearse, tools, adopt, install,
+console, github.
 Must not: decide anything, or write anywhere.
 
     history_text    the runs on record as text for people
@@ -11,5 +11,6 @@ Must not: decide anything, or write anywhere.
     report_texts    the reports of plan, baseline and resolve as text for people
     install_text    what an action does to a project, as text for people
     adoption_text   the history of another tool as text for people
-    sizes_text       the sizes of tables as text for people
+    sizes_text      the sizes of tables as text for people
+    rehearsal_text  a rehearsal as text for people
 """
