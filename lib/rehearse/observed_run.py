@@ -166,6 +166,7 @@ class _Observation:
         try:
             run()
         except _RefusedError as refused:
+            self._sightings.reach(self.number)
             self._connection.settle()
             return refused.failed
         finally:

@@ -126,6 +126,42 @@ class _Trail:
         return self._catalog.kind(oid) != "S" or level >= _STRONG_ON_SEQUENCE
 
 
+class _Counts:
+    """How often tables were read and their rows written in a transaction, statement by statement.
+
+    What a savepoint rolls back stays counted, and is not to be counted again.
+    """
+
+    def __init__(self, catalog: _Catalog) -> None:
+        self._catalog = catalog
+        self._scans: dict[int, int] = {}
+        self._writes: dict[int, int] = {}
+        self._levels: dict[int, frozenset[int]] = {}
+
+    def scans(self, probe: Probe) -> dict[int, int]:
+        """By table, how many scans of it or of its indexes the statement began."""
+        scans: dict[int, int] = {}
+        for oid, now in probe.locks.items():
+            table = self._catalog.table(oid)
+            scans[table] = scans.get(table, 0) + now.scans - self._scans.get(oid, 0)
+        return scans
+
+    def written(self, probe: Probe) -> set[int]:
+        """The tables whose rows it wrote, or would have, if there were any."""
+        written = set() if probe.target is None else {probe.target}
+        for oid, now in probe.locks.items():
+            is_new = _ROW_EXCLUSIVE in now.levels - self._levels.get(oid, frozenset())
+            if is_new or now.writes > self._writes.get(oid, 0):
+                written.add(oid)
+        return {oid for oid in written if self._catalog.kind(oid) in ("r", "p")}
+
+    def take(self, probe: Probe) -> None:
+        """Take the probe for what was before the next statement."""
+        self._scans |= {oid: each.scans for oid, each in probe.locks.items()}
+        self._writes |= {oid: each.writes for oid, each in probe.locks.items()}
+        self._levels = {oid: each.levels for oid, each in probe.locks.items()}
+
+
 class Sightings:
     """The facts of a file's statements, gathered probe by probe.
 
@@ -139,7 +175,7 @@ class Sightings:
         self._filenodes = {oid: each.filenode for oid, each in relations.by_oid.items()}
         self._validated = dict(relations.validated)
         self._gone: set[int] = set()
-        self._before: Mapping[int, Locked] = {}
+        self._counts = _Counts(self._catalog)
         self._facts: list[StatementFacts] = []
         # By the OID of each foreign key that was added, the statement that did it.
         self.keys_added: dict[int, int] = {}
@@ -154,7 +190,7 @@ class Sightings:
         catalog = self._catalog
         made = {each.name for each in catalog.take_in(probe.locks) if each.kind in _MADE}
         dropped = self._dropped(probe)
-        scanned = {table for table, count in self._scans(probe).items() if count}
+        scanned = {table for table, count in self._counts.scans(probe).items() if count}
         scanned |= set(self._tables_of_new_keys(facts.number, probe))
         rewritten, truncated, built = self._files(statement, probe)
         self._facts.append(
@@ -164,14 +200,14 @@ class Sightings:
                 rewrites=catalog.names(rewritten),
                 truncated=catalog.names(truncated),
                 builds=catalog.names(built),
-                written=catalog.names(self._written(probe)),
+                written=catalog.names(self._counts.written(probe)),
                 # An index that the server replaces is neither.
                 created=_sorted(made - dropped),
                 dropped=_sorted(dropped - made),
             )
         )
         self._trail.follow(facts.number, probe)
-        self._before = probe.locks
+        self._counts.take(probe)
         self._filenodes |= {oid: each.filenode for oid, each in probe.locks.items()}
 
     def add(self, facts: StatementFacts) -> None:
@@ -200,24 +236,19 @@ class Sightings:
         )
         self._trail.add(facts.number, locks)
 
+    def reach(self, number: int) -> None:
+        """Take note that a statement has begun that does not end."""
+        self._trail.extend(number)
+
     def end_transaction(self) -> None:
         """Take note that the locks are gone, and that the counts begin anew."""
-        self._before = {}
+        self._counts = _Counts(self._catalog)
         self._trail.end()
 
     def _dropped(self, probe: Probe) -> set[str]:
         gone = {oid for oid, each in probe.locks.items() if each.is_dropped} - self._gone
         self._gone |= gone
         return {self._catalog.name(oid) for oid in gone if self._catalog.kind(oid) in _MADE}
-
-    def _scans(self, probe: Probe) -> dict[int, int]:
-        """By table, how many scans of it or of its indexes the statement began."""
-        scans: dict[int, int] = {}
-        for oid, now in probe.locks.items():
-            before = self._before.get(oid)
-            table = self._catalog.table(oid)
-            scans[table] = scans.get(table, 0) + now.scans - (before.scans if before else 0)
-        return scans
 
     def _tables_of_new_keys(self, number: int, probe: Probe) -> Iterator[int]:
         """Yield the two tables of each foreign key that the statement has checked."""
@@ -255,22 +286,12 @@ class Sightings:
         if statement.command == "TRUNCATE":
             return False
         is_certain = statement.command in _REWRITING or self._catalog.kind(table) == "m"
-        return is_certain or self._scans(probe)[table] > indexes
+        return is_certain or self._counts.scans(probe)[table] > indexes
 
     def _has_new_file(self, oid: int, now: Locked) -> bool:
         is_stored = self._catalog.kind(oid) in ("r", "m", "i")
         is_older = oid in self._filenodes and now.filenode is not None
         return is_stored and is_older and now.filenode != self._filenodes[oid]
-
-    def _written(self, probe: Probe) -> set[int]:
-        """The tables whose rows it wrote, or would have, if there were any."""
-        written = set() if probe.target is None else {probe.target}
-        for oid, now in probe.locks.items():
-            before = self._before.get(oid)
-            is_new = _ROW_EXCLUSIVE in now.levels - (before.levels if before else frozenset())
-            if is_new or now.writes > (before.writes if before else 0):
-                written.add(oid)
-        return {oid for oid in written if self._catalog.kind(oid) in ("r", "p")}
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:
