@@ -18,6 +18,7 @@ from typing import Any
 
 from judge_load import Measured, Scene
 from judge_page import PAGE, written
+from judge_rehearsed import rehearsed
 from judged_statements import STATEMENTS, Judged
 from server import BenchError, Server, exit_code_of, started
 
@@ -82,6 +83,17 @@ def judge(rows: int, chosen: Sequence[Judged], data: dict[str, Any]) -> None:
             data["files"].setdefault(judged.name, {})["measured"] = rounded(measure(scene, judged))
 
 
+def rehearse(chosen: Sequence[Judged], data: dict[str, Any]) -> None:
+    """Ask the rehearsal about each file, by the sizes of the measured tables."""
+    rows, size = data["facts"]["rows"], data["facts"]["bytes"]
+    # A row of teams takes a fifth of one of users, and what is counted by team is as small.
+    small = (rows // 5, size // 25)
+    tables = {"users": (rows, size), "teams": small, "team_sizes": small}
+    with started() as server:
+        for judged in chosen:
+            data["files"][judged.name]["rehearse"] = rehearsed(server, judged, tables)
+
+
 def lint(data: dict[str, Any]) -> None:
     for judged in STATEMENTS:
         file = data["files"].setdefault(judged.name, {})
@@ -122,18 +134,20 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=300_000, help="of users; default: 300000")
     parser.add_argument("--only", default="", help='names of files, with "; " between them')
-    parser.add_argument("--lint", action="store_true", help="ask the linter again, and run nothing")
+    parser.add_argument("--ask", action="store_true", help="ask the reviewers, and measure nothing")
     parser.add_argument("--page", action="store_true", help="write the page anew from judged.json")
     return parser.parse_args(argv)
 
 
 def run(arguments: argparse.Namespace) -> None:
     data = read()
+    chosen = list(chosen_of(arguments.only))
     try:
+        if not arguments.page and not arguments.ask:
+            judge(arguments.rows, chosen, data)
         if not arguments.page:
             lint(data)
-        if not arguments.page and not arguments.lint:
-            judge(arguments.rows, list(chosen_of(arguments.only)), data)
+            rehearse(chosen, data)
     finally:
         # Stopped half way, what is finished is still worth a table.
         write(data)

@@ -101,16 +101,9 @@ class Scene:
     def _fill(self) -> str:
         database = self.server.create_database()
         with self.server.connect(database) as connection:
-            known = "select 1 from pg_roles where rolname = %s"
-            if not connection.execute(known, (APPLICATION,)).fetchone():
-                connection.execute(f"create role {APPLICATION}".encode())
             for script in (SCHEMA, FILL.format(rows=self.rows), INDEXES):
                 connection.execute(script.encode())
-            connection.execute(
-                f"grant select, insert, update, delete on all tables in schema public"
-                f" to {APPLICATION}".encode()
-            )
-            connection.execute(f"grant usage on sequence users_id to {APPLICATION}".encode())
+            admit_application(connection)
             connection.execute("vacuum (freeze, analyze)")
             connection.execute("checkpoint")
         return database
@@ -205,6 +198,16 @@ class Scene:
             for query in queries:
                 found[query] = answer(connection, query)
         return found
+
+
+def admit_application(connection: psycopg.Connection) -> None:
+    """Make the role of the deployed code, unless the server has it, and let it use the tables."""
+    known = "select 1 from pg_roles where rolname = %s"
+    if not connection.execute(known, (APPLICATION,)).fetchone():
+        connection.execute(f"create role {APPLICATION}".encode())
+    tables = "select, insert, update, delete on all tables in schema public"
+    for right in (tables, "usage on sequence users_id"):
+        connection.execute(f"grant {right} to {APPLICATION}".encode())
 
 
 def unused() -> str:

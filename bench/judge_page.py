@@ -133,10 +133,18 @@ SPEAKERS: dict[str, Speaks] = {
     "squawk, as it comes": lambda _, file: bool(file["squawk_by_default"]),
     "strong_migrations, by a check": lambda judged, _: judged.strong not in ("", "execute"),
     "strong_migrations, with what it refuses unseen": lambda judged, _: bool(judged.strong),
-    "`rehearse`, with the size of the table": lambda _, file: bool(
-        file.get("rehearse", {}).get(SIZES[1])
-    ),
+    "`rehearse`, a stop or a warning": lambda _, file: any(map(is_loud, said(file))),
+    "`rehearse`, with its notes": lambda _, file: bool(said(file)),
 }
+
+
+def said(file: Answers) -> list[str]:
+    """What the rehearsal says by the size of the measured table."""
+    return list(file.get("rehearse", {}).get(SIZES[1], ()))
+
+
+def is_loud(rule: str) -> bool:
+    return not rule.endswith("(note)")
 
 
 def wrong(data: Answers) -> str:
@@ -146,12 +154,8 @@ def wrong(data: Answers) -> str:
     lines = []
     for judged in STATEMENTS:
         file = data["files"][judged.name]
-        rehearsed = file.get("rehearse")
-        if not rehearsed:
-            continue
-        said = ", ".join(rehearsed[SIZES[1]])
-        if bool(said) != any(harm(file["measured"])):
-            lines.append((judged.name, verdict(file["measured"]), said or "nothing"))
+        if any(map(is_loud, said(file))) != any(harm(file["measured"])):
+            lines.append((judged.name, verdict(file["measured"]), ", ".join(said(file))))
     return markdown(("file", "what it did", "`rehearse` says"), lines) if lines else "Nowhere."
 
 
