@@ -57,18 +57,22 @@ select json_build_object(
           from aclexplode(c.relacl) a where a.grantee <> c.relowner),
     -- As ON CONFLICT names it: the expressions, and the predicate.
     'unique_keys', (
-        select json_agg('(' || (
+        select json_object_agg('(' || (
                    select string_agg(pg_get_indexdef(i.indexrelid, k, true), ', ' order by k)
                      from generate_series(1, i.indnkeyatts) k) || ')'
-                   || coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), ''))
-          from pg_index i where i.indrelid = c.oid and i.indisunique and i.indisvalid),
+                   || coalesce(' where ' || pg_get_expr(i.indpred, i.indrelid), ''),
+                   quote_ident(x.relname))
+          from pg_index i join pg_class x on x.oid = i.indexrelid
+         where i.indrelid = c.oid and i.indisunique and i.indisvalid),
     'constraints', (
-        select json_agg(quote_ident(o.conname))
+        select json_object_agg(pg_get_constraintdef(o.oid), quote_ident(o.conname))
           from pg_constraint o where o.conrelid = c.oid and o.contype in ('c', 'f', 'x')),
     -- From "using" on: without the names.
     'indexes', (
-        select json_agg(substring(pg_get_indexdef(i.indexrelid) from ' USING (.*)$'))
-          from pg_index i where i.indrelid = c.oid and not i.indisunique and i.indisvalid))
+        select json_object_agg(substring(pg_get_indexdef(i.indexrelid) from ' USING (.*)$'),
+                   quote_ident(x.relname))
+          from pg_index i join pg_class x on x.oid = i.indexrelid
+         where i.indrelid = c.oid and not i.indisunique and i.indisvalid))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
  where {relation} and {schema}
 """
@@ -172,6 +176,7 @@ def review_code(
     `before` and `after` are the states around the file; `deployed` is that before all pending ones.
     """
     written = frozenset(name for each in facts.statements for name in each.written)
+    written |= frozenset(_copied(facts, before))
     changes = changes_for_code(deployed, before, after, written=written)
     found = [(change, _line(change, facts)) for change in changes]
     found += [
@@ -201,6 +206,20 @@ def review_code(
     )
 
 
+def _copied(facts: FileFacts, before: CodeView) -> Iterator[str]:
+    """The tables that an INSERT or a CREATE TABLE AS of the file names."""
+    words = [words for each in facts.statements if (words := _words(each.text))]
+    named = {
+        word
+        for each in words
+        if each[0] in ("insert", "with") or (each[:2] == ["create", "table"] and "select" in each)
+        for word in each
+    }
+    for name, relation in before.relations.items():
+        if relation.kind == "table" and [*_names(name)][-1] in named:
+            yield name
+
+
 def _emptied(name: str, table: Relation) -> CodeChange:
     instead = "Delete the rows that no code needs, or truncate it by hand once none of them is."
     return CodeChange("truncates-table", Severity.STOP, table.kind, name, "is emptied", instead)
@@ -211,7 +230,6 @@ def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dic
     for row in columns:
         table, name = row.pop("table"), row.pop("name")
         by_table.setdefault(table, {})[name] = Column(**row)
-    sets = ("privileges", "unique_keys", "constraints", "indexes")
     return {
         row["name"]: Relation(
             row["oid"],
@@ -219,7 +237,8 @@ def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dic
             by_table.get(row["name"], {}),
             row["takes_writes"],
             row["has_row_security"],
-            *(frozenset(row[name] or ()) for name in sets),
+            frozenset(row["privileges"] or ()),
+            *(row[name] or {} for name in ("unique_keys", "constraints", "indexes")),
         )
         for row in rows
     }
@@ -253,15 +272,15 @@ def _score(change: CodeChange, statement: StatementFacts) -> int:
     words = _words(statement.text)
     if not words or words[0] in ("select", "insert", "update", "delete", "comment"):
         return 0
-    parts = list(_names(change.object))
-    named = [name for name in parts if name in words]
+    # The last name is the object's own, or that of the part it is about; the others say where.
+    *places, name = [*_names(change.object), *_names(change.part)]
     gone = change.object in statement.dropped
-    # The last name is the object's own; the others say where it is.
-    if parts[-1] not in named and not gone:
+    if name not in words and not gone and not (change.part and places[-1] in words):
         # What depends on another object goes with it.
         return int("drop" in words and "cascade" in words)
+    named = sum(each in words for each in places) + 2 * (name in words)
     verbs = _VERBS.get(change.rule, (change.rule.partition("-")[0].rstrip("s"),))
-    return 8 * gone + 2 * len(named) + 3 * sum(verb in words for verb in verbs)
+    return 8 * gone + 2 * named + 3 * sum(verb in words for verb in verbs)
 
 
 def _words(text: str) -> list[str]:

@@ -19,6 +19,12 @@ _TEXTS = ("character varying", "text")
 # To the right: what a client reads in the same way. A bigint reaches JavaScript as a string.
 _WIDER = {("smallint", "integer"), ("real", "double precision")}
 _TO_BIGINT = {("smallint", "bigint"), ("integer", "bigint")}
+_NARROWER = {
+    ("bigint", "integer"),
+    ("bigint", "smallint"),
+    ("integer", "smallint"),
+    ("double precision", "real"),
+}
 
 _LATER = "Deploy code that no longer uses it; drop it in a file of a later push."
 _BY_KIND = {
@@ -48,9 +54,9 @@ class Column:
 class Relation:
     """A table, a view, a composite type or a sequence of its own.
 
-    `unique_keys` are what an ON CONFLICT can name; `indexes` are all others, as in "btree (a, b)";
-    `constraints` are by name; `privileges` are those of other roles than the owner, as in
-    "app: SELECT".
+    `unique_keys` are what an ON CONFLICT can name, as in "(a, b)", each with the name of its index;
+    `indexes` are all others, as in "btree (a, b)"; `constraints` are definitions with their names;
+    `privileges` are those of other roles than the owner, as in "app: SELECT".
     """
 
     oid: int
@@ -59,9 +65,9 @@ class Relation:
     takes_writes: bool = False
     has_row_security: bool = False
     privileges: frozenset[str] = frozenset()
-    unique_keys: frozenset[str] = frozenset()
-    constraints: frozenset[str] = frozenset()
-    indexes: frozenset[str] = frozenset()
+    unique_keys: Mapping[str, str] = field(default_factory=dict)
+    constraints: Mapping[str, str] = field(default_factory=dict)
+    indexes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,10 @@ class CodeView:
 
 @dataclass(frozen=True)
 class CodeChange:
-    """A change that deployed code meets: of which object, what happened, and what to do instead."""
+    """A change that deployed code meets: of which object, what happened, and what to do instead.
+
+    `part` is the name of an index or a constraint of the object, if it is about one.
+    """
 
     rule: str
     severity: Severity
@@ -115,6 +124,7 @@ class CodeChange:
     object: str
     change: str
     instead: str = ""
+    part: str = ""
 
 
 def changes_for_code(
@@ -272,7 +282,7 @@ def _type_changed(identity: str, old: str, new: str) -> Iterator[CodeChange]:
         change += ": a bigint reaches JavaScript as a string from most drivers"
         instead = "Look at how the driver hands it to the code."
     elif severity is WARN:
-        change += ": code that writes values as long as before may fail"
+        change += ": some values that code could write before are refused"
         instead = "Deploy code that keeps to the new limit first."
     yield CodeChange("changes-type", severity, "column", identity, change, instead)
 
@@ -285,7 +295,7 @@ def type_severity(old: str, new: str) -> Severity | None:
     """
     if old == new or (old, new) in _WIDER:
         return None
-    if (old, new) in _TO_BIGINT:
+    if (old, new) in _TO_BIGINT | _NARROWER:
         return WARN
     (one, limits), (other, new_limits) = _parts(old), _parts(new)
     if one != other and not (one in _TEXTS and other in _TEXTS):
@@ -360,7 +370,7 @@ def _keys(name: str, old: Relation, new: Relation) -> Iterator[CodeChange]:
     They come and go with the column, of which the rest is told.
     """
     passing = old.columns.keys() ^ new.columns.keys()
-    for key in _without(passing, old.unique_keys - new.unique_keys):
+    for key in _without(passing, old.unique_keys.keys() - new.unique_keys.keys()):
         yield CodeChange(
             "drops-unique",
             WARN,
@@ -368,8 +378,9 @@ def _keys(name: str, old: Relation, new: Relation) -> Iterator[CodeChange]:
             name,
             f"is no longer unique by {key}: an ON CONFLICT that names it fails",
             "Deploy code that does not rely on it first.",
+            old.unique_keys[key],
         )
-    for index in _without(passing, old.indexes - new.indexes):
+    for index in _without(passing, old.indexes.keys() - new.indexes.keys()):
         yield CodeChange(
             "drops-index",
             NOTE,
@@ -377,16 +388,26 @@ def _keys(name: str, old: Relation, new: Relation) -> Iterator[CodeChange]:
             name,
             f"loses an index, {index}: queries of deployed code may need it",
             "Look in pg_stat_user_indexes of the live database whether it is used.",
+            old.indexes[index],
         )
-    added = sorted(new.constraints - old.constraints)
-    added += [f"unique {key}" for key in _without(passing, new.unique_keys - old.unique_keys)]
-    for constraint in added if old.oid == new.oid else ():
+    if old.oid == new.oid:
+        yield from _new_constraints(name, passing, old, new)
+
+
+def _new_constraints(
+    name: str, passing: Set[str], old: Relation, new: Relation
+) -> Iterator[CodeChange]:
+    constraints = new.constraints.keys() - old.constraints.keys()
+    unique = new.unique_keys.keys() - old.unique_keys.keys()
+    for rule in (*_without(passing, constraints), *_without(passing, unique)):
+        part = {**new.constraints, **new.unique_keys}[rule]
         yield CodeChange(
             "adds-constraint",
             NOTE,
             old.kind,
             name,
-            f"has a new constraint, {constraint}: writes of deployed code that violate it fail",
+            f"has a new constraint, {part}: writes of deployed code that violate it fail",
+            part=part,
         )
 
 
@@ -426,7 +447,9 @@ def _routines(deployed: CodeView, before: CodeView, after: CodeView) -> Iterator
 
 
 def _routine_changed(signature: str, old: Routine, new: Routine) -> Iterator[CodeChange]:
-    if old.result != new.result:
+    # A row with more columns has all that code reads by name.
+    is_longer = old.result.startswith("TABLE(") and new.result.startswith(f"{old.result[:-1]},")
+    if old.result != new.result and not is_longer:
         yield _calls_change(signature, old, f"returns {new.result}, and no longer {old.result}")
     elif new.defaults < old.defaults:
         yield _calls_change(signature, old, "has fewer defaults: calls that leave them out fail")
