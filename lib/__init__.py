@@ -28,7 +28,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
     catalog   the schema of a database, and how two of them differ
               <- settings, database
     review    what pending files do to a live database and to deployed code, judged
-              <- sql, database
+              <- sql, files, database
     ledger    the tables of the runner, and the run lock
               <- files, settings, plan, database
     drift     whether a database has changed since the last run

@@ -71,6 +71,8 @@ COMPARED_SNAPSHOT = 20.0
 # meanwhile: without that table's size functions there is an answer at once.
 SIZES = 15.0
 SIZES_LOCK = 0.5
+# To look up what pending files name, before they run: without an answer, they run all the same.
+REVIEWED_OBJECTS = 5.0
 # To note the statement that is next: a file waits for it.
 NOTE_STATEMENT = 15.0
 # To note what a run waits for: it is there for whoever looks, and nothing depends on it.

@@ -6,6 +6,7 @@ Must not: print, or know who called.
 
     run_parameters        settings, database, time allowed and listener; what a run has come to
     status                the bundle and its database side by side, and the runs on record there
+    review_check          what pending files do to the database, told before they run
     dry_run               what a run would do now, and what would stop it: `plan` and `validate`
     connection_for_files  the connection that files go over: made, checked, and whether it is pooled
     locked_ledger_edit    decide, lock, decide again, write: how an action changes the ledger

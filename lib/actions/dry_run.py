@@ -11,7 +11,7 @@ from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import check_guard, must_claim, read_only_error
 from ..plan.dry_run_report import DryRun
 from ..plan.migration_plan import Plan
-from ..plan.reports import Status
+from ..plan.reports import FileReview, Status
 from ..time_limits import SURVEY
 from .run_parameters import RunContext
 from .status import adoption_error, asking_to_adopt, status_from_survey, survey_database
@@ -32,12 +32,12 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
         status = status_from_survey(context, files, survey)
         unadopted = adoption_error(connection, status.plan)
         drifted = _drift_error(context, connection, survey, status.plan)
-    # The connection is closed by now: reading the files may take longer than a pooler waits.
-    scripts = prepare_all(status.plan.pending)
+        scripts = prepare_all(status.plan.pending)
+        review = _review(context, connection, scripts_to_run(context, status.plan, scripts))
     due = {file.version for file in status.plan.due}
     half_done = tuple(left for version, left in survey.interruptions.items() if version in due)
     # An obstacle is a part of the preview: the files are shown all the same.
-    obstacle = _obstacle(context, survey, status.plan) or unadopted or drifted
+    obstacle = _obstacle(context, survey, status.plan) or unadopted or drifted or review.error
     if has_work(context, survey, status.plan, scripts):
         obstacle = obstacle or read_only_error(survey, context.target.source)
     return DryRun(
@@ -47,6 +47,7 @@ def preview(context: RunContext, *, timeout: float = SURVEY) -> DryRun:
         obstacle,
         half_done,
         held_back(context, status.plan, scripts),
+        review,
     )
 
 
@@ -117,6 +118,16 @@ def _drift_error(
 
     verdict = check_now(connection, survey.tables, context.settings.drift_ignore).verdict
     return DriftError(verdict) if verdict.has_drift else None
+
+
+def _review(context: RunContext, connection: Connection, scripts: tuple[Script, ...]) -> FileReview:
+    """What a review says of the files that a run would apply; most requests have none."""
+    if not scripts or context.settings.review == "off":
+        return FileReview()
+    # Not at the top, for the reason above.
+    from .review_check import review_pending
+
+    return review_pending(context, connection, scripts)
 
 
 def _obstacle(context: RunContext, survey: Survey, plan: Plan) -> MigratorError | None:

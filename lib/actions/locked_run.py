@@ -36,6 +36,7 @@ from ..time_limits import ANSWER, RECORD, STALE_RUN
 from .connection_for_files import NO_ANSWER, RunConnection
 from .dry_run import has_work, held_back, scripts_to_run
 from .locked_ledger_edit import start_of_run
+from .review_check import review_run
 from .run_parameters import RunContext, RunState
 from .status import adoption_error, plan_from_survey
 
@@ -113,6 +114,7 @@ class _LockedRun:
         if not scripts:
             begin_run(context, self._database, survey, outcome="succeeded")
             return
+        review_run(context, self._database.current, self._state, scripts)
         runner = FileRunner(context, self._database, self._state, self._lock, scripts)
         watch = look_before(context, self._database, self._state)
         run = begin_run(context, self._database, survey, watch=watch)

@@ -73,6 +73,7 @@ def _report(
         applied=tuple(state.applied),
         pending=state.pending,
         warnings=state.warnings,
+        review=state.review,
         error=error,
         up_to=context.up_to.version if context.up_to else None,
         beyond=state.beyond,

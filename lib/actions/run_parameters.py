@@ -11,7 +11,7 @@ from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import check_guard
 from ..plan.migration_plan import Plan
 from ..plan.progress_listener import Progress
-from ..plan.reports import AppliedNow, Source
+from ..plan.reports import AppliedNow, FileReview, Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings
 from ..time_limits import CONNECT, SHORTEST_CONNECT, RunLimits
@@ -111,13 +111,14 @@ class RunState:
     """What a run has come to; its report is made of it, however the run ends.
 
     `pending` counts files and is None until they are known. `beyond` are those of them that the
-    run may not apply. `current` is the file under way.
+    run may not apply. `review` is what was found before the first. `current` is the file under way.
     """
 
     survey: Survey | None = None
     pending: int | None = None
     beyond: tuple[MigrationFile, ...] = ()
     warnings: tuple[str, ...] = ()
+    review: FileReview = field(default_factory=FileReview)
     applied: list[AppliedNow] = field(default_factory=list)
     current: MigrationFile | None = None
 

@@ -8,7 +8,7 @@ from ..errors import MigratorError
 from ..escaping import message
 from ..files.file_progress import Interruption
 from ..files.runnable_script import Script
-from .reports import Document, Status, error_document
+from .reports import Document, FileReview, Status, error_document
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class DryRun:
     obstacle: MigratorError | None = field(default=None)
     half_done: tuple[Interruption, ...] = ()
     held: tuple[Script, ...] = ()
+    review: FileReview = field(default_factory=FileReview)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -36,7 +37,7 @@ class DryRun:
             "if it can find out whether that statement took effect."
             for each in self.half_done
         )
-        return (*self.status.warnings, *held_warnings(self.held), *left)
+        return (*self.status.warnings, *held_warnings(self.held), *left, *self.review.warnings)
 
     def to_dict(self) -> Document:
         # The plan is part of it even if something would stop the run: it helps to find out why.
@@ -50,6 +51,7 @@ class DryRun:
             "pendingMigrations": len(self.status.plan.pending),
             "plan": [self._script(script) for script in self.scripts],
             "warnings": list(map(message, self.warnings)),
+            **self.review.to_dict(),
         }
 
     def _script(self, script: Script) -> Document:

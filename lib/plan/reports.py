@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from ..deployment import Deployment
 from ..errors import Interrupted, MigratorError
@@ -15,6 +15,31 @@ from .migration_states import AppliedMigration, Entry
 Source = Literal["build", "admin", "cli"]
 Outcome = Literal["running", "succeeded", "failed", "interrupted"]
 Document = dict[str, Any]
+
+
+class Documented(Protocol):
+    """What a document shows as it describes itself: the findings of a review."""
+
+    def to_dict(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class FileReview:
+    """What pending files do to the database: findings, and in words; `error` is what they stop.
+
+    `ignored` are those that a comment in a file ignores.
+    """
+
+    findings: tuple[Documented, ...] = ()
+    ignored: tuple[Documented, ...] = ()
+    warnings: tuple[str, ...] = ()
+    error: MigratorError | None = None
+
+    def to_dict(self) -> Document:
+        return {
+            "findings": [each.to_dict() for each in self.findings],
+            "ignored": [each.to_dict() for each in self.ignored],
+        }
 
 
 @dataclass(frozen=True)
@@ -195,7 +220,7 @@ class RunReport:
 
     `up_to` is the version that limits the run, None without a limit; `beyond` are the pending files
     behind it. `began_empty` if no migration was on record before it. `seeds` were applied after the
-    migrations, None if that was not the time for any.
+    migrations, None if that was not the time for any. `review` is what was found before.
     """
 
     environment: str
@@ -209,6 +234,7 @@ class RunReport:
     beyond: tuple[MigrationFile, ...] = ()
     began_empty: bool = False
     seeds: tuple[AppliedNow, ...] | None = None
+    review: FileReview = field(default_factory=FileReview)
 
     @property
     def exit_code(self) -> int:
@@ -233,6 +259,7 @@ class RunReport:
             **({} if self.seeds is None else {"seeds": seeds_document(self.seeds)}),
             # Without control characters: a terminal may show the document as it is.
             "warnings": list(map(message, self.warnings)),
+            **self.review.to_dict(),
         }
 
 

@@ -1,7 +1,7 @@
 """What pending files do to a live database and to deployed code, judged: findings.
 
 From the texts and the sizes alone: a run with pending files, `plan` and `sizes` need no server.
-May import: sql, database.
+May import: sql, files, database.
 Must not: run a statement of a file, write anything, or load where nothing is pending.
 
     finding            one finding, and how severe it is, as values
@@ -13,4 +13,5 @@ Must not: run a statement of a file, write anything, or load where nothing is pe
     statement_effects  what one statement says that it does, and to which object
     deployed_code      what deployed code can use, and what a change of it means for that code
     safer_sql          the safer way to do what a statement does, as SQL
+    file_review        what pending files do by their texts alone, weighed by the database
 """

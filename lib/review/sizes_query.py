@@ -146,6 +146,19 @@ def read_sizes_of(connection: Connection, relations: Iterable[str]) -> LiveSizes
     return LiveSizes({**{table.relation: table for table in by_oid.values()}, **named})
 
 
+def find_on_record(which: sql.Composable) -> sql.Composed:
+    """The query for what is on record of tables: no lock is taken, and no file is looked at.
+
+    `which` is a condition on `pg_class c` and `pg_namespace n`.
+    """
+    return _find(which, is_rough=True)
+
+
+def sizes_on_record(rows: Rows) -> LiveSizes:
+    """Read the answer to that query."""
+    return sizes_of(map(_table, rows))
+
+
 def _read(connection: Connection, *, is_rough: bool) -> list[Rows]:
     return connection.query(
         joined(

@@ -58,6 +58,7 @@ class Settings:
     ledger_owner: str | None = None
     drift: Policy = "warn"
     drift_ignore: tuple[ObjectPattern, ...] = ()
+    review: Policy = "warn"
     is_hosted: bool = False
 
     def connect_timeout_or(self, default: float) -> float:
@@ -235,6 +236,7 @@ class _Reader:
             ledger_owner=self.value(variables.LEDGER_OWNER) or None,
             drift=self.value(variables.DRIFT),
             drift_ignore=self.value(variables.DRIFT_IGNORE),
+            review=self.value(variables.REVIEW),
             is_hosted=is_hosted(self.environ),
         )
         if self.faults:

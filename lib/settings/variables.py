@@ -313,6 +313,15 @@ DRIFT_IGNORE = Variable(
     "where `*` stands for [any text](docs/drift.md#what-is-left-out).",
     example="public.events_*",
 )
+REVIEW = Variable(
+    "MIGRATION_REVIEW",
+    policy,
+    "What a run does if a pending file [breaks deployed code, or holds up a large table]"
+    "(docs/review.md#in-the-build): `warn` says so and goes on, `stop` ends with exit code 3 if "
+    "that is severe, before anything is applied, `off` does not look.",
+    default="warn",
+    example="stop",
+)
 MIGRATIONS_DIR = Variable(
     "MIGRATIONS_DIR",
     folder,
@@ -431,6 +440,7 @@ VARIABLES: tuple[Variable[Any], ...] = (
     LEDGER_OWNER,
     DRIFT,
     DRIFT_IGNORE,
+    REVIEW,
     MIGRATIONS_DIR,
     LOCAL_PLATFORM,
     VERCEL,

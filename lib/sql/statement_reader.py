@@ -18,7 +18,7 @@ class Name(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return ".".join(_shown(part) for part in self if part is not None)
+        return ".".join(shown(part) for part in self if part is not None)
 
 
 class Token(NamedTuple):
@@ -187,6 +187,7 @@ def _folded(name: str) -> str:
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
+    """Return a name with quotes where it needs them; a keyword is shown as it is."""
     plain = re.fullmatch(r"[a-z_][a-z0-9_$]*", name)
     return name if plain else '"' + name.replace('"', '""') + '"'

@@ -167,6 +167,8 @@ class TestRun:
             "applied": [{"version": "001-second", "name": "Second", "executionTimeMs": 34}],
             "pendingMigrations": 0,
             "warnings": ["odd"],
+            "findings": [],
+            "ignored": [],
         }
 
     def test_a_failure_tells_what_was_applied_before_it(self) -> None:
@@ -233,6 +235,8 @@ class TestPlan:
                 },
             ],
             "warnings": [],
+            "findings": [],
+            "ignored": [],
         }
 
     def test_an_obstacle_makes_it_a_failure_that_still_tells_the_plan(self) -> None:

@@ -115,6 +115,17 @@ def drifted(site: Site) -> Site:
     return site
 
 
+def breaking(site: Site) -> Site:
+    """Production, and two files that break its code, of which one says why that is well."""
+    production = migrated(site.having(VERCEL_ENV="production"))
+    production.bundle.write(
+        "002-drop-x.sql",
+        "-- review: ignore drops-column because nobody reads it\nalter table a drop x;\n",
+    )
+    production.bundle.write("003-drop-a.sql", "drop table a;\n")
+    return production
+
+
 def missing(site: Site) -> Site:
     migrated(site).bundle.migrations.joinpath("001-create-a.sql").unlink()
     return site
@@ -266,6 +277,19 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
     "claimed by production": (lambda site: claimed(site).post(), 409),
     "to plan what is claimed": (lambda site: claimed(site).post({"action": "plan"}), 409),
     "to find drift": (lambda site: drifted(site).post({"action": "drift"}), 200),
+    "to plan what breaks deployed code": (
+        lambda site: breaking(site).post({"action": "plan"}),
+        200,
+    ),
+    "what breaks deployed code": (lambda site: breaking(site).post(), 200),
+    "a review that stops": (
+        lambda site: breaking(site).having(MIGRATION_REVIEW="stop").post(),
+        409,
+    ),
+    "to plan what a review stops": (
+        lambda site: breaking(site).having(MIGRATION_REVIEW="stop").post({"action": "plan"}),
+        409,
+    ),
     "drift that stops": (lambda site: drifted(site).having(MIGRATION_DRIFT="stop").post(), 409),
     "another run under way": (under_way, 409),
     "a busy table": (busy, 409),

@@ -1,0 +1,398 @@
+"""What pending files do by their texts alone, weighed by the live database. Pure.
+
+What a DO block or a function does is not seen, nor what a type change makes the server do: that is
+for a rehearsal.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from ..files.runnable_script import Script
+from ..sql.statement import Statement
+from ..sql.statement_reader import StatementReader, shown
+from .estimates import Work, estimate, severity_under_lock, size_text
+from .finding import Finding, Severity
+from .live_sizes import TableSize
+from .safer_sql import safer_way
+from .statement_effects import Clause, Effect, EffectKind, effects_of, search_path_of
+
+
+class QuestionKind(StrEnum):
+    """Where an object is looked for."""
+
+    RELATION = "relation"
+    TYPE = "type"
+    ROUTINE = "routine"
+    SCHEMA = "schema"
+
+
+class Question(NamedTuple):
+    """An object that a file names. `path` are the schemas to look in; None for the session's."""
+
+    kind: QuestionKind
+    name: str
+    path: tuple[str, ...] | None = None
+
+
+class LiveColumn(NamedTuple):
+    """The type of a column, and whether it is known to hold no null."""
+
+    type: str
+    has_no_null: bool
+
+
+@dataclass(frozen=True)
+class LiveObject:
+    """An object of the database, of which `name` is the full name, as in "public.users".
+
+    `columns` are those of a relation. `size` is that of a table or a materialized view.
+    """
+
+    name: str
+    columns: Mapping[str, LiveColumn] = field(default_factory=dict)
+    size: TableSize | None = None
+
+
+@dataclass(frozen=True)
+class PlacedEffect:
+    """An effect, the statement of a file that has it, and the object that it is about."""
+
+    effect: Effect
+    statement: Statement
+    script: Script
+    question: Question
+
+    @property
+    def makes_object(self) -> bool:
+        return self.effect.kind is EffectKind.CREATE and self.effect.what != "index"
+
+    @property
+    def may_matter(self) -> bool:
+        """True unless nothing is said of such an effect, whatever the database is like."""
+        if self.effect.kind is EffectKind.ADD_COLUMN:
+            return _is_required(self.effect) or _has_volatile_value(self.effect)
+        return not self.makes_object and self.effect.kind in (*_OF_CODE, *_COSTS)
+
+    def finding(self, rule: str, severity: Severity, message: str, instead: str) -> Finding:
+        file = self.script.file
+        line = file.line_at(self.statement.offset)
+        return Finding(rule, severity, file.version, line, message, instead)
+
+
+def placed_effects(scripts: Iterable[Script]) -> tuple[PlacedEffect, ...]:
+    """Return what the files say that they do; nothing if none of it could matter."""
+    placed = tuple(placed for script in scripts for placed in _effects_of(script))
+    return placed if any(each.may_matter for each in placed) else ()
+
+
+def review_files(
+    effects: Sequence[PlacedEffect],
+    found: Mapping[Question, LiveObject],
+    *,
+    deployed_code: Severity,
+    server_version: int = 0,
+) -> tuple[Finding, ...]:
+    """Judge the effects by the objects that exist.
+
+    What breaks deployed code is at most as severe as `deployed_code`: there may be none. An object
+    that does not exist, or no longer, is made by a pending file, or is missing with IF EXISTS.
+    """
+    made = {
+        (each.script.file.version, found[each.question].name)
+        for each in effects
+        if each.makes_object and each.question in found
+    }
+    findings: list[Finding] = []
+    gone: set[str] = set()
+    checked: set[tuple[str, str]] = set()
+    for each in effects:
+        live = found.get(each.question)
+        if live is None or live.name in gone or each.makes_object:
+            continue
+        is_made_anew = (each.script.file.version, live.name) in made
+        findings += _by_code(each, live, deployed_code, is_made_anew=is_made_anew)
+        # `set not null` does not look where a check of an earlier file has.
+        if (live.name, each.effect.part) not in checked:
+            findings += _by_size(each, live, server_version)
+        if each.effect.kind in (EffectKind.DROP, EffectKind.RENAME, EffectKind.SET_SCHEMA):
+            gone.add(live.name)
+        checked |= {(live.name, column) for column in _checked_columns(each.effect)}
+    return tuple(findings)
+
+
+_KINDS = {
+    "table": QuestionKind.RELATION,
+    "foreign table": QuestionKind.RELATION,
+    "view": QuestionKind.RELATION,
+    "materialized view": QuestionKind.RELATION,
+    "sequence": QuestionKind.RELATION,
+    "type": QuestionKind.TYPE,
+    "domain": QuestionKind.TYPE,
+    "function": QuestionKind.ROUTINE,
+    "procedure": QuestionKind.ROUTINE,
+    "aggregate": QuestionKind.ROUTINE,
+    "schema": QuestionKind.SCHEMA,
+}
+
+
+def _effects_of(script: Script) -> Iterator[PlacedEffect]:
+    path: tuple[str, ...] | None = None
+    for statement in script.statements:
+        if statement.command in ("SET", "SELECT"):
+            path = search_path_of(statement) or path
+        for effect in effects_of(statement):
+            if question := _question(effect, path):
+                yield PlacedEffect(effect, statement, script, question)
+
+
+def _question(effect: Effect, path: tuple[str, ...] | None) -> Question | None:
+    is_index = effect.kind is EffectKind.CREATE and effect.what == "index"
+    # What is temporary is nobody else's.
+    if effect.has(Clause.TEMPORARY):
+        return None
+    # Of these, `on` is a table, whatever is made for it.
+    if is_index or effect.kind is EffectKind.ADD_CONSTRAINT:
+        kind = QuestionKind.RELATION
+    elif effect.what in _KINDS:
+        kind = _KINDS[effect.what]
+    else:
+        return None
+    return Question(kind, effect.on.name, (effect.on.schema,) if effect.on.schema else path)
+
+
+_LATER = "Deploy code that no longer uses it; drop it in a file of a later push."
+_KEEP_NAME = "Keep the old name until no deployed code uses it."
+_KEEP_COLUMN = (
+    "Add the new name as a new column, let the code write both, and copy the old values; drop the "
+    "old column in a later push, when no deployed code uses it."
+)
+_COPY = "Copy the values before the old one is dropped."
+_REQUIRED = "Give it a default, or leave it nullable until all deployed code writes it."
+_EMPTIED = "Say why no row counts any more, or delete in batches those that do not."
+_BATCHES = (
+    "Write the rows in batches, each in a transaction of its own, by a script of the application, "
+    "or in several files that each take a range of the key."
+)
+_OF_CODE = (
+    EffectKind.DROP,
+    EffectKind.DROP_COLUMN,
+    EffectKind.RENAME,
+    EffectKind.SET_SCHEMA,
+    EffectKind.RENAME_COLUMN,
+    EffectKind.TRUNCATE,
+)
+_DROPS = {
+    "view": "drops-view",
+    "materialized view": "drops-view",
+    "sequence": "drops-sequence",
+    "type": "drops-type",
+    "domain": "drops-type",
+    "function": "drops-function",
+    "procedure": "drops-function",
+    "aggregate": "drops-function",
+}
+_RENAMES = {"drops-type": "renames-type", "drops-function": "renames-function"}
+# A column of these has a default by its type.
+_SERIAL = ("SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8", "SERIAL2")
+_VOLATILE = (
+    "RANDOM",
+    "GEN_RANDOM_UUID",
+    "UUIDV4",
+    "UUIDV7",
+    "UUID_GENERATE_V1",
+    "UUID_GENERATE_V4",
+    "CLOCK_TIMESTAMP",
+    "NEXTVAL",
+)
+
+
+def _by_code(
+    placed: PlacedEffect, live: LiveObject, worst: Severity, *, is_made_anew: bool
+) -> Iterator[Finding]:
+    """What breaks deployed code, or loses data."""
+    effect = placed.effect
+    column = f"{live.name}.{shown(effect.part)}"
+    rule = _DROPS.get(effect.what, "drops-table")
+    has_column = effect.part in live.columns or effect.what == "type"
+    match effect.kind:
+        case EffectKind.DROP if is_made_anew:
+            # What the new one is like cannot be told from here; only of a table are rows lost.
+            if rule == "drops-table":
+                severity = Severity.WARN if worst is Severity.STOP else worst
+                lost = f"{live.name} is dropped and made anew: what it held is lost."
+                yield placed.finding(rule, severity, lost, _COPY)
+        case EffectKind.DROP:
+            yield placed.finding(rule, worst, f"{live.name} is dropped.", _LATER)
+        case EffectKind.DROP_COLUMN if has_column:
+            yield placed.finding("drops-column", worst, f"{column} is dropped.", _LATER)
+        case EffectKind.RENAME | EffectKind.SET_SCHEMA if not is_made_anew:
+            now = f"now {shown(effect.new)}" if effect.kind is EffectKind.RENAME else "moved"
+            where = f" to the schema {shown(effect.new)}" if now == "moved" else ""
+            message = f"{live.name} is {now}{where}."
+            yield placed.finding(_RENAMES.get(rule, "renames-table"), worst, message, _KEEP_NAME)
+        case EffectKind.RENAME_COLUMN if has_column:
+            message = f"{column} is now {live.name}.{shown(effect.new)}."
+            yield placed.finding("renames-column", worst, message, _KEEP_COLUMN)
+        case EffectKind.TRUNCATE if live.size and live.size.bytes:
+            message = f"All rows of {live.name} are deleted ({size_text(live.size)})."
+            yield placed.finding("truncates-table", worst, message, _EMPTIED)
+        case EffectKind.ADD_COLUMN if _is_required(effect) and not has_column:
+            message = f"{column} is new and required: each insert of deployed code fails."
+            yield placed.finding("requires-column", worst, message, _REQUIRED)
+
+
+def _is_required(effect: Effect) -> bool:
+    has_value = effect.has(Clause.DEFAULT) or effect.has(Clause.GENERATED)
+    return effect.has(Clause.NOT_NULL) and not has_value and not _is_serial(effect)
+
+
+def _is_serial(effect: Effect) -> bool:
+    return StatementReader.of(effect.definition).peek() in _SERIAL
+
+
+def _has_volatile_value(effect: Effect) -> bool:
+    """True if each row gets a value of its own, and so the table is written anew."""
+    words = StatementReader.of(effect.definition).words()
+    if effect.has(Clause.GENERATED):
+        return "STORED" in words or "IDENTITY" in words
+    return _is_serial(effect) or any(word in _VOLATILE for word in words[1:])
+
+
+# As in format_type(), and as people write it.
+_VARCHAR = re.compile(r"(?:text|(?:varchar|character varying)(?: ?\( ?([0-9]+) ?\))?)")
+
+
+class _Cost(NamedTuple):
+    """What takes as long as the table is large, and what waits meanwhile."""
+
+    work: Work
+    blocked: str = ""
+    # Whether the server does so is not told by the text.
+    is_certain: bool = True
+
+
+_RULES = {
+    Work.REWRITE: "rewrites-table",
+    Work.SCAN: "scans-under-lock",
+    Work.INDEX: "builds-index-under-lock",
+    Work.WRITE: "writes-many-rows",
+}
+_DONE = {
+    Work.REWRITE: "is written anew",
+    Work.SCAN: "is read from end to end",
+    Work.INDEX: "gets an index",
+    Work.WRITE: "has all its rows written in one transaction",
+}
+_ALL, _WRITES = "reads and writes", "writes"
+
+
+def _by_size(placed: PlacedEffect, live: LiveObject, server_version: int) -> Iterator[Finding]:
+    """What stalls the application, if the table is large."""
+    make = _COSTS.get(placed.effect.kind)
+    cost = make(placed.effect, live) if make else None
+    if cost is None or live.size is None:
+        return
+    severity = severity_under_lock(cost.work, live.size)
+    if severity is None:
+        return
+    if cost.work is Work.WRITE or not cost.is_certain:
+        severity = Severity.WARN
+    done = _DONE[cost.work] if cost.is_certain else f"may be {_DONE[cost.work][3:]}"
+    blocked = f" while its {cost.blocked} wait" if cost.blocked else ""
+    how_long = f"{size_text(live.size)}: {estimate(cost.work, live.size.bytes)}"
+    instead = _BATCHES
+    if cost.work is not Work.WRITE:
+        instead = safer_way(placed.statement.text, server_version=server_version)
+    yield placed.finding(
+        _RULES[cost.work], severity, f"{live.name} {done}{blocked} ({how_long}).", instead
+    )
+
+
+def _of_index(effect: Effect, _: LiveObject) -> _Cost | None:
+    if effect.what == "schema" or effect.has(Clause.CONCURRENTLY) or effect.has(Clause.ONLY):
+        return None
+    return _Cost(Work.INDEX, _WRITES)
+
+
+def _of_not_null(effect: Effect, live: LiveObject) -> _Cost | None:
+    column = live.columns.get(effect.part)
+    # A column of a pending file is full of nulls, or has a default; the rows are read all the same.
+    return None if column and column.has_no_null else _Cost(Work.SCAN, _ALL)
+
+
+def _of_constraint(effect: Effect, _: LiveObject) -> _Cost | None:
+    if effect.has(Clause.NOT_VALID) or effect.has(Clause.USING_INDEX):
+        return None
+    match effect.what:
+        case "unique" | "primary key" | "exclude":
+            return _Cost(Work.INDEX, _ALL)
+        # In a new column without a default there is nothing to look up.
+        case "foreign key" if not effect.has(Clause.WITH_COLUMN) or effect.has(Clause.DEFAULT):
+            return _Cost(Work.SCAN, _WRITES)
+        case "check" | "not null":
+            return _Cost(Work.SCAN, _ALL)
+    return None
+
+
+def _of_rows(effect: Effect, _: LiveObject) -> _Cost | None:
+    return None if effect.has(Clause.WHERE) else _Cost(Work.WRITE)
+
+
+def _of_rewrite(effect: Effect, _: LiveObject) -> _Cost | None:
+    return None if effect.has(Clause.CONCURRENTLY) else _Cost(Work.REWRITE, _ALL)
+
+
+def _of_column(effect: Effect, _: LiveObject) -> _Cost | None:
+    return _Cost(Work.REWRITE, _ALL) if _has_volatile_value(effect) else None
+
+
+def _of_type(effect: Effect, live: LiveObject) -> _Cost | None:
+    column = live.columns.get(effect.part)
+    if column and not effect.has(Clause.USING) and _is_wider(column.type, effect.definition):
+        return None
+    return _Cost(Work.REWRITE, _ALL, is_certain=False)
+
+
+_COSTS: Mapping[EffectKind, Callable[[Effect, LiveObject], _Cost | None]] = {
+    EffectKind.CREATE: _of_index,
+    EffectKind.REINDEX: _of_index,
+    EffectKind.SET_NOT_NULL: _of_not_null,
+    EffectKind.ADD_CONSTRAINT: _of_constraint,
+    EffectKind.ADD_COLUMN: _of_column,
+    EffectKind.ALTER_TYPE: _of_type,
+    EffectKind.UPDATE: _of_rows,
+    EffectKind.DELETE: _of_rows,
+    EffectKind.CLUSTER: _of_rewrite,
+    EffectKind.VACUUM_FULL: _of_rewrite,
+    EffectKind.SET_PERSISTENCE: _of_rewrite,
+    EffectKind.REFRESH: _of_rewrite,
+}
+
+
+def _is_wider(old: str, new: str) -> bool:
+    """True if varchar gets a longer limit or none: the rows stay as they are."""
+    was, now = _VARCHAR.fullmatch(old), _VARCHAR.fullmatch(new.lower())
+    if was is None or now is None:
+        return False
+    return now[1] is None or (was[1] is not None and int(was[1]) <= int(now[1]))
+
+
+def _checked_columns(effect: Effect) -> tuple[str, ...]:
+    """The columns of which a new constraint says, and no more, that they hold no null."""
+    if effect.kind is not EffectKind.ADD_CONSTRAINT:
+        return ()
+    if effect.what == "not null":
+        return effect.columns
+    reader = StatementReader.of(effect.definition)
+    if not reader.take("CHECK"):
+        return ()
+    parts = reader.inside()
+    while len(parts) == 1 and parts[0].peek() == "(":
+        parts = parts[0].inside()
+    column = parts[0].identifier() if len(parts) == 1 else None
+    if column and parts[0].take("IS", "NOT", "NULL") and parts[0].is_at_end:
+        return (column,)
+    return ()
