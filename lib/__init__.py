@@ -66,7 +66,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, plan, catalog, review, drift, edits, rebuild, rehearse, tools, adopt,
                  install, console, github
     calls     one command as it was called, and what it needs; not deployed
-              <- files, settings, plan, database, actions, local, console
+              <- files, settings, plan, database, review, actions, local, console
     commands  what each command does; not deployed
               <- files, settings, plan, review, actions, edits, rebuild, local, scratch, rehearse,
                  adopt, install, branches, console, github, text, calls

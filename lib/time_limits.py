@@ -73,6 +73,10 @@ SIZES = 15.0
 SIZES_LOCK = 0.5
 # To look up what pending files name, before they run: without an answer, they run all the same.
 REVIEWED_OBJECTS = 5.0
+# A deployed application that is asked for them may have to start, to wake its database and to read;
+# and its whole answer may be some megabytes.
+DEPLOYED_ANSWER = 60.0
+DEPLOYED_SIZES = 60.0
 # To note the statement that is next: a file waits for it.
 NOTE_STATEMENT = 15.0
 # To note what a run waits for: it is there for whoever looks, and nothing depends on it.

@@ -483,12 +483,19 @@ def _add_rehearse(commands: _Commands) -> None:
 
 
 def _add_sizes(commands: _Commands) -> None:
-    commands.add(
+    sizes = commands.add(
         "sizes",
         "show how large and how busy the tables of the database are",
         more="A review of migrations weighs their locks by it. Nothing is written or locked.",
         has_json=True,
         group="review",
+    )
+    sizes.add_argument(
+        "--from",
+        dest="from_url",
+        metavar="URL",
+        help="ask the deployed application there, as in https://app.example.com, with "
+        "MIGRATION_SECRET; the database's URL is not needed then",
     )
 
 

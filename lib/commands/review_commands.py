@@ -25,8 +25,8 @@ from ..rehearse.applied_state import (
 )
 from ..rehearse.rehearsal import rehearse
 from ..review.finding import Severity
-from ..review.live_sizes import LONGEST_DOCUMENT, LiveSizes, read_document
-from ..settings.loader import local_platform, migrations_dir, names_database
+from ..review.live_sizes import LONGEST_DOCUMENT, LiveSizes, SizesReport, read_document
+from ..settings.loader import local_platform, migrations_dir, names_database, read_admin_secrets
 from ..settings.variables import ENVIRONMENT, MIGRATIONS_DIR
 from ..text.rehearsal_text import rehearsal_text
 from ..text.sizes_text import sizes_text
@@ -41,13 +41,24 @@ _NOTHING_TO_GO_BY = (
 
 
 def _sizes(call: Invocation) -> int:
-    # What a migration meets is what the role that migrates sees, on the server that is migrated.
-    report = check_live_sizes(run_context(call, reading=False, doing="Measuring"))
+    report = _ask(call)
     if call.arguments.json:
         call.console.print_json(report.to_dict())
     else:
         call.console.show(sizes_text(report, call.console.style))
     return 0
+
+
+def _ask(call: Invocation) -> SizesReport:
+    if call.arguments.from_url is None:
+        # What a migration meets is what the role that migrates sees, on the server of its own.
+        return check_live_sizes(run_context(call, reading=False, doing="Measuring"))
+    # Not at the top: only this loads a client of HTTP.
+    from ..calls.deployed_sizes import ask_deployed_sizes
+
+    environ = environ_with_files(call)
+    call.secrets += read_admin_secrets(environ)
+    return ask_deployed_sizes(call.arguments.from_url, environ)
 
 
 def _rehearse(call: Invocation) -> int:

@@ -29,7 +29,7 @@ from .http_endpoint import Answer, BadRequestError, Endpoint, Request
 
 # A body names one action, so 16 KiB are ample; an unlimited one could fill the memory.
 LONGEST_BODY = 16 * 1024
-ACTIONS = ("migrate", "status", "validate", "plan", "drift")
+ACTIONS = ("migrate", "status", "validate", "plan", "drift", "sizes")
 
 # The first class that fits decides.
 _STATUS_CODES: tuple[tuple[type[MigratorError], int], ...] = (
@@ -152,6 +152,11 @@ def _act(context: RunContext, action: str) -> Answer:
         from ..actions.drift_check import read_drift
 
         return Answer.of(200, read_drift(context).to_dict())
+    if action == "sizes":
+        # Nor do they for this.
+        from ..actions.live_sizes_check import check_live_sizes
+
+        return Answer.of(200, check_live_sizes(context).to_dict())
     return Answer.of(200, {**read_status(context).to_dict(), "action": "status"})
 
 

@@ -307,8 +307,8 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
         )
         for fault in (malformed, misnamed)
         for name in ACTIONS
-        # It looks at the database alone.
-        if name != "drift"
+        # They look at the database alone.
+        if name not in ("drift", "sizes")
     },
     "a refused file": (lambda site: refused(site).post(), 422),
     "to validate a refused file": (lambda site: refused(site).post({"action": "validate"}), 422),
@@ -330,6 +330,8 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
             503,
         )
         for name in ACTIONS
+        # It does not look at the ledger.
+        if name != "sizes"
     },
     "out of time": (out_of_time, 504),
 }
