@@ -203,13 +203,14 @@ class _FileOnScale:
         if not severities:
             return
         task = min(severities, key=lambda each: list(Severity).index(severities[each]))
+        # What it does to a table that it locks itself is found as that.
+        found_itself = {each.relation for each in severities if each.work is not Work.WRITE}
         waiting = [
             held
             for relation, held in self._locks.during(statement.number).items()
-            if held.by is not statement
+            if (held.by is not statement or _command(statement) == "REFRESH")
             and self._scale.is_used(relation)
-            # What it does to a table that it locks itself is found as that.
-            and relation not in {each.relation for each in tasks if each.work is not Work.WRITE}
+            and relation not in found_itself
         ]
         if not waiting:
             return
@@ -226,7 +227,7 @@ class _FileOnScale:
             severities[task],
             statement,
             message,
-            _FILE_OF_ITS_OWN,
+            _FILE_OF_ITS_OWN if waiting[0].by is not statement else safer_way(statement.text),
         )
 
     def _many_rows(self, statement: StatementFacts, tasks: tuple[_Task, ...]) -> Iterator[Finding]:
@@ -326,6 +327,8 @@ def _level(held: _Held) -> int:
 
 def _tasks(statement: StatementFacts) -> Iterator[_Task]:
     """What the statement does that takes as long as its tables are large, each table once."""
+    if _is_concurrent_refresh(statement):
+        return
     rewritten, built = set(statement.rewrites), set(statement.builds) - set(statement.rewrites)
     yield from (_Task(name, Work.REWRITE) for name in sorted(rewritten))
     yield from (_Task(name, Work.INDEX) for name in sorted(built))
@@ -344,6 +347,14 @@ def _command(statement: StatementFacts) -> str:
 
 def _is_query(statement: StatementFacts) -> bool:
     return _command(statement) in _QUERIES
+
+
+def _is_concurrent_refresh(statement: StatementFacts) -> bool:
+    """True if only writers of a materialized view wait: there are none but others that refresh."""
+    return any(
+        effect.kind is EffectKind.REFRESH and effect.has(Clause.CONCURRENTLY)
+        for effect in effects_of(_read(statement))
+    )
 
 
 def _has_no_condition(statement: StatementFacts) -> bool:

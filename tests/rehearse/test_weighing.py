@@ -273,6 +273,32 @@ def test_a_foreign_key_without_an_index(sizes: LiveSizes | None, severities: lis
         )
 
 
+def test_who_reads_a_materialized_view_waits_for_what_it_is_made_of() -> None:
+    view = "public.report"
+    facts = StatementFacts(
+        1,
+        1,
+        "refresh materialized view report",
+        locks=(RelationLock(view, STRONGEST, 1), RelationLock(ORDERS, "AccessShare", 1)),
+        rewrites=(view,),
+        scans=(ORDERS, view),
+    )
+    small_view = sizes_of([TableSize(view, 10, 8192), TableSize(ORDERS, 10**9, 50 * GB)])
+    finding = only(small_view, facts)
+    assert (finding.rule, finding.severity) == ("works-while-locking", Severity.STOP)
+    assert "reads and writes of public.report (line 1)" in finding.message
+    assert finding.instead.endswith("refresh materialized view concurrently report;")
+    assert "rewrites-table" in [rule for rule, _, _ in found(LARGE, facts)]
+    meanwhile = StatementFacts(
+        1,
+        1,
+        "refresh materialized view concurrently report",
+        locks=(RelationLock(view, "Exclusive", 1),),
+        scans=(ORDERS, view),
+    )
+    assert found(LARGE, meanwhile) == []
+
+
 def test_a_statement_that_failed_did_nothing() -> None:
     failed = StatementFacts(1, 1, TYPE.text, TYPE.locks, TYPE.rewrites, failure="no")
     assert found(LARGE, failed) == []
