@@ -45,7 +45,9 @@ def code_in_cell(text: str) -> str:
 
 def code_element(text: str) -> str:
     """Return the same as an element of HTML, for where Markdown is not read: in a `<summary>`."""
-    entities = re.sub(r"[^\w ]", lambda sign: f"&#{ord(sign[0])};", one_line(text), flags=re.ASCII)
+    entities = re.sub(
+        r"[^\w :-]", lambda sign: f"&#{ord(sign[0])};", one_line(text), flags=re.ASCII
+    )
     # An underscore is a word character to Python, and emphasis to Markdown.
     return f"<code>{entities.replace('_', '&#95;')}</code>"
 

@@ -22,7 +22,7 @@ _ADDED = ("added", "renamed", "copied")
 
 def numbers_taken(api: Api, job: Job, folder: str, report: Report) -> tuple[Finding, ...]:
     """Ask for the files of the other open pull requests to the same branch, and compare."""
-    names = filter(None, (file_name(file.version) for file in report.files))
+    names = filter(None, map(file_name, report.pending))
     own = tuple(parse(name, b"", folder=folder) for name in names)
     if not own:
         return ()

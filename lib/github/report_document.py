@@ -42,17 +42,23 @@ class ReportedFile:
 
 @dataclass(frozen=True)
 class Report:
-    """The report. `error` says why there is none; `has_sizes` is None if that is not said."""
+    """The report. `error` says why there is none; `has_sizes` is None if that is not said.
 
+    `pending` are the versions of all pending files, also of those that could not run. `ignored` are
+    findings that a comment in the file ignores, each with the reason.
+    """
+
+    pending: tuple[str, ...] = ()
     files: tuple[ReportedFile, ...] = ()
     findings: tuple[Finding, ...] = ()
+    ignored: tuple[tuple[Finding, str], ...] = ()
     error: str = ""
     has_sizes: bool | None = None
 
     @property
     def is_empty(self) -> bool:
         """True if nothing is pending, and nothing is wrong."""
-        return not (self.files or self.findings or self.error)
+        return not (self.pending or self.findings or self.error)
 
     @property
     def worst(self) -> Severity | None:
@@ -91,9 +97,15 @@ def report_of(document: object) -> Report:
     whole = _mapping(document, "the document")
     if whole.get("success") is False and whole.get("error"):
         return Report(error=_text(whole["error"], "error"))
+    files = tuple(_each(whole, "files", _file))
+    has_pending, has_ignored = "pending" in whole, "ignored" in whole
     return Report(
-        files=tuple(_each(whole, "files", _file)),
+        pending=tuple(
+            _each(whole, "pending", _text) if has_pending else (f.version for f in files)
+        ),
+        files=files,
         findings=_sorted(tuple(_each(whole, "findings", _finding))),
+        ignored=tuple(_each(whole, "ignored", _ignored)) if has_ignored else (),
         has_sizes=_has_sizes(whole),
     )
 
@@ -154,6 +166,11 @@ def _finding(value: object, place: str) -> Finding:
         message=_text(each.get("message"), f"{place}.message"),
         instead=_text(each.get("instead") or "", f"{place}.instead"),
     )
+
+
+def _ignored(value: object, place: str) -> tuple[Finding, str]:
+    reason = _mapping(value, place).get("reason")
+    return _finding(value, place), _text(reason, f"{place}.reason")
 
 
 def _each(

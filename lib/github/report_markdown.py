@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from .. import COMMAND
 from ..console.terminal import counted
 from ..escaping import PREFIX, Clean, blocks
 from ..review.finding import Finding, Severity
 from .markdown import code_block, code_element, code_in_cell, code_span, prose
-from .report_document import Report, ReportedFile, file_name
+from .report_document import Report, ReportedFile, ReportedStatement, file_name
 
 # GitHub takes 65,536 characters; the rest is for whoever puts something around it.
 LONGEST_COMMENT = 60_000
@@ -24,7 +25,6 @@ _BLOCKS = {
     "Exclusive": "writes",
     "ShareRowExclusive": "writes",
     "Share": "writes",
-    "ShareUpdateExclusive": "other changes of the schema",
 }
 _RULE = re.compile(r"[a-z][a-z0-9-]{0,60}")
 
@@ -54,12 +54,13 @@ def compose(report: Report, place: Place, *, longest: int = LONGEST_COMMENT) -> 
         return _cut(
             [f"### ❌ {_ERROR}", code_block(report.error, "text"), *_end(place)], place, longest
         )
-    if not report.files and not report.findings:
+    if report.is_empty:
         return _cut([f"### ✅ {_NOTHING_PENDING}", *_end(place)], place, longest)
     parts = [f"### {_title(report)}", *_table(report.findings, place)]
     parts += map(_unrehearsed, (file for file in report.files if file.not_rehearsed))
     parts += [_details(each) for each in report.findings if _has_more(each)]
-    parts += [*_locks(report.files), _footnote(report), *_end(place)]
+    parts += [*_locks(report.files), *_ignored(report)]
+    parts += [*_way_to_ignore(report.findings), _footnote(report), *_end(place)]
     return _cut(parts, place, longest)
 
 
@@ -71,13 +72,13 @@ def title_of(report: Report) -> str:
     """Return the verdict in a line of words."""
     if report.error:
         return _ERROR
-    if not report.files and not report.findings:
+    if report.is_empty:
         return _NOTHING_PENDING
     return _title(report).partition(" ")[2]
 
 
 def _title(report: Report) -> str:
-    files = counted(len(report.files), "pending migration")
+    files = counted(len(report.pending), "pending migration")
     if not report.findings:
         return f"✅ {files}: nothing found"
     counts = [
@@ -103,9 +104,13 @@ def _table(findings: Sequence[Finding], place: Place) -> Iterator[str]:
         yield f"… and {counted(len(findings) - MOST_ROWS, 'more finding')}."
 
 
+def _where_only(finding: Finding) -> str:
+    name = file_name(finding.version) or finding.version
+    return code_in_cell(f"{name}{f':{finding.line}' if finding.line else ''}")
+
+
 def _where(finding: Finding, place: Place) -> str:
-    name = file_name(finding.version)
-    shown = code_in_cell(f"{name or finding.version}{f':{finding.line}' if finding.line else ''}")
+    shown = _where_only(finding)
     path = place.path(finding.version)
     if not place.blob or not path:
         return shown
@@ -133,15 +138,15 @@ def _details(finding: Finding) -> str:
     line = f":{finding.line}" if finding.line else ""
     what = "what to write instead" if finding.instead else "the whole message"
     summary = f"{code_element(f'{name}{line}')} {code_element(finding.rule)}: {what}"
-    return _folded(
-        summary, [*_message(finding.message), *_instead(finding.instead), *_ignore(finding)]
-    )
+    return _folded(summary, [*_message(finding), *_instead(finding.instead)])
 
 
-def _message(text: str) -> Iterator[str]:
-    first, _, others = text.partition("\n")
-    # Behind a word of ours: a number or a dash would make a list at the beginning of a line.
-    yield f"Why: {prose(first)}"
+def _message(finding: Finding) -> Iterator[str]:
+    """Yield the message, unless the table has all of it."""
+    first, _, others = finding.message.partition("\n")
+    if others or len(first) > _LONGEST_CELL:
+        # Behind a word of ours: a number or a dash would make a list at the beginning of a line.
+        yield f"Why: {prose(first)}"
     if others:
         yield code_block(_unprefixed(others), "text")
 
@@ -149,7 +154,10 @@ def _message(text: str) -> Iterator[str]:
 def _instead(text: str) -> Iterator[str]:
     if not text:
         return
-    if _is_sql(text):
+    if text.startswith(f"{COMMAND} "):
+        command, comma, others = text.partition(",")
+        yield f"Instead: {code_span(command)}{comma}{f' {prose(others)}' if others else ''}"
+    elif _is_sql(text):
         yield code_block(_unprefixed(text), "sql")
     else:
         yield f"Instead: {prose(_unprefixed(text))}"
@@ -164,10 +172,10 @@ def _is_sql(text: str) -> bool:
     return "\n" in text or text.rstrip().endswith(";") or text.lstrip().startswith("--")
 
 
-def _ignore(finding: Finding) -> Iterator[str]:
-    if _RULE.fullmatch(finding.rule) and finding.line:
-        comment = code_span(f"-- review: ignore {finding.rule} because …")
-        yield f"If it is meant so: {comment} above the statement, with the reason."
+def _way_to_ignore(findings: Iterable[Finding]) -> Iterator[str]:
+    if any(each.line for each in findings):
+        comment = code_span("-- review: ignore RULE because …")
+        yield f"What is meant so: write {comment} above the statement, with the reason."
 
 
 def _unrehearsed(file: ReportedFile) -> str:
@@ -188,32 +196,33 @@ def _locks(files: Iterable[ReportedFile]) -> Iterator[str]:
 
 
 def _lock_rows(file: ReportedFile) -> Iterator[str]:
+    """Yield the locks that an application waits for."""
     for statement in file.statements:
-        place = code_in_cell(f"{file.version}:{statement.line}")
+        place = code_in_cell(f"{file_name(file.version) or file.version}:{statement.line}")
         for relation, mode in statement.locks:
-            done = [
-                word
-                for word, relations in (
-                    ("rewrites it", statement.rewrites), ("reads all of it", statement.scans),
-                )
-                if relation in relations
-            ]  # fmt: skip
-            blocked = _BLOCKS.get(mode, "")
-            if blocked or done:
-                cells = (
-                    place,
-                    code_in_cell(relation),
-                    f"{blocked} ({_words(mode)})",
-                    ", ".join(done),
-                )
-                yield f"| {' | '.join(cells)} |"
+            if blocked := _BLOCKS.get(mode):
+                cells = (place, code_in_cell(relation), f"{blocked} ({_words(mode)})")
+                yield f"| {' | '.join((*cells, _work(statement, relation)))} |"
+
+
+def _work(statement: ReportedStatement, relation: str) -> str:
+    if relation in statement.rewrites:
+        return "writes it anew"
+    return "reads all of it" if relation in statement.scans else ""
 
 
 def _words(mode: str) -> str:
     """Return a mode as PostgreSQL's manual writes it: ACCESS EXCLUSIVE."""
-    if mode in _BLOCKS:
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode).upper()
-    return code_in_cell(mode)
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", mode).upper()
+
+
+def _ignored(report: Report) -> Iterator[str]:
+    rows = [
+        f"- {_where_only(finding)} {_rule(finding.rule)}: {prose(_unprefixed(reason))}"
+        for finding, reason in report.ignored[:MOST_ROWS]
+    ]
+    if rows:
+        yield _folded(f"Ignored, each for a reason ({len(report.ignored)})", ["\n".join(rows)])
 
 
 def _footnote(report: Report) -> str:

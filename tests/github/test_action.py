@@ -15,6 +15,8 @@ import yaml
 from composite_action import ACTION, STEPS, Job, step
 from conftest import ROOT
 from github_stand_in import FORBIDDEN, NUMBER, REPOSITORY, TOKEN, StandIn, github_stand_in
+from pull_request_example import FOLDER as EXAMPLE
+from pull_request_example import PUSHES, SIZES, Project
 
 HEAD = "0123456789abcdef0123456789abcdef01234567"
 FOLDER = "apps/web/migrations"
@@ -125,7 +127,7 @@ def test_the_rehearsal_gets_no_secret(job: Job) -> None:
     assert job.step(step("rehearse")) == 0
     made_by_bash = {"PWD", "SHLVL", "_", "ARG", "CWD"}
     assert program.environ.keys() - made_by_bash == {
-        *("PATH", "HOME", "LANG", "CI"),
+        *("PATH", "HOME", "LANG", "CI", "MIGRATE_COMMAND"),
         *("MIGRATIONS_DIR", "MIGRATION_ENVIRONMENT", "MIGRATION_LOCAL_PLATFORM"),
     }
     assert program.environ["MIGRATIONS_DIR"] == f"{job.workspace}/{FOLDER}"
@@ -230,6 +232,38 @@ def test_a_second_push_updates_the_comment_and_a_fix_turns_it_green(
     assert comment(job, report()) == 0
     assert len(github.comments) == 1
     assert "### ✅ 1 pending migration: nothing found" in github.bodies[0]
+
+
+@pytest.mark.timeout(240)
+def test_in_the_action_each_push_updates_the_comment_and_the_fix_turns_it_green(
+    job: Job, github: StandIn
+) -> None:
+    job.inputs = {}
+    job.github = {**job.github, "base_ref": "main"}
+    project = Project(job.workspace)
+    # As actions/checkout leaves the target branch.
+    git = ("git", "-C", str(job.workspace))
+    subprocess.run([*git, "update-ref", "refs/remotes/origin/main", "main"], check=True)
+    (job.folder / "sizes.json").write_text(json.dumps(SIZES))
+    codes = []
+    for run, (name, files) in enumerate(PUSHES.items()):
+        project.push(files)
+        job.environ = {**job.environ, "GITHUB_RUN_ID": str(50 + run)}
+        assert job.step(step("rehearse")) == 0, job.logs
+        assert job.step(step("comment")) == 0, job.logs
+        codes.append(job.step(step("Verdict")))
+        (body,) = github.bodies
+        # The links have the commit and the run of that event.
+        assert _without_links(body.partition("\n")[2]) == _without_links(
+            (EXAMPLE / f"{name}.md").read_text()
+        )
+    assert codes == [3, 3, 0]
+    assert [each.split()[0] for each in github.requests].count("PATCH") == 2
+
+
+def _without_links(text: str) -> list[str]:
+    shown = re.sub(r"\]\(https://[^)]*\)", "]", text)
+    return [line for line in shown.strip().split("\n") if not line.startswith("Commit ")]
 
 
 @pytest.mark.parametrize(

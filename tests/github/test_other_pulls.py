@@ -5,7 +5,7 @@ from github_stand_in import NUMBER, REPOSITORY, TOKEN, StandIn, github_stand_in
 from lib.github.api import Api
 from lib.github.other_pulls import MOST_PULLS, numbers_taken
 from lib.github.pull_request import Job
-from lib.github.report_document import Report, ReportedFile
+from lib.github.report_document import Report
 from lib.review.finding import Finding
 
 FOLDER = "apps/web/migrations"
@@ -14,7 +14,7 @@ FOLDER = "apps/web/migrations"
 def findings(github: StandIn, *versions: str) -> tuple[Finding, ...]:
     address = github.address
     job = Job(REPOSITORY, NUMBER, "", "main", 1, address, address, f"{address}/graphql")
-    report = Report(files=tuple(ReportedFile(version, (), "") for version in versions))
+    report = Report(pending=versions)
     return numbers_taken(Api(address, TOKEN, total=5), job, FOLDER, report)
 
 

@@ -9,6 +9,7 @@ from github_markdown import OURS, seen
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lib import COMMAND
 from lib.github.report_document import report_of
 from lib.github.report_markdown import LONGEST_COMMENT, Place, compose, title_of, units
 from lib.review.finding import Severity
@@ -69,7 +70,7 @@ def test_a_finding_leads_to_its_line() -> None:
 def test_the_sql_to_write_instead_is_folded_away_with_the_way_to_ignore_the_finding() -> None:
     text = compose(report_of(document(finding())), PLACE)
     assert "```sql\nalter table public.orders add column total_new bigint;\n```" in text
-    assert "`-- review: ignore rewrites-table because …`" in text
+    assert "`-- review: ignore RULE because …`" in text
 
 
 def test_without_a_finding_it_is_green() -> None:
@@ -93,8 +94,8 @@ def test_a_rehearsal_that_could_not_run_says_why() -> None:
 def test_what_was_locked_is_a_table_of_its_own() -> None:
     text = compose(report_of(document()), PLACE)
     assert (
-        "| `005-change-type:3` | `public.orders` | reads and writes (ACCESS EXCLUSIVE) "
-        "| rewrites it |" in text
+        "| `005-change-type.sql:3` | `public.orders` | reads and writes (ACCESS EXCLUSIVE) "
+        "| writes it anew |" in text
     )
 
 
@@ -119,6 +120,26 @@ def test_what_was_not_rehearsed_is_not_folded_away() -> None:
     assert "**Not rehearsed:** `006-x.sql`: It needs a superuser." in text
 
 
+def test_what_is_ignored_is_folded_away_with_its_reason() -> None:
+    ignored = [{**finding(), "reason": "Nobody reads public.orders at night."}]
+    text = compose(report_of(document(ignored=ignored)), PLACE)
+    assert "<summary>Ignored, each for a reason (1)</summary>" in text
+    assert "- `005-change-type.sql:3` `rewrites-table`: Nobody reads `public.orders` at" in text
+
+
+def test_files_that_did_not_run_are_pending_too() -> None:
+    report = report_of(document(finding(), pending=["005-change-type", "006-x"]))
+    assert title_of(report) == "2 pending migrations: 1 stop"
+
+
+def test_a_command_to_type_is_code() -> None:
+    command = f"{COMMAND} renumber --base origin/main"
+    text = compose(report_of(document(finding(instead=command))), PLACE)
+    assert f"Instead: `{command}`\n" in text
+    text = compose(report_of(document(finding(instead=f"{command}, then push"))), PLACE)
+    assert f"Instead: `{command}`, then push\n" in text
+
+
 @given(st.text() | st.just(HOSTILE), st.text() | st.just(HOSTILE))
 def test_no_name_and_no_sql_breaks_out(name: str, sql: str) -> None:
     hostile = finding(rule=name, version=name, message=name, instead=sql)
@@ -129,7 +150,9 @@ def test_no_name_and_no_sql_breaks_out(name: str, sql: str) -> None:
         "scans": [name],
     }
     files = [{"version": name, "statements": [statement], "notRehearsed": name}]
-    text = compose(report_of(document(hostile, finding(), files=files)), PLACE)
+    ignored = [{**hostile, "reason": name}]
+    document_ = document(hostile, finding(), files=files, ignored=ignored, pending=[name])
+    text = compose(report_of(document_), PLACE)
     shown = seen(text)
     assert {*shown.tags} <= OURS
     assert shown.tags.count("h3") == 1
