@@ -191,7 +191,7 @@ class Sightings:
         made = {each.name for each in catalog.take_in(probe.locks) if each.kind in _MADE}
         dropped = self._dropped(probe)
         scanned = {table for table, count in self._counts.scans(probe).items() if count}
-        scanned |= set(self._tables_of_new_keys(facts.number, probe))
+        scanned |= set(self._tables_of_new_keys(facts.number, probe, scanned))
         rewritten, truncated, built = self._files(statement, probe)
         self._facts.append(
             replace(
@@ -250,13 +250,20 @@ class Sightings:
         self._gone |= gone
         return {self._catalog.name(oid) for oid in gone if self._catalog.kind(oid) in _MADE}
 
-    def _tables_of_new_keys(self, number: int, probe: Probe) -> Iterator[int]:
-        """Yield the two tables of each foreign key that the statement has checked."""
+    def _tables_of_new_keys(self, number: int, probe: Probe, scanned: set[int]) -> Iterator[int]:
+        """Yield the two tables of each foreign key that the statement has checked.
+
+        Without rows, one of them may be left alone: by its plan, the server begins with either.
+        """
         for key in probe.keys:
             if key.oid not in self._validated:
                 self.keys_added[key.oid] = number
-            if key.is_validated and not self._validated.get(key.oid, False):
-                yield from (key.table, key.references)
+            tables = (key.table, key.references)
+            # The key of a new column, which is null everywhere, is valid without a look. The
+            # partitions of a table are read in its place.
+            is_read = not scanned.isdisjoint(tables) or self._catalog.kind(key.table) == "p"
+            if key.is_validated and not self._validated.get(key.oid, False) and is_read:
+                yield from tables
             self._validated[key.oid] = key.is_validated
 
     def _files(self, statement: Statement, probe: Probe) -> tuple[set[int], set[int], set[int]]:

@@ -358,6 +358,14 @@ class TestForeignKeysWithoutAnIndex:
         for each in found:
             assert (each.relation, each.columns, each.references) == (ORDERS, "user_id", USERS)
 
+    @pytest.mark.parametrize(("default", "scans"), [("", ()), ("default 1", (ORDERS, USERS))])
+    def test_the_key_of_a_new_column_without_a_default_is_valid_without_a_look(
+        self, session: Connection, default: str, scans: tuple[str, ...]
+    ) -> None:
+        sql = f"alter table orders add column other int {default} references users"
+        [found] = statements(session, sql)
+        assert found.scans == scans
+
     def test_the_columns_of_a_key_may_stand_in_any_order(self, session: Connection) -> None:
         facts = observe(
             session,
