@@ -22,6 +22,7 @@ GROUPS = {
     "whole/test_tls_postgres.py": "tls",
     "local/test_embedded_server.py": "local",
     "rehearse/test_forty_statements.py": "tls",
+    "sql/test_concurrent_locks.py": "tls",
     "rebuild/test_local_reset.py": "local reset",
     "scratch/": "scratch",
     "adopt/test_checked_histories.py": "checked histories",
