@@ -21,6 +21,7 @@ from ..review.deployed_code import (
     DataType,
     Relation,
     Routine,
+    RowSecurity,
     changes_for_code,
 )
 from ..review.finding import Finding, Severity
@@ -50,7 +51,9 @@ select json_build_object(
     -- 28: INSERT, UPDATE and DELETE.
     'takes_writes', c.relkind in ('r', 'p', 'f')
         or c.relkind = 'v' and pg_relation_is_updatable(c.oid, true) & 28 = 28,
-    'has_row_security', c.relrowsecurity,
+    'row_security', case when not c.relrowsecurity then 'off'
+        when exists (select from pg_policy p where p.polrelid = c.oid) then 'on'
+        when c.relforcerowsecurity then 'bare and forced' else 'bare' end,
     'privileges', (
         select json_agg(distinct case a.grantee when 0 then 'PUBLIC'
                         else pg_get_userbyid(a.grantee) end || ': ' || a.privilege_type)
@@ -236,7 +239,7 @@ def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dic
             row["kind"],
             by_table.get(row["name"], {}),
             row["takes_writes"],
-            row["has_row_security"],
+            RowSecurity(row["row_security"]),
             frozenset(row["privileges"] or ()),
             *(row[name] or {} for name in ("unique_keys", "constraints", "indexes")),
         )

@@ -7,6 +7,7 @@ use must stay until no code does: expand now, contract later.
 import re
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from .finding import Severity
 
@@ -50,6 +51,16 @@ class Column:
     is_inherited: bool = False
 
 
+class RowSecurity(StrEnum):
+    """From whom row security hides rows; `BARE` if no policy shows them any."""
+
+    OFF = "off"
+    ON = "on"
+    BARE = "bare"
+    # Also from the owner.
+    BARE_AND_FORCED = "bare and forced"
+
+
 @dataclass(frozen=True)
 class Relation:
     """A table, a view, a composite type or a sequence of its own.
@@ -63,7 +74,7 @@ class Relation:
     kind: str
     columns: Mapping[str, Column] = field(default_factory=dict)
     takes_writes: bool = False
-    has_row_security: bool = False
+    row_security: RowSecurity = RowSecurity.OFF
     privileges: frozenset[str] = frozenset()
     unique_keys: Mapping[str, str] = field(default_factory=dict)
     constraints: Mapping[str, str] = field(default_factory=dict)
@@ -284,23 +295,29 @@ def _type_changed(identity: str, old: str, new: str) -> Iterator[CodeChange]:
     elif severity is WARN:
         change += ": some values that code could write before are refused"
         instead = "Deploy code that keeps to the new limit first."
+    elif severity is NOTE:
+        change += ": a statement that returns it, prepared before, fails until it is prepared anew"
+        instead = "Look whether the driver prepares statements, and prepares them anew by itself."
     yield CodeChange("changes-type", severity, "column", identity, change, instead)
 
 
 def type_severity(old: str, new: str) -> Severity | None:
-    """Return how another type of a column meets deployed code; None if it does not notice.
+    """Return how another type of a column meets deployed code; None if it is the same.
 
-    A wider type of the same kind is not noticed; a narrower one refuses some values. An integer
-    that becomes a bigint reaches most of JavaScript as a string. Anything else breaks.
+    Of a wider type of the same kind only prepared statements take notice: "cached plan must not
+    change result type". A narrower one refuses some values. An integer that becomes a bigint
+    reaches most of JavaScript as a string. Anything else breaks.
     """
-    if old == new or (old, new) in _WIDER:
+    if old == new:
         return None
+    if (old, new) in _WIDER:
+        return NOTE
     if (old, new) in _TO_BIGINT | _NARROWER:
         return WARN
     (one, limits), (other, new_limits) = _parts(old), _parts(new)
     if one != other and not (one in _TEXTS and other in _TEXTS):
         return STOP
-    return None if _is_wider(one, limits, new_limits) else WARN
+    return NOTE if _is_wider(one, limits, new_limits) else WARN
 
 
 def _parts(type_name: str) -> tuple[str, tuple[int, ...]]:
@@ -342,13 +359,22 @@ def _use_of_table(name: str, old: Relation, new: Relation) -> Iterator[CodeChang
             f"is a {new.kind} now that takes no writes",
             "Write a view on one table alone, or give it INSTEAD OF triggers.",
         )
-    if new.has_row_security and not old.has_row_security:
+    if new.row_security is not RowSecurity.OFF and old.row_security is RowSecurity.OFF:
+        # Another role than the owner uses the table, or the owner itself sees nothing.
+        is_hidden = new.row_security is RowSecurity.BARE_AND_FORCED or (
+            new.row_security is RowSecurity.BARE and bool(new.privileges)
+        )
         yield CodeChange(
             "enables-row-security",
-            WARN,
+            STOP if is_hidden else WARN,
             old.kind,
             name,
-            "has row security now: all roles but its owner see only what a policy shows them",
+            "has row security now: "
+            + (
+                "no policy shows any row of it"
+                if is_hidden
+                else "all roles but its owner see only what a policy shows them"
+            ),
             "Create the policies for what deployed code reads and writes in the same file.",
         )
     for privilege in sorted(old.privileges - new.privileges):

@@ -101,7 +101,7 @@ BY_DEPLOYED_CODE = (
     Rule("generates-column", "A column that deployed code may write is generated now.", STOP),
     Rule("drops-default", "A default is gone that deployed code may rely on.", WARN),
     Rule("drops-unique", "A unique key is gone that an ON CONFLICT may name.", WARN),
-    Rule("enables-row-security", "Row security hides rows from deployed code.", WARN),
+    Rule("enables-row-security", "Row security hides rows from deployed code.", STOP),
     Rule("revokes-privilege", "A privilege is revoked that deployed code may need.", WARN),
     Rule("adds-constraint", "Writes of deployed code may violate a new constraint.", NOTE),
     Rule("allows-null", "Deployed code may read a null where there was none before.", NOTE),

@@ -151,12 +151,16 @@ CASES: dict[str, tuple[str, list[Found]]] = {
     "sequence dropped": ("drop sequence tickets", [("drops-sequence", STOP, "public.tickets")]),
     "wider types": (
         "alter table users alter code type numeric(12, 2), alter state type varchar",
-        [],
+        [("changes-type", NOTE, "public.users.code"), ("changes-type", NOTE, "public.users.state")],
     ),
     "a view made again": (
         "drop view adults; alter table users alter name type text;"
         "create view adults as select id, name from users",
-        [("revokes-privilege", WARN, "public.adults")],
+        [
+            ("changes-type", NOTE, "public.users.name"),
+            ("changes-type", NOTE, "public.adults.name"),
+            ("revokes-privilege", WARN, "public.adults"),
+        ],
     ),
     "other type": (
         "alter table users alter at type timestamp",
@@ -261,6 +265,19 @@ CASES: dict[str, tuple[str, list[Found]]] = {
         "alter table orders enable row level security",
         [("enables-row-security", WARN, "public.orders")],
     ),
+    "row security without a policy, where another role reads": (
+        "alter table events_1 enable row level security",
+        [("enables-row-security", STOP, "public.events_1")],
+    ),
+    "row security with a policy": (
+        "alter table events_1 enable row level security;"
+        "create policy all_rows on events_1 using (true)",
+        [("enables-row-security", WARN, "public.events_1")],
+    ),
+    "row security that is forced": (
+        "alter table orders enable row level security, force row level security",
+        [("enables-row-security", STOP, "public.orders")],
+    ),
     "privilege": (
         "revoke select on adults from public",
         [("revokes-privilege", WARN, "public.adults")],
@@ -313,7 +330,7 @@ CASES: dict[str, tuple[str, list[Found]]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_change_is_found_with_its_severity(deployed: Deployment, case: str) -> None:
-    deployed.db.query("grant select on adults to public")
+    deployed.db.query("grant select on adults, events_1 to public")
     deployed.deployed = deployed.now = read_code_view(deployed.connection)
     text, expected = CASES[case]
     review = deployed.run(text)
@@ -444,26 +461,26 @@ def test_a_look_runs_nothing_that_a_file_has_made(db: Database) -> None:
     ("old", "new", "expected"),
     [
         ("integer", "integer", None),
-        ("smallint", "integer", None),
+        ("smallint", "integer", NOTE),
         ("integer", "bigint", WARN),
         ("bigint", "integer", WARN),
         ("integer", "smallint", WARN),
         ("integer", "text", STOP),
-        ("character varying(10)", "character varying(20)", None),
+        ("character varying(10)", "character varying(20)", NOTE),
         ("character varying(20)", "character varying(10)", WARN),
-        ("character varying(20)", "text", None),
-        ("text", "character varying", None),
+        ("character varying(20)", "text", NOTE),
+        ("text", "character varying", NOTE),
         ("text", "character varying(20)", WARN),
         ("character(3)", "character(4)", WARN),
         ("character(3)", "text", STOP),
-        ("numeric(10,2)", "numeric(12,2)", None),
+        ("numeric(10,2)", "numeric(12,2)", NOTE),
         ("numeric(10,2)", "numeric(12,3)", WARN),
-        ("numeric(10,2)", "numeric", None),
+        ("numeric(10,2)", "numeric", NOTE),
         ("numeric", "numeric(10,2)", WARN),
-        ("timestamp(3) without time zone", "timestamp without time zone", None),
+        ("timestamp(3) without time zone", "timestamp without time zone", NOTE),
         ("timestamp(3) without time zone", "timestamp(0) without time zone", WARN),
         ("timestamp with time zone", "timestamp without time zone", STOP),
-        ("character varying(10)[]", "character varying(20)[]", None),
+        ("character varying(10)[]", "character varying(20)[]", NOTE),
         ("integer", "integer[]", STOP),
         ("json", "jsonb", STOP),
         ('public."x(1)"', "text", STOP),
