@@ -64,7 +64,7 @@ The wings, and the arrows between them: a wing imports only from those named beh
               <- files, review, branches, console
     text      what reports say to people; not deployed
               <- files, plan, catalog, review, drift, edits, rebuild, rehearse, tools, adopt,
-                 install, console, github
+                 install, branches, console, github
     calls     one command as it was called, and what it needs; not deployed
               <- files, settings, plan, database, review, actions, local, console
     commands  what each command does; not deployed

@@ -100,8 +100,8 @@ def _due(plan: Plan, scripts: tuple[Script, ...]) -> tuple[Script, ...]:
 
 
 def has_work(context: RunContext, survey: Survey, plan: Plan, scripts: tuple[Script, ...]) -> bool:
-    """True if a run has to write: a script to apply, or production's claim to record."""
-    return bool(scripts_to_run(context, plan, scripts)) or must_claim(
+    """True if a run has to write: a script to apply, a new number, or production's claim."""
+    return bool(scripts_to_run(context, plan, scripts) or plan.renumbered) or must_claim(
         survey, context.settings.environment
     )
 

@@ -16,6 +16,7 @@ from ..drift.run_watch import RunWatch
 from ..errors import (
     ConfigurationError,
     Interrupted,
+    LedgerError,
     MigrationFileError,
     MigratorError,
     OutOfTimeError,
@@ -24,14 +25,15 @@ from ..files.file_progress import Checkpoint
 from ..files.folder import MigrationFile
 from ..files.prepare_script import prepare_all
 from ..files.runnable_script import Mode, Script
-from ..ledger.ledger_state import Survey
+from ..ledger.ledger_state import INSUFFICIENT_PRIVILEGE, Survey
 from ..ledger.production_guard import check_writable, must_claim
+from ..ledger.records import renumber_records
 from ..ledger.run_lock import RunLock
 from ..ledger.runs import RunRecord, finish_run, interrupt_stale_runs, start_run
 from ..ledger.schema import creation, upgrade_journal
 from ..plan.dry_run_report import held_warnings
 from ..plan.migration_plan import Plan
-from ..plan.reports import AppliedNow, Outcome
+from ..plan.reports import AppliedNow, Outcome, Renumbered
 from ..time_limits import ANSWER, RECORD, STALE_RUN
 from .connection_for_files import NO_ANSWER, RunConnection
 from .dry_run import has_work, held_back, scripts_to_run
@@ -40,6 +42,10 @@ from .review_check import review_run
 from .run_parameters import RunContext, RunState
 from .status import adoption_error, plan_from_survey
 
+_RIGHT_TO_RENUMBER = (
+    "A file has another number, and its row in the ledger is to follow. Grant it, as the table's "
+    "owner: grant update on public.schema_migrations to ROLE. Nothing was applied."
+)
 # The file that creates the ledger, and nothing else.
 LEDGER_FILE = "000-create-migration-table"
 
@@ -97,6 +103,9 @@ class _LockedRun:
         survey = self._state.survey = self._database.survey_under_lock()
         plan = plan_from_survey(context, files, survey)
         self._state.check(plan, environment)
+        if plan.renumbered:
+            plan = self._renumber(files, plan, survey)
+            survey = self._state.survey
         scripts = _scripts_of(plan, scripts)
         held = held_back(context, plan, scripts)
         self._state.warn(
@@ -120,6 +129,21 @@ class _LockedRun:
         run = begin_run(context, self._database, survey, watch=watch)
         apply_watched(runner, run, watch)
 
+    def _renumber(self, files: tuple[MigrationFile, ...], plan: Plan, survey: Survey) -> Plan:
+        """Give the rows of renumbered files their new versions, and return the plan after that."""
+        context, database = self._context, self._database
+        check_writable(survey, context.target.source)
+        give_new_numbers(context, database.current, survey, plan)
+        self._state.renumbered = tuple(
+            Renumbered(row.version, file.version) for row, file in plan.renumbered
+        )
+        for each in self._state.renumbered:
+            context.progress.renumbered(each)
+        self._state.survey = database.survey()
+        plan = plan_from_survey(context, files, self._state.survey)
+        self._state.check(plan, context.settings.environment)
+        return plan
+
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
     ) -> None:
@@ -135,6 +159,28 @@ class _LockedRun:
                 f"Run {interruption.run} stopped at statement {interruption.checkpoint.statement} "
                 f"of {version}, which is not in this bundle."
             )
+
+
+def give_new_numbers(
+    context: RunContext, connection: Connection, survey: Survey, plan: Plan
+) -> None:
+    """Write the new versions of renumbered files into the ledger; the run lock must be held."""
+    rows = [
+        (row.version, replace(row, version=file.version, name=file.name, checksum=file.checksum))
+        for row, file in plan.renumbered
+    ]
+    with connection.limit_to(ANSWER, NO_ANSWER):
+        upgrade_journal(connection, survey.tables, lock_timeout=context.settings.lock_timeout)
+        try:
+            renumber_records(connection, context.trusted, start_of_run(context, survey), rows)
+        except StatementError as error:
+            # No other part of a run updates rows, so the usual grants leave UPDATE out.
+            if error.server_error.sqlstate != INSUFFICIENT_PRIVILEGE:
+                raise
+            raise LedgerError(
+                f"{error.server_error.message} (SQLSTATE {INSUFFICIENT_PRIVILEGE}). "
+                f"{_RIGHT_TO_RENUMBER}"
+            ) from None
 
 
 def check_pooler(

@@ -53,7 +53,7 @@ def _carry_out(
         context.progress.connected(context.target, is_direct=is_direct)
     # Production claims its database even when nothing is pending.
     is_claimed = not must_claim(survey, context.settings.environment)
-    if not plan.due and is_claimed and not survey.unfinished_runs:
+    if not plan.due and not plan.renumbered and is_claimed and not survey.unfinished_runs:
         # Most runs end here, and load nothing that only a run with work needs.
         state.warn(context.progress, *survey.tables.open, *plan.warnings)
         return
@@ -77,5 +77,6 @@ def _report(
         error=error,
         up_to=context.up_to.version if context.up_to else None,
         beyond=state.beyond,
+        renumbered=state.renumbered,
         began_empty=survey is not None and not survey.ledger,
     )

@@ -11,7 +11,7 @@ from ..ledger.ledger_state import Survey
 from ..ledger.production_guard import check_guard
 from ..plan.migration_plan import Plan
 from ..plan.progress_listener import Progress
-from ..plan.reports import AppliedNow, FileReview, Source
+from ..plan.reports import AppliedNow, FileReview, Renumbered, Source
 from ..settings.connection_target import ConnectionTarget
 from ..settings.loader import Settings
 from ..time_limits import CONNECT, SHORTEST_CONNECT, RunLimits
@@ -121,11 +121,12 @@ class RunState:
     review: FileReview = field(default_factory=FileReview)
     applied: list[AppliedNow] = field(default_factory=list)
     current: MigrationFile | None = None
+    renumbered: tuple[Renumbered, ...] = ()
 
     def check(self, plan: Plan, environment: str) -> None:
         """Raise what forbids a run: the guard, then the ledger's integrity."""
         assert self.survey is not None  # the plan was made of it
-        self.pending, self.beyond = len(plan.pending), plan.beyond
+        self.pending, self.beyond = plan.pending_count, plan.beyond
         # The guard first: of a foreign database, nothing else matters.
         check_guard(self.survey, environment)
         plan.verify()

@@ -52,6 +52,8 @@ def main(
 
 def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
     """Import what the group of the command needs, and return what runs the command."""
+    if arguments.group in ("branches", "review", "github"):
+        return _command_of_review(arguments)
     if arguments.group == "local":
         from ..commands.local_commands import COMMANDS
     elif arguments.group == "shell":
@@ -62,16 +64,23 @@ def _command(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
         from ..commands.adopt_commands import COMMANDS
     elif arguments.group == "drift":
         from ..commands.drift_commands import COMMANDS
-    elif arguments.group == "review":
-        from ..commands.review_commands import COMMANDS
     elif arguments.group == "rebuild":
         from ..commands.rebuild_commands import COMMANDS
-    elif arguments.group == "github":
-        from ..commands.github_commands import COMMANDS
     elif arguments.group == "schema":
         from ..commands.schema_commands import COMMANDS
     else:
         from ..commands.migration_commands import COMMANDS
+    return COMMANDS[arguments.command]
+
+
+def _command_of_review(arguments: argparse.Namespace) -> Callable[[Invocation], int]:
+    """The same for what is done before a push, or in a pull request."""
+    if arguments.group == "branches":
+        from ..commands.branch_commands import COMMANDS
+    elif arguments.group == "github":
+        from ..commands.github_commands import COMMANDS
+    else:
+        from ..commands.review_commands import COMMANDS
     return COMMANDS[arguments.command]
 
 

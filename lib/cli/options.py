@@ -18,6 +18,7 @@ from .command_help import did_you_mean, overview
 Group = Literal[
     "migrations",
     "review",
+    "branches",
     "drift",
     "local",
     "rebuild",
@@ -159,6 +160,7 @@ def make_parser() -> _Program:
     _add_create(commands)
     _add_baseline(commands)
     _add_resolve(commands)
+    _add_renumber(commands)
     _add_adopt(commands)
     _add_drift(commands)
     _add_rehearse(commands)
@@ -379,6 +381,23 @@ def _add_resolve(commands: _Commands) -> None:
         metavar="OLD",
         help="the progress recorded for the version OLD is that of VERSION",
     )
+
+
+def _add_renumber(commands: _Commands) -> None:
+    renumber = commands.add(
+        "renumber",
+        "give files whose numbers the target branch has taken the next free ones",
+        more="Only files that the target branch lacks are moved. No database is asked.",
+        has_json=True,
+        group="branches",
+    )
+    renumber.add_argument(
+        "--base",
+        metavar="REF",
+        help="the branch that this one will be merged into, as git knows it (default: that of the "
+        "pull request in GitHub Actions, else the default branch of origin)",
+    )
+    renumber.add_argument("--dry-run", action="store_true", help="show it and write nothing")
 
 
 def _add_adopt(commands: _Commands) -> None:

@@ -14,4 +14,5 @@ Must not: import the web, or decide anything about migrations.
     adopt_commands      the command that carries on the history of another tool
     project_commands    the commands that bring the bundle into a project
     github_commands     the command that tells of a rehearsal on GitHub
+    branch_commands     the command about numbers that two branches contend for
 """

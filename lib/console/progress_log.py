@@ -4,7 +4,7 @@ from ..errors import RunInProgressError
 from ..files.folder import MigrationFile
 from ..plan.blockers import Blocker, IndexProgress, describe_blockers
 from ..plan.progress_listener import Position, Progress
-from ..plan.reports import AppliedNow
+from ..plan.reports import AppliedNow, Renumbered
 from ..settings.connection_target import ConnectionTarget
 from ..time_limits import SIGN_OF_LIFE
 from .output_streams import Console
@@ -46,6 +46,10 @@ class ProgressLog(Progress):
         # At once, and not at the end: a build log is read while the run lasts.
         tick = self.console.style.tick
         self.console.say(f"{migration.version}  {migration.execution_time_ms} ms", sign=tick)
+
+    def renumbered(self, migration: Renumbered) -> None:
+        tick = self.console.style.tick
+        self.console.say(f"{migration.version}  was {migration.former}, not run again", sign=tick)
 
     def retrying(self, file: MigrationFile, reason: str, pause: float) -> None:
         self.console.tell(

@@ -187,6 +187,12 @@ def find_rows(
     for each in wanted:
         version = version_of(each)
         # Only rows without a file: the next run would apply the others again.
+        moving = {row.version: file.path for row, file in plan.renumbered}
+        if version in moving:
+            faults.append(
+                f"{version!r} can't be forgotten: its file is in the bundle, {moving[version]}."
+            )
+            continue
         found = [
             row
             for row in plan.missing

@@ -7,6 +7,7 @@ Must not: know the database, the ledger or the environment.
     file_progress     where a file outside a transaction stopped, and in which run
     header            what the leading comments of a file ask of the runner
     folder            the names, headers and checksums of the files
+    renumbered        what another number changes in a file, and what the file was before
     runnable_script   how a file runs: its mode and its statements
     check_statements  refuses statements and psql commands, with the way out
     check_comments    refuses down migrations, and headers below the first statement

@@ -3,8 +3,8 @@
 import codecs
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -82,9 +82,7 @@ class MigrationFile:
         The line ends may be LF, CRLF or mixed, each with or without a byte order mark.
         """
         # Git may have converted line ends (core.autocrlf) since the file was applied, or before.
-        unix = _unix(self.content)
-        texts = (unix, unix.replace(b"\n", b"\r\n"), self.content.removeprefix(codecs.BOM_UTF8))
-        return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
+        return checksums_of(self.content)
 
     def checksums_as(self, numbers: Iterable[str]) -> frozenset[str]:
         """Return the checksums of the file with other numbers in the `Version` of its header.
@@ -171,6 +169,13 @@ def file_of(
     )
 
 
+def checksums_of(content: bytes) -> frozenset[str]:
+    """Return the checksums of a content: with LF, CRLF or its own line ends, and with a mark."""
+    unix = _unix(content)
+    texts = (unix, unix.replace(b"\n", b"\r\n"), content.removeprefix(codecs.BOM_UTF8))
+    return frozenset(_sha256(mark + text) for text in texts for mark in (b"", codecs.BOM_UTF8))
+
+
 def discover(directory: Path, *, may_share_numbers: bool = False) -> tuple[MigrationFile, ...]:
     """Read every migration of the folder, in numeric order.
 
@@ -198,7 +203,33 @@ def discover(directory: Path, *, may_share_numbers: bool = False) -> tuple[Migra
     if faults:
         # All at once: a build takes minutes, and would otherwise show one fault each time.
         raise MigrationFileError.together(faults)
-    return tuple(files)
+    return _with_claims_checked(files)
+
+
+def _with_claims_checked(files: Sequence[MigrationFile]) -> tuple[MigrationFile, ...]:
+    """Add the faults of a `Was` that names the file itself, or what another file names, too."""
+    claimed: dict[str, str] = {}
+    checked = []
+    for file in files:
+        faults = [
+            f"the header's Was names {former}, {why}"
+            for former in file.header.was
+            if (why := _why_not_former(file, former, claimed))
+        ]
+        claimed |= {former: claimed.get(former, file.path) for former in file.header.was}
+        errors = (
+            MigrationFileError(fault, file=file.path, version=file.version) for fault in faults
+        )
+        checked.append(replace(file, faults=(*file.faults, *errors)) if faults else file)
+    return tuple(checked)
+
+
+def _why_not_former(file: MigrationFile, former: str, claimed: Mapping[str, str]) -> str:
+    if former == file.version:
+        return "which is its name; take that out"
+    if former in claimed:
+        return f"and so does that of {claimed[former]}; it can have been only one of them"
+    return ""
 
 
 def _is_misplaced(fault: MigrationFileError) -> bool:

@@ -15,17 +15,19 @@ from ..tool_words import ADOPTED
 
 _T = TypeVar("_T")
 
-ENVIRONMENTS = ("production", "preview", "development")
+PRODUCTION = "production"
+ENVIRONMENTS = (PRODUCTION, "preview", "development")
 
 _LINE = re.compile(r"--+\s*([A-Za-z-]+)\s*:(.*)", re.ASCII)
 # A key as people write it from memory: with blanks, with underscores, with a wrong letter.
 _LIKE_A_LINE = re.compile(r"--+\s*([A-Za-z][A-Za-z _-]{1,24}?)\s*([:=])\s*(.*)", re.ASCII)
 # Keys that change how a file runs. All others, such as Date, are documentation.
-_DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments", "from")
+_DIRECTIVES = ("transaction", "lock-timeout", "statement-timeout", "environments", "from", "was")
 # Refused now, so that a file which needs a later version never runs under this one.
 _RESERVED = ("phase", "backfill", "requires")
+_VERSION = re.compile(r"[0-9]{3,}-[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 # Files of Sqitch begin with this line; their `requires:` is not the reserved key.
-_SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
+SQITCH_FIRST_LINE = re.compile(r"--\s*Deploy\s+\S", re.ASCII)
 
 # What PostgreSQL's lexer takes for white space (scan.l); a no-break space is not part of it.
 _SPACE = re.compile(r"[ \t\n\r\f\v]*")
@@ -59,7 +61,8 @@ class Origin(NamedTuple):
 class Header:
     """What the leading comments ask. Timeouts are in seconds; with None, those of the settings.
 
-    `origin` is None for a file that was not made of another tool's.
+    `origin` is None for a file that was not made of another tool's. `was` are the versions that the
+    file had before it got another number, the earliest first.
     """
 
     transactional: bool = True
@@ -67,6 +70,7 @@ class Header:
     statement_timeout: float | None = None
     environments: tuple[str, ...] = ()
     origin: Origin | None = None
+    was: tuple[str, ...] = ()
 
 
 class HeaderFault(NamedTuple):
@@ -90,7 +94,7 @@ def read_header(text: str, number: str | None) -> tuple[Header, tuple[HeaderFaul
     faults: list[HeaderFault] = []
     lines: dict[str, _Line] = {}
     comments = tuple(leading_comments(text))
-    is_sqitch = any(_SQITCH_FIRST_LINE.match(comment) for _, comment in comments[:1])
+    is_sqitch = any(SQITCH_FIRST_LINE.match(comment) for _, comment in comments[:1])
     for offset, comment in comments:
         line = _line(offset, comment)
         if line is None:
@@ -171,6 +175,7 @@ def _header(lines: Mapping[str, _Line], faults: list[HeaderFault]) -> Header:
         statement_timeout=_read(lines, faults, "statement-timeout", parse_duration),
         environments=_read(lines, faults, "environments", _environments) or (),
         origin=_read(lines, faults, "from", _origin),
+        was=_read(lines, faults, "was", _former_names) or (),
     )
 
 
@@ -210,6 +215,18 @@ def _origin(value: str) -> Origin:
             "if it is only prose, write it without the colon"
         )
     return Origin(tool.lower(), name.strip())
+
+
+def _former_names(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(","))
+    if not all(map(_VERSION.fullmatch, names)):
+        raise ValueError(
+            f"{value!r} is not the name that the file had, as in: 014-add-invoices; "
+            "if it is only prose, write it without the colon"
+        )
+    if len({*names}) < len(names):
+        raise ValueError(f"{value!r} has a name twice")
+    return names
 
 
 def _reserved(key: str) -> str:
@@ -300,6 +317,7 @@ _TOOLS = (
 )
 _TIME = r"[0-9]+(?:\.[0-9]+)?\s*(?:ms|s|min|h)?"
 _DURATION = r"[0-9][0-9.]*\s*[a-z]*|none|off|unlimited|default"
+_FORMER = r"[0-9]{3,}-[a-z0-9-]+(?:\.sql)?"
 # For each key, the values that show that a line is meant for the runner, readable or not.
 _MEANT: Mapping[str, Callable[[str], bool]] = {
     "transaction": _matches("none|no|off|false|on|true|yes|always|never|per[ -]statement|required"),
@@ -310,6 +328,7 @@ _MEANT: Mapping[str, Callable[[str], bool]] = {
     "backfill": _matches(r"[a-z_\"][^\s]*\s+by\s+\S.*"),
     "requires": _matches(r"[0-9]{3,}(?:-[a-z0-9-]+)?(?:\s*,\s*[0-9]{3,}(?:-[a-z0-9-]+)?)*"),
     "from": _matches(rf"(?:{_TOOLS})\s+\S+"),
+    "was": _matches(rf"{_FORMER}(?:\s*,\s*{_FORMER})*"),
 }
 # The values that leave no doubt. A comment below the first statement needs one to be refused.
 _VALID: Mapping[str, Callable[[str], bool]] = {

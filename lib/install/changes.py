@@ -155,10 +155,19 @@ def not_files(folder: Path, paths: Collection[str]) -> tuple[str, ...]:
 def carry_out(plan: Plan) -> None:
     """Write all changes; if one fails or a signal comes, take back what was written."""
     folder = Path(plan.folder)
+    write_all(folder, plan.written)
+    with _undisturbed():
+        for name in sorted(plan.empty_folders, reverse=True):
+            with contextlib.suppress(OSError):
+                (folder / name).rmdir()
+
+
+def write_all(folder: Path, changes: Iterable[Change]) -> None:
+    """Write changes to the files of a folder; if one fails, take back those before it."""
     writer = _Writer(folder)
     with _alone_in(folder):
         try:
-            for change in plan.written:
+            for change in changes:
                 # A signal waits for the end of each file, so that nothing is made unnoticed.
                 uninterrupted(functools.partial(writer.write, change))
         except BaseException:
@@ -166,10 +175,6 @@ def carry_out(plan: Plan) -> None:
             with _undisturbed():
                 writer.take_back()
             raise
-        with _undisturbed():
-            for name in sorted(plan.empty_folders, reverse=True):
-                with contextlib.suppress(OSError):
-                    (folder / name).rmdir()
 
 
 @dataclass

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from ..database.connection import Connection
 from ..database.sql_composition import OWN_SETTINGS, filled, joined
+from ..escaping import message
 from ..plan.migration_states import AppliedMigration
 from .ledger_state import whole
 from .runs import INTERRUPT_STALE_RUNS, NO_PROGRESS, WORD, WROTE, RunRecord, RunStart, new_run
@@ -64,6 +65,24 @@ update public.schema_migration_runs set {NO_PROGRESS}
  where in_progress_version = any({{versions}}::text[])
 """
 _FORGET = "delete from public.schema_migrations where version = any({versions}::text[])"
+# The version proves that it is the row: nobody else writes while the lock is held.
+_RENUMBER = """
+update public.schema_migrations
+   set version = {version}, name = {name}, checksum = {checksum}
+ where version = {former}
+"""
+# For people. What a run applies is in `applied`, and this one applies nothing.
+_NOTE_RENUMBERED = """
+update public.schema_migration_runs set error = {note}
+ where id = (select max(id) from public.schema_migration_runs)
+"""
+_RENUMBERED = """
+select case when count(*) = {count} then null
+            else (jsonb_build_object('fault', 'unrecorded')::text)::integer end
+  from public.schema_migrations m
+  join rows from (pg_catalog.unnest({versions}::text[]), pg_catalog.unnest({checksums}::text[]))
+       as file (version, checksum) on m.version = file.version and m.checksum = file.checksum
+"""
 # now() is the time at which the transaction began.
 ELAPSED_IN_TRANSACTION = (
     "(extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.now()) * 1000)::integer"
@@ -253,6 +272,32 @@ def delete_records(
     proof = filled(_ON_RECORD, versions=list(versions), count=0)
     connection.query(
         joined(LOCK, check(trusted), *CATCH_UP, INTERRUPT_STALE_RUNS, run, gone, proof)
+    )
+
+
+def renumber_records(
+    connection: Connection,
+    trusted: Sequence[str],
+    start: RunStart,
+    renumbered: Sequence[tuple[str, AppliedMigration]],
+) -> None:
+    """Give rows their new versions, and record the run that does so; the lock must be held.
+
+    `renumbered` has the former version, and the row as it is to be, in the order in which the new
+    versions become free. One transaction.
+    """
+    moves = [filled(_RENUMBER, former=former, **_file_values(row)) for former, row in renumbered]
+    names = ", ".join(f"{former} is now {row.version}" for former, row in renumbered)
+    note = filled(_NOTE_RENUMBERED, note=str(message(f"Renumbered: {names}.")))
+    proof = filled(
+        _RENUMBERED,
+        versions=[row.version for _, row in renumbered],
+        checksums=[row.checksum for _, row in renumbered],
+        count=len(renumbered),
+    )
+    run = new_run(start, "succeeded")
+    connection.query(
+        joined(LOCK, check(trusted), *CATCH_UP, INTERRUPT_STALE_RUNS, run, note, *moves, proof)
     )
 
 

@@ -8,7 +8,14 @@ from ..errors import MigratorError
 from ..escaping import message
 from ..files.file_progress import Interruption
 from ..files.runnable_script import Script
-from .reports import Document, FileReview, Status, error_document
+from .reports import (
+    Document,
+    FileReview,
+    Renumbered,
+    Status,
+    error_document,
+    renumbered_document,
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,10 @@ class DryRun:
             "environment": self.status.environment,
             "database": self.status.database,
             "pgVersion": f"PostgreSQL {self.status.server_version}",
-            "pendingMigrations": len(self.status.plan.pending),
+            "pendingMigrations": self.status.plan.pending_count,
+            **renumbered_document(
+                [Renumbered(row.version, file.version) for row, file in self.status.plan.renumbered]
+            ),
             "plan": [self._script(script) for script in self.scripts],
             "warnings": list(map(message, self.warnings)),
             **self.review.to_dict(),

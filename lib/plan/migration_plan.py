@@ -1,13 +1,13 @@
 """Decide from the files, the ledger and the environment what to apply. Pure: the database obeys."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Literal
 
 from ..errors import IntegrityError, MigrationFileError, OrderError
 from ..files.folder import MigrationFile
-from ..files.header import ENVIRONMENTS, Origin
+from ..files.header import ENVIRONMENTS, PRODUCTION, Origin
 from .migration_states import AppliedMigration, Entry, EntryState, number_of, row_order
 from .plan_messages import (
     MIXED_LEDGER,
@@ -18,8 +18,9 @@ from .plan_messages import (
     missing_warnings,
     modified_fault,
     renamed_faults,
+    renumbered_warning,
 )
-from .renames import Renamed, find_renamed
+from .renames import Renamed, find_former_names, find_renamed
 
 State = Literal["modified", "pending", "ahead", "uninitialised", "up-to-date"]
 
@@ -35,7 +36,8 @@ class Plan:
     applied file if it were pending; `skipped_faults` are of files that this environment skips.
     `up_to` is the last file that a run may apply, None if it may apply all. `is_embedded` if the
     database is the embedded one, which a developer may make anew. `adopted` are the tools of whose
-    migrations applied files were made.
+    migrations applied files were made. `renumbered` are pairs like those of `renamed`, of which a
+    run gives the row its new version: the file is applied, under a former name.
     """
 
     entries: tuple[Entry, ...]
@@ -53,6 +55,7 @@ class Plan:
     up_to: MigrationFile | None = None
     is_embedded: bool = False
     adopted: frozenset[str] = frozenset()
+    renumbered: tuple[Renamed, ...] = ()
 
     def is_due(self, file: MigrationFile) -> bool:
         """True if a run may apply this pending file, which is then not behind the limit."""
@@ -70,6 +73,11 @@ class Plan:
         return tuple(file for file in self.pending if not self.is_due(file))
 
     @property
+    def pending_count(self) -> int:
+        """How many are shown as pending: to be applied, or to get their new number."""
+        return len(self.pending) + len(self.renumbered)
+
+    @property
     def applied_count(self) -> int:
         return sum(entry.is_applied for entry in self.entries)
 
@@ -79,7 +87,7 @@ class Plan:
         # In order of urgency: what stops a run comes before what a run would mend.
         if self.modified or self.renamed:
             return "modified"
-        if self.pending:
+        if self.pending or self.renumbered:
             return "pending"
         # A rollback of the application: the database works, so this alone is no failure.
         if self.missing:
@@ -90,6 +98,7 @@ class Plan:
     def warnings(self) -> tuple[str, ...]:
         """What a run reports without stopping."""
         return (
+            *map(renumbered_warning, self.renumbered),
             *missing_warnings(self.missing),
             *([MIXED_LEDGER] if self.missing and self._may_be_mixed else []),
             *(
@@ -126,7 +135,7 @@ class Plan:
                 *map(modified_fault, self.modified),
                 *([f"  {MIXED_LEDGER}"] if self.modified and self._may_be_mixed else []),
                 *([START_OVER] if self.modified and self.is_embedded else []),
-                *renamed_faults(self.renamed, self._numbers_here),
+                *renamed_faults(self.renamed, _numbers_of(self.entries)),
             )
             # `error.version` names one file; the text names all of them.
             first = self.modified[0] if self.modified else self.renamed[0][1]
@@ -150,15 +159,6 @@ class Plan:
                 *([f"  {MIXED_LEDGER}"] if self._may_be_mixed else []),
             )
             raise IntegrityError("\n".join(faults), version=self.missing[0].version)
-
-    @property
-    def _numbers_here(self) -> dict[int | None, str]:
-        """The versions in the bundle, by number."""
-        return {
-            number_of(entry.version): entry.version
-            for entry in self.entries
-            if entry.state != "missing"
-        }
 
     @property
     def _may_be_mixed(self) -> bool:
@@ -191,19 +191,34 @@ def make_plan(
     if there is no ledger. Files behind `up_to` are compared like all others, and not applied.
     """
     rows = {row.version: row for row in ledger or ()}
+    former = find_former_names(files, rows)
+    # In production a number is for good: only the file can follow the ledger there.
+    renumbered = () if environment == PRODUCTION else former.proven
+    moved = {file.version for _, file in renumbered}
+    # The rows that are left once those of renumbered files have their new versions.
+    former_versions = {row.version for row, _ in renumbered}
+    rows = {version: row for version, row in rows.items() if version not in former_versions}
     applied = [file for file in files if file.version in rows]
     pending = tuple(
-        file for file in files if file.version not in rows and file.runs_in(environment)
+        file
+        for file in files
+        if file.version not in rows and file.version not in moved and file.runs_in(environment)
     )
-    known = {file.version for file in files}
+    known, are_pending = ({file.version for file in each} for each in (files, pending))
     gone = [row for row in rows.values() if row.version not in known]
     # A row whose file has another name by now is renamed, and not missing as well.
-    renamed = find_renamed(pending, gone)
+    renamed = _once(
+        pair
+        for pair in (*former.proven, *find_renamed(pending, gone), *former.unproven)
+        if pair[1].version in are_pending
+    )
     old_names = {row.version for row, _ in renamed}
     # Rows of another runner may have no number: no file is late because of them.
-    newest = max((number for number in map(number_of, rows) if number is not None), default=-1)
+    newest = max(
+        (number for number in map(number_of, (*rows, *moved)) if number is not None), default=-1
+    )
     return Plan(
-        entries=_entries(files, rows, environment),
+        entries=_entries(files, rows, environment, moved),
         pending=pending,
         modified=tuple(file for file in applied if not file.matches(rows[file.version].checksum)),
         missing=tuple(sorted((row for row in gone if row.version not in old_names), key=row_order)),
@@ -226,7 +241,21 @@ def make_plan(
         up_to=up_to,
         is_embedded=is_embedded,
         adopted=frozenset(file.header.origin.tool for file in applied if file.header.origin),
+        renumbered=renumbered,
     )
+
+
+def _once(renamed: Iterable[Renamed]) -> tuple[Renamed, ...]:
+    """Return the pairs without those of a file that is in an earlier one."""
+    pairs: dict[str, Renamed] = {}
+    for row, file in renamed:
+        pairs.setdefault(file.version, (row, file))
+    return tuple(pairs.values())
+
+
+def _numbers_of(entries: Iterable[Entry]) -> dict[int | None, str]:
+    """The versions in the bundle, by number."""
+    return {number_of(each.version): each.version for each in entries if each.state != "missing"}
 
 
 def converted(plan: Plan) -> tuple[tuple[MigrationFile, Origin], ...]:
@@ -252,9 +281,17 @@ def _faults(files: Iterable[MigrationFile]) -> tuple[MigrationFileError, ...]:
 
 
 def _entries(
-    files: Sequence[MigrationFile], rows: dict[str, AppliedMigration], environment: str
+    files: Sequence[MigrationFile],
+    rows: dict[str, AppliedMigration],
+    environment: str,
+    moved: Container[str],
 ) -> tuple[Entry, ...]:
-    entries = [_entry(file, rows.get(file.version), environment) for file in files]
+    entries = [
+        Entry(file.version, file.name, "pending")
+        if file.version in moved
+        else _entry(file, rows.get(file.version), environment)
+        for file in files
+    ]
     known = {file.version for file in files}
     # Rows without a file stay visible: the database has their changes.
     entries += [

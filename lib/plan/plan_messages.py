@@ -7,7 +7,7 @@ from ..errors import MigrationFileError
 from ..files.folder import MigrationFile
 from ..tool_words import adopted_as
 from .migration_states import AppliedMigration, number_of
-from .renames import Renamed
+from .renames import Renamed, is_as_it_was
 
 # Of more missing files than this, a warning names the first and the last.
 MOST_WARNINGS = 10
@@ -34,7 +34,7 @@ def renamed_faults(renamed: Sequence[Renamed], here: Mapping[int | None, str]) -
             f"Migration {row.version} was applied under that name, "
             f"and its file is now {file.version}."
         )
-        yield f"{now} {_way_back(row, file, here)}"
+        yield f"{now} {_changed_since(row, file) or _way_back(row, file, here)}"
     if renamed:
         yield "  Or update the ledger, in every database where it was applied under the old name:"
     for row, file in renamed:
@@ -50,11 +50,31 @@ def renamed_faults(renamed: Sequence[Renamed], here: Mapping[int | None, str]) -
         yield ("  Or, to run the same text once more, put a comment line into the new file.")
 
 
+def renumbered_warning(pair: Renamed) -> str:
+    row, file = pair
+    return (
+        f"Migration {row.version} is applied, and its file is now {file.version}: "
+        "the next run gives it that number in the ledger, and does not run it again."
+    )
+
+
+def _changed_since(row: AppliedMigration, file: MigrationFile) -> str:
+    """What to do about a file that names the version as its former one, with another text."""
+    if row.version not in file.header.was or is_as_it_was(row, file):
+        return ""
+    return (
+        f"So says its header, but its text is not the one that was applied. Restore that text in "
+        f"{file.path}, and put the change into a new migration; or create this database anew. If "
+        f"it is another migration, take the line `Was: {row.version}` out."
+    )
+
+
 def _way_back(row: AppliedMigration, file: MigrationFile, here: Mapping[int | None, str]) -> str:
     holder = here.get(number_of(row.version), file.version)
     if holder != file.version:
         return f"It has the same text, and its old number is now that of {holder}."
-    header = "" if file.matches(row.checksum) else ", with its number in its header"
+    was = " and without the line `Was`" if row.version in file.header.was else ""
+    header = "" if file.matches(row.checksum) else f", with its number in its header{was}"
     return f"Rename {file.path} back to {row.version}.sql{header}."
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol
 
 from ..deployment import Deployment
 from ..errors import Interrupted, MigratorError
-from ..escaping import message
+from ..escaping import message, one_line
 from ..files.folder import MigrationFile
 from .migration_plan import Plan
 from .migration_states import AppliedMigration, Entry
@@ -181,7 +181,7 @@ class Status:
             "database": self.database,
             "pgVersion": f"PostgreSQL {self.server_version}",
             "appliedMigrations": self.plan.applied_count,
-            "pendingMigrations": len(self.plan.pending),
+            "pendingMigrations": self.plan.pending_count,
             "lastMigration": last
             and {
                 "version": last.version,
@@ -215,12 +215,24 @@ class AppliedNow:
 
 
 @dataclass(frozen=True)
+class Renumbered:
+    """A row of the ledger that got the new version of its file; the file did not run again."""
+
+    former: str
+    version: str
+
+    def to_dict(self) -> Document:
+        return {"from": one_line(self.former), "version": self.version}
+
+
+@dataclass(frozen=True)
 class RunReport:
     """How a run ended, with what was applied before a failure. `pending` is None if unknown.
 
     `up_to` is the version that limits the run, None without a limit; `beyond` are the pending files
     behind it. `began_empty` if no migration was on record before it. `seeds` were applied after the
-    migrations, None if that was not the time for any. `review` is what was found before.
+    migrations, None if that was not the time for any. `review` is what was found before;
+    `renumbered` are the rows of the ledger that got the new versions of their files.
     """
 
     environment: str
@@ -235,6 +247,7 @@ class RunReport:
     began_empty: bool = False
     seeds: tuple[AppliedNow, ...] | None = None
     review: FileReview = field(default_factory=FileReview)
+    renumbered: tuple[Renumbered, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -256,6 +269,7 @@ class RunReport:
             "pgVersion": self.server_version and f"PostgreSQL {self.server_version}",
             "applied": [migration.to_dict() for migration in self.applied],
             "pendingMigrations": self.pending,
+            **renumbered_document(self.renumbered),
             **({} if self.seeds is None else {"seeds": seeds_document(self.seeds)}),
             # Without control characters: a terminal may show the document as it is.
             "warnings": list(map(message, self.warnings)),
@@ -302,6 +316,11 @@ def seeds_document(seeds: Sequence[AppliedNow]) -> list[Document]:
     return [{"name": seed.name, "executionTimeMs": seed.execution_time_ms} for seed in seeds]
 
 
+def renumbered_document(renumbered: Sequence[Renumbered]) -> Document:
+    """Make the part about rows that got, or would get, a new version; empty without any."""
+    return {"renumbered": [each.to_dict() for each in renumbered]} if renumbered else {}
+
+
 def error_document(error: BaseException) -> Document:
     """Make the document of a failure."""
     # Errors that are not the runner's own have a text only.
@@ -323,7 +342,7 @@ def validation_document(status: Status) -> Document:
         "database": status.database,
         "pgVersion": f"PostgreSQL {status.server_version}",
         "appliedMigrations": status.plan.applied_count,
-        "pendingMigrations": len(status.plan.pending),
+        "pendingMigrations": status.plan.pending_count,
         "warnings": list(map(message, status.warnings)),
     }
 

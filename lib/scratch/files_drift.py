@@ -75,7 +75,9 @@ def compare_with_files(context: RunContext, root: Path, *, platform: str = "") -
         # A late file is pending, and pending files are left out.
         replace(plan, strict_order=False).verify_complete()
         found = _read(connection, exclusions)
-    applied = applied_of(files, (row.version for row in survey.ledger))
+    # The files as they are named now, of which rows may still have a former name.
+    now = {row.version: file.version for row, file in plan.renumbered}
+    applied = applied_of(files, (now.get(row.version, row.version) for row in survey.ledger))
     drift = FilesDrift(
         environment=context.settings.environment,
         database=survey.database,

@@ -1,7 +1,7 @@
 """What the reports of the commands say to people. Not deployed with the functions.
 
 May import: files, plan, catalog, review, drift, edits, rebuild, rehearse, tools, adopt, install,
-console, github.
+branches, console, github.
 Must not: decide anything, or write anywhere.
 
     history_text    the runs on record as text for people
@@ -13,4 +13,5 @@ Must not: decide anything, or write anywhere.
     adoption_text   the history of another tool as text for people
     sizes_text      the sizes of tables as text for people
     rehearsal_text  a rehearsal as text for people
+    renumber_text   which files got other numbers, as text for people
 """

@@ -30,8 +30,7 @@ def status_text(
     `place` is where the status was read; `migrating` is the connection that migrations use, if
     that is another one. `verdict` is what a comparison of the schema has come to just now.
     """
-    plan = status.plan
-    applied = [entry for entry in plan.entries if entry.is_applied]
+    applied = [entry for entry in status.plan.entries if entry.is_applied]
     parts = [
         [style.paint("bold", "Migration Status")],
         [
@@ -48,7 +47,7 @@ def status_text(
         ],
         [
             style.paint("bold", "Pending Migrations:"),
-            *([f"  {style.dot} {file.version}" for file in plan.pending] or ["  None"]),
+            *(_pending_lines(status, style) or ["  None"]),
         ],
         *_failure_parts(status, style),
         *_drift_parts(status, verdict, style),
@@ -160,4 +159,14 @@ def _odd_parts(status: Status, style: Style) -> list[list[str]]:
         ]
         for title, found in lists
         if found
+    ]
+
+
+def _pending_lines(status: Status, style: Style) -> list[str]:
+    former = {file.version: row.version for row, file in status.plan.renumbered}
+    return [
+        f"  {style.dot} {entry.version}"
+        + (one_line(f"  applied as {former[entry.version]}") if entry.version in former else "")
+        for entry in status.plan.entries
+        if entry.state == "pending"
     ]

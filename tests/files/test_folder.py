@@ -565,3 +565,21 @@ class TestTheFolder:
         self, last: str | None, following: str
     ) -> None:
         assert next_number([parse(f"{last}-x.sql", b"")] if last else []) == following
+
+
+class TestFormerNames:
+    @pytest.mark.parametrize(
+        ("was", "fault"),
+        [
+            ("002-b", "names 002-b, which is its name; take that out"),
+            ("000-a", "names 000-a, and so does that of migrations/001-a.sql"),
+        ],
+    )
+    def test_one_that_cannot_be_is_a_fault_of_the_file(
+        self, bundle: Bundle, was: str, fault: str
+    ) -> None:
+        bundle.write("001-a.sql", "-- Was: 000-a\nselect 1")
+        bundle.write("002-b.sql", f"-- Was: {was}\nselect 1")
+        first, second = discover(bundle.migrations)
+        assert first.faults == ()
+        assert fault in str(second.faults[0])

@@ -70,6 +70,8 @@ class TestNearMisses:
             ("Require: 012", "Requires"),
             ("Required: 012-add-users", "Requires"),
             ("Form: prisma 20240101_init", "From"),
+            ("Wass: 004-add-users", "Was"),
+            ("Way: 004-add-users, 005-add-users", "Was"),
         ],
     )
     def test_of_a_key_that_changes_how_the_file_runs_is_a_fault(self, line: str, key: str) -> None:
@@ -115,7 +117,8 @@ class TestNearMisses:
             "Description: Transaction: none",
             "Author: a <a@example.com>",
             "Migration: 005",
-            "Was: 004-add-users",
+            "What it was: 004-add-users",
+            "Was it: 004-add-users",
         ],
     )
     def test_prose_stays_prose(self, line: str) -> None:
@@ -196,6 +199,33 @@ class TestItsOrigin:
         assert faults("-- From: tern 1\n-- From: tern 2") == ["the header gives From twice"]
 
 
+class TestItsFormerNames:
+    @pytest.mark.parametrize(
+        ("line", "names"),
+        [
+            ("Was: 014-add-users", ("014-add-users",)),
+            ("was:014-a ,  1015-b", ("014-a", "1015-b")),
+        ],
+    )
+    def test_they_are_versions_the_earliest_first(self, line: str, names: tuple[str, ...]) -> None:
+        assert read_header(f"-- {line}\nselect 1;", "005") == (Header(was=names), ())
+
+    @pytest.mark.parametrize(
+        "value", ["", "014", "14-a", "014-A", "014-a.sql", "014-a,", "014-a 015-b", "the old table"]
+    )
+    def test_anything_else_is_a_fault(self, value: str) -> None:
+        [fault] = faults(f"-- Was: {value}")
+        assert fault == (
+            f"the header's Was can't be read: {value!r} is not the name that the file had, as in: "
+            "014-add-invoices; if it is only prose, write it without the colon"
+        )
+
+    def test_a_name_or_a_line_twice_is_a_fault(self) -> None:
+        [fault] = faults("-- Was: 014-a, 014-a")
+        assert fault.endswith("'014-a, 014-a' has a name twice")
+        assert faults("-- Was: 014-a\n-- Was: 015-a") == ["the header gives Was twice"]
+
+
 class TestItsVersion:
     def test_the_first_of_several_counts_as_of_all_documentation(self) -> None:
         assert faults("-- Version: 005\n-- Version: 20240101\n") == []
@@ -244,6 +274,8 @@ def test_where_the_first_statement_begins(text: str, expected: str) -> None:
         ("-- Environments: staging", None),
         ("-- Environments: production, where the rows are", None),
         ("-- From: the old table", None),
+        ("-- Was: 014-add-users", "Was"),
+        ("-- Was: the old table", None),
         ("-- Transactions: none", None),
         ("-- Version: 7", None),
     ],

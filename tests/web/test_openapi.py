@@ -109,6 +109,13 @@ def renamed(site: Site) -> Site:
     return site
 
 
+def renumbered(site: Site) -> Site:
+    old = migrated(site).bundle.migrations / "001-create-a.sql"
+    site.bundle.write("002-create-a.sql", b"-- Was: 001-create-a\n" + old.read_bytes())
+    old.unlink()
+    return site
+
+
 def drifted(site: Site) -> Site:
     migrated(site).bundle.write("002-create-b.sql", "create table b (x int)")
     site.db.query("alter table a add by_hand int")
@@ -220,6 +227,7 @@ READING: dict[str, tuple[Ask, int]] = {
     "modified": (lambda site: modified(site).get(), 200),
     "renamed": (lambda site: renamed(site).get(), 200),
     "ahead": (lambda site: missing(site).get("?check=1"), 200),
+    "renumbered": (lambda site: renumbered(site).get(), 200),
     "odd": (lambda site: odd(site).get(), 200),
     "a run that failed": (lambda site: (failing(site).post(), site.get())[1], 200),
     **{
@@ -263,6 +271,8 @@ ADMINISTERING: dict[str, tuple[Ask, int]] = {
         for name in ACTIONS
     },
     "to migrate what is odd": (lambda site: odd(site).post(), 200),
+    "to migrate a renumbered file": (lambda site: renumbered(site).post(), 200),
+    "to plan a renumbered file": (lambda site: renumbered(site).post({"action": "plan"}), 200),
     "to plan what is odd": (lambda site: odd(site).post({"action": "plan"}), 200),
     "a word": (lambda site: site.post("migrate"), 400),
     "a list": (lambda site: site.post(["migrate"]), 400),
