@@ -169,12 +169,18 @@ def _deployed_code(context: RunContext) -> Severity:
 def _in_words(findings: Sequence[Finding], paths: dict[str, str]) -> tuple[str, ...]:
     told = [each for each in findings if each.severity is not Severity.NOTE]
     lines = [
-        f"{paths[each.version]}:{each.line}: {each.message} ({each.rule}) {each.instead}".rstrip()
+        f"{paths[each.version]}:{each.line}: {each.message} ({each.rule}){_instead(each)}"
         for each in told[:MOST_IN_A_LOG]
     ]
     if len(told) > MOST_IN_A_LOG:
         lines.append(f"… and {len(told) - MOST_IN_A_LOG} more findings; --json lists them all.")
     return tuple(lines)
+
+
+def _instead(finding: Finding) -> str:
+    """What to write in its place: SQL begins on a line of its own."""
+    between = "\n" if "\n" in finding.instead else " "
+    return f"{between}{finding.instead}" if finding.instead else ""
 
 
 def read_live_objects(

@@ -159,6 +159,13 @@ def test_what_holds_up_a_large_table_is_told(shop: Shop, sql: str) -> None:
     assert "48,000,000 rows, 50 GB" in shop.warnings[0]
 
 
+def test_the_safer_way_is_written_out_below_the_finding(shop: Shop) -> None:
+    shop.make_large()
+    assert shop.run("create index on users (email)").error is None
+    assert shop.warnings[0].endswith("\ncreate index concurrently on users (email);")
+    assert "(builds-index-under-lock)\n" in shop.warnings[0]
+
+
 QUIET_ON_A_LARGE_TABLE = [
     "create index concurrently on users (email)",
     "alter table users add check (email is not null) not valid",
