@@ -33,6 +33,7 @@ from ..text.sizes_text import sizes_text
 
 # For whose database a rehearsal is, unless MIGRATION_ENVIRONMENT names another environment.
 PRODUCTION = "production"
+_NO_DATABASE = "--from-database needs a database, and no database URL is set."
 _NOTHING_TO_GO_BY = (
     "It is not known which files are pending: no database URL is set, and no target branch is "
     f"named. `{COMMAND} rehearse --base origin/main` takes the files that this branch adds to "
@@ -110,7 +111,7 @@ def _applied_state(call: Invocation) -> tuple[AppliedState, RunContext | None]:
         live = live or LiveDatabase(platform=local_platform(environ))
         return replace(state, findings=number_findings(branch), live=live), context
     if context is None:
-        raise ConfigurationError(_NOTHING_TO_GO_BY)
+        raise ConfigurationError(_NO_DATABASE if takes_schema else _NOTHING_TO_GO_BY)
     return in_database(context, files, environ, takes_schema=takes_schema), context
 
 
