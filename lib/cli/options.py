@@ -62,8 +62,8 @@ interrupted by a signal. README.md describes the environment variables.
 """
 # Of the commands that reach no migration.
 _SHORT_EPILOGUE = """\
-exit codes: 0 done; 1 an error, or the answer was no; 2 wrong usage or configuration; 129, 130 or
-143 interrupted by a signal.
+exit codes: 0 done; 1 an error, or the answer was no; 2 wrong usage or configuration; 3 (comment) a
+finding is grave; 129, 130 or 143 interrupted by a signal.
 """
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from composite_action import ACTION, STEPS, Job, step
-from conftest import ROOT
+from conftest import ROOT, Database
 from github_stand_in import FORBIDDEN, NUMBER, REPOSITORY, TOKEN, StandIn, github_stand_in
 from pull_request_example import FOLDER as EXAMPLE
 from pull_request_example import PUSHES, SIZES, Project
@@ -190,6 +190,16 @@ def test_the_sizes_are_read_by_the_endpoint_or_in_the_database(job: Job) -> None
     assert job.step(step("sizes")) == 0
     assert program.arguments[2:] == ["sizes", "--json"]
     assert program.environ["MIGRATION_DATABASE_URL"] == "postgres://u:pw@h/d"
+
+
+def test_the_sizes_of_a_live_database_are_kept_for_the_rehearsal(job: Job, db: Database) -> None:
+    db.query("create table orders (id int)")
+    job.inputs = {**job.inputs, "database-url": db.url}
+    assert job.step(step("sizes")) == 0
+    sizes = json.loads((job.folder / "sizes.json").read_text())
+    assert "public.orders" in [each["table"] for each in sizes["tables"]]
+    assert "::warning" not in job.logs["sizes"]
+    assert db.url not in job.logs["sizes"]
 
 
 def test_without_a_secret_as_in_a_fork_no_sizes_are_read(job: Job) -> None:

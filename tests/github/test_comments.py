@@ -165,6 +165,7 @@ def test_a_comment_whose_answer_is_lost_is_not_made_twice(github: StandIn) -> No
     github.refusals["POST comments"] = [UNAVAILABLE]
     say(github, "x")
     assert len(github.comments) == 1
+    assert len([each for each in github.requests if each.startswith("POST /repos")]) == 1
 
 
 def test_a_comment_that_is_deleted_meanwhile_is_made_again(github: StandIn) -> None:
