@@ -7,6 +7,7 @@ is in a file of its own. What a text leaves open is described in place of SQL.
 import re
 from collections.abc import Callable, Mapping
 
+from ..masking import without_credentials
 from ..sql.statement import Statement
 from ..sql.statement_reader import Name
 from .statement_effects import Clause, Effect, EffectKind, effects_of
@@ -78,8 +79,16 @@ def index_for_key(relation: str, columns: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return a name as quote_ident() does: in quotes where it needs them."""
-    if _PLAIN.fullmatch(name) and name not in KEYWORDS:
+    """Return a name as quote_ident() does: in quotes where it needs them.
+
+    And where an assignment to it would be masked in an output as one of a secret.
+    """
+    assigned = f"{name} = default, {name}::text"
+    if (
+        _PLAIN.fullmatch(name)
+        and name not in KEYWORDS
+        and assigned == without_credentials(assigned)
+    ):
         return name
     return '"' + name.replace('"', '""') + '"'
 
@@ -243,7 +252,7 @@ def _type(effect: Effect) -> str:
     table, old = _table(effect.on), quoted(effect.part)
     new = quoted(_named(effect.part, "new"))
     follower = quoted(_named(effect.on.name, effect.part, "new"))
-    value = expression or f"{old}::{kind}"
+    value = expression or f"cast({old} as {kind})"
     return _files(
         f"alter table {table} add column {new} {kind};\n"
         f"create function {follower}() returns trigger language plpgsql as $$\n"
@@ -284,7 +293,7 @@ def _column(effect: Effect) -> str:
         f"alter table {table} add column {column} {kind};\n"
         f"alter table {table} alter column {column} set default {default};"
     )
-    backfill = f"{_BATCHES}\nupdate {table} set {column} = {default} where {column} is null;"
+    backfill = f"{_BATCHES}\nupdate {table} set {column} = default where {column} is null;"
     if not not_null:
         return _files(first, backfill)
     name = quoted(_named(effect.on.name, effect.part, "is_not_null"))

@@ -9,6 +9,7 @@ from conftest import connect as raw_connect
 from lib.catalog.schema_objects import Snapshot
 from lib.catalog.snapshot import read_snapshot
 from lib.database.login import connect
+from lib.masking import without_credentials
 from lib.review.safer_sql import KEYWORDS, index_for_key, quoted, safer_way
 
 SETUP = """
@@ -234,6 +235,22 @@ def test_a_name_is_quoted_as_the_server_quotes_it(db: Database) -> None:
     ] == []
     keywords = db.query("select word from pg_get_keywords() where catcode <> 'U'")
     assert {word for (word,) in keywords} <= KEYWORDS
+
+
+@pytest.mark.parametrize("column", ["token", "password", "api_key", "secret_code"])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "alter table t add column {} uuid default gen_random_uuid() not null",
+        "alter table t alter column {} type varchar(500)",
+        "alter table t alter column {} set not null",
+        "alter table t add unique ({})",
+    ],
+)
+def test_no_name_is_taken_for_a_secret_that_is_masked(column: str, statement: str) -> None:
+    way = safer_way(statement.format(column))
+    assert without_credentials(way) == way
+    assert without_credentials(way.replace("\n", " ")) == way.replace("\n", " ")
 
 
 def test_the_index_of_a_foreign_key_takes_names_as_the_server_gives_them(db: Database) -> None:
