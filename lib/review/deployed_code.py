@@ -20,6 +20,15 @@ _TEXTS = ("character varying", "text")
 # To the right: what a client reads in the same way. A bigint reaches JavaScript as a string.
 _WIDER = {("smallint", "integer"), ("real", "double precision")}
 _TO_BIGINT = {("smallint", "bigint"), ("integer", "bigint")}
+# A call with an argument of the first type reaches a function that takes the second.
+_PASSES_AS = {
+    *_WIDER,
+    *_TO_BIGINT,
+    *((number, "numeric") for number in ("smallint", "integer", "bigint")),
+    *((number, "double precision") for number in ("smallint", "integer", "bigint")),
+    ("character varying", "text"),
+    ("text", "character varying"),
+}
 _NARROWER = {
     ("bigint", "integer"),
     ("bigint", "smallint"),
@@ -99,7 +108,11 @@ class Routine:
         return (
             self.name == other.name
             and self.result == other.result
-            and self.types[:count] == other.types
+            and len(self.types) >= count
+            and all(
+                now == was or (was, now) in _PASSES_AS
+                for was, now in zip(other.types, self.types, strict=False)
+            )
             and len(self.types) - count <= self.defaults
         )
 
@@ -423,7 +436,8 @@ def _keys(name: str, old: Relation, new: Relation) -> Iterator[CodeChange]:
 def _new_constraints(
     name: str, passing: Set[str], old: Relation, new: Relation
 ) -> Iterator[CodeChange]:
-    constraints = new.constraints.keys() - old.constraints.keys()
+    known = {_what_it_refuses(each) for each in old.constraints}
+    constraints = {each for each in new.constraints if _what_it_refuses(each) not in known}
     unique = new.unique_keys.keys() - old.unique_keys.keys()
     for rule in (*_without(passing, constraints), *_without(passing, unique)):
         part = {**new.constraints, **new.unique_keys}[rule]
@@ -435,6 +449,11 @@ def _new_constraints(
             f"has a new constraint, {part}: writes of deployed code that violate it fail",
             part=part,
         )
+
+
+def _what_it_refuses(constraint: str) -> str:
+    """The constraint without its actions, and whether or not it is validated."""
+    return re.sub(r" (?:ON (?:UPDATE|DELETE) .*|NOT VALID$)", "", constraint)
 
 
 def _without(columns: Set[str], keys: Set[str]) -> list[str]:

@@ -27,6 +27,7 @@ create table users (
     email text unique, mood mood, code numeric(10, 2), at timestamptz, state text default 'new');
 create table orders (id serial primary key, user_id int references users (id), total int not null
     default 0);
+alter table users add constraint young check (age < 200) not valid;
 create index by_age on users (age);
 create view adults as select id, name from users where age > 17;
 create materialized view totals as select user_id, sum(total) as total from orders group by 1;
@@ -309,6 +310,20 @@ CASES: dict[str, tuple[str, list[Found]]] = {
     ),
     "a constraint of another name": (
         "alter table orders rename constraint orders_user_id_fkey to buyer",
+        [],
+    ),
+    "a foreign key with other actions": (
+        "alter table orders drop constraint orders_user_id_fkey, add constraint buyer "
+        "foreign key (user_id) references users (id) on delete cascade on update set null",
+        [],
+    ),
+    "a constraint that is validated": (
+        "alter table users validate constraint young",
+        [],
+    ),
+    "a function that takes wider numbers": (
+        "drop function add; create function add(a bigint, b numeric default 0) returns int "
+        "language sql return 1",
         [],
     ),
     "a constraint on a column that no code writes yet": (
