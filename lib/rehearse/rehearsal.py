@@ -224,7 +224,7 @@ class _Run:
             )
             if self._server.disk_is_full:
                 raise DatabaseUnavailableError("")
-            self.files.append(facts)
+            self.files.append(replace(facts, stopped_at=_line_after(script, facts)))
             if self._before is None or _has_stopped(facts):
                 return
             after = read_code_view(connection)
@@ -247,6 +247,12 @@ class _Run:
         if isinstance(error, OutOfTimeError):
             return f"it was not done within {limits.file:g} s, on tables without rows"
         return f"its session ended: {one_line(str(error))}"
+
+
+def _line_after(script: Script, facts: FileFacts) -> int:
+    """Return the line of the first statement that did not run; 0 if all did."""
+    rest = script.statements[len(facts.statements) :]
+    return script.file.line_at(rest[0].offset) if rest and facts.not_rehearsed else 0
 
 
 def _has_stopped(facts: FileFacts) -> str:
@@ -357,7 +363,7 @@ def _unrehearsed(files: Sequence[FileFacts]) -> Iterator[Finding]:
                 "not-rehearsed",
                 Severity.WARN,
                 file.version,
-                file.statements[-1].line if file.statements else 0,
+                file.stopped_at,
                 f"The file was not rehearsed to its end: {file.not_rehearsed}.{more}",
                 "Try it on a preview database.",
             )

@@ -61,7 +61,10 @@ class UnindexedForeignKey:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file did. `not_rehearsed` says why it, or the rest of it, did not run."""
+    """What a file did. `not_rehearsed` says why it, or the rest of it, did not run.
+
+    `stopped_at` is the line of the statement from which on it did not, 0 if that is not known.
+    """
 
     version: str
     # In one transaction; if not, each lock ends with its statement.
@@ -69,6 +72,7 @@ class FileFacts:
     statements: tuple[StatementFacts, ...]
     not_rehearsed: str | None = None
     unindexed: tuple[UnindexedForeignKey, ...] = ()
+    stopped_at: int = 0
 
 
 @dataclass(frozen=True)
