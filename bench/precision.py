@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from contenders import ROOT
-from server import Server, started
+from server import Server, exit_code_of, started
 
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 sys.path.insert(0, str(ROOT / "tests"))
@@ -118,7 +118,7 @@ def shares(found: Mapping[str, Sequence[Seen]]) -> Iterator[str]:
     """The share of the files with a finding, chain by chain."""
     yield (
         "| chain | files | by size, 100 rows | by size, 10 GB | of which stop "
-        "| by code: stop | warn | note | lint |"
+        "| by code: stop | by code: warn | by code: note | lint |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
     everything = [seen for files in found.values() for seen in files]
@@ -166,4 +166,4 @@ def listed(title: str, files: Sequence[Seen]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code_of(main))
