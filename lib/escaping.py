@@ -45,6 +45,14 @@ def message(text: str) -> Clean:
     return Clean("\n".join([first, *map(_behind_prefix, others)]))
 
 
+def document_text(text: str) -> str:
+    """Escape the lines of a value in a JSON document: without a prefix, since SQL is copied.
+
+    Only `document` may print such a text, which has no line breaks then.
+    """
+    return escaped(without_credentials(text)).rstrip("\n")
+
+
 def table(lines: Iterable[str], *, color: bool = False) -> Clean:
     """Return lines that the runner has laid out, each of them one line.
 

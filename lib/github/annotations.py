@@ -6,7 +6,7 @@ https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 from collections import Counter
 from collections.abc import Iterator
 
-from ..escaping import PREFIX, Clean, escaped, one_line
+from ..escaping import Clean, escaped, one_line
 from ..review.finding import Finding, Severity
 from .report_document import Report
 from .report_markdown import Place
@@ -48,8 +48,7 @@ def _line(finding: Finding, place: Place) -> str:
 
 
 def _data(text: str) -> str:
-    shown = "\n".join(line.removeprefix(PREFIX) for line in escaped(text).split("\n"))
-    return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return escaped(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import MigratorError
+from ..escaping import PREFIX
 from ..files.folder import NAME
 from ..review.finding import Finding, Severity
 
@@ -96,7 +97,7 @@ def report_of(document: object) -> Report:
     """Return the report in a document."""
     whole = _mapping(document, "the document")
     if whole.get("success") is False and whole.get("error"):
-        return Report(error=_text(whole["error"], "error"))
+        return Report(error=_without_prefix(_text(whole["error"], "error")))
     files = tuple(_each(whole, "files", _file))
     has_pending, has_ignored = "pending" in whole, "ignored" in whole
     return Report(
@@ -108,6 +109,11 @@ def report_of(document: object) -> Report:
         ignored=tuple(_each(whole, "ignored", _ignored)) if has_ignored else (),
         has_sizes=_has_sizes(whole),
     )
+
+
+def _without_prefix(text: str) -> str:
+    """Return an error without what keeps a log from obeying its lines: findings have none."""
+    return "\n".join(line.removeprefix(PREFIX) for line in text.split("\n"))
 
 
 def file_name(version: str) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from .. import COMMAND
 from ..console.terminal import counted
-from ..escaping import PREFIX, Clean, blocks
+from ..escaping import Clean, blocks
 from ..review.finding import Finding, Severity
 from .markdown import code_block, code_element, code_in_cell, code_span, prose
 from .report_document import Report, ReportedFile, ReportedStatement, file_name
@@ -148,7 +148,7 @@ def _message(finding: Finding) -> Iterator[str]:
         # Behind a word of ours: a number or a dash would make a list at the beginning of a line.
         yield f"Why: {prose(first)}"
     if others:
-        yield code_block(_unprefixed(others), "text")
+        yield code_block(others, "text")
 
 
 def _instead(text: str) -> Iterator[str]:
@@ -158,14 +158,9 @@ def _instead(text: str) -> Iterator[str]:
         command, comma, others = text.partition(",")
         yield f"Instead: {code_span(command)}{comma}{f' {prose(others)}' if others else ''}"
     elif _is_sql(text):
-        yield code_block(_unprefixed(text), "sql")
+        yield code_block(text, "sql")
     else:
-        yield f"Instead: {prose(_unprefixed(text))}"
-
-
-def _unprefixed(text: str) -> str:
-    """Return the lines without the prefix that keeps a log from obeying them."""
-    return "\n".join(line.removeprefix(PREFIX) for line in text.split("\n"))
+        yield f"Instead: {prose(text)}"
 
 
 def _is_sql(text: str) -> bool:
@@ -180,7 +175,7 @@ def _way_to_ignore(findings: Iterable[Finding]) -> Iterator[str]:
 
 def _unrehearsed(file: ReportedFile) -> str:
     name = code_span(file_name(file.version) or file.version)
-    return f"**Not rehearsed:** {name}: {prose(_unprefixed(file.not_rehearsed))}"
+    return f"**Not rehearsed:** {name}: {prose(file.not_rehearsed)}"
 
 
 def _locks(files: Iterable[ReportedFile]) -> Iterator[str]:
@@ -218,7 +213,7 @@ def _words(mode: str) -> str:
 
 def _ignored(report: Report) -> Iterator[str]:
     rows = [
-        f"- {_where_only(finding)} {_rule(finding.rule)}: {prose(_unprefixed(reason))}"
+        f"- {_where_only(finding)} {_rule(finding.rule)}: {prose(reason)}"
         for finding, reason in report.ignored[:MOST_ROWS]
     ]
     if rows:

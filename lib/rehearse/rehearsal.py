@@ -21,7 +21,7 @@ from ..errors import (
     MigratorError,
     OutOfTimeError,
 )
-from ..escaping import message, one_line
+from ..escaping import document_text, message, one_line
 from ..files.folder import MigrationFile
 from ..files.prepare_script import prepare
 from ..files.runnable_script import Mode, Script
@@ -377,7 +377,7 @@ def _file_document(file: FileFacts) -> dict[str, Any]:
     return {
         "version": file.version,
         "inTransaction": file.is_transaction,
-        "notRehearsed": file.not_rehearsed and message(file.not_rehearsed),
+        "notRehearsed": file.not_rehearsed and document_text(file.not_rehearsed),
         "statements": [_statement_document(each) for each in file.statements],
     }
 
@@ -401,7 +401,7 @@ def _statement_document(each: StatementFacts) -> dict[str, Any]:
         "line": each.line,
         "locks": locks,
         **{name: [one_line(each) for each in found] for name, found in relations.items()},
-        "failure": each.failure and message(each.failure),
+        "failure": each.failure and document_text(each.failure),
         "sqlstate": each.sqlstate,
     }
 

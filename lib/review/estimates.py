@@ -47,7 +47,13 @@ class Estimate:
         if self.slow < 1:
             return "less than a second"
         fast, slow = _rounded(self.fast), _rounded(self.slow)
-        return f"about {slow}" if fast == slow else f"about {fast} to {slow}"
+        if self.fast < 1:
+            return f"up to {slow}"
+        if fast == slow:
+            return f"about {slow}"
+        # The unit once, if it is the same: "2 to 28 min".
+        amount, _, unit = fast.partition(" ")
+        return f"{amount if slow.endswith(f' {unit}') else fast} to {slow}"
 
 
 # The slow and the fast rate, in bytes a second, of a table with its indexes.
@@ -113,7 +119,5 @@ def span_text(seconds: int) -> str:
 
 def _rounded(seconds: float) -> str:
     """A time with one or two digits: an estimate knows no more."""
-    if seconds < 1:
-        return "a second"
     digits = 10 ** max(0, len(str(int(seconds))) - 2)
     return span_text(round(seconds / digits) * digits)

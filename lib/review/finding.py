@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ..escaping import message, one_line
+from ..escaping import document_text, one_line
 
 
 class Severity(StrEnum):
@@ -42,6 +42,6 @@ class Finding:
             "severity": self.severity.value,
             "version": one_line(self.version),
             "line": self.line,
-            "message": message(self.message),
-            "instead": message(self.instead),
+            "message": document_text(self.message),
+            "instead": document_text(self.instead),
         }

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-from ..escaping import message
+from ..escaping import document_text
 from ..sql.lexer import LexicalError
 from ..sql.splitter import Piece, comments, split
 from .finding import Finding, Severity
@@ -59,7 +59,7 @@ class IgnoredFinding:
 
     def to_dict(self) -> dict[str, str | int]:
         """Return the JSON document: that of the finding, with the reason."""
-        return {**self.finding.to_dict(), "reason": message(self.reason)}
+        return {**self.finding.to_dict(), "reason": document_text(self.reason)}
 
 
 @dataclass(frozen=True)

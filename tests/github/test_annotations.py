@@ -33,7 +33,7 @@ def finding(severity: Severity = Severity.STOP, **more: str) -> Finding:
 
 
 def test_each_finding_is_at_its_line() -> None:
-    line = annotations(Report(findings=(finding(message="100% of\n  | it", instead="a;"),)), PLACE)
+    line = annotations(Report(findings=(finding(message="100% of\nit", instead="a;"),)), PLACE)
     assert line == (
         "::error file=apps/web/migrations/005-x.sql,line=3,title=fails::"
         "100%25 of%0Ait%0AInstead:%0Aa;"

@@ -100,7 +100,7 @@ def test_a_finding_has_the_size_an_estimate_and_the_safer_way() -> None:
     finding = only(LARGE, SET_NOT_NULL)
     assert finding.message == (
         "public.orders is read from end to end while its reads and writes wait "
-        "(400,000,000 rows, 50 GB: about 25 s to 8 min)."
+        "(400,000,000 rows, 50 GB: 25 s to 8 min)."
     )
     assert "add constraint orders_total_is_not_null check (total is not null)" in finding.instead
 
