@@ -3,8 +3,10 @@
 Pure: the branches are compared, and the files of other pull requests are given.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePosixPath
 
 from .. import COMMAND
@@ -30,6 +32,7 @@ def number_findings(branch: BranchFiles, others: Sequence[PullRequest] = ()) -> 
     The way out for a number is the command that renumbers; for a text, what is to be restored.
     """
     findings = (
+        *_on_target(branch),
         *_numbers(branch),
         *_taken_elsewhere(branch, others),
         *(_modified(file) for file in branch.changed),
@@ -38,9 +41,30 @@ def number_findings(branch: BranchFiles, others: Sequence[PullRequest] = ()) -> 
     return tuple(sorted(findings, key=lambda each: (_number(each.version), each.version)))
 
 
+def shared_on_target(branch: BranchFiles) -> tuple[tuple[MigrationFile, MigrationFile], ...]:
+    """Return the files of the target branch that share a number there, unless one goes here.
+
+    The target branch is broken by itself: every run refuses the two, so it is mended by hand.
+    """
+    left = [file for file in branch.on_target if file not in branch.removed]
+    return tuple(pair for pair in pairwise(left) if pair[0].number == pair[1].number)
+
+
+def _on_target(branch: BranchFiles) -> Iterator[Finding]:
+    for first, second in shared_on_target(branch):
+        yield _shared(
+            second,
+            first,
+            f"both are on {branch.target}",
+            "Give the one that was merged last the next free number, with its former name in its "
+            f"header, as in -- Was: {second.version}",
+        )
+
+
 def _numbers(branch: BranchFiles) -> Iterator[Finding]:
     holders = {file.number: file for file in branch.on_target}
     newest = max(holders, default=-1)
+    mine: dict[int, MigrationFile] = {}
     for file in branch.own:
         if holder := holders.get(file.number):
             yield Finding(
@@ -51,6 +75,8 @@ def _numbers(branch: BranchFiles) -> Iterator[Finding]:
                 f"{file.path} has the number of {holder.version}, which is on {branch.target}.",
                 _renumber(branch),
             )
+        elif other := mine.get(file.number):
+            yield _shared(file, other, "both are of this branch", _renumber(branch))
         elif file.number < newest:
             yield Finding(
                 "number-late",
@@ -62,10 +88,23 @@ def _numbers(branch: BranchFiles) -> Iterator[Finding]:
                 "database before it. With MIGRATION_STRICT_ORDER it is refused there.",
                 _renumber(branch),
             )
+        mine.setdefault(file.number, file)
+
+
+def _shared(file: MigrationFile, other: MigrationFile, why: str, instead: str) -> Finding:
+    return Finding(
+        "number-taken",
+        Severity.STOP,
+        file.version,
+        0,
+        f"{file.path} has the number of {other.version}, and {why}: every run refuses the two.",
+        instead,
+    )
 
 
 def _renumber(branch: BranchFiles) -> str:
-    return f"{_RENUMBER} --base {branch.target}"
+    # The name is somebody's, and the line is copied to a shell.
+    return f"{_RENUMBER} --base {shlex.quote(branch.target)}"
 
 
 def _taken_elsewhere(branch: BranchFiles, others: Sequence[PullRequest]) -> Iterator[Finding]:
@@ -112,7 +151,11 @@ def _modified(file: MigrationFile) -> Finding:
 
 def _removed(branch: BranchFiles) -> Iterator[Finding]:
     new_names = {file.checksum: file.version for file in branch.own if file.has_statement}
+    kept = {file.number for file in branch.on_target if file not in branch.removed}
     for file in branch.removed:
+        # Of two with one number, none was applied where both were.
+        if file.number in kept:
+            continue
         now = new_names.get(file.checksum)
         yield Finding(
             "modified-file",

@@ -10,6 +10,7 @@ from ..files.folder import MigrationFile
 from ..files.renumbered import former_checksums, renumbered_content
 from ..install.changes import Change, write_all
 from ..install.git import Git
+from .number_conflicts import shared_on_target
 from .target_branch import BranchFiles, compare
 
 
@@ -30,12 +31,14 @@ class Renumbering:
     """What is to be moved beside the branch `base`, in numeric order.
 
     `leftovers` are files that a renumbering which was killed has written under the new name, and
-    not yet removed under the former one.
+    not yet removed under the former one. `shared` are pairs of files of the base itself with one
+    number, which no renumbering of this branch can part.
     """
 
     base: str
     moves: tuple[Move, ...] = ()
     leftovers: tuple[MigrationFile, ...] = ()
+    shared: tuple[tuple[MigrationFile, MigrationFile], ...] = ()
 
     @property
     def has_work(self) -> bool:
@@ -86,7 +89,7 @@ def renumbering_of(branch: BranchFiles) -> Renumbering:
             digits, _, words = file.version.partition("-")
             version = f"{str(last).zfill(len(digits))}-{words}"
             moves.append(Move(file, version, renumbered_content(file, version)))
-    return Renumbering(branch.target, tuple(moves), leftovers)
+    return Renumbering(branch.target, tuple(moves), leftovers, shared_on_target(branch))
 
 
 def _has_moved(file: MigrationFile, own: Sequence[MigrationFile]) -> bool:

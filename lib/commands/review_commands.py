@@ -99,11 +99,13 @@ def _applied_state(call: Invocation) -> tuple[AppliedState, RunContext | None]:
     """Return what is applied and what is pending, and the configured database if there is one."""
     environ = environ_with_files(call)
     folder = migrations_dir(environ, root=call.root)
-    files = discover(folder)
-    environment = ENVIRONMENT.read(environ) or PRODUCTION
-    context = _context(call, environment) if names_database(environ, root=call.root) else None
     takes_schema = call.arguments.from_database
     base = call.arguments.base or (None if takes_schema else base_of_pull_request(environ))
+    # The merge commit of a pull request has two files of one number, if both branches took it:
+    # that is a finding.
+    files = discover(folder, may_share_numbers=base is not None)
+    environment = ENVIRONMENT.read(environ) or PRODUCTION
+    context = _context(call, environment) if names_database(environ, root=call.root) else None
     if base:
         branch = compare(folder, base, environ)
         state = on_branch(base, branch.on_target, branch.own, environment)

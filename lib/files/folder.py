@@ -402,7 +402,8 @@ def _decode(content: bytes, path: str, version: str) -> str:
 def _doubled_numbers(files: list[MigrationFile]) -> list[MigrationFileError]:
     return [
         MigrationFileError(
-            f"has the same number as {first.path}; give one of them the next free number",
+            f"has the same number as {first.path}; give one of them the next free number, as "
+            f"`{COMMAND} renumber` does on a branch that is not merged yet",
             file=second.path,
             version=second.version,
         )

@@ -45,6 +45,34 @@ def test_a_number_below_the_newest_is_late() -> None:
     assert found(late) == [("number-late", "warn", "003-c")]
 
 
+def test_two_files_of_the_branch_with_one_number_are_told_once() -> None:
+    [finding] = number_findings(branch("001-a", "002-b", "003-c", "003-d"))
+    assert (finding.rule, finding.severity, finding.version) == ("number-taken", "stop", "003-d")
+    assert "has the number of 003-c, and both are of this branch" in finding.message
+    assert finding.instead.endswith("renumber --base origin/main")
+    # Both move, and each is told of what it meets.
+    assert found(branch("001-a", "002-b", "002-c", "002-d")) == [
+        ("number-taken", "stop", "002-c"),
+        ("number-taken", "stop", "002-d"),
+    ]
+
+
+def test_two_files_of_the_target_branch_with_one_number_are_told_until_one_of_them_moves() -> None:
+    both = files("001-a", "002-b", "002-c")
+    [finding] = number_findings(compared("main", both, both, both))
+    assert (finding.rule, finding.severity, finding.version) == ("number-taken", "stop", "002-c")
+    assert "has the number of 002-b, and both are on main" in finding.message
+    assert finding.instead.endswith("-- Was: 002-c")
+    moved = parse("003-c.sql", both[2].content)
+    assert number_findings(compared("main", [*both[:2], moved], both, both)) == ()
+
+
+def test_the_name_of_the_target_branch_is_no_command_where_it_is_copied_to_a_shell() -> None:
+    two = compared("a;$(id)", files("001-b"), files("001-a"), files("001-a"))
+    [finding] = (each for each in number_findings(two) if each.rule == "number-taken")
+    assert finding.instead.endswith("renumber --base 'a;$(id)'")
+
+
 class TestOtherPullRequests:
     def test_one_that_takes_the_same_number_is_named(self) -> None:
         other = PullRequest(7, "Add d", ("migrations/003-d.sql", "README.md"))

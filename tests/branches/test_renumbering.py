@@ -10,8 +10,10 @@ from git_projects import GIT, commit, git, tree
 
 from lib.branches.renumbering import carry_out, find_renumbering, renumbering_of
 from lib.branches.target_branch import compared
+from lib.console.terminal import Style
 from lib.errors import ConfigurationError
 from lib.files.folder import discover, parse
+from lib.text.renumber_text import renumber_text
 
 ENVIRON = {**os.environ, **GIT}
 
@@ -53,6 +55,14 @@ def test_a_file_moves_as_far_as_it_has_to(
     own: tuple[str, ...], on_main: tuple[str, ...], expected: list[tuple[str, str]]
 ) -> None:
     assert moves(own, on_main) == expected
+
+
+def test_two_files_that_the_target_branch_has_with_one_number_are_named_and_stay() -> None:
+    both = [parse(f"{name}.sql", name.encode()) for name in ("001-a", "002-b", "002-c")]
+    found = renumbering_of(compared("main", both, both, both))
+    assert not found.has_work
+    text = renumber_text(found, Style(color=False), is_written=False)
+    assert "002-b and 002-c have one number and are both there already" in text
 
 
 @pytest.fixture

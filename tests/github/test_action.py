@@ -14,6 +14,7 @@ import pytest
 import yaml
 from composite_action import ACTION, STEPS, Job, step
 from conftest import ROOT, Database
+from git_projects import commit, git
 from github_stand_in import FORBIDDEN, NUMBER, REPOSITORY, TOKEN, StandIn, github_stand_in
 from pull_request_example import FOLDER as EXAMPLE
 from pull_request_example import PUSHES, SIZES, Project
@@ -269,6 +270,40 @@ def test_in_the_action_each_push_updates_the_comment_and_the_fix_turns_it_green(
         )
     assert codes == [3, 3, 0]
     assert [each.split()[0] for each in github.requests].count("PATCH") == 2
+
+
+def test_a_number_that_both_branches_took_is_told_and_the_file_is_rehearsed(
+    job: Job, github: StandIn
+) -> None:
+    root, folder = job.workspace, job.workspace / FOLDER
+    folder.mkdir(parents=True)
+    git(root, "init", "-q", "-b", "main")
+    (folder / "001-users.sql").write_text("create table users (id bigint, email text);\n")
+    commit(root)
+    git(root, "checkout", "-q", "-b", "topic")
+    (folder / "002-orders.sql").write_text("alter table users drop column email;\n")
+    commit(root)
+    git(root, "checkout", "-q", "main")
+    (folder / "002-invoices.sql").write_text("create table invoices (id bigint);\n")
+    commit(root)
+    # As actions/checkout leaves it for a pull request: the commit that merges the two.
+    git(root, "update-ref", "refs/remotes/origin/main", "main")
+    git(root, "checkout", "-q", "--detach")
+    git(root, "merge", "-q", "--no-edit", "topic")
+    assert job.step(step("rehearse")) == 0, job.logs
+    document = json.loads((job.folder / "report.json").read_text())
+    assert document["success"] is True
+    assert document["pending"] == ["002-orders"]
+    found = [(each["rule"], each["severity"]) for each in document["findings"]]
+    assert {("number-taken", "stop"), ("drops-column", "stop")} <= {*found}
+    assert job.step(step("comment")) == 0, job.logs
+    assert job.step(step("Verdict")) == 3
+    (body,) = github.bodies
+    assert "has the number of 002-invoices, which is on origin/main" in body
+    assert "./migrate renumber --base origin/main" in body
+    assert (
+        f"::error file={FOLDER}/002-orders.sql,line=1,title=number-taken::" in job.logs["comment"]
+    )
 
 
 def _without_links(text: str) -> list[str]:
