@@ -112,6 +112,35 @@ def test_a_harmless_extension_can_be_created(
     ).fetchone() == ("postgres",)
 
 
+@pytest.mark.parametrize("extension", ["pgcrypto", "uuid-ossp"])
+def test_the_script_of_a_stand_in_runs_with_the_rights_of_the_role(
+    stranger: psycopg.Connection[Any], extension: str
+) -> None:
+    stranger.execute(f'create extension "{extension}"')
+    owners = stranger.execute(
+        """
+        select distinct proowner::regrole::text from pg_proc
+          join pg_depend d on d.objid = pg_proc.oid and d.deptype = 'e'
+          join pg_extension e on e.oid = d.refobjid and e.extname = %s
+        """,
+        (extension,),
+    ).fetchall()
+    assert owners == [("postgres",)]
+
+
+@pytest.mark.parametrize("extension", [*HARMLESS, "pgcrypto", "uuid-ossp"])
+def test_the_script_of_an_extension_calls_nothing_that_was_put_in_its_schema(
+    stranger: psycopg.Connection[Any], extension: str
+) -> None:
+    # Each takes precedence over the server's own, whose arguments are of any type.
+    for arguments in ("text, text", "text, text, text"):
+        stranger.execute(
+            f"create function public.format({arguments}) returns text language plpgsql as"
+            " $$ begin raise 'called as %', current_user; end $$"
+        )
+    stranger.execute(f'create extension "{extension}" schema public cascade')
+
+
 def test_no_other_database_lets_the_role_in(throwaway: ThrowawayServer) -> None:
     with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
         connect(throwaway.target, dbname="template1")

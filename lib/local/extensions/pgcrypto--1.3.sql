@@ -82,7 +82,8 @@ create function gen_random_uuid() returns uuid
 language sql volatile parallel safe
 return pg_catalog.gen_random_uuid();
 
--- What needs a cipher, or PGP. The functions exist, so that what refers to them can be created.
+-- What needs a cipher, or PGP. The functions exist, so that what refers to them can be created. This
+-- runs at once, so that nothing of the schema may be called.
 do $do$
 declare
     signature text;
@@ -119,7 +120,7 @@ begin
         'dearmor(text) returns bytea immutable',
         'pgp_armor_headers(text, key out text, value out text) returns setof record immutable'
     ] loop
-        execute format(
+        execute pg_catalog.format(
             $create$
             create function %1$s strict parallel safe language plpgsql as $body$
             begin
@@ -131,7 +132,10 @@ begin
             end $body$
             $create$,
             signature,
-            format('%s() is not in the stand-in for pgcrypto', split_part(signature, '(', 1))
+            pg_catalog.format(
+                '%s() is not in the stand-in for pgcrypto',
+                pg_catalog.split_part(signature, '(', 1)
+            )
         );
     end loop;
 end $do$;
