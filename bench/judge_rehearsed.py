@@ -14,7 +14,8 @@ from server import Server
 from lib.database.connection import Connection
 from lib.files.folder import parse
 from lib.files.prepare_script import prepare
-from lib.rehearse.breaking import read_code_view, review_code
+from lib.interface.code_view_query import read_code_view
+from lib.rehearse.breaking import review_code
 from lib.rehearse.lint import lint
 from lib.rehearse.observed_run import Conditions, observe_file
 from lib.rehearse.statement_facts import FileFacts

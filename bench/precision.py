@@ -25,12 +25,13 @@ from lib.database.connection import Connection
 from lib.errors import MigrationFileError
 from lib.files.folder import MigrationFile, discover
 from lib.files.prepare_script import prepare
-from lib.rehearse.breaking import read_code_view, review_code
+from lib.interface.code_view import CodeView
+from lib.interface.code_view_query import read_code_view
+from lib.rehearse.breaking import review_code
 from lib.rehearse.lint import lint
 from lib.rehearse.observed_run import observe_file
 from lib.rehearse.statement_facts import FileFacts
 from lib.rehearse.weighing import weigh
-from lib.review.deployed_code import CodeView
 from lib.review.finding import Finding, Severity
 from lib.review.ignored_rules import sort_out
 from lib.review.live_sizes import LiveSizes, TableSize

@@ -25,7 +25,8 @@ from ..escaping import document_text, message, one_line
 from ..files.folder import MigrationFile
 from ..files.prepare_script import prepare
 from ..files.runnable_script import Mode, Script
-from ..review.deployed_code import CodeView
+from ..interface.code_view import CodeView
+from ..interface.code_view_query import read_code_view
 from ..review.finding import Finding, Severity
 from ..review.ignored_rules import IgnoredFinding, sort_out
 from ..review.live_sizes import LiveSizes
@@ -33,7 +34,7 @@ from ..scratch.chain import connect_to_scratch
 from ..settings.connection_target import ConnectionTarget
 from ..time_limits import COMPARED_SNAPSHOT, RehearsalLimits
 from .applied_state import AppliedState, build
-from .breaking import CodeReview, read_code_view, review_code
+from .breaking import CodeReview, review_code
 from .lint import LintReport, lint
 from .observed_run import Conditions, names_of, observe_file
 from .probe_queries import read_relations

@@ -7,16 +7,17 @@ asked, all sizes are unknown, and nothing is worse than a warning.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..review.advice import DONE, RULE_OF_WORK, WRITE_IN_BATCHES, one_transaction
 from ..review.estimates import (
     BUSY,
     Work,
-    estimate,
     is_old,
     is_small,
     severity_under_lock,
     size_text,
     span_text,
     uses_a_second,
+    work_text,
 )
 from ..review.finding import Finding, Severity
 from ..review.live_sizes import LiveSizes, TableSize
@@ -32,17 +33,6 @@ _ALL_BLOCKING = "AccessExclusive"
 _QUERIES = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VALUES", "TABLE")
 # They add rows, and leave those alone that are there.
 _ADDING = ("INSERT", "COPY")
-_DONE = {
-    Work.REWRITE: "is written anew",
-    Work.SCAN: "is read from end to end",
-    Work.INDEX: "gets an index",
-    Work.WRITE: "has its rows written",
-}
-_RULES = {
-    Work.REWRITE: "rewrites-table",
-    Work.SCAN: "scans-under-lock",
-    Work.INDEX: "builds-index-under-lock",
-}
 _UNKNOWN = "its size is not known, since no database was asked"
 _RETRIES = (
     "The runner gives up the lock after MIGRATION_LOCK_TIMEOUT and tries again, so others wait no "
@@ -51,10 +41,6 @@ _RETRIES = (
 _FILE_OF_ITS_OWN = (
     "Put it into a file of its own: the locks of the statements before it are held until their "
     "transaction ends."
-)
-_IN_BATCHES = (
-    "Write the rows in batches, each in a transaction of its own, by a script of the application, "
-    "or in several files that each take a range of the key."
 )
 
 
@@ -102,9 +88,7 @@ class _Scale:
 
     def how_long(self, task: "_Task") -> str:
         size = self.size(task.relation)
-        if size is None:
-            return _UNKNOWN
-        return f"{size_text(size)}: {estimate(task.work, size.bytes)}"
+        return _UNKNOWN if size is None else work_text(task.work, size)
 
 
 @dataclass(frozen=True)
@@ -185,17 +169,17 @@ class _FileOnScale:
         for task in tasks:
             held = self._locks.during(statement.number).get(task.relation)
             severity = self._scale.severity(task)
-            if held is None or severity is None or task.work not in _RULES:
+            if held is None or severity is None or task.work is Work.WRITE:
                 continue
             since = "" if held.by is statement else f", since line {held.by.line}"
             message = (
-                f"{task.relation} {_DONE[task.work]} while its {held.blocks} wait{since} "
+                f"{task.relation} {DONE[task.work]} while its {held.blocks} wait{since} "
                 f"({self._scale.how_long(task)})."
             )
             instead = safer_way(statement.text) or (
                 "" if held.by is statement else _FILE_OF_ITS_OWN
             )
-            yield _found(self._file, _RULES[task.work], severity, statement, message, instead)
+            yield _found(self._file, RULE_OF_WORK[task.work], severity, statement, message, instead)
 
     def _meanwhile(self, statement: StatementFacts, tasks: tuple[_Task, ...]) -> Iterator[Finding]:
         """Find work during which a lock of an earlier statement is held."""
@@ -218,7 +202,7 @@ class _FileOnScale:
             f"{each.blocks} of {each.lock.relation} (line {each.by.line})" for each in waiting
         )
         message = (
-            f"{task.relation} {_DONE[task.work]} ({self._scale.how_long(task)}), and until the "
+            f"{task.relation} {DONE[task.work]} ({self._scale.how_long(task)}), and until the "
             f"transaction ends these wait: {locks}."
         )
         yield _found(
@@ -235,13 +219,12 @@ class _FileOnScale:
             if task.work is not Work.WRITE or self._scale.severity(task) is None:
                 continue
             which = "all rows" if task.is_certain else "as many rows as its condition finds"
-            message = (
-                f"One transaction writes {which} of {task.relation} "
-                f"({self._scale.how_long(task)}{'' if task.is_certain else ' for all'}): each row "
-                "stays locked until its end, and its old version stays on the disk."
-            )
+            how_long = f"{self._scale.how_long(task)}{'' if task.is_certain else ' for all'}"
+            message = one_transaction(which, task.relation, how_long)
             severity = Severity.WARN if task.is_certain else Severity.NOTE
-            yield _found(self._file, "writes-many-rows", severity, statement, message, _IN_BATCHES)
+            yield _found(
+                self._file, "writes-many-rows", severity, statement, message, WRITE_IN_BATCHES
+            )
 
     def _brief(self, statement: StatementFacts, *, but: set[str]) -> Iterator[Finding]:
         """Find locks that are short, but may have to be waited for, while all others wait too."""

@@ -10,8 +10,8 @@ Must not: run a statement of a file, write anything, or load where nothing is pe
     rules              every rule: what it is about, and how severe
     ignored_rules      comments that ignore a rule, and the one list of findings that are left
     estimates          how long work on a table takes, and how severe that is under a lock
+    advice             what is said in the same words, whether a text or a rehearsal shows it
     statement_effects  what one statement says that it does, and to which object
-    deployed_code      what deployed code can use, and what a change of it means for that code
     safer_sql          the safer way to do what a statement does, as SQL
     file_review        what pending files do by their texts alone, weighed by the database
 """

@@ -102,6 +102,11 @@ def size_text(size: TableSize) -> str:
     return f"{size.rows:,} row{'' if size.rows == 1 else 's'}, {bytes_text(size.bytes)}"
 
 
+def work_text(work: Work, size: TableSize) -> str:
+    """The size, and how long the work takes, as in "9 rows, 1.0 GB: about 2 to 20 s"."""
+    return f"{size_text(size)}: {estimate(work, size.bytes)}"
+
+
 def bytes_text(size: int) -> str:
     """A size in the unit that people would use, with powers of 1024 as PostgreSQL has them."""
     amount, unit = float(size), 0

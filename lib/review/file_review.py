@@ -13,9 +13,24 @@ from typing import NamedTuple
 from ..files.runnable_script import Script
 from ..sql.statement import Statement
 from ..sql.statement_reader import StatementReader, shown
-from .estimates import Work, estimate, severity_under_lock, size_text
+from .advice import (
+    COPY_FIRST,
+    DELETE_IN_BATCHES,
+    DONE,
+    DROP_LATER,
+    GIVE_DEFAULT,
+    KEEP_NAME,
+    MADE_ANEW,
+    NEW_AND_REQUIRED,
+    RULE_OF_WORK,
+    WRITE_IN_BATCHES,
+    keep_column,
+    one_transaction,
+)
+from .estimates import Work, severity_under_lock, size_text, work_text
 from .finding import Finding, Severity
 from .live_sizes import TableSize
+from .rules import rule_of_drop
 from .safer_sql import safer_way
 from .statement_effects import Clause, Effect, EffectKind, effects_of, search_path_of
 
@@ -163,19 +178,6 @@ def _question(effect: Effect, path: tuple[str, ...] | None) -> Question | None:
     return Question(kind, effect.on.name, (effect.on.schema,) if effect.on.schema else path)
 
 
-_LATER = "Deploy code that no longer uses it; drop it in a file of a later push."
-_KEEP_NAME = "Keep the old name until no deployed code uses it."
-_KEEP_COLUMN = (
-    "Add the new name as a new column, let the code write both, and copy the old values; drop the "
-    "old column in a later push, when no deployed code uses it."
-)
-_COPY = "Copy the values before the old one is dropped."
-_REQUIRED = "Give it a default, or leave it nullable until all deployed code writes it."
-_EMPTIED = "Say why no row counts any more, or delete in batches those that do not."
-_BATCHES = (
-    "Write the rows in batches, each in a transaction of its own, by a script of the application, "
-    "or in several files that each take a range of the key."
-)
 _OF_CODE = (
     EffectKind.DROP,
     EffectKind.DROP_COLUMN,
@@ -184,16 +186,6 @@ _OF_CODE = (
     EffectKind.RENAME_COLUMN,
     EffectKind.TRUNCATE,
 )
-_DROPS = {
-    "view": "drops-view",
-    "materialized view": "drops-view",
-    "sequence": "drops-sequence",
-    "type": "drops-type",
-    "domain": "drops-type",
-    "function": "drops-function",
-    "procedure": "drops-function",
-    "aggregate": "drops-function",
-}
 _RENAMES = {"drops-type": "renames-type", "drops-function": "renames-function"}
 # A column of these has a default by its type.
 _SERIAL = ("SERIAL", "BIGSERIAL", "SMALLSERIAL", "SERIAL4", "SERIAL8", "SERIAL2")
@@ -215,33 +207,38 @@ def _by_code(
     """What breaks deployed code, or loses data."""
     effect = placed.effect
     column = f"{live.name}.{shown(effect.part)}"
-    rule = _DROPS.get(effect.what, "drops-table")
+    rule = rule_of_drop(effect.what)
     has_column = effect.part in live.columns or effect.what == "type"
     match effect.kind:
         case EffectKind.DROP if is_made_anew:
             # What the new one is like cannot be told from here; only of a table are rows lost.
             if rule == "drops-table":
                 severity = Severity.WARN if worst is Severity.STOP else worst
-                lost = f"{live.name} is dropped and made anew: what it held is lost."
-                yield placed.finding(rule, severity, lost, _COPY)
+                lost = f"{live.name} {MADE_ANEW}."
+                yield placed.finding(rule, severity, lost, COPY_FIRST)
         case EffectKind.DROP:
-            yield placed.finding(rule, worst, f"{live.name} is dropped.", _LATER)
+            yield placed.finding(rule, worst, f"{live.name} is dropped.", DROP_LATER)
         case EffectKind.DROP_COLUMN if has_column:
-            yield placed.finding("drops-column", worst, f"{column} is dropped.", _LATER)
+            yield placed.finding("drops-column", worst, f"{column} is dropped.", DROP_LATER)
         case EffectKind.RENAME | EffectKind.SET_SCHEMA if not is_made_anew:
             now = f"now {shown(effect.new)}" if effect.kind is EffectKind.RENAME else "moved"
             where = f" to the schema {shown(effect.new)}" if now == "moved" else ""
             message = f"{live.name} is {now}{where}."
-            yield placed.finding(_RENAMES.get(rule, "renames-table"), worst, message, _KEEP_NAME)
+            yield placed.finding(_RENAMES.get(rule, "renames-table"), worst, message, KEEP_NAME)
         case EffectKind.RENAME_COLUMN if has_column:
             message = f"{column} is now {live.name}.{shown(effect.new)}."
-            yield placed.finding("renames-column", worst, message, _KEEP_COLUMN)
+            yield placed.finding(
+                "renames-column",
+                worst,
+                message,
+                keep_column(f"{shown(effect.new)} as a new column"),
+            )
         case EffectKind.TRUNCATE if live.size and live.size.bytes:
             message = f"All rows of {live.name} are deleted ({size_text(live.size)})."
-            yield placed.finding("truncates-table", worst, message, _EMPTIED)
+            yield placed.finding("truncates-table", worst, message, DELETE_IN_BATCHES)
         case EffectKind.ADD_COLUMN if _is_required(effect) and not has_column:
-            message = f"{column} is new and required: each insert of deployed code fails."
-            yield placed.finding("requires-column", worst, message, _REQUIRED)
+            message = f"{column} {NEW_AND_REQUIRED}."
+            yield placed.finding("requires-column", worst, message, GIVE_DEFAULT)
 
 
 def _is_required(effect: Effect) -> bool:
@@ -269,23 +266,11 @@ class _Cost(NamedTuple):
     """What takes as long as the table is large, and what waits meanwhile."""
 
     work: Work
-    blocked: str = ""
+    blocked: str
     # Whether the server does so is not told by the text.
     is_certain: bool = True
 
 
-_RULES = {
-    Work.REWRITE: "rewrites-table",
-    Work.SCAN: "scans-under-lock",
-    Work.INDEX: "builds-index-under-lock",
-    Work.WRITE: "writes-many-rows",
-}
-_DONE = {
-    Work.REWRITE: "is written anew",
-    Work.SCAN: "is read from end to end",
-    Work.INDEX: "gets an index",
-    Work.WRITE: "has all its rows written in one transaction",
-}
 _ALL, _WRITES = "reads and writes", "writes"
 
 
@@ -298,17 +283,17 @@ def _by_size(placed: PlacedEffect, live: LiveObject, server_version: int) -> Ite
     severity = severity_under_lock(cost.work, live.size)
     if severity is None:
         return
-    if cost.work is Work.WRITE or not cost.is_certain:
+    how_long = work_text(cost.work, live.size)
+    if cost.work is Work.WRITE:
         severity = Severity.WARN
-    done = _DONE[cost.work] if cost.is_certain else f"may be {_DONE[cost.work][3:]}"
-    blocked = f" while its {cost.blocked} wait" if cost.blocked else ""
-    how_long = f"{size_text(live.size)}: {estimate(cost.work, live.size.bytes)}"
-    instead = _BATCHES
-    if cost.work is not Work.WRITE:
+        message = one_transaction("all rows", live.name, how_long)
+        instead = WRITE_IN_BATCHES
+    else:
+        severity = severity if cost.is_certain else Severity.WARN
+        done = DONE[cost.work] if cost.is_certain else DONE[cost.work].replace("is", "may be", 1)
+        message = f"{live.name} {done} while its {cost.blocked} wait ({how_long})."
         instead = safer_way(placed.statement.text, server_version=server_version)
-    yield placed.finding(
-        _RULES[cost.work], severity, f"{live.name} {done}{blocked} ({how_long}).", instead
-    )
+    yield placed.finding(RULE_OF_WORK[cost.work], severity, message, instead)
 
 
 def _of_index(effect: Effect, _: LiveObject) -> _Cost | None:
@@ -338,7 +323,7 @@ def _of_constraint(effect: Effect, _: LiveObject) -> _Cost | None:
 
 
 def _of_rows(effect: Effect, _: LiveObject) -> _Cost | None:
-    return None if effect.has(Clause.WHERE) else _Cost(Work.WRITE)
+    return None if effect.has(Clause.WHERE) else _Cost(Work.WRITE, _WRITES)
 
 
 def _of_rewrite(effect: Effect, _: LiveObject) -> _Cost | None:

@@ -131,6 +131,24 @@ MISTAKES = (
 # What squawk finds and a rehearsal does not.
 BY_LINT = (Rule("identifier-too-long", "The server cuts the name to 63 bytes.", NOTE),)
 
+# Of what is not named here, as of a table: drops-table.
+_DROPS = {
+    "view": "drops-view",
+    "materialized view": "drops-view",
+    "sequence": "drops-sequence",
+    "type": "drops-type",
+    "domain": "drops-type",
+    "function": "drops-function",
+    "procedure": "drops-function",
+    "aggregate": "drops-function",
+}
+
+
+def rule_of_drop(kind: str) -> str:
+    """Return the rule that an object of this kind breaks when it is dropped."""
+    return _DROPS.get(kind, "drops-table")
+
+
 RULES: Mapping[str, Rule] = {
     rule.name: rule for rule in (*BY_SIZE, *BY_DEPLOYED_CODE, *MISTAKES, *BY_LINT)
 }

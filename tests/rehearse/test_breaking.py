@@ -7,9 +7,9 @@ import pytest
 from conftest import Database
 
 from lib.database.connection import Connection
-from lib.rehearse.breaking import CodeReview, read_code_view, review_code
+from lib.interface.code_view_query import read_code_view
+from lib.rehearse.breaking import CodeReview, review_code
 from lib.rehearse.statement_facts import FileFacts, StatementFacts
-from lib.review.deployed_code import type_severity
 from lib.review.finding import Severity
 from lib.review.rules import RULES
 from lib.sql.splitter import split
@@ -470,36 +470,3 @@ def test_a_look_runs_nothing_that_a_file_has_made(db: Database) -> None:
     """
     with deployment(db, shadow) as deployed:
         assert "public.pg_class" in deployed.now.relations
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("integer", "integer", None),
-        ("smallint", "integer", NOTE),
-        ("integer", "bigint", WARN),
-        ("bigint", "integer", WARN),
-        ("integer", "smallint", WARN),
-        ("integer", "text", STOP),
-        ("character varying(10)", "character varying(20)", NOTE),
-        ("character varying(20)", "character varying(10)", WARN),
-        ("character varying(20)", "text", NOTE),
-        ("text", "character varying", NOTE),
-        ("text", "character varying(20)", WARN),
-        ("character(3)", "character(4)", WARN),
-        ("character(3)", "text", STOP),
-        ("numeric(10,2)", "numeric(12,2)", NOTE),
-        ("numeric(10,2)", "numeric(12,3)", WARN),
-        ("numeric(10,2)", "numeric", NOTE),
-        ("numeric", "numeric(10,2)", WARN),
-        ("timestamp(3) without time zone", "timestamp without time zone", NOTE),
-        ("timestamp(3) without time zone", "timestamp(0) without time zone", WARN),
-        ("timestamp with time zone", "timestamp without time zone", STOP),
-        ("character varying(10)[]", "character varying(20)[]", NOTE),
-        ("integer", "integer[]", STOP),
-        ("json", "jsonb", STOP),
-        ('public."x(1)"', "text", STOP),
-    ],
-)
-def test_types(old: str, new: str, expected: Severity | None) -> None:
-    assert type_severity(old, new) is expected

@@ -35,7 +35,7 @@ STATUS, MIGRATE = "/api/migration-status", "/api/migrate"
 # The command line, and what it alone needs, stay at home.
 NOT_DEPLOYED = (
     r"lib/(__main__\.py"
-    r"|(adopt|branches|calls|cli|commands|console|edits|github|install|local|rebuild|rehearse"
+    r"|(adopt|branches|calls|cli|commands|console|edits|github|install|interface|local|rebuild|rehearse"
     r"|scratch|text|tools)/.*)"
 )
 PACKAGES = {
