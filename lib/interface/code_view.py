@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from ..review.finding import Severity
 from .type_changes import passes_as
@@ -12,7 +13,8 @@ from .type_changes import passes_as
 class Column:
     """A column: its number in the table, and what an insert has to know of it.
 
-    `has_value` is true if an insert may leave the column out though it is required.
+    `has_value` is true if an insert may leave the column out though it is required. `kept_out` are
+    roles that may insert into the table, and not use the sequence from which the value comes.
     """
 
     number: int
@@ -21,6 +23,7 @@ class Column:
     has_value: bool = False
     is_generated: bool = False
     is_inherited: bool = False
+    kept_out: tuple[str, ...] = ()
 
 
 class RowSecurity(StrEnum):
@@ -33,12 +36,19 @@ class RowSecurity(StrEnum):
     BARE_AND_FORCED = "bare and forced"
 
 
+class Constraint(NamedTuple):
+    """A check, a foreign key or an exclusion, without checks that a column is not null."""
+
+    definition: str
+    name: str
+
+
 @dataclass(frozen=True)
 class Relation:
     """A table, a view, a composite type or a sequence of its own.
 
     `unique_keys` are what an ON CONFLICT can name, as in "(a, b)", each with the name of its index;
-    `indexes` are all others, as in "btree (a, b)"; `constraints` are definitions with their names;
+    `indexes` are all others, as in "btree (a, b)"; `constraints` are known by their OIDs;
     `privileges` are those of other roles than the owner, as in "app: SELECT".
     """
 
@@ -49,7 +59,7 @@ class Relation:
     row_security: RowSecurity = RowSecurity.OFF
     privileges: frozenset[str] = frozenset()
     unique_keys: Mapping[str, str] = field(default_factory=dict)
-    constraints: Mapping[str, str] = field(default_factory=dict)
+    constraints: Mapping[int, Constraint] = field(default_factory=dict)
     indexes: Mapping[str, str] = field(default_factory=dict)
 
 

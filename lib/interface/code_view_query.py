@@ -8,7 +8,7 @@ from psycopg import sql
 from ..database.connection import Connection
 from ..database.sql_composition import filled, joined
 from ..own_tables import OWN_TABLES
-from .code_view import CodeView, Column, DataType, Relation, Routine, RowSecurity
+from .code_view import CodeView, Column, Constraint, DataType, Relation, Routine, RowSecurity
 
 # What extensions bring is left out, and goes with its extension; so are the runner's own tables,
 # sequences that a column owns, and the functions of triggers, which no code calls. A query returns
@@ -23,6 +23,11 @@ c.relkind in ('r', 'p', 'f', 'v', 'm', 'c', 'S') and not (
     n.nspname = 'public' and c.relname = any ({own}::text[])) and not exists (
     select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
        and c.relkind = 'S' and d.deptype in ('a', 'i') and d.refobjsubid > 0)
+"""
+# Of a constraint `o` and a column `a`; enforced for new rows even before it is valid.
+_NOT_NULL = """
+pg_get_constraintdef(o.oid) in (format('CHECK ((%I IS NOT NULL))', a.attname),
+                                format('CHECK ((%I IS NOT NULL)) NOT VALID', a.attname))
 """
 _RELATIONS = """
 select json_build_object(
@@ -48,9 +53,14 @@ select json_build_object(
                    quote_ident(x.relname))
           from pg_index i join pg_class x on x.oid = i.indexrelid
          where i.indrelid = c.oid and i.indisunique and i.indisvalid),
+    -- But for a check that a column is not null, which is told of the column.
     'constraints', (
-        select json_object_agg(pg_get_constraintdef(o.oid), quote_ident(o.conname))
-          from pg_constraint o where o.conrelid = c.oid and o.contype in ('c', 'f', 'x')),
+        select json_object_agg(o.oid::bigint, json_build_array(
+                   pg_get_constraintdef(o.oid), quote_ident(o.conname)))
+          from pg_constraint o where o.conrelid = c.oid and o.contype in ('c', 'f', 'x')
+           and not exists (
+               select from pg_attribute a
+                where a.attrelid = c.oid and a.attnum = o.conkey[1] and {not_null})),
     -- From "using" on: without the names.
     'indexes', (
         select json_object_agg(substring(pg_get_indexdef(i.indexrelid) from ' USING (.*)$'),
@@ -64,10 +74,21 @@ _COLUMNS = """
 select json_build_object(
     'table', format('%I.%I', n.nspname, c.relname), 'name', quote_ident(a.attname),
     'number', a.attnum, 'type', format_type(a.atttypid, a.atttypmod),
-    'is_required', a.attnotnull or t.typnotnull,
+    'is_required', a.attnotnull or t.typnotnull or exists (
+        select from pg_constraint o
+         where o.conrelid = c.oid and o.contype = 'c' and o.conkey[1] = a.attnum and {not_null}),
     'has_value', a.atthasdef or a.attidentity <> '' or t.typdefault is not null,
     'is_generated', a.attgenerated <> '' or a.attidentity = 'a',
-    'is_inherited', a.attinhcount > 0)
+    'is_inherited', a.attinhcount > 0,
+    -- Who may insert into the table, and not use the sequence of a serial column.
+    'kept_out', (
+        select json_agg(distinct pg_get_userbyid(g.grantee))
+          from aclexplode(c.relacl) g, pg_depend d join pg_class s on s.oid = d.objid
+         where g.privilege_type = 'INSERT' and g.grantee not in (0, c.relowner)
+           and d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
+           and d.refobjsubid = a.attnum and d.classid = 'pg_class'::regclass and d.deptype = 'a'
+           and case s.relkind when 'S' then not has_sequence_privilege(g.grantee, s.oid, 'USAGE')
+               else false end))
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   join pg_type t on t.oid = a.atttypid
@@ -116,6 +137,7 @@ def read_code_view(connection: Connection) -> CodeView:
         filled(
             query,
             relation=relation,
+            not_null=sql.SQL(_NOT_NULL),
             schema=filled(_SCHEMA, catalog=catalog, object=sql.SQL(oid)),
         )
         for query, (catalog, oid) in _CATALOGS.items()
@@ -136,7 +158,8 @@ def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dic
     by_table: dict[str, dict[str, Column]] = {}
     for row in columns:
         table, name = row.pop("table"), row.pop("name")
-        by_table.setdefault(table, {})[name] = Column(**row)
+        kept_out = tuple(row.pop("kept_out") or ())
+        by_table.setdefault(table, {})[name] = Column(**row, kept_out=kept_out)
     return {
         row["name"]: Relation(
             row["oid"],
@@ -145,7 +168,9 @@ def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dic
             row["takes_writes"],
             RowSecurity(row["row_security"]),
             frozenset(row["privileges"] or ()),
-            *(row[name] or {} for name in ("unique_keys", "constraints", "indexes")),
+            row["unique_keys"] or {},
+            {int(oid): Constraint(*each) for oid, each in (row["constraints"] or {}).items()},
+            row["indexes"] or {},
         )
         for row in rows
     }

@@ -120,7 +120,8 @@ def _score(change: CodeChange, statement: StatementFacts) -> int:
         return 0
     # The last name is the object's own, or that of the part it is about; the others say where.
     *places, name = [*_names(change.object), *_names(change.part)]
-    gone = change.object in statement.dropped
+    # A column may go with its view, which is made anew without it.
+    gone = any(f"{change.object}.".startswith(f"{each}.") for each in statement.dropped)
     if name not in words and not gone and not (change.part and places[-1] in words):
         # What depends on another object goes with it.
         return int("drop" in words and "cascade" in words)
