@@ -271,13 +271,20 @@ class _Observation:
             self._connection.run(FLUSH_COUNTS)
 
     def _unindexed(self) -> tuple[UnindexedForeignKey, ...]:
-        """The foreign keys that the file has added, and left without an index."""
-        added = self._sightings.keys_added
-        rows = self._connection.query(UNINDEXED)[0] if added else []
+        """The keys without an index that the file adds, or of whose other table it deletes rows."""
+        seen = self._sightings
+        rows = self._connection.query(UNINDEXED)[0] if seen.keys else []
         return tuple(
-            UnindexedForeignKey(number, table or "", name or "", columns or "", to or "")
-            for oid, table, name, columns, to in rows
-            if (number := added.get(int(oid or 0)))
+            UnindexedForeignKey(
+                number,
+                seen.name(int(table or 0)),
+                name or "",
+                columns or "",
+                seen.name(int(references or 0)),
+                is_added=seen.keys.is_added(int(oid or 0)),
+            )
+            for oid, table, references, name, columns in rows
+            if (number := seen.keys.statement_of(int(oid or 0), int(references or 0)))
         )
 
     def _reset(self) -> None:

@@ -77,22 +77,17 @@ select k.oid, k.conrelid, k.confrelid, k.convalidated
 # Foreign keys that are left without an index whose first columns are theirs, in any order. An index
 # of a part of the rows does not serve. Keys of partitions stand for that of their table.
 UNINDEXED = """
-select k.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), k.conname,
+select k.oid, k.conrelid, k.confrelid, quote_ident(k.conname),
        (select string_agg(quote_ident(a.attname), ', ' order by u.place)
           from unnest(k.conkey) with ordinality u (attnum, place)
-          join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.attnum),
-       quote_ident(fn.nspname) || '.' || quote_ident(f.relname)
+          join pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.attnum)
   from pg_constraint k
-  join pg_class c on c.oid = k.conrelid
-  join pg_namespace n on n.oid = c.relnamespace
-  join pg_class f on f.oid = k.confrelid
-  join pg_namespace fn on fn.oid = f.relnamespace
  where k.contype = 'f' and k.conparentid = 0
    and not exists (
        select from pg_index i
         where i.indrelid = k.conrelid and i.indisvalid and i.indpred is null
           and (i.indkey::smallint[])[0:cardinality(k.conkey) - 1] @> k.conkey)
- order by 2, 3
+ order by k.conrelid::regclass::text, k.conname
 """
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..sql.concurrent_locks import KnownLocks
+from ..sql.lexer import tokens
 from ..sql.statement import Statement
 from .probe_queries import MODES, ForeignKey, Locked, Relation, Relations
 from .statement_facts import RelationLock, StatementFacts
@@ -52,7 +53,8 @@ class _Catalog:
         return self.by_oid[oid].table if oid in self.by_oid else oid
 
     def name(self, oid: int) -> str:
-        return self.known.get(oid) or self.by_oid[oid].name
+        found = self.by_oid.get(oid)
+        return self.known.get(oid) or (found.name if found else "")
 
     def names(self, oids: Iterable[int]) -> tuple[str, ...]:
         """The names of those that existed before the rehearsal, sorted."""
@@ -162,6 +164,51 @@ class _Counts:
         self._levels = {oid: each.levels for oid, each in probe.locks.items()}
 
 
+class Keys:
+    """The foreign keys that a file adds and validates, and the rows deleted that they may concern.
+
+    `validated` has those before the file.
+    """
+
+    def __init__(self, catalog: _Catalog, validated: Mapping[int, bool]) -> None:
+        self._catalog = catalog
+        self._validated = dict(validated)
+        self._added: dict[int, int] = {}
+        self._deleted: dict[int, int] = {}
+
+    def __bool__(self) -> bool:
+        """True if there may be keys to name."""
+        return bool(self._added or self._deleted)
+
+    def is_added(self, key: int) -> bool:
+        return key in self._added
+
+    def statement_of(self, key: int, references: int) -> int | None:
+        """The statement that adds the key, or else first deletes rows of what it references."""
+        return self._added.get(key) or self._deleted.get(references)
+
+    def delete(self, number: int, tables: Iterable[int]) -> None:
+        """Take note that the statement deletes rows of the tables."""
+        self._deleted = dict.fromkeys(tables, number) | self._deleted
+
+    def read_by(self, number: int, probe: Probe, scanned: set[int]) -> Iterator[int]:
+        """Yield the two tables of each foreign key that the statement has checked.
+
+        Without rows, one of them may be left alone: by its plan, the server begins with either.
+        """
+        for key in probe.keys:
+            if key.oid not in self._validated:
+                self._added[key.oid] = number
+            tables = (key.table, key.references)
+            # The key of a new column, which is null everywhere, is valid without a look. The
+            # partitions of a table are read in its place. A new table has hardly a row to look up.
+            is_read = not scanned.isdisjoint(tables) or self._catalog.kind(key.table) == "p"
+            is_read = is_read and key.table in self._catalog.known
+            if key.is_validated and not self._validated.get(key.oid, False) and is_read:
+                yield from tables
+            self._validated[key.oid] = key.is_validated
+
+
 class Sightings:
     """The facts of a file's statements, gathered probe by probe.
 
@@ -173,12 +220,10 @@ class Sightings:
         self._catalog = _Catalog(relations, known)
         self._trail = _Trail(self._catalog)
         self._filenodes = {oid: each.filenode for oid, each in relations.by_oid.items()}
-        self._validated = dict(relations.validated)
         self._gone: set[int] = set()
         self._counts = _Counts(self._catalog)
         self._facts: list[StatementFacts] = []
-        # By the OID of each foreign key that was added, the statement that did it.
-        self.keys_added: dict[int, int] = {}
+        self.keys = Keys(self._catalog, relations.validated)
 
     @property
     def facts(self) -> tuple[StatementFacts, ...]:
@@ -191,8 +236,11 @@ class Sightings:
         made = {each.name for each in catalog.take_in(probe.locks) if each.kind in _MADE}
         dropped = self._dropped(probe)
         scanned = {table for table, count in self._counts.scans(probe).items() if count}
-        scanned |= set(self._tables_of_new_keys(facts.number, probe, scanned))
+        scanned |= set(self.keys.read_by(facts.number, probe, scanned))
         rewritten, truncated, built = self._files(statement, probe)
+        written = self._counts.written(probe)
+        if _deletes(statement):
+            self.keys.delete(facts.number, written)
         self._facts.append(
             replace(
                 facts,
@@ -200,7 +248,7 @@ class Sightings:
                 rewrites=catalog.names(rewritten),
                 truncated=catalog.names(truncated),
                 builds=catalog.names(built),
-                written=catalog.names(self._counts.written(probe)),
+                written=catalog.names(written),
                 # An index that the server replaces is neither.
                 created=_sorted(made - dropped),
                 dropped=_sorted(dropped - made),
@@ -240,6 +288,10 @@ class Sightings:
         """Take note that a statement has begun that does not end."""
         self._trail.extend(number)
 
+    def name(self, table: int) -> str:
+        """The name of a table, that before the rehearsal if there is one; empty if unknown."""
+        return self._catalog.name(table)
+
     def end_transaction(self) -> None:
         """Take note that the locks are gone, and that the counts begin anew."""
         self._counts = _Counts(self._catalog)
@@ -249,22 +301,6 @@ class Sightings:
         gone = {oid for oid, each in probe.locks.items() if each.is_dropped} - self._gone
         self._gone |= gone
         return {self._catalog.name(oid) for oid in gone if self._catalog.kind(oid) in _MADE}
-
-    def _tables_of_new_keys(self, number: int, probe: Probe, scanned: set[int]) -> Iterator[int]:
-        """Yield the two tables of each foreign key that the statement has checked.
-
-        Without rows, one of them may be left alone: by its plan, the server begins with either.
-        """
-        for key in probe.keys:
-            if key.oid not in self._validated:
-                self.keys_added[key.oid] = number
-            tables = (key.table, key.references)
-            # The key of a new column, which is null everywhere, is valid without a look. The
-            # partitions of a table are read in its place.
-            is_read = not scanned.isdisjoint(tables) or self._catalog.kind(key.table) == "p"
-            if key.is_validated and not self._validated.get(key.oid, False) and is_read:
-                yield from tables
-            self._validated[key.oid] = key.is_validated
 
     def _files(self, statement: Statement, probe: Probe) -> tuple[set[int], set[int], set[int]]:
         """The tables that were rewritten, those that were emptied, those with an index built."""
@@ -299,6 +335,13 @@ class Sightings:
         is_stored = self._catalog.kind(oid) in ("r", "m", "i")
         is_older = oid in self._filenodes and now.filenode is not None
         return is_stored and is_older and now.filenode != self._filenodes[oid]
+
+
+def _deletes(statement: Statement) -> bool:
+    """True if the text has a DELETE, which may be that of a common table expression."""
+    return statement.command in ("DELETE", "MERGE", "WITH") and "delete" in map(
+        str.lower, tokens(statement.text)
+    )
 
 
 def _sorted(names: Iterable[str]) -> tuple[str, ...]:

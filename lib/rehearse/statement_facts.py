@@ -46,10 +46,11 @@ class StatementFacts:
 
 @dataclass(frozen=True)
 class UnindexedForeignKey:
-    """A foreign key that a statement added, and for whose columns its table has no index.
+    """A foreign key for whose columns its table has no index.
 
     `relation` is the table with the key, `columns` are as in "a, b". A row that is deleted from
-    `references`, or changed there, makes the server read all of `relation`.
+    `references`, or changed there, makes the server read all of `relation`. `is_added` if the
+    statement adds the key; if not, it deletes rows of `references`.
     """
 
     statement: int
@@ -57,6 +58,7 @@ class UnindexedForeignKey:
     name: str
     columns: str
     references: str
+    is_added: bool = True
 
 
 @dataclass(frozen=True)

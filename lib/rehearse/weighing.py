@@ -165,21 +165,31 @@ class _FileOnScale:
     def _under_its_lock(
         self, statement: StatementFacts, tasks: tuple[_Task, ...]
     ) -> Iterator[Finding]:
-        """Find work on a table that others wait for because the table itself is locked."""
+        """Find work on tables that others wait for because the tables themselves are locked.
+
+        The same work on several tables, as of a foreign key, is one finding: one SQL mends it.
+        """
+        locks = self._locks.during(statement.number)
+        found: dict[Work, list[tuple[Severity, _Task, _Held]]] = {}
         for task in tasks:
-            held = self._locks.during(statement.number).get(task.relation)
-            severity = self._scale.severity(task)
-            if held is None or severity is None or task.work is Work.WRITE:
-                continue
-            since = "" if held.by is statement else f", since line {held.by.line}"
-            message = (
-                f"{task.relation} {DONE[task.work]} while its {held.blocks} wait{since} "
-                f"({self._scale.how_long(task)})."
+            held, severity = locks.get(task.relation), self._scale.severity(task)
+            if held and severity and task.work is not Work.WRITE:
+                found.setdefault(task.work, []).append((severity, task, held))
+        for work, each in found.items():
+            each.sort(key=lambda item: tuple(Severity).index(item[0]))
+            messages = (self._under_lock(statement, task, held) for _, task, held in each)
+            is_own = all(held.by is statement for _, _, held in each)
+            instead = safer_way(statement.text) or ("" if is_own else _FILE_OF_ITS_OWN)
+            yield _found(
+                self._file, RULE_OF_WORK[work], each[0][0], statement, " ".join(messages), instead
             )
-            instead = safer_way(statement.text) or (
-                "" if held.by is statement else _FILE_OF_ITS_OWN
-            )
-            yield _found(self._file, RULE_OF_WORK[task.work], severity, statement, message, instead)
+
+    def _under_lock(self, statement: StatementFacts, task: _Task, held: _Held) -> str:
+        since = "" if held.by is statement else f", since line {held.by.line}"
+        return (
+            f"{task.relation} {DONE[task.work]} while its {held.blocks} wait{since} "
+            f"({self._scale.how_long(task)})."
+        )
 
     def _meanwhile(self, statement: StatementFacts, tasks: tuple[_Task, ...]) -> Iterator[Finding]:
         """Find work during which a lock of an earlier statement is held."""
@@ -205,23 +215,23 @@ class _FileOnScale:
             f"{task.relation} {DONE[task.work]} ({self._scale.how_long(task)}), and until the "
             f"transaction ends these wait: {locks}."
         )
-        yield _found(
-            self._file,
-            "works-while-locking",
-            severities[task],
-            statement,
-            message,
-            _FILE_OF_ITS_OWN if waiting[0].by is not statement else safer_way(statement.text),
-        )
+        instead = safer_way(statement.text)
+        if waiting[0].by is not statement:
+            batches = f" {WRITE_IN_BATCHES}" if task.work is Work.WRITE else ""
+            instead = f"{_FILE_OF_ITS_OWN}{batches}"
+        severity = severities[task]
+        yield _found(self._file, "works-while-locking", severity, statement, message, instead)
 
     def _many_rows(self, statement: StatementFacts, tasks: tuple[_Task, ...]) -> Iterator[Finding]:
         for task in tasks:
-            if task.work is not Work.WRITE or self._scale.severity(task) is None:
+            severity = self._scale.severity(task)
+            if task.work is not Work.WRITE or severity is None:
                 continue
             which = "all rows" if task.is_certain else "as many rows as its condition finds"
             how_long = f"{self._scale.how_long(task)}{'' if task.is_certain else ' for all'}"
             message = one_transaction(which, task.relation, how_long)
-            severity = Severity.WARN if task.is_certain else Severity.NOTE
+            if not task.is_certain:
+                severity = Severity.NOTE
             yield _found(
                 self._file, "writes-many-rows", severity, statement, message, WRITE_IN_BATCHES
             )
@@ -263,7 +273,7 @@ def _several_tables(file: FileFacts, scale: _Scale) -> Iterator[Finding]:
     names = ", ".join(f"{name} (line {held.by.line})" for name, held in first.items())
     message = (
         f"One transaction locks {len(first)} tables, and holds the first while it waits for "
-        f"the next: {names}. An application that uses them in another order deadlocks."
+        f"the next: {names}. With an application that uses them in another order, it may deadlock."
     )
     severity = Severity.NOTE if scale.sizes is None else Severity.WARN
     second = sorted(statements)[1]
@@ -281,6 +291,9 @@ def _unindexed(file: FileFacts, scale: _Scale, key: UnindexedForeignKey) -> Iter
         f"The foreign key {key.name} of {relation} ({how_large}) has no index on "
         f"{key.columns}: each row that is deleted from {key.references}, or gets "
         f"another key there, makes the server read all of {relation}."
+        if key.is_added
+        else f"Each row that is deleted from {key.references} makes the server read all of "
+        f"{relation} ({how_large}), whose foreign key {key.name} has no index on {key.columns}."
     )
     statement = next(each for each in file.statements if each.number == key.statement)
     yield _found(
@@ -289,7 +302,7 @@ def _unindexed(file: FileFacts, scale: _Scale, key: UnindexedForeignKey) -> Iter
         Severity.WARN,
         statement,
         message,
-        index_for_key(relation, key.columns),
+        index_for_key(relation, key.columns, before="the foreign key" if key.is_added else "this"),
     )
 
 

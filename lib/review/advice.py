@@ -39,6 +39,6 @@ def keep_column(added: str) -> str:
 def one_transaction(which: str, relation: str, how_long: str) -> str:
     """Say what it means that `which` rows are written at once."""
     return (
-        f"One transaction writes {which} of {relation} ({how_long}): each row stays locked until "
-        "its end, and its old version stays on the disk."
+        f"One transaction writes {which} of {relation} ({how_long}): whoever writes one of them "
+        "waits until its end, and their old versions stay on the disk."
     )

@@ -36,7 +36,8 @@ KEYWORDS = frozenset(_QUOTED.split())
 _FIRST_WITH_NOT_NULL_NOT_VALID = 180000
 # What may stand behind the columns of a unique constraint that is made of an index.
 _UNIQUE = re.compile(
-    r"(?:unique|primary\s+key)\s*(nulls\s+(?:not\s+)?distinct)?\s*(\([^()]*\))\s*"
+    r"(?:unique|primary\s+key)\s*(nulls\s+(?:not\s+)?distinct)?\s*"
+    r"(\([^()]*\)(?:\s*include\s*\([^()]*\))?)\s*"
     r"((?:(?:not\s+)?deferrable|initially\s+\w+|\s)*)",
     re.IGNORECASE,
 )
@@ -46,6 +47,7 @@ _MORE_OF_COLUMN = re.compile(
     r"\b(?:check|unique|primary|references|constraint|generated|collate|null\s+.*|storage)\b",
     re.IGNORECASE,
 )
+_NOT_NULL = re.compile(r"\s+not\s+null\Z", re.IGNORECASE)
 _TYPE_AND_EXPRESSION = re.compile(r"(.+?)(?:\s+using\s+(.+))?", re.IGNORECASE | re.DOTALL)
 _BATCHES = (
     "-- In batches, each a transaction of its own: by a script of the application, or in files\n"
@@ -72,10 +74,10 @@ def safer_way(text: str, *, server_version: int = 0) -> str:
     return also + "\n".join(dict.fromkeys(ways))
 
 
-def index_for_key(relation: str, columns: str) -> str:
+def index_for_key(relation: str, columns: str, *, before: str) -> str:
     """Return the index that a foreign key of a live table needs; the names are quoted already."""
     index = f"create index concurrently on {relation} ({columns});"
-    return _file("A file of its own, before the foreign key") + index
+    return _file(f"A file of its own, before {before}") + index
 
 
 def quoted(name: str) -> str:
@@ -169,7 +171,12 @@ def _by_index(effect: Effect, default_name: str) -> str:
     if effect.has(Clause.USING_INDEX):
         return ""
     parts = _UNIQUE.fullmatch(effect.definition)
-    if parts is None or _is_with_column(effect):
+    if _is_with_column(effect):
+        return (
+            "Add the column alone, build the index by `create unique index concurrently` in a file "
+            "of its own, and add the constraint `using index` in the next file."
+        )
+    if parts is None:
         return (
             "Build the index first, by `create unique index concurrently` in a file of its own, "
             "and add the constraint `using index` in the next file."
@@ -288,13 +295,16 @@ def _column(effect: Effect) -> str:
             "rows that are there in batches."
         )
     kind, default, not_null = parts.groups()
+    # It may stand on either side of the default.
+    plain = _NOT_NULL.sub("", kind)
+    is_required = bool(not_null) or plain != kind
     table, column = _table(effect.on), quoted(effect.part)
     first = (
-        f"alter table {table} add column {column} {kind};\n"
+        f"alter table {table} add column {column} {plain};\n"
         f"alter table {table} alter column {column} set default {default};"
     )
     backfill = f"{_BATCHES}\nupdate {table} set {column} = default where {column} is null;"
-    if not not_null:
+    if not is_required:
         return _files(first, backfill)
     name = quoted(_named(effect.on.name, effect.part, "is_not_null"))
     return _files(

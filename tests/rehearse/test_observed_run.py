@@ -366,6 +366,21 @@ class TestForeignKeysWithoutAnIndex:
         [found] = statements(session, sql)
         assert found.scans == scans
 
+    @pytest.mark.parametrize(
+        "sql",
+        [
+            "create table uses (id int primary key, order_id int references orders)",
+            "create table uses (id int primary key, o int); "
+            "alter table uses add foreign key (o) references orders",
+            "create table uses (o int references orders) partition by range (o)",
+        ],
+    )
+    def test_the_key_of_a_new_table_reads_nothing_of_the_other(
+        self, session: Connection, sql: str
+    ) -> None:
+        session.run("create unique index on orders (user_id); analyze orders")
+        assert [each.scans for each in statements(session, sql)] == [()] * len(sql.split("; "))
+
     def test_the_columns_of_a_key_may_stand_in_any_order(self, session: Connection) -> None:
         facts = observe(
             session,
@@ -373,6 +388,26 @@ class TestForeignKeysWithoutAnIndex:
             "create index on b (y, x); alter table b add foreign key (x, y) references a (x, y)",
         )
         assert facts.unindexed == ()
+
+    @pytest.mark.parametrize(
+        ("sql", "number"),
+        [
+            ("select 1; delete from users where id = 1", 2),
+            ("with gone as (delete from users returning id) select from gone", 1),
+            ("update users set age = 1", None),
+            ("delete from orders", None),
+            ("delete from users; create index on orders (user_id)", None),
+        ],
+    )
+    def test_rows_are_deleted_that_a_key_without_an_index_references(
+        self, session: Connection, sql: str, number: int | None
+    ) -> None:
+        session.run(self.KEY)
+        found = [
+            (each.statement, each.relation, each.references, each.is_added)
+            for each in observe(session, sql).unindexed
+        ]
+        assert found == ([(number, ORDERS, USERS, False)] if number else [])
 
     def test_a_key_that_was_there_before_is_not_named(self, session: Connection) -> None:
         session.run(self.KEY)

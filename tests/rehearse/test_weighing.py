@@ -150,6 +150,11 @@ def test_a_foreign_key_is_found_on_both_tables_that_it_reads() -> None:
     finding = only(sizes, both)
     assert finding.message.startswith("public.users is read from end to end while its writes wait")
     assert "not valid" in finding.instead
+    # One SQL mends it, so it is told once, from the gravest.
+    sizes = sizes_of([TableSize(ORDERS, 10**6, 100 * 1024**2), TableSize(USERS, 10**9, 100 * GB)])
+    finding = only(sizes, both)
+    assert finding.severity is Severity.STOP
+    assert finding.message.index(USERS) < finding.message.index(ORDERS)
 
 
 def test_a_lock_that_an_earlier_statement_holds_is_named_by_its_line() -> None:
@@ -199,17 +204,17 @@ def test_a_table_that_nobody_uses_may_be_locked_while_another_is_worked_on() -> 
     )
     locked = statement("alter table users add a int", lock=STRONGEST, until=2, relation=USERS)
     work = statement("update orders set a = 1", 2, scans=True, writes=True)
-    assert found(sizes, locked, work) == [("writes-many-rows", "warn", 20)]
+    assert found(sizes, locked, work) == [("writes-many-rows", "stop", 20)]
 
 
 @pytest.mark.parametrize(
     ("text", "severity"),
     [
-        ("update orders set a = 1", "warn"),
-        ("delete from orders", "warn"),
+        ("update orders set a = 1", "stop"),
+        ("delete from orders", "stop"),
         ("update orders set a = 1 where id = 1", "note"),
         ("do $$ begin update orders set a = 1; end $$", "note"),
-        ("with x as (select 1) update orders set a = 1", "warn"),
+        ("with x as (select 1) update orders set a = 1", "stop"),
     ],
 )
 def test_rows_that_are_written(text: str, severity: str) -> None:
@@ -271,6 +276,31 @@ def test_a_foreign_key_without_an_index(sizes: LiveSizes | None, severities: lis
         assert finding.instead.endswith(
             'create index concurrently on public.orders (user_id, "A b");'
         )
+
+
+def test_rows_are_deleted_that_a_large_table_references_without_an_index() -> None:
+    key = UnindexedForeignKey(1, ORDERS, "orders_user_fkey", "user_id", USERS, is_added=False)
+    deleting = StatementFacts(1, 7, "delete from users where id = 1", written=(USERS,))
+    sizes = sizes_of([TableSize(USERS, 10, 8192), TableSize(ORDERS, 10**9, 50 * GB)])
+    [finding] = weigh([file(deleting, unindexed=(key,))], sizes)
+    assert (finding.rule, finding.severity, finding.line) == (
+        "foreign-key-without-index",
+        Severity.WARN,
+        7,
+    )
+    assert finding.message == (
+        "Each row that is deleted from public.users makes the server read all of public.orders "
+        "(1,000,000,000 rows, 50 GB), whose foreign key orders_user_fkey has no index on user_id."
+    )
+    assert weigh([file(deleting, unindexed=(key,))], TEN_ROWS) == ()
+
+
+def test_rows_in_a_file_of_their_own_are_still_many() -> None:
+    added = statement("alter table orders add a int", lock=STRONGEST, until=2)
+    work = statement("update orders set a = 1", 2, scans=True, writes=True)
+    instead = only(LARGE, added, work).instead
+    assert instead.startswith("Put it into a file of its own")
+    assert "Write the rows in batches" in instead
 
 
 def test_who_reads_a_materialized_view_waits_for_what_it_is_made_of() -> None:

@@ -45,6 +45,8 @@ SAME_SCHEMA = {
     "a unique constraint without a name": f"alter table {TABLE} add unique (code)",
     "a unique constraint that is deferred": f"alter table {TABLE} add constraint once "
     "unique (code) deferrable initially deferred",
+    "a unique constraint with another column": f"alter table {TABLE} add constraint once "
+    'unique (code) include ("Note", total)',
     "two actions": f"alter table {TABLE} alter total set not null, "
     "add constraint positive check (total > 0)",
 }
@@ -55,6 +57,8 @@ WAYS_TO_CHANGE_ROWS = {
     "a volatile default": f"alter table {TABLE} add column token uuid default gen_random_uuid()",
     "a volatile default, not null": f"alter table {TABLE} add column token uuid "
     "default gen_random_uuid() not null",
+    "not null, a volatile default": f"alter table {TABLE} add column token uuid NOT NULL "
+    "default gen_random_uuid()",
 }
 
 
@@ -172,7 +176,8 @@ def test_what_is_built_again_is_built_concurrently(statement: str, db: Database)
         "alter table t add column b int generated always as (a + 1) stored",
         "alter table t add column b uuid default gen_random_uuid() unique",
         "alter table t add column b int check (b > 0)",
-        "alter table t add unique (a) include (b)",
+        "alter table t add column b text unique",
+        'alter table t add unique ("a)")',
         "cluster t using i",
         "vacuum full t",
         "alter table t set unlogged",
@@ -255,5 +260,5 @@ def test_no_name_is_taken_for_a_secret_that_is_masked(column: str, statement: st
 
 def test_the_index_of_a_foreign_key_takes_names_as_the_server_gives_them(db: Database) -> None:
     db.query('create table "T" (a int, "B" int)')
-    db.query(index_for_key('public."T"', 'a, "B"'))
+    db.query(index_for_key('public."T"', 'a, "B"', before="this"))
     assert db.query("select count(*) from pg_indexes where tablename = 'T'") == [(1,)]
