@@ -168,14 +168,18 @@ def _question(effect: Effect, path: tuple[str, ...] | None) -> Question | None:
     # What is temporary is nobody else's.
     if effect.has(Clause.TEMPORARY):
         return None
+    on = effect.on
     # Of these, `on` is a table, whatever is made for it.
     if is_index or effect.kind is EffectKind.ADD_CONSTRAINT:
         kind = QuestionKind.RELATION
+    # The table that becomes a partition is the one that is read.
+    elif effect.kind is EffectKind.ATTACH_PARTITION and effect.other:
+        kind, on = QuestionKind.RELATION, effect.other
     elif effect.what in _KINDS:
         kind = _KINDS[effect.what]
     else:
         return None
-    return Question(kind, effect.on.name, (effect.on.schema,) if effect.on.schema else path)
+    return Question(kind, on.name, (on.schema,) if on.schema else path)
 
 
 _OF_CODE = (
@@ -285,7 +289,6 @@ def _by_size(placed: PlacedEffect, live: LiveObject, server_version: int) -> Ite
         return
     how_long = work_text(cost.work, live.size)
     if cost.work is Work.WRITE:
-        severity = Severity.WARN
         message = one_transaction("all rows", live.name, how_long)
         instead = WRITE_IN_BATCHES
     else:
@@ -330,6 +333,11 @@ def _of_rewrite(effect: Effect, _: LiveObject) -> _Cost | None:
     return None if effect.has(Clause.CONCURRENTLY) else _Cost(Work.REWRITE, _ALL)
 
 
+def _of_partition(effect: Effect, _: LiveObject) -> _Cost | None:
+    # A check may say what the bounds say; an index is attached to an index.
+    return _Cost(Work.SCAN, _ALL, is_certain=False) if effect.what == "table" else None
+
+
 def _of_column(effect: Effect, _: LiveObject) -> _Cost | None:
     return _Cost(Work.REWRITE, _ALL) if _has_volatile_value(effect) else None
 
@@ -348,6 +356,7 @@ _COSTS: Mapping[EffectKind, Callable[[Effect, LiveObject], _Cost | None]] = {
     EffectKind.ADD_CONSTRAINT: _of_constraint,
     EffectKind.ADD_COLUMN: _of_column,
     EffectKind.ALTER_TYPE: _of_type,
+    EffectKind.ATTACH_PARTITION: _of_partition,
     EffectKind.UPDATE: _of_rows,
     EffectKind.DELETE: _of_rows,
     EffectKind.CLUSTER: _of_rewrite,

@@ -60,7 +60,7 @@ BY_SIZE = (
     Rule(
         "writes-many-rows",
         "Rows of a large table are written in one transaction.",
-        WARN,
+        STOP,
         depends_on_size=True,
     ),
     Rule(
