@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ def entries(text: str) -> list[str]:
     return re.findall(r"^    (\w+)  ", text, re.MULTILINE)
 
 
+@cache
 def docstring(wing: str) -> str:
     return ast.get_docstring(ast.parse((LIB / wing / "__init__.py").read_text()), clean=False) or ""
 
@@ -48,6 +50,7 @@ ROOMS = {wing: entries(docstring(wing)) for wing in WINGS}
 EACH_ROOM = [(wing, room) for wing in WINGS for room in ROOMS[wing]]
 
 
+@cache
 def arrows() -> dict[str, list[str]]:
     """The wings that each wing may import, as the map draws them."""
     pattern = r"^    (\w+)  [^\n]*(?:\n +<- (\w+(?:,\s+\w+)*))?$"
@@ -57,11 +60,17 @@ def arrows() -> dict[str, list[str]]:
     }
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path: Path) -> set[tuple[str, ...]]:
     """The modules of the package that a module imports anywhere: ("errors",), ("sql", "lexer")."""
     package = path.relative_to(LIB).parts[:-1]
     found: set[tuple[str, ...]] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = (*package[: len(package) + 1 - node.level], *(node.module or "").split("."))
             base = tuple(filter(None, base))
@@ -125,7 +134,7 @@ def test_the_surfaces_never_import_each_other() -> None:
 
 def test_the_package_does_not_know_its_own_name() -> None:
     for path in MODULES:
-        code = ast.parse(path.read_text())
+        code = parsed(path)
         names = [
             name.name
             for node in ast.walk(code)
@@ -174,9 +183,7 @@ def test_only_the_outermost_modules_read_the_environment(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
 def test_no_class_is_longer_than_150_lines(path: Path) -> None:
-    classes = [
-        node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef)
-    ]
+    classes = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
     long = [each.name for each in classes if (each.end_lineno or 0) - each.lineno >= 150]
     assert long == []
 

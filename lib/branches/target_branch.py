@@ -65,12 +65,6 @@ def default_branch(folder: Path, environ: Mapping[str, str]) -> str | None:
     return os.fsdecode(done.stdout).strip() or None
 
 
-def files_on(folder: Path, ref: str, environ: Mapping[str, str]) -> tuple[MigrationFile, ...]:
-    """Return the migrations of `folder` at the tip of `ref`, in numeric order."""
-    git = _git(folder, environ)
-    return _files_at(git, _commit(git, ref), folder.name)
-
-
 def compare(folder: Path, ref: str, environ: Mapping[str, str]) -> BranchFiles:
     """Compare the working tree with the tip of `ref`, and with where the two parted."""
     git = _git(folder, environ)

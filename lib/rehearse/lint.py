@@ -57,6 +57,8 @@ _OF_TASTE = (
 OFF = (*_OF_THE_RUNNER, *_OF_THE_SERVER, *_OF_TASTE)
 # squawk has no switch for it.
 _ALWAYS_ON = ("unused-ignore",)
+# That of requirements-local.txt, by which the rehearsal runs.
+_POSTGRES = "18.0"
 _FOUND_NOTHING, _FOUND_SOMETHING = 0, 1
 
 
@@ -76,7 +78,6 @@ def lint(
     texts: Mapping[str, str],
     files: Iterable[FileFacts],
     *,
-    server_version_num: int = 180000,
     program: Path | None = None,
     limit: float = LINT,
 ) -> LintReport:
@@ -95,7 +96,7 @@ def lint(
     for version, text in texts.items():
         source = _Source(text, made)
         try:
-            said = _ask(squawk, source.without_data, server_version_num, deadline)
+            said = _ask(squawk, source.without_data, deadline)
         except _LintError as error:
             faults.append(f"{version}: {error}")
         else:
@@ -170,14 +171,12 @@ def _squawk() -> Path | None:
     return Path(found) if found else None
 
 
-def _ask(
-    squawk: Path, text: str, server_version_num: int, deadline: Deadline
-) -> list[dict[str, Any]]:
+def _ask(squawk: Path, text: str, deadline: Deadline) -> list[dict[str, Any]]:
     """Return what squawk says of a text, which it gets without a name and without a folder."""
     options = (
         "--reporter=json",
         "--assume-in-transaction",
-        f"--pg-version={server_version_num // 10000}.{server_version_num % 10000}",
+        f"--pg-version={_POSTGRES}",
         # Without it, squawk looks for a .squawk.toml: here, and in every folder above.
         f"--config={os.devnull}",
         f"--exclude={','.join(rule for rule in OFF if rule not in _ALWAYS_ON)}",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,24 +47,15 @@ class TableSize:
 class LiveSizes:
     """The tables of a database by name. A table that is not among them does not exist there.
 
-    `counted_for` is the time in seconds in which reads and writes were counted. `every` stands for
-    each table that is not named: for a question such as "what if every table had 10 GB?".
+    `counted_for` is the time in seconds in which reads and writes were counted.
     """
 
     tables: Mapping[str, TableSize] = field(default_factory=dict)
     counted_for: int | None = None
-    every: TableSize | None = None
 
     def of(self, relation: str) -> TableSize | None:
         """Return the size of a table; None if the database has no such table."""
-        if found := self.tables.get(relation):
-            return found
-        return replace(self.every, relation=relation) if self.every else None
-
-
-def uniform_sizes(rows: int, size: int) -> LiveSizes:
-    """Return sizes that say the same of every table: `rows`, and `size` in bytes."""
-    return LiveSizes(every=TableSize("", rows, size))
+        return self.tables.get(relation)
 
 
 @dataclass(frozen=True)

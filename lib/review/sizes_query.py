@@ -4,8 +4,6 @@ The size functions wait for whoever holds a table exclusively, so tables that ar
 the sizes that the last vacuum or analyze has noted. If a lock comes meanwhile, all tables have.
 """
 
-from collections.abc import Iterable
-
 from psycopg import sql
 
 from ..database.connection import Connection
@@ -78,7 +76,7 @@ with recursive tree as (
                 else greatest(relpages, 0)::bigint * block end as heap
       from sized, (select current_setting('block_size')::bigint) as setting (block)
 )
-select quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.oid::bigint,
+select quote_ident(n.nspname) || '.' || quote_ident(c.relname),
        -- As the planner does it: as many rows to a page as when they were counted.
        coalesce(sum(case
            when m.reltuples > 0 and m.relpages > 0
@@ -93,7 +91,7 @@ select quote_ident(n.nspname) || '.' || quote_ident(c.relname), c.oid::bigint,
   join pg_namespace n on n.oid = c.relnamespace
   left join measured m on m.oid = tree.member
   left join held h on h.relation = tree.member
- group by n.nspname, c.relname, c.oid
+ group by n.nspname, c.relname
 """
 # Of a database whose statistics were never reset no time is noted: since the server's start, then.
 _READ_DATABASE = """
@@ -120,30 +118,6 @@ def read_sizes(connection: Connection) -> tuple[str, LiveSizes]:
             [[database], rows] = _read(connection, is_rough=True)
     name, seconds = database
     return name or "", sizes_of(map(_table, rows), counted_for=_seconds(seconds))
-
-
-def read_sizes_of(connection: Connection, relations: Iterable[str]) -> LiveSizes:
-    """Return what is on record of a few tables: no lock is taken, and no file is looked at.
-
-    A table is looked for as a file of this session would find it; the result has it under the name
-    that was asked for, and under its full name. One that does not exist is left out.
-    """
-    asked = tuple(dict.fromkeys(relations))
-    if not asked:
-        return LiveSizes()
-    with connection.limit_to(SIZES, _TOO_LATE):
-        oids = {
-            name: int(oid)
-            for name, oid in zip(asked, connection.resolve(*asked), strict=True)
-            if oid is not None
-        }
-        if not oids:
-            return LiveSizes()
-        which = filled("c.oid = any ({oids}::oid[])", oids=sorted(set(oids.values())))
-        rows = connection.query(_find(which, is_rough=True), read_only=True)[-1]
-    by_oid = {int(row[1] or 0): _table(row) for row in rows}
-    named = {name: by_oid[oid] for name, oid in oids.items() if oid in by_oid}
-    return LiveSizes({**{table.relation: table for table in by_oid.values()}, **named})
 
 
 def find_on_record(which: sql.Composable) -> sql.Composed:
@@ -178,7 +152,7 @@ def _find(which: sql.Composable, *, is_rough: bool) -> sql.Composed:
 
 
 def _table(row: Row) -> TableSize:
-    relation, _, rows, size, reads, writes, age, is_rough = row
+    relation, rows, size, reads, writes, age, is_rough = row
     return TableSize(
         relation=relation or "",
         rows=int(rows or 0),

@@ -12,7 +12,6 @@ from lib.branches.target_branch import (
     compare,
     compared,
     default_branch,
-    files_on,
 )
 from lib.errors import ConfigurationError
 from lib.files.folder import MigrationFile, parse
@@ -119,7 +118,7 @@ class TestWhatGitHolds:
         commit(folder)
         write(folder, "001-a.sql", "changed")
         mark.unlink(missing_ok=True)
-        assert [file.text for file in files_on(folder, "main", ENVIRON)] == [
+        assert [file.text for file in compare(folder, "main", ENVIRON).on_target] == [
             "create table a ();\n",
             "create table b ();\n",
         ]
@@ -129,7 +128,7 @@ class TestWhatGitHolds:
         self, folder: Path, tmp_path: Path
     ) -> None:
         environ = {**ENVIRON, "GIT_DIR": str(tmp_path / "elsewhere"), "GIT_WORK_TREE": "/"}
-        assert versions(files_on(folder, "main", environ)) == ["001-a", "002-b"]
+        assert versions(compare(folder, "main", environ).on_target) == ["001-a", "002-b"]
 
     def test_a_folder_that_the_target_branch_lacks_is_empty_there(self, folder: Path) -> None:
         other = folder.parent / "others"
@@ -144,7 +143,8 @@ class TestWhatGitHolds:
         write(folder, "004_D.sql", "create table d ();\n")
         write(folder, "005-e.sql", b"\xff")
         commit(folder)
-        assert versions(files_on(folder, "main", ENVIRON)) == ["001-a", "002-b"]
+        git(folder, "checkout", "-q", "topic")
+        assert versions(compare(folder, "main", ENVIRON).on_target) == ["001-a", "002-b"]
 
 
 class TestWhatIsRefused:

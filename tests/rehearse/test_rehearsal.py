@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import connect
+from uniform_sizes import uniform_sizes
 
 from lib.errors import MigratorError
 from lib.files.folder import MigrationFile, parse
@@ -15,7 +16,6 @@ from lib.rehearse.applied_state import AppliedState, LiveDatabase, build, on_bra
 from lib.rehearse.rehearsal import Rehearsal, rehearse, rehearse_in_orders
 from lib.rehearse.throwaway_server import throwaway_server
 from lib.review.finding import Severity
-from lib.review.live_sizes import uniform_sizes
 from lib.time_limits import RehearsalLimits
 
 APPLIED = {

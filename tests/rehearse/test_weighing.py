@@ -1,6 +1,7 @@
 """Facts times sizes: what is silent, what is a warning, what is a stop. Pure."""
 
 import pytest
+from uniform_sizes import uniform_sizes
 
 from lib.rehearse.statement_facts import (
     FileFacts,
@@ -10,7 +11,7 @@ from lib.rehearse.statement_facts import (
 )
 from lib.rehearse.weighing import weigh
 from lib.review.finding import Finding, Severity
-from lib.review.live_sizes import LiveSizes, TableSize, sizes_of, uniform_sizes
+from lib.review.live_sizes import LiveSizes, TableSize, sizes_of
 from lib.review.rules import RULES
 
 GB = 1024**3

@@ -8,8 +8,9 @@ from conftest import Database
 
 from lib.database.connection import Connection
 from lib.database.login import connect
+from lib.database.sql_composition import filled
 from lib.review.live_sizes import LiveSizes, TableSize
-from lib.review.sizes_query import BYTES_PER_ROW, read_sizes, read_sizes_of
+from lib.review.sizes_query import BYTES_PER_ROW, find_on_record, read_sizes, sizes_on_record
 
 
 @pytest.fixture
@@ -28,6 +29,14 @@ def size(connection: Connection, relation: str) -> TableSize:
     return found
 
 
+def on_record(connection: Connection, relation: str) -> TableSize:
+    """The size by the catalog alone."""
+    which = filled("c.oid = {relation}::regclass", relation=relation)
+    rows = connection.query(find_on_record(which), read_only=True)[-1]
+    [found] = sizes_on_record(rows).tables.values()
+    return found
+
+
 def test_a_table_has_the_size_of_its_rows_indexes_and_toast(
     db: Database, connection: Connection
 ) -> None:
@@ -39,7 +48,7 @@ def test_a_table_has_the_size_of_its_rows_indexes_and_toast(
     assert exact.rows == 1000
     assert [(exact.bytes,)] == db.query("select pg_total_relation_size('t')")
     # What is on record after a vacuum lacks only the maps of free space and visibility.
-    rough = read_sizes_of(connection, ["t"]).tables["t"]
+    rough = on_record(connection, "public.t")
     assert 0.9 * exact.bytes < rough.bytes <= exact.bytes
     assert rough.rows == 1000
 
@@ -48,7 +57,7 @@ def test_a_name_is_quoted_as_the_server_quotes_it(db: Database, connection: Conn
     db.query('create schema "My Shop"; create table "My Shop"."a.b""c" (x int)')
     name = '"My Shop"."a.b""c"'
     assert name in sizes(connection).tables
-    assert name in read_sizes_of(connection, [name]).tables
+    assert on_record(connection, name).relation == name
 
 
 def test_a_table_that_was_never_analyzed_has_about_its_rows(
@@ -81,7 +90,7 @@ def test_a_parent_has_the_size_of_what_is_below_it(
     found = sizes(connection)
     assert found.tables["public.p"].rows == found.tables["public.c"].rows == 5000
     assert found.tables["public.p"].bytes == found.tables["public.c"].bytes > 0
-    assert read_sizes_of(connection, ["p"]).tables["p"].rows == 5000
+    assert on_record(connection, "public.p").rows == 5000
 
 
 def test_a_materialized_view_has_a_size(db: Database, connection: Connection) -> None:
@@ -113,7 +122,7 @@ def test_a_locked_table_is_not_waited_for_and_has_the_size_on_record(
             False,
         )
         assert found.tables["public.t"].rows == 5000
-        assert read_sizes_of(connection, ["t"]).tables["t"].rows == 5000
+        assert on_record(connection, "public.t").rows == 5000
 
 
 def test_an_index_that_is_locked_is_not_waited_for(db: Database, connection: Connection) -> None:
@@ -159,20 +168,6 @@ def test_nothing_of_anybodys_runs(db: Database) -> None:
     db.query("create table public.t (x int)")
     with connect(db.target, application_name="test", timeout=10) as opened:
         assert "public.t" in sizes(opened).tables
-
-
-def test_a_few_tables_are_found_as_a_file_would_find_them(
-    db: Database, connection: Connection
-) -> None:
-    db.query("create schema shop; create table shop.t (x int); create table public.t (x int)")
-    connection.run("set search_path = shop, public")
-    found = read_sizes_of(connection, ["t", "public.t", "nothing", "no_schema.t"])
-    assert set(found.tables) == {"t", "shop.t", "public.t"}
-    assert found.tables["t"].relation == "shop.t"
-
-
-def test_no_table_is_asked_for_without_a_name(connection: Connection) -> None:
-    assert read_sizes_of(connection, []).tables == {}
 
 
 def test_what_the_system_and_a_session_have_for_themselves_is_left_out(
