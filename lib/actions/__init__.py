@@ -10,8 +10,8 @@ Must not: print, or know who called.
     dry_run               what a run would do now, and what would stop it: `plan` and `validate`
     connection_for_files  the connection that files go over: made, checked, and whether it is pooled
     locked_ledger_edit    decide, lock, decide again, write: how an action changes the ledger
-    live_sizes_check      how large and how busy the tables are, asked by somebody
-    drift_check           whether the schema has changed since the last run, asked by somebody
-    locked_run            a run with something to do: lock, plan again, apply each file, record
+    live_checks           what somebody asks apart from a run: drift of the schema, sizes of tables
+    file_runner           the files of a run, applied one after the other, and its end recorded
+    locked_run            a run with something to do: lock, plan again, have the files applied
     migrate               plan, and make a run of it if there is something to do
 """

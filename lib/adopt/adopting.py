@@ -29,6 +29,7 @@ from ..ledger.runs import RunStart
 from ..ledger.schema import creation
 from ..ledger.table_trust import told_by
 from ..local.new_migration import alone_in
+from ..plan.migration_plan import LEDGER_FILE
 from ..plan.migration_states import AppliedMigration
 from ..time_limits import ANSWER
 from ..tool_words import DATABASE
@@ -44,7 +45,6 @@ from .tool_folder import find_folder
 from .written_files import written
 
 _OURS = "public.schema_migrations"
-LEDGER_FILE = "000-create-migration-table"
 _CHANGED = (
     "{title} has changed its own records, or another run ours, while this one was under way. "
     "Nothing was recorded; run it again."

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from ..actions.drift_check import accept_schema, read_drift
+from ..actions.live_checks import accept_schema, read_drift
 from ..calls.command_setup import environ_with_files, run_context
 from ..calls.invocation import Invocation
 from ..escaping import one_line

@@ -59,7 +59,7 @@ def _gets_seeds(context: RunContext) -> bool:
 
 
 def _status(call: Invocation) -> int:
-    from ..actions.drift_check import read_status_and_drift
+    from ..actions.live_checks import read_status_and_drift
     from ..console.terminal import route_text
     from ..text.drift_text import drift_part
     from ..text.status_text import status_text

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import COMMAND
-from ..actions.live_sizes_check import check_live_sizes
+from ..actions.live_checks import read_live_sizes
 from ..actions.run_parameters import RunContext
 from ..branches.number_conflicts import number_findings
 from ..branches.target_branch import base_of_pull_request, compare
@@ -53,7 +53,7 @@ def _sizes(call: Invocation) -> int:
 def _ask(call: Invocation) -> SizesReport:
     if call.arguments.from_url is None:
         # What a migration meets is what the role that migrates sees, on the server of its own.
-        return check_live_sizes(run_context(call, reading=False, doing="Measuring"))
+        return read_live_sizes(run_context(call, reading=False, doing="Measuring"))
     # Not at the top: only this loads a client of HTTP.
     from ..calls.deployed_sizes import ask_deployed_sizes
 
@@ -67,7 +67,7 @@ def _rehearse(call: Invocation) -> int:
     sizes = _sizes_of(call)
     state, context = _applied_state(call)
     if sizes is None and context:
-        sizes = check_live_sizes(context).sizes
+        sizes = read_live_sizes(context).sizes
     found = rehearse(call.root, state, sizes)
     if call.arguments.json:
         call.console.print_json(found.to_dict())

@@ -25,7 +25,7 @@ from .renames import Renamed, find_former_names, find_renamed
 State = Literal["modified", "pending", "ahead", "uninitialised", "up-to-date"]
 
 # Every project has this file: it creates the ledger, so it says nothing about whose ledger it is.
-_LEDGER_FILE = "000-create-migration-table"
+LEDGER_FILE = "000-create-migration-table"
 
 
 @dataclass(frozen=True)
@@ -168,9 +168,9 @@ class Plan:
         all projects have. Or several numbers occur twice, for a file of this bundle and another.
         """
         unchanged = {entry.version for entry in self.entries if entry.state == "applied"}
-        others = [row for row in self.missing if row.version != _LEDGER_FILE]
-        if not unchanged - {_LEDGER_FILE} and (self.modified or self.pending):
-            return bool(others) or (len(self.modified) > 1 and _LEDGER_FILE in unchanged)
+        others = [row for row in self.missing if row.version != LEDGER_FILE]
+        if not unchanged - {LEDGER_FILE} and (self.modified or self.pending):
+            return bool(others) or (len(self.modified) > 1 and LEDGER_FILE in unchanged)
         # One such number may be a file that was replaced; two are hardly a coincidence.
         taken = {number_of(version) for version in unchanged}
         return sum(number_of(row.version) in taken for row in others) > 1

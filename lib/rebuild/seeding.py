@@ -6,7 +6,8 @@ from typing import ClassVar
 from .. import COMMAND
 from ..actions.connection_for_files import NO_ANSWER, RunConnection
 from ..actions.dry_run import scripts_to_run
-from ..actions.locked_run import FileRunner, apply_watched, begin_run, check_pooler, look_before
+from ..actions.file_runner import FileRunner, apply_watched
+from ..actions.locked_run import begin_run, check_pooler, look_before
 from ..actions.run_parameters import RunContext, RunState
 from ..actions.status import plan_from_survey
 from ..apply.session import Session

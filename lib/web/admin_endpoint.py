@@ -149,14 +149,14 @@ def _act(context: RunContext, action: str) -> Answer:
         return Answer.of(200, validation_document(validate(context)))
     if action == "drift":
         # Most requests do not ask.
-        from ..actions.drift_check import read_drift
+        from ..actions.live_checks import read_drift
 
         return Answer.of(200, read_drift(context).to_dict())
     if action == "sizes":
         # Nor do they for this.
-        from ..actions.live_sizes_check import check_live_sizes
+        from ..actions.live_checks import read_live_sizes
 
-        return Answer.of(200, check_live_sizes(context).to_dict())
+        return Answer.of(200, read_live_sizes(context).to_dict())
     return Answer.of(200, {**read_status(context).to_dict(), "action": "status"})
 
 

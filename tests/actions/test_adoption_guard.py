@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Cli, Database
 
-from lib.actions.drift_check import read_status_and_drift
 from lib.actions.dry_run import preview, validate
+from lib.actions.live_checks import read_status_and_drift
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_status

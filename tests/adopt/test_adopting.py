@@ -13,11 +13,11 @@ from conftest import ROOT, Bundle, Database, new_database
 
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
-from lib.adopt.adopting import LEDGER_FILE, Request, adopt
+from lib.adopt.adopting import Request, adopt
 from lib.adopt.adoption import Adoption
 from lib.errors import GuardError, IntegrityError, LedgerError, LockError, MigratorError
 from lib.ledger.run_lock import RunLock
-from lib.plan.migration_plan import make_plan
+from lib.plan.migration_plan import LEDGER_FILE, make_plan
 from lib.settings.connection_target import ConnectionTarget
 
 MakeContext = Callable[..., RunContext]

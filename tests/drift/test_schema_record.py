@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from conftest import Bundle, Database, Witness
 
-from lib.actions.drift_check import accept_schema, read_drift, read_status_and_drift
+from lib.actions.live_checks import accept_schema, read_drift, read_status_and_drift
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.drift.verdict import Verdict

@@ -1,6 +1,11 @@
-"""Whether the schema has changed since the last run, asked by somebody; or taken as it is."""
+"""What somebody asks of the live database, apart from a run.
+
+Whether its schema has changed since the last run, or is taken as it is; how large and how busy its
+tables are.
+"""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from .. import COMMAND
 from ..database.connection import Connection
@@ -14,6 +19,8 @@ from ..ledger.production_guard import check_guard, check_writable
 from ..ledger.runs import RunStart, newest_run, record_verdict
 from ..ledger.table_trust import tables_now
 from ..plan.reports import Status
+from ..review.live_sizes import SizesReport
+from ..review.sizes_query import read_sizes
 from ..time_limits import SURVEY
 from .locked_ledger_edit import change_ledger
 from .run_parameters import RunContext
@@ -98,6 +105,13 @@ def accept_schema(context: RunContext) -> DriftReport:
 
     accepted = change_ledger(context, decide, write, after_loss=_ACCEPTED_OR_NOT)
     return _report(context, accepted.survey, accepted.check.verdict, is_accepted=True)
+
+
+def read_live_sizes(context: RunContext) -> SizesReport:
+    """Measure the tables, over a connection of its own. Writes nothing."""
+    with ledger_errors_translated(), context.connect() as connection:
+        database, sizes = read_sizes(connection)
+    return SizesReport(context.settings.environment, database, datetime.now(UTC), sizes)
 
 
 def _may_write(context: RunContext, survey: Survey) -> bool:
