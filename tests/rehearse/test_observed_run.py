@@ -1,6 +1,5 @@
 """One file observed: as in a real run, whatever it sets, and nothing of it trusted."""
 
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -264,13 +263,11 @@ class TestFailures:
 
     def test_the_deadline_ends_the_rehearsal(self, db: Database) -> None:
         deadline = Deadline.after(2)
-        began = time.monotonic()
         with (
             connect(db.target, application_name="test", timeout=5, deadline=deadline) as session,
             pytest.raises(OutOfTimeError, match="time allowed ran out"),
         ):
             observe(session, "set statement_timeout = 0; select pg_sleep(600)")
-        assert time.monotonic() - began < 300
 
     def test_strings_that_the_server_would_read_differently_are_refused(
         self, session: Connection

@@ -48,7 +48,3 @@ def test_review_md_has_the_rates_and_the_limits_of_the_estimates() -> None:
     assert f"A table below {SMALL // MB} MB is not mentioned" in text
     assert f"takes longer than {STALL:g} s on a slow server" in text
     assert f"the table is used {BUSY} times a second" in text
-
-
-def test_every_rule_that_stands_in_for_one_of_squawk_exists() -> None:
-    assert {name for names in ANSWERED_BY.values() for name in names} <= set(RULES)
