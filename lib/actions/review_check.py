@@ -29,9 +29,10 @@ from ..review.finding import Finding, Severity
 from ..review.ignored_rules import sort_out
 from ..review.live_sizes import LiveSizes
 from ..review.sizes_query import find_on_record, sizes_on_record
-from ..time_limits import REVIEWED_OBJECTS
+from ..time_limits import ANSWER, REVIEWED_OBJECTS
 from .run_parameters import RunContext, RunState
 
+_NO_ANSWER = "The database stopped answering while the pending files were reviewed."
 # A log is read by people; the JSON document has all of them.
 MOST_IN_A_LOG = 20
 # Where the message keeps the schemas in which the files will look.
@@ -57,7 +58,8 @@ with asked as (
       from asked a
       cross join lateral unnest(coalesce(a.path, current_setting({setting})::text[]))
             with ordinality as s (schema, position)
-      join pg_namespace n on n.nspname = s.schema
+      join pg_namespace n
+        on n.nspname = case s.schema when '$user' then current_user::text else s.schema end
 ), object as (
     select p.id, p.position, c.oid as relation, p.schema_name || '.' || quote_ident(p.name) as name
       from place p join pg_class c on c.relnamespace = p.schema and c.relname = p.name
@@ -147,8 +149,10 @@ def review_pending(
         deployed_code=_deployed_code(context),
         server_version=connection.server_version,
     )
+    # Where nothing is found, what a comment would ignore is of no interest.
+    judged_files = {each.version for each in judged}
     files = {script.file.version: script.file for script in scripts}
-    texts = {version: file.text for version, file in files.items()}
+    texts = {version: file.text for version, file in files.items() if version in judged_files}
     # The rehearsal knows more rules, and what a comment ignores may be one of its own.
     left = sort_out(judged, texts, is_complete=False)
     warnings = _in_words(left.findings, {version: file.path for version, file in files.items()})
@@ -191,7 +195,8 @@ def read_live_objects(
     `search_path` is that of the URL, which the files will have; empty for that of the session.
     Raises StatementError if the server refuses, or takes too long.
     """
-    *_, objects, tables = connection.query(_message(questions, search_path), read_only=True)
+    with connection.limit_to(ANSWER, _NO_ANSWER):
+        *_, objects, tables = connection.query(_message(questions, search_path), read_only=True)
     return _objects(questions, objects, sizes_on_record(tables))
 
 
@@ -200,7 +205,8 @@ def _message(questions: Sequence[Question], search_path: str) -> sql.Composed:
     names = {each.name for each in questions if each.kind is QuestionKind.RELATION}
     which = filled(
         "c.relname = any ({names}::name[]) "
-        "and n.nspname = any (current_setting({setting})::name[] || {schemas}::name[])",
+        "and n.nspname = any (current_setting({setting})::name[] || {schemas}::name[] "
+        "|| current_user)",
         names=sorted(names),
         schemas=sorted(schemas),
         setting=_SCHEMAS,

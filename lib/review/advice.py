@@ -5,6 +5,7 @@ from .estimates import Work
 DROP_LATER = "Deploy code that no longer uses it; drop it in a file of a later push."
 KEEP_NAME = "Keep the old name until no deployed code uses it."
 COPY_FIRST = "Copy the values before the old one is dropped."
+SHOW_ROWS = "Copy the rows in the same file, or make a view of the old name."
 GIVE_DEFAULT = "Give it a default, or leave it nullable until all deployed code writes it."
 DELETE_IN_BATCHES = "Say why no row counts any more, or delete in batches those that do not."
 WRITE_IN_BATCHES = (

@@ -23,6 +23,7 @@ from .advice import (
     MADE_ANEW,
     NEW_AND_REQUIRED,
     RULE_OF_WORK,
+    SHOW_ROWS,
     WRITE_IN_BATCHES,
     keep_column,
     one_transaction,
@@ -115,20 +116,21 @@ def review_files(
     What breaks deployed code is at most as severe as `deployed_code`: there may be none. An object
     that does not exist, or no longer, is made by a pending file, or is missing with IF EXISTS.
     """
+    # Where a file makes an object last, and what it is.
     made = {
-        (each.script.file.version, found[each.question].name)
-        for each in effects
+        (each.script.file.version, found[each.question].name): (at, each.effect.what)
+        for at, each in enumerate(effects)
         if each.makes_object and each.question in found
     }
     findings: list[Finding] = []
     gone: set[str] = set()
     checked: set[tuple[str, str]] = set()
-    for each in effects:
+    for at, each in enumerate(effects):
         live = found.get(each.question)
         if live is None or live.name in gone or each.makes_object:
             continue
-        is_made_anew = (each.script.file.version, live.name) in made
-        findings += _by_code(each, live, deployed_code, is_made_anew=is_made_anew)
+        later, anew = made.get((each.script.file.version, live.name), (-1, ""))
+        findings += _by_code(each, live, deployed_code, anew=anew if later > at else "")
         # `set not null` does not look where a check of an earlier file has.
         if (live.name, each.effect.part) not in checked:
             findings += _by_size(each, live, server_version)
@@ -148,6 +150,7 @@ _KINDS = {
     "domain": QuestionKind.TYPE,
     "function": QuestionKind.ROUTINE,
     "procedure": QuestionKind.ROUTINE,
+    "routine": QuestionKind.ROUTINE,
     "aggregate": QuestionKind.ROUTINE,
     "schema": QuestionKind.SCHEMA,
 }
@@ -155,19 +158,35 @@ _KINDS = {
 
 def _effects_of(script: Script) -> Iterator[PlacedEffect]:
     path: tuple[str, ...] | None = None
+    temporary: set[str] = set()
     for statement in script.statements:
-        if statement.command in ("SET", "SELECT"):
-            path = search_path_of(statement) or path
+        if statement.command in ("SET", "SELECT", "RESET"):
+            schemas = search_path_of(statement)
+            path = path if schemas is None else schemas or None
         for effect in effects_of(statement):
-            if question := _question(effect, path):
+            question = _question(effect, path)
+            if question and not _is_temporary(effect, question, temporary):
                 yield PlacedEffect(effect, statement, script, question)
+
+
+def _is_temporary(effect: Effect, question: Question, names: set[str]) -> bool:
+    """True if the object is nobody else's; `names` are those of such tables, and kept up to date.
+
+    Unless it is qualified, the name of a temporary table hides that of any other.
+    """
+    if effect.has(Clause.TEMPORARY):
+        names.add(question.name)
+        return True
+    is_meant = question.kind is QuestionKind.RELATION and effect.on.schema in (None, "pg_temp")
+    if not is_meant or question.name not in names:
+        return False
+    if effect.kind is EffectKind.DROP:
+        names.discard(question.name)
+    return True
 
 
 def _question(effect: Effect, path: tuple[str, ...] | None) -> Question | None:
     is_index = effect.kind is EffectKind.CREATE and effect.what == "index"
-    # What is temporary is nobody else's.
-    if effect.has(Clause.TEMPORARY):
-        return None
     on = effect.on
     # Of these, `on` is a table, whatever is made for it.
     if is_index or effect.kind is EffectKind.ADD_CONSTRAINT:
@@ -206,25 +225,24 @@ _VOLATILE = (
 
 
 def _by_code(
-    placed: PlacedEffect, live: LiveObject, worst: Severity, *, is_made_anew: bool
+    placed: PlacedEffect, live: LiveObject, worst: Severity, *, anew: str
 ) -> Iterator[Finding]:
-    """What breaks deployed code, or loses data."""
+    """What breaks deployed code, or loses data.
+
+    `anew` is what the file makes under the same name afterwards, as in "view"; empty for nothing.
+    """
     effect = placed.effect
     column = f"{live.name}.{shown(effect.part)}"
     rule = rule_of_drop(effect.what)
     has_column = effect.part in live.columns or effect.what == "type"
     match effect.kind:
-        case EffectKind.DROP if is_made_anew:
-            # What the new one is like cannot be told from here; only of a table are rows lost.
-            if rule == "drops-table":
-                severity = Severity.WARN if worst is Severity.STOP else worst
-                lost = f"{live.name} {MADE_ANEW}."
-                yield placed.finding(rule, severity, lost, COPY_FIRST)
+        case EffectKind.DROP | EffectKind.RENAME | EffectKind.SET_SCHEMA if anew:
+            yield from _replaced(placed, live, worst, anew)
         case EffectKind.DROP:
             yield placed.finding(rule, worst, f"{live.name} is dropped.", DROP_LATER)
         case EffectKind.DROP_COLUMN if has_column:
             yield placed.finding("drops-column", worst, f"{column} is dropped.", DROP_LATER)
-        case EffectKind.RENAME | EffectKind.SET_SCHEMA if not is_made_anew:
+        case EffectKind.RENAME | EffectKind.SET_SCHEMA:
             now = f"now {shown(effect.new)}" if effect.kind is EffectKind.RENAME else "moved"
             where = f" to the schema {shown(effect.new)}" if now == "moved" else ""
             message = f"{live.name} is {now}{where}."
@@ -237,12 +255,27 @@ def _by_code(
                 message,
                 keep_column(f"{shown(effect.new)} as a new column"),
             )
-        case EffectKind.TRUNCATE if live.size and live.size.bytes:
+        case EffectKind.TRUNCATE if live.size and live.size.rows:
             message = f"All rows of {live.name} are deleted ({size_text(live.size)})."
             yield placed.finding("truncates-table", worst, message, DELETE_IN_BATCHES)
         case EffectKind.ADD_COLUMN if _is_required(effect) and not has_column:
             message = f"{column} {NEW_AND_REQUIRED}."
             yield placed.finding("requires-column", worst, message, GIVE_DEFAULT)
+
+
+def _replaced(
+    placed: PlacedEffect, live: LiveObject, worst: Severity, anew: str
+) -> Iterator[Finding]:
+    """What the new object is like cannot be told from here; only of a table are rows lost."""
+    severity = Severity.WARN if worst is Severity.STOP else worst
+    if placed.effect.kind is EffectKind.DROP:
+        rule = rule_of_drop(placed.effect.what)
+        if rule == "drops-table":
+            yield placed.finding(rule, severity, f"{live.name} {MADE_ANEW}.", COPY_FIRST)
+    # A view of the old name shows the rows; a table does not.
+    elif anew == "table":
+        lost = f"{live.name} gets another name, and is made anew without what it held."
+        yield placed.finding("renames-table", severity, lost, SHOW_ROWS)
 
 
 def _is_required(effect: Effect) -> bool:

@@ -140,6 +140,7 @@ _DROPS = {
     "domain": "drops-type",
     "function": "drops-function",
     "procedure": "drops-function",
+    "routine": "drops-function",
     "aggregate": "drops-function",
 }
 

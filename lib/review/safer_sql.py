@@ -7,7 +7,8 @@ is in a file of its own. What a text leaves open is described in place of SQL.
 import re
 from collections.abc import Callable, Mapping
 
-from ..masking import without_credentials
+from ..masking import is_secretive, without_credentials
+from ..sql.lexer import STRINGS, scan
 from ..sql.statement import Statement
 from ..sql.statement_reader import Name
 from .statement_effects import Clause, Effect, EffectKind, effects_of
@@ -58,8 +59,10 @@ _BATCHES = (
 def safer_way(text: str, *, server_version: int = 0) -> str:
     """Return what to write in place of a statement; empty if there is nothing safer to say.
 
-    `server_version` is as in 180000; 0 if it is not known.
+    `server_version` is as in 180000; 0 if it is not known. Strings that may be secrets are hidden.
     """
+    if is_secretive(text):
+        text = "".join("'…'" if kind in STRINGS else text[at:end] for kind, at, end in scan(text))
     statement = Statement(text, 0, len(text), terminated=text.rstrip().endswith(";"))
     effects = effects_of(statement)
     ways = [way for effect in effects if (way := _way(effect, server_version))]

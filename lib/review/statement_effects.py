@@ -4,7 +4,7 @@ What a DO block, a function or a string runs is not seen. A statement that is no
 has no effect here.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -105,18 +105,34 @@ def effects_of(statement: Statement) -> tuple[Effect, ...]:
 
 
 def search_path_of(statement: Statement) -> tuple[str, ...] | None:
-    """Return the schemas of a `set search_path` or set_config; None for any other statement."""
+    """Return the schemas of a `set search_path` or set_config; None for any other statement.
+
+    Nothing if the statement brings back the search_path that the session had at first.
+    """
+    if statement.command == "RESET":
+        return () if statement.opening[1:] in (("SEARCH_PATH",), ("ALL",)) else None
     name, value = statement.setting or ("", "")
     if name != "search_path":
         return None
-    if statement.command == "SELECT":
-        parts = StatementReader.of(value).parts()
-        return tuple(schema for part in parts if (schema := part.identifier()))
-    reader = StatementReader.of(statement.text)
-    # The sign is `=` or TO.
-    if not (reader.find("=") or reader.find("TO")) or reader.peek() == "DEFAULT":
+    try:
+        if statement.command == "SELECT":
+            parts = StatementReader.of(value).parts()
+            return _schemas(part.identifier() for part in parts)
+        reader = StatementReader.of(statement.text)
+    except LexicalError:
+        # The server refuses such a value.
         return None
-    return tuple(schema for part in reader.parts() if (schema := unquoted(part.text())))
+    # The sign is `=` or TO.
+    if not (reader.find("=") or reader.find("TO")):
+        return None
+    if reader.peek() == "DEFAULT":
+        return ()
+    return _schemas(unquoted(part.text()) for part in reader.parts())
+
+
+def _schemas(names: Iterable[str | None]) -> tuple[str, ...]:
+    # Behind an empty search_path, too, the server looks into its catalog.
+    return tuple(filter(None, names)) or ("pg_catalog",)
 
 
 # The kinds of objects that are made, dropped and renamed by a name of their own.
@@ -128,6 +144,7 @@ _OBJECTS = (
     "DOMAIN",
     "FUNCTION",
     "PROCEDURE",
+    "ROUTINE",
     "AGGREGATE",
     "SCHEMA",
     "EXTENSION",

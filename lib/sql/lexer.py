@@ -67,7 +67,7 @@ _CONTINUATION = re.compile(
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _VARIABLE_NAME = re.compile(rf":(?:({_TAG}+)|'({_TAG}+)'|\"({_TAG}+)\"|\{{\?({_TAG}+)\}})")
 BLANKS = ("space", "comment", "block")
-_STRINGS = ("escape", "quote", "dollar")
+STRINGS = ("escape", "quote", "dollar")
 
 
 class LexicalError(ValueError):
@@ -113,7 +113,7 @@ def without_strings(text: str) -> str:
     parts: list[str] = []
     try:
         for kind, start, end in scan(text):
-            parts.append("'…'" if kind in _STRINGS else " " if kind in BLANKS else text[start:end])
+            parts.append("'…'" if kind in STRINGS else " " if kind in BLANKS else text[start:end])
     except LexicalError:
         parts.append("…")
     return " ".join("".join(parts).split())
@@ -131,7 +131,7 @@ def strings(text: str, offset: int = 0, *, is_code: bool = False) -> Iterator[tu
             if kind == "dollar" and is_code:
                 tag = text.index("$", start + 1) + 1 - start
                 yield from strings(text[start + tag : end - tag], offset + start + tag)
-            elif kind in _STRINGS or kind in ("comment", "block"):
+            elif kind in STRINGS or kind in ("comment", "block"):
                 yield offset + start, offset + end
     except LexicalError as fault:
         yield offset + fault.offset, offset + len(text)
@@ -169,7 +169,7 @@ def _words(statement: str) -> Iterator[str]:
     depth = 0
     seen = (token for token in scan(statement) if token[0] not in BLANKS)
     for kind, start, end in islice(seen, _TOKENS_READ):
-        sign = "'" if kind in _STRINGS else '"' if kind == "name" else statement[start:end].upper()
+        sign = "'" if kind in STRINGS else '"' if kind == "name" else statement[start:end].upper()
         if depth == 0:
             yield sign
         depth = max(0, depth + (sign == "(") - (sign == ")"))

@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .lexer import BLANKS, scan
+from .lexer import BLANKS, STRINGS, scan
 
-_STRINGS = ("quote", "escape", "dollar")
 _OPENING, _CLOSING = ("(", "["), (")", "]")
 
 
@@ -137,7 +136,7 @@ class StatementReader:
         found, depth = [], 0
         for token in self._tokens[self._at :]:
             if depth == 0:
-                found.append("'" if token.kind in _STRINGS else token.word)
+                found.append("'" if token.kind in STRINGS else token.word)
             depth = max(0, depth + (token.text == "(") - (token.text == ")"))
         return tuple(found)
 
@@ -176,10 +175,12 @@ def _decoded(text: str, sign: str) -> str:
         if match[1]:
             return sign
         code = int(match[2] or match[3], 16)
-        return chr(code) if code <= sys.maxunicode else match[0]
+        return chr(code) if 0 < code <= sys.maxunicode else match[0]
 
     escape = rf"{mark}(?:({mark})|\+([0-9A-Fa-f]{{6}})|([0-9A-Fa-f]{{4}}))"
-    return re.sub(escape, letter, text)
+    found = re.sub(escape, letter, text)
+    # Two surrogates are one character; one alone is none, and the server refuses it.
+    return found.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _folded(name: str) -> str:

@@ -85,6 +85,16 @@ BY_CODE = {
         "renames-table",
         "old.things is moved to the schema public.",
     ),
+    'set search_path to "$user", old; drop table things': ("drops-table", "old.things is dropped."),
+    "drop routine total": ("drops-function", "public.total is dropped."),
+    "create table if not exists orders (id int); drop table orders cascade": (
+        "drops-table",
+        "public.orders is dropped.",
+    ),
+    "create or replace view recent as select id from orders; drop view recent": (
+        "drops-view",
+        "public.recent is dropped.",
+    ),
     "alter table users rename email to mail": (
         "renames-column",
         "public.users.email is now public.users.mail.",
@@ -117,7 +127,14 @@ QUIET = [
     "drop function total(); create function total() returns bigint language sql as 'select 1'",
     "alter table orders rename to purchases; create view orders as select * from purchases",
     "create temp table users (id int); drop table pg_temp.users",
-    "truncate old.things",
+    "create temp table users (id int); drop table users",
+    "select 1 as id into temp users; truncate users; alter table users drop column id",
+    "truncate old.things, orders",
+    "set search_path to old; set search_path to default; drop table if exists things",
+    "set search_path to old; reset search_path; drop table if exists things",
+    r'create table U&"\D83D\DE00" (a int); drop table U&"\D83D\DE00"',
+    r'drop table if exists U&"\FFFD"',
+    "-- review: ignore drops-column\ndrop table if exists nothing",
     "alter table users add a int not null default 1, add b bigserial not null",
     "alter table users alter email set not null",
     "create index on users (email)",
@@ -133,6 +150,34 @@ def test_what_is_new_missing_made_anew_or_small_is_not_mentioned(shop: Shop, sql
     assert report.error is None
     assert rules(report) == []
     assert shop.warnings == []
+
+
+def test_a_temporary_table_hides_another_until_it_is_dropped(shop: Shop) -> None:
+    report = shop.run("create temp table users (id int);\ndrop table users;\ndrop table users;")
+    assert report.error is None
+    assert [each["line"] for each in report.to_dict()["findings"]] == [3]
+
+
+def test_a_table_that_takes_the_place_of_another_lacks_its_rows(shop: Shop) -> None:
+    report = shop.run("alter table users rename to people; create table users (id int)")
+    assert rules(report) == [("renames-table", "warn")]
+
+
+@pytest.mark.parametrize("name", [r"\\D83D", r"\\0000"])
+def test_a_name_that_the_server_refuses_is_refused_by_the_server(shop: Shop, name: str) -> None:
+    report = shop.run(f'drop table if exists U&"{name[1:]}"')
+    assert "SQLSTATE 42601" in str(report.error)
+
+
+def test_no_secret_of_a_statement_is_in_what_to_write_instead(shop: Shop) -> None:
+    shop.make_large()
+    report = shop.run(
+        "alter table users add column password text not null default 'hunter2' || random()::text"
+    )
+    assert report.error is None
+    assert rules(report) == [("rewrites-table", "stop")]
+    assert "hunter2" not in f"{shop.warnings} {report.to_dict()}"
+    assert "set default '…' || random()" in shop.warnings[0]
 
 
 BY_SIZE = {

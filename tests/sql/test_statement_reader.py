@@ -14,6 +14,10 @@ from lib.sql.statement_reader import Name, StatementReader
         ('"Odd ""one"""."B"', Name('Odd "one"', "B")),
         ('U&"d\\0061t\\+000061\\\\"', Name(None, "data\\")),
         ("U&\"d!0061!!\" UESCAPE '!'", Name(None, "da!")),
+        (r'U&"\D83D\DE00"', Name(None, "\U0001f600")),
+        # The server refuses these.
+        (r'U&"\D83D"', Name(None, "\ufffd")),
+        (r'U&"\0000"', Name(None, r"\0000")),
         ("Ünder", Name(None, "Ünder")),
         ("'text'", None),
         ("1", None),
