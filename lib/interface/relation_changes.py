@@ -73,6 +73,7 @@ def _columns(
 ) -> Iterator[CodeChange]:
     is_same = old.oid == new.oid
     by_number = {column.number: name for name, column in new.columns.items()} if is_same else {}
+    numbers = {column.number for column in old.columns.values()} if is_same else set()
     for name, column in old.columns.items():
         # What is inherited is told of the parent.
         if name not in known.columns or column.is_inherited:
@@ -82,13 +83,14 @@ def _columns(
         if now is None:
             yield _column_gone(table, identity, by_number.get(column.number))
             continue
-        if is_same and column.number not in by_number and old.kind == "table" and not is_copied:
+        # Of one that an earlier file has made, under another name, the values have been copied.
+        is_new = is_same and column.number not in by_number and now.number not in numbers
+        if is_new and old.kind == "table" and not is_copied:
             yield _made_anew("drops-column", "column", identity)
         yield from _type_changed(identity, column.type, now.type)
         # A view has the defaults and keys of its table, and does not show them.
         if old.kind == new.kind:
             yield from _column_changed(identity, column, now)
-    numbers = {column.number for column in old.columns.values()} if is_same else set()
     for name, column in new.columns.items():
         if name not in old.columns and column.number not in numbers and new.kind == "table":
             yield from _new_column(f"{table}.{name}", column)
