@@ -94,7 +94,8 @@ class Effect:
 def effects_of(statement: Statement) -> tuple[Effect, ...]:
     """Return what the statement does, in the order in which it says so."""
     read = _READERS.get(statement.command)
-    if read is None:
+    # Most queries make no table, and a file may have thousands of them.
+    if read is None or (statement.command == "SELECT" and "into" not in statement.text.lower()):
         return ()
     try:
         reader = StatementReader.of(statement.text)
