@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from sources import nodes, syntax
 
 import lib
 
@@ -41,7 +42,7 @@ def entries(text: str) -> list[str]:
 
 @cache
 def docstring(wing: str) -> str:
-    return ast.get_docstring(ast.parse((LIB / wing / "__init__.py").read_text()), clean=False) or ""
+    return ast.get_docstring(syntax(LIB / wing / "__init__.py"), clean=False) or ""
 
 
 WINGS = [name for name in entries(lib.__doc__ or "") if (LIB / name).is_dir()]
@@ -61,16 +62,11 @@ def arrows() -> dict[str, list[str]]:
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@cache
 def imports(path: Path) -> set[tuple[str, ...]]:
     """The modules of the package that a module imports anywhere: ("errors",), ("sql", "lexer")."""
     package = path.relative_to(LIB).parts[:-1]
     found: set[tuple[str, ...]] = set()
-    for node in ast.walk(parsed(path)):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = (*package[: len(package) + 1 - node.level], *(node.module or "").split("."))
             base = tuple(filter(None, base))
@@ -134,16 +130,12 @@ def test_the_surfaces_never_import_each_other() -> None:
 
 def test_the_package_does_not_know_its_own_name() -> None:
     for path in MODULES:
-        code = parsed(path)
         names = [
-            name.name
-            for node in ast.walk(code)
-            if isinstance(node, ast.Import)
-            for name in node.names
+            name.name for node in nodes(path) if isinstance(node, ast.Import) for name in node.names
         ]
         names += [
             node.module or ""
-            for node in ast.walk(code)
+            for node in nodes(path)
             if isinstance(node, ast.ImportFrom)
             if not node.level
         ]
@@ -157,40 +149,36 @@ def test_a_pure_room_exists(name: str) -> None:
     assert (LIB / name).is_dir() or (LIB / f"{name}.py").is_file()
 
 
-@pytest.mark.parametrize(
-    "path",
-    [path for path in MODULES if path.relative_to(LIB).as_posix().startswith(PURE)],
-    ids=lambda path: path.relative_to(LIB).as_posix(),
-)
-def test_a_pure_room_knows_no_driver_and_no_environment(path: Path) -> None:
-    source = path.read_text()
-    assert not re.search(
-        r"^\s*(?:import|from) (?:psycopg|flask|os|subprocess|socket)\b", source, re.MULTILINE
-    )
+def test_a_pure_room_knows_no_driver_and_no_environment() -> None:
+    pure = [path for path in MODULES if path.relative_to(LIB).as_posix().startswith(PURE)]
+    pattern = r"^\s*(?:import|from) (?:psycopg|flask|os|subprocess|socket)\b"
+    assert [path for path in pure if re.search(pattern, path.read_text(), re.MULTILINE)] == []
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*MODULES, *sorted((ROOT / "api").glob("*.py"))],
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
-def test_only_the_outermost_modules_read_the_environment(path: Path) -> None:
+def test_only_the_outermost_modules_read_the_environment() -> None:
     allowed = {"__main__.py", "endpoint_setup.py", "cluster_files.py"}
     # The package itself reads how it was called.
-    if path.name not in allowed and path != LIB / "__init__.py":
-        assert not re.search(r"os\.environ\b(?! \()", path.read_text())
+    others = [
+        path
+        for path in (*MODULES, *(ROOT / "api").glob("*.py"))
+        if path.name not in allowed and path != LIB / "__init__.py"
+    ]
+    pattern = r"os\.environ\b(?! \()"
+    assert [path for path in others if re.search(pattern, path.read_text())] == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
-def test_no_class_is_longer_than_150_lines(path: Path) -> None:
-    classes = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.ClassDef)]
-    long = [each.name for each in classes if (each.end_lineno or 0) - each.lineno >= 150]
+def test_no_class_is_longer_than_150_lines() -> None:
+    long = [
+        (path, node.name)
+        for path in MODULES
+        for node in nodes(path)
+        if isinstance(node, ast.ClassDef) and (node.end_lineno or 0) - node.lineno >= 150
+    ]
     assert long == []
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(LIB).as_posix())
-def test_no_import_hides_a_circle(path: Path) -> None:
-    assert "TYPE_CHECKING" not in path.read_text()
+def test_no_import_hides_a_circle() -> None:
+    assert [path for path in MODULES if "TYPE_CHECKING" in path.read_text()] == []
 
 
 def test_git_keeps_lib() -> None:

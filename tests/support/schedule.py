@@ -5,6 +5,7 @@ import os
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 # Most tests wait for a server, a lock or a limit: with as many processes as cores, two of three
 # cores' seconds were idle. The upper bound keeps the connections below the server's limit.
@@ -29,6 +30,8 @@ GROUPS = {
     "commands/test_schema_commands.py": "schema commands",
     "ledger/test_earlier_versions.py": "earlier versions",
     "ledger/test_table_trust.py::TestTraps": "traps",
+    "tests/test_architecture.py": "sources",
+    "tests/test_time_limits.py": "sources",
 }
 
 
@@ -38,6 +41,15 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc] # xdist has no type
     def _split_scope(self, nodeid: str) -> str:
         """Return the group of a test; a test without one is a group of its own."""
         return next((group for part, group in GROUPS.items() if part in nodeid), nodeid)
+
+    def mark_test_complete(
+        self, node: WorkerController, item_index: int, duration: float = 0
+    ) -> None:
+        """Forget a group that is done: xdist counts what is left in each, after every test."""
+        group = self._split_scope(self.registered_collections[node][item_index])
+        super().mark_test_complete(node, item_index, duration)
+        if all(self.assigned_work[node][group].values()):
+            del self.assigned_work[node][group]
 
 
 @pytest.hookimpl(tryfirst=True)
