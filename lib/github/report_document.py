@@ -123,10 +123,7 @@ def file_name(version: str) -> str:
 
 
 def _sorted(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    order = tuple(Severity)
-    return tuple(
-        sorted(findings, key=lambda each: (order.index(each.severity), each.version, each.line))
-    )
+    return tuple(sorted(findings, key=lambda each: (each.severity.rank, each.version, each.line)))
 
 
 def _has_sizes(whole: Mapping[str, Any]) -> bool | None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from .. import COMMAND
 from ..console.terminal import counted
 from ..escaping import Clean, blocks
+from ..review.advice import BLOCKED_BY
 from ..review.finding import Finding, Severity
 from .markdown import code_block, code_element, code_in_cell, code_span, prose
 from .report_document import Report, ReportedFile, ReportedStatement, file_name
@@ -20,12 +21,6 @@ MOST_ROWS = 50
 _LONGEST_CELL = 300
 
 SIGNS = {Severity.STOP: "❌ stop", Severity.WARN: "⚠️ warn", Severity.NOTE: "note"}
-_BLOCKS = {
-    "AccessExclusive": "reads and writes",
-    "Exclusive": "writes",
-    "ShareRowExclusive": "writes",
-    "Share": "writes",
-}
 _RULE = re.compile(r"[a-z][a-z0-9-]{0,60}")
 
 
@@ -195,7 +190,7 @@ def _lock_rows(file: ReportedFile) -> Iterator[str]:
     for statement in file.statements:
         place = code_in_cell(f"{file_name(file.version) or file.version}:{statement.line}")
         for relation, mode in statement.locks:
-            if blocked := _BLOCKS.get(mode):
+            if blocked := BLOCKED_BY.get(mode):
                 cells = (place, code_in_cell(relation), f"{blocked} ({_words(mode)})")
                 yield f"| {' | '.join((*cells, _work(statement, relation)))} |"
 

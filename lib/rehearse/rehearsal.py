@@ -79,8 +79,8 @@ class Rehearsal:
     @property
     def worst(self) -> Severity | None:
         """The gravest severity, None without a finding."""
-        order = tuple(Severity)
-        return min((each.severity for each in self.findings), key=order.index, default=None)
+        severities = (each.severity for each in self.findings)
+        return min(severities, key=lambda each: each.rank, default=None)
 
     @property
     def verdict(self) -> str:

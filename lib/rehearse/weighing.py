@@ -7,7 +7,7 @@ asked, all sizes are unknown, and nothing is worse than a warning.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ..review.advice import DONE, RULE_OF_WORK, WRITE_IN_BATCHES, one_transaction
+from ..review.advice import BLOCKED_BY, DONE, RULE_OF_WORK, WRITE_IN_BATCHES, one_transaction
 from ..review.estimates import (
     BUSY,
     Work,
@@ -26,9 +26,6 @@ from ..review.statement_effects import Clause, EffectKind, effects_of
 from ..sql.statement import Statement
 from .statement_facts import FileFacts, RelationLock, StatementFacts, UnindexedForeignKey
 
-# From the weakest of those for which an application waits.
-_BLOCKING = ("Share", "ShareRowExclusive", "Exclusive", "AccessExclusive")
-_ALL_BLOCKING = "AccessExclusive"
 # Statements whose scans are wanted, and as long as their conditions make them.
 _QUERIES = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VALUES", "TABLE")
 # They add rows, and leave those alone that are there.
@@ -109,7 +106,7 @@ class _Held:
 
     @property
     def blocks(self) -> str:
-        return "reads and writes" if self.lock.mode == _ALL_BLOCKING else "writes"
+        return BLOCKED_BY[self.lock.mode]
 
 
 class _Locks:
@@ -120,7 +117,7 @@ class _Locks:
             _Held(lock, statement)
             for statement in file.statements
             for lock in statement.locks
-            if lock.mode in _BLOCKING
+            if lock.mode in BLOCKED_BY
         )
 
     def during(self, number: int) -> Mapping[str, _Held]:
@@ -176,7 +173,7 @@ class _FileOnScale:
             if held and severity and task.work is not Work.WRITE:
                 found.setdefault(task.work, []).append((severity, task, held))
         for work, each in found.items():
-            each.sort(key=lambda item: tuple(Severity).index(item[0]))
+            each.sort(key=lambda item: item[0].rank)
             messages = (self._under_lock(statement, task, held) for _, task, held in each)
             is_own = all(held.by is statement for _, _, held in each)
             instead = safer_way(statement.text) or ("" if is_own else _FILE_OF_ITS_OWN)
@@ -196,7 +193,7 @@ class _FileOnScale:
         severities = {task: found for task in tasks if (found := self._scale.severity(task))}
         if not severities:
             return
-        task = min(severities, key=lambda each: list(Severity).index(severities[each]))
+        task = min(severities, key=lambda each: severities[each].rank)
         # What it does to a table that it locks itself is found as that.
         found_itself = {each.relation for each in severities if each.work is not Work.WRITE}
         waiting = [
@@ -318,7 +315,7 @@ def _found(
 
 
 def _level(held: _Held) -> int:
-    return _BLOCKING.index(held.lock.mode)
+    return tuple(BLOCKED_BY).index(held.lock.mode)
 
 
 def _tasks(statement: StatementFacts) -> Iterator[_Task]:

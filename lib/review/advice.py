@@ -25,6 +25,13 @@ DONE = {
     Work.INDEX: "gets an index",
     Work.WRITE: "has its rows written",
 }
+# By the mode of a lock, from the weakest for which an application waits.
+BLOCKED_BY = {
+    "Share": "writes",
+    "ShareRowExclusive": "writes",
+    "Exclusive": "writes",
+    "AccessExclusive": "reads and writes",
+}
 MADE_ANEW = "is dropped and made anew: what it held is lost"
 NEW_AND_REQUIRED = "is new and required: each insert of deployed code fails"
 

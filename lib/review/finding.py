@@ -16,9 +16,13 @@ class Severity(StrEnum):
     # Worth knowing.
     NOTE = "note"
 
+    @property
+    def rank(self) -> int:
+        """0 for the gravest."""
+        return tuple(Severity).index(self)
+
     def is_at_least(self, other: "Severity") -> bool:
-        order = tuple(Severity)
-        return order.index(self) <= order.index(other)
+        return self.rank <= other.rank
 
 
 @dataclass(frozen=True)

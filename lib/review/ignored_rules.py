@@ -224,5 +224,4 @@ def _without_doubles(findings: Iterable[Finding]) -> Iterator[Finding]:
 
 
 def _place(finding: Finding) -> tuple[int, str, int, str, str]:
-    severity = tuple(Severity).index(finding.severity)
-    return severity, finding.version, finding.line, finding.rule, finding.message
+    return finding.severity.rank, finding.version, finding.line, finding.rule, finding.message

@@ -6,14 +6,12 @@ from ..console.terminal import Style, counted
 from ..escaping import PREFIX, Clean, blocks, message, one_line, signed, table
 from ..rehearse.rehearsal import Rehearsal
 from ..rehearse.statement_facts import FileFacts, StatementFacts
+from ..review.advice import BLOCKED_BY
 from ..review.finding import Finding, Severity
 
 # Who waits for a lock; weaker ones are those of reading and writing, and nobody waits for them.
 _WAITING = {
-    "AccessExclusive": "reads and writes wait",
-    "Exclusive": "writes wait",
-    "ShareRowExclusive": "writes wait",
-    "Share": "writes wait",
+    **{mode: f"{blocked} wait" for mode, blocked in BLOCKED_BY.items()},
     "ShareUpdateExclusive": "nobody waits but other changes of the schema",
 }
 _COLORS = {Severity.STOP: "red", Severity.WARN: "yellow", Severity.NOTE: "dim"}
