@@ -5,10 +5,11 @@ a file runs. What comes of the files is a value, failures included.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..catalog.comparison import compare
 from ..catalog.identities import subject
@@ -42,6 +43,7 @@ from .statement_facts import Breaking, FileFacts, StatementFacts
 from .throwaway_server import ThrowawayServer, throwaway_server
 from .weighing import weigh
 
+_NO_VIEW = "The schema could not be read in time."
 # In how many objects an unequal result is named.
 _MOST_OBJECTS = 10
 
@@ -186,9 +188,9 @@ def observe(
     They run in the database of the server, or in a copy of it, the `target`.
     """
     database = replace(target or server.target, search_path=state.live.search_path).for_files
-    run = _Run(server, database)
-    for script in scripts:
-        run.add(script)
+    with _Run(server, database) as run:
+        for script in scripts:
+            run.add(script)
     return Observed(tuple(run.files), tuple(run.reviews))
 
 
@@ -203,6 +205,13 @@ class _Run:
         self._deployed: CodeView | None = None
         self._before: CodeView | None = None
         self._known: dict[int, str] | None = None
+        self._reading: Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_reading()
 
     def add(self, script: Script) -> None:
         """Run one more file, unless one before it has not come to its end."""
@@ -217,27 +226,40 @@ class _Run:
     def _run(self, script: Script) -> None:
         limits = self._server.limits
         deadline = self._server.deadline.clip(limits.file)
+        if self._deployed is None:
+            self._deployed = self._before = self._view()
         # A session for each file: the one before may have changed what a session begins with.
         with connect_to_scratch(self._target, deadline=deadline) as connection:
-            deployed = self._read_first(connection)
+            if self._known is None:
+                self._known = names_of(read_relations(connection))
             facts = observe_file(
                 connection, script, Conditions(self._known, statement_timeout=limits.file)
             )
-            if self._server.disk_is_full:
-                raise DatabaseUnavailableError("")
-            self.files.append(replace(facts, stopped_at=_line_after(script, facts)))
-            if self._before is None or _has_stopped(facts):
-                return
-            after = read_code_view(connection)
-            self.reviews.append(review_code(facts, deployed, self._before, after))
+        if self._server.disk_is_full:
+            raise DatabaseUnavailableError("")
+        if self._before and not _has_stopped(facts):
+            after = self._view()
+            self.reviews.append(review_code(facts, self._deployed, self._before, after))
             self._before = after
+        self.files.append(replace(facts, stopped_at=_line_after(script, facts)))
 
-    def _read_first(self, connection: Connection) -> CodeView:
-        """Read what is there before the first file, unless that is known by now."""
-        if self._deployed is None:
-            self._known = names_of(read_relations(connection))
-            self._deployed = self._before = read_code_view(connection)
-        return self._deployed
+    def _view(self) -> CodeView:
+        """Read what code can use, in one session for all files: a new one reads twice as long."""
+        if self._reading and self._reading.is_alive():
+            # A file can end the sessions of its own role.
+            with suppress(DatabaseUnavailableError):
+                return self._read(self._reading)
+        self._stop_reading()
+        self._reading = connect_to_scratch(self._target, deadline=self._server.deadline)
+        return self._read(self._reading)
+
+    def _stop_reading(self) -> None:
+        if self._reading:
+            self._reading.close()
+
+    def _read(self, connection: Connection) -> CodeView:
+        with connection.limit_to(self._server.limits.file, _NO_VIEW):
+            return read_code_view(connection)
 
     def _why(self, error: Exception) -> str:
         limits = self._server.limits

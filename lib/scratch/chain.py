@@ -74,6 +74,9 @@ def _settings(target: ConnectionTarget, environment: str) -> Settings:
         migrations_dir=Path(),
         # On a laptop, the runner would leave out a file that holds no statement yet.
         is_hosted=True,
+        # Nobody else changes that server, and nothing deployed or large is there.
+        drift="off",
+        review="off",
     )
 
 

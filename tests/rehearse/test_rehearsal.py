@@ -97,6 +97,20 @@ def test_the_first_failing_file_ends_it_and_is_a_finding(scratch_root: Path) -> 
     assert document["verdict"] == "stop"
 
 
+def test_a_file_may_end_all_other_sessions_of_its_role(scratch_root: Path) -> None:
+    ends = (
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+        " where usename = current_user and pid <> pg_backend_pid();"
+    )
+    pending = {"002-end": ends, "003-drop": "alter table users drop column email;"}
+    found = rehearse(scratch_root, state_of(pending), uniform_sizes(10, 8192))
+    assert [(each.version, each.not_rehearsed) for each in found.files] == [
+        ("002-end", None),
+        ("003-drop", None),
+    ]
+    assert rules(found) == [("drops-column", "003-drop", 1)]
+
+
 def test_a_file_that_the_runner_refuses_is_a_finding(scratch_root: Path) -> None:
     pending = {"002-good": "create table more (x int);", "003-bad": "select 1;\ncommit;"}
     found = rehearse(scratch_root, state_of(pending), None)
