@@ -7,6 +7,7 @@ operator of its own in `public`, is called by nobody with more rights (CVE-2018-
 """
 
 import contextlib
+import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -68,13 +69,17 @@ class ThrowawayServer:
     """
 
     def __init__(
-        self, target: ConnectionTarget, admin: ConnectionTarget, limits: RehearsalLimits
+        self,
+        target: ConnectionTarget,
+        admin: ConnectionTarget,
+        data: Path,
+        limits: RehearsalLimits,
     ) -> None:
         self.target = target
         self.limits = limits
         self.deadline = Deadline.after(limits.total)
         self.admin = admin
-        self._watch = _DiskWatch(admin, limits)
+        self._watch = _DiskWatch(admin, data, limits)
 
     @property
     def disk_is_full(self) -> bool:
@@ -126,7 +131,7 @@ def throwaway_server(
         target = _make_owner(admin, names, defaults)
         if platform == SUPABASE:
             _add_platform(cluster, admin, names)
-        server = ThrowawayServer(target, admin, limits)
+        server = ThrowawayServer(target, admin, cluster.data, limits)
         try:
             yield server
         finally:
@@ -257,10 +262,14 @@ def _extensions(cluster: Cluster) -> tuple[str, ...]:
 
 
 class _DiskWatch:
-    """Ends all sessions of the files once they have filled more of the disk than they may."""
+    """Ends all sessions of the files once they have filled more of the disk than they may.
 
-    def __init__(self, admin: ConnectionTarget, limits: RehearsalLimits) -> None:
+    All files of the server count: a session can also fill its log, and the queue of NOTIFY.
+    """
+
+    def __init__(self, admin: ConnectionTarget, data: Path, limits: RehearsalLimits) -> None:
         self.is_over = False
+        self._data = data
         self._limits = limits
         self._is_done = threading.Event()
         self._connection = _connect(admin)
@@ -273,23 +282,28 @@ class _DiskWatch:
         self._connection.close()
 
     def _run(self) -> None:
-        allowed = self._written() + self._limits.disk
+        allowed = _size_of(self._data) + self._limits.disk
         while not self._is_done.wait(self._limits.disk_poll):
-            # If the server is gone, the rehearsal finds out by itself.
-            with contextlib.suppress(psycopg.Error):
-                if self._written() > allowed:
-                    self.is_over = True
+            if _size_of(self._data) > allowed:
+                self.is_over = True
+                # If the server is gone, the rehearsal finds out by itself.
+                with contextlib.suppress(psycopg.Error):
                     self._connection.execute(_END_SESSIONS)
 
-    def _written(self) -> int:
-        row = self._connection.execute(_WRITTEN).fetchone()
-        return int(row[0]) if row else 0
+
+def _size_of(folder: str | Path) -> int:
+    """Return what the files below a folder take, in bytes; the server removes some meanwhile."""
+    size = 0
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                size += _size_of(entry.path)
+            else:
+                with contextlib.suppress(OSError):
+                    size += entry.stat(follow_symlinks=False).st_size
+    return size
 
 
-_WRITTEN = """
-select coalesce((select sum(pg_database_size(oid)) from pg_database), 0)
-     + coalesce((select sum(size) from pg_ls_waldir()), 0)
-"""
 _END_SESSIONS = """
 select pg_terminate_backend(pid) from pg_stat_activity
  where backend_type = 'client backend' and pid <> pg_backend_pid()

@@ -6,17 +6,12 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import connect, wait_until
+from conftest import connect
 
 from lib.local.server_folder import home
 from lib.rehearse.throwaway_server import HARMLESS, ThrowawayServer, throwaway_server
 from lib.settings.variables import SUPABASE
 from lib.time_limits import RehearsalLimits
-
-_LAST_LOOK = (
-    "select max(query_start) from pg_stat_activity where query like '%pg_ls_waldir%'"
-    " and pid <> pg_backend_pid()"
-)
 
 
 @pytest.fixture(scope="module")
@@ -201,11 +196,6 @@ def test_what_a_file_leaves_in_public_is_called_by_no_superuser(
                 """
             )
         copied = server.copy("copied")
-        with connect(server.admin) as admin:
-            last = admin.execute(_LAST_LOOK).fetchone()
-            wait_until(
-                lambda: admin.execute(_LAST_LOOK).fetchone() != last, "the next look at the disk"
-            )
         with connect(copied) as connection:
             found = connection.execute("select * from public.called where super = 'on'").fetchall()
             assert found == []
@@ -224,6 +214,28 @@ def test_sessions_that_fill_the_disk_are_ended(scratch_root: Path) -> None:
                 connection.execute(
                     "insert into full_of select i, repeat('x', 900) from generate_series(1, 1e7) i"
                 )
+        assert server.disk_is_full
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "begin raise warning '%', repeat('x', 1000000); end",
+        "begin perform pg_notify('x', j || repeat('y', 7900)) from generate_series(1, 1000) j;"
+        " commit; end",
+    ],
+    ids=["the log", "the queue of NOTIFY"],
+)
+def test_sessions_that_fill_the_disk_with_other_than_tables_are_ended(
+    scratch_root: Path, elsewhere: str
+) -> None:
+    limits = RehearsalLimits(disk=20 * 1024**2, disk_poll=0.05)
+    with throwaway_server(scratch_root, limits=limits) as server, connect(server.target) as session:
+        session.execute("set statement_timeout = '30s'")
+        session.execute("set client_min_messages = error")
+        session.execute("listen x")
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            session.execute(f"do $$ begin for i in 1..100000 loop {elsewhere}; end loop; end $$")
         assert server.disk_is_full
 
 
