@@ -21,6 +21,7 @@ from ..time_limits import GITHUB_ANSWER, GITHUB_PAUSE, GITHUB_TOTAL
 
 _VERSION = "2022-11-28"
 _LARGEST_ANSWER = 16 << 20
+_CHUNK = 1 << 16
 _PER_PAGE = 100
 _HAS_NEXT = re.compile(r'rel="?next"?')
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -107,13 +108,13 @@ class Api:
             time.sleep(max(wait, pause))
             pause *= 2
 
-    def pages(self, path: str, *, most: int) -> Iterator[Any]:
+    def pages(self, path: str, *, most: int) -> Iterator[dict[str, Any]]:
         """Yield the entries of a list, from as many pages at most."""
         separator = "&" if "?" in path else "?"
         for number in range(1, most + 1):
             entries = self.ask("GET", f"{path}{separator}per_page={_PER_PAGE}&page={number}")
-            if not isinstance(entries, list):
-                raise GitHubError("GitHub's answer is not a list.")
+            if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+                raise GitHubError("GitHub's answer is not a list of objects.")
             yield from entries
             if len(entries) < _PER_PAGE:
                 return
@@ -127,13 +128,23 @@ class Api:
         left = max(1.0, min(GITHUB_ANSWER, self._until - time.monotonic()))
         try:
             with self._opener.open(request, timeout=left) as answer:
-                return _Answer(answer.status, answer.headers, answer.read(_LARGEST_ANSWER))
+                return _Answer(answer.status, answer.headers, self._read(answer))
         except urllib.error.HTTPError as error:
             with error:
-                return _Answer(error.code, error.headers, error.read(_LARGEST_ANSWER))
+                return _Answer(error.code, error.headers, self._read(error))
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             return str(getattr(reason, "strerror", None) or reason or type(error).__name__)
+
+    def _read(self, answer: Any) -> bytes:
+        """Read an answer, as far as it is neither too long nor too slow."""
+        chunks, length = [], 0
+        while chunk := answer.read1(_CHUNK):
+            chunks.append(chunk)
+            length += len(chunk)
+            if length > _LARGEST_ANSWER or time.monotonic() > self._until:
+                raise TimeoutError("the answer is too long, or takes too long")
+        return b"".join(chunks)
 
     def _headers(self) -> Mapping[str, str]:
         return {

@@ -79,9 +79,12 @@ def _remove(api: Api, comment: str) -> None:
 
 def _own(api: Api, issue: str, me: str, label: str) -> Iterator[_Comment]:
     for each in api.pages(issue, most=_MOST_PAGES):
-        user, body, number = each.get("user") or {}, each.get("body") or "", each.get("id")
+        user, body, number = each.get("user"), each.get("body"), each.get("id")
+        if not (isinstance(user, dict) and isinstance(body, str) and isinstance(number, int)):
+            # The account is gone, or the answer is none of GitHub's.
+            continue
         marked = _MARKED.match(body)
-        if marked and marked[1] == label and _is_by(user, me) and isinstance(number, int):
+        if marked and marked[1] == label and _is_by(user, me):
             yield _Comment(number, body.replace("\r\n", "\n"), int(marked[2]))
 
 

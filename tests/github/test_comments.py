@@ -1,6 +1,11 @@
 """One comment on the pull request, whatever else is there and whatever GitHub answers."""
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from github_stand_in import (
@@ -213,6 +218,42 @@ def test_a_token_goes_nowhere_in_the_clear_and_breaks_no_header(address: str, to
     with pytest.raises(ConfigurationError) as caught:
         Api(address, token)
     assert token not in str(caught.value).split()
+
+
+@pytest.mark.parametrize("entry", ["x", None, 5, []])
+def test_an_answer_that_is_none_of_githubs_is_an_error(github: StandIn, entry: Any) -> None:
+    github.refusals["GET comments"] = [(200, {}, [entry])] * 3
+    with pytest.raises(GitHubError, match="not a list of objects"):
+        say(github, "x")
+
+
+@pytest.mark.parametrize("part", [{"user": None}, {"user": "x"}, {"body": 5}, {"id": "x"}])
+def test_a_comment_that_lacks_what_github_writes_is_left_alone(
+    github: StandIn, part: dict[str, Any]
+) -> None:
+    say(github, "first")
+    github.comments[0] |= part
+    say(github, "second")
+    assert len(github.comments) == 2
+    assert "second" in github.bodies[1]
+
+
+def test_an_answer_that_does_not_end_is_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_drip, args=(server,), daemon=True).start()
+        api = Api(f"http://127.0.0.1:{server.getsockname()[1]}", TOKEN, total=0.5, pause=1)
+        with pytest.raises(GitHubError, match="takes too long"):
+            api.ask("GET", "/x")
+
+
+def _drip(server: socket.socket) -> None:
+    """Answer a blank at a time, each in time."""
+    session, _ = server.accept()
+    with session, suppress(OSError):
+        session.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(1000):
+            session.sendall(b" ")
+            time.sleep(0.02)
 
 
 def test_a_server_that_is_not_there_is_an_error() -> None:
