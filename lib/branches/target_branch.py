@@ -68,6 +68,7 @@ def default_branch(folder: Path, environ: Mapping[str, str]) -> str | None:
 def compare(folder: Path, ref: str, environ: Mapping[str, str]) -> BranchFiles:
     """Compare the working tree with the tip of `ref`, and with where the two parted."""
     git = _git(folder, environ)
+    _check_links(git)
     _check_sparse(git)
     tip = _commit(git, ref)
     on_target = _files_at(git, tip, folder.name)
@@ -158,6 +159,20 @@ def _parting(git: Git, tip: str, ref: str) -> str:
             f"{_FETCH}"
         )
     return tip
+
+
+def _check_links(git: Git) -> None:
+    # Behind a link is another folder, whose files the target branch may have had all along.
+    top = git.top()
+    for path in (git.folder, *git.folder.parents):
+        # The repository itself may be behind one.
+        if path.is_symlink() and (path == git.folder or path.resolve() != top):
+            raise ConfigurationError(
+                f"{one_line(str(path))} is a link, behind which the target branch has another "
+                "folder than the one of that name: name the folder itself in MIGRATIONS_DIR."
+            )
+        if path.resolve() == top:
+            return
 
 
 def _check_sparse(git: Git) -> None:

@@ -1,6 +1,7 @@
 """What a branch adds, changes and removes beside its target branch, told by a real git."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def on_main(folder: Path, name: str, sql: str | None) -> None:
     if sql is None:
         path.unlink()
     else:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(sql)
     commit(beside)
 
@@ -245,3 +247,27 @@ def test_two_files_of_one_number_are_compared_all_the_same(folder: Path) -> None
     write(folder, "002-c.sql", "create table c ();\n")
     found = compare(folder, "main", ENVIRON)
     assert (versions(found.own), found.folder) == (["002-c"], "db/migrations")
+
+
+@pytest.mark.parametrize("is_above", [False, True])
+def test_a_folder_behind_a_link_is_refused_since_the_target_branch_has_other_files(
+    folder: Path, is_above: bool
+) -> None:
+    # Files that are elsewhere on the target branch would count as applied.
+    on_main(folder, "../data/003-drop.sql", "drop table a;\n")
+    git(folder, "merge", "-q", "main")
+    shutil.rmtree(folder)
+    linked = folder.parent if is_above else folder
+    if is_above:
+        (folder.parents[1] / "other" / "migrations").mkdir(parents=True)
+        shutil.rmtree(linked)
+    linked.symlink_to("other" if is_above else "data", target_is_directory=True)
+    with pytest.raises(ConfigurationError, match="is a link, behind which"):
+        compare(folder, "main", ENVIRON)
+
+
+def test_a_repository_behind_a_link_is_compared(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(folder.parents[1], target_is_directory=True)
+    write(folder, "003-c.sql", "create table c ();\n")
+    assert versions(compare(link / "db" / "migrations", "main", ENVIRON).own) == ["003-c"]
