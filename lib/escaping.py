@@ -30,8 +30,9 @@ _CONTROL = re.compile(f"[{_UNSEEN}]")
 _CONTROL_AND_BREAKS = re.compile(f"[{_UNSEEN}\t\n]")
 # `##[command]` of GitHub, `##vso[…]` of Azure and `##teamcity[…]` work anywhere in a line.
 _COMMAND_IN_LINE = re.compile(r"##(?=\w*\[)")
-# The allowed beginnings of a message: no command of a CI system, and no mark of a result.
-_HARMLESS_BEGINNING = re.compile(r"""[^\W_]|[_./"'`(<…]""")
+# The allowed beginnings of a message: no command of a CI system, and no mark of a result. One is
+# the name of an option.
+_HARMLESS_BEGINNING = re.compile(r"""[^\W_]|[_./"'`(<…]|--[a-z]""")
 # A line that is quoted from a file begins with its number, the caret line with a blank gutter.
 _GUTTER = re.compile(r" {2,12}(?:[0-9]+ )?\|(?: |$)")
 # The colors of `cli.terminal`.

@@ -70,6 +70,10 @@ class TestAMessage:
         assert message(message(text)) == message(text)
         assert one_line(one_line(text)) == one_line(text)
 
+    def test_it_may_begin_with_an_option_and_not_with_a_comment(self) -> None:
+        assert message("--base needs a branch") == "--base needs a branch"
+        assert message("-- DROP") == "  | -- DROP"
+
     def test_a_sign_stands_before_it_in_its_color(self) -> None:
         assert signed("\x1b[31m✗\x1b[0m", "a\nb") == "\x1b[31m✗\x1b[0m a\n  | b"
 

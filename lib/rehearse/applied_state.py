@@ -66,7 +66,7 @@ class LiveDatabase:
 class AppliedState:
     """The files that are applied, those that are pending, and what is odd about them.
 
-    `source` says what decided, as in "the branch origin/main". Files whose header leaves out the
+    `source` says what decided, as in "the files of origin/main". Files whose header leaves out the
     `environment` are pending nowhere; `skips` if they are left out of the applied ones as well.
     """
 
@@ -87,7 +87,7 @@ def on_branch(
 ) -> AppliedState:
     """Return the state in which the files of a branch are applied, and `own` are pending."""
     pending = tuple(file for file in own if file.runs_in(environment))
-    return AppliedState(f"the branch {branch}", environment, tuple(on_target), pending, skips=True)
+    return AppliedState(f"the files of {branch}", environment, tuple(on_target), pending, skips=True)
 
 
 class _Look(NamedTuple):
@@ -113,7 +113,7 @@ def in_database(
     if not takes_schema:
         _check_known(look.plan)
     return AppliedState(
-        source=f"the ledger of {look.live.place}",
+        source=f"{'the schema' if takes_schema else 'the applied files'} of {look.live.place}",
         environment=context.settings.environment,
         applied=look.applied,
         pending=look.plan.pending,

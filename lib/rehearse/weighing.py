@@ -32,8 +32,7 @@ _QUERIES = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VA
 _ADDING = ("INSERT", "COPY")
 _UNKNOWN = "its size is not known, since no database was asked"
 _RETRIES = (
-    "The runner gives up the lock after MIGRATION_LOCK_TIMEOUT and tries again, so others wait no "
-    "longer than that at a time."
+    "all others wait behind it, for no longer than MIGRATION_LOCK_TIMEOUT at a time."
 )
 _FILE_OF_ITS_OWN = (
     "Put it into a file of its own: the locks of the statements before it are held until their "
@@ -250,8 +249,8 @@ class _FileOnScale:
             else:
                 continue
             message = (
-                f"The lock on {relation} blocks {held.blocks}, and {reason}: while this statement "
-                f"waits for the lock, everybody else waits behind it. {_RETRIES}"
+                f"The lock on {relation} blocks {held.blocks}, and {reason}. While it is waited for, "
+                f"{_RETRIES}"
             )
             yield _found(self._file, "waits-behind-lock", severity, statement, message)
 

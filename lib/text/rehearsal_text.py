@@ -34,7 +34,7 @@ def rehearsal_text(found: Rehearsal, style: Style) -> Clean:
 def _title(found: Rehearsal) -> Clean:
     state = found.state
     rehearsed = counted(len(state.pending), "pending file")
-    return message(f"Rehearsed {rehearsed} for {state.environment}, beside {state.source}.")
+    return message(f"Rehearsed {rehearsed} for {state.environment}, on {state.source}.")
 
 
 def _file_part(found: Rehearsal, file: FileFacts, style: Style) -> Clean:
@@ -122,20 +122,20 @@ def _verdict(found: Rehearsal, style: Style) -> Clean:
         ""
         if found.sizes
         else (
-            " No sizes were known; with those of the live database, from its URL or --sizes, small "
+            " No sizes were known: set the URL of the live database, or give --sizes, and small "
             "tables are not mentioned."
         )
     )
     if not found.findings:
         return signed(style.tick, f"Nothing stands against it.{sizes}")
     counts = (
-        counted(number, severity.value)
+        counted(number, "warning" if severity is Severity.WARN else severity.value)
         for severity in Severity
         if (number := sum(each.severity is severity for each in found.findings))
     )
     sign = style.cross if found.worst is Severity.STOP else style.dot
     return signed(
         sign,
-        f"{', '.join(counts)}.{sizes} If a finding is meant to be: "
+        f"{', '.join(counts)}.{sizes} To accept a finding, write "
         "`-- review: ignore RULE because REASON` above its statement.",
     )

@@ -36,7 +36,7 @@ def test_a_branch_is_rehearsed_without_a_database(branch: Cli) -> None:
     document = json.loads(done.stdout)
     assert (document["success"], document["verdict"]) == (True, "stop")
     assert document["sizesKnown"] is False
-    assert document["source"] == "the branch main"
+    assert document["source"] == "the files of main"
     [file] = document["files"]
     assert (file["version"], file["notRehearsed"]) == ("002-drops", None)
     assert [each["line"] for each in file["statements"]] == [1, 2]
@@ -60,7 +60,7 @@ def test_text_and_markdown_name_the_place_and_what_to_write(branch: Cli) -> None
     text = branch("rehearse", "--base", "main", "--fail-on", "never")
     assert text.returncode == 0, text.stderr
     assert text.stdout.startswith(
-        "Rehearsed 1 pending file for production, beside the branch main."
+        "Rehearsed 1 pending file for production, on the files of main."
     )
     assert "migrations/002-drops.sql\n  line 2: locks public.users (reads and writes wait" in (
         text.stdout
@@ -78,13 +78,20 @@ def test_neither_a_branch_nor_a_database_is_an_error_that_names_both(branch: Cli
     error = json.loads(done.stdout)["error"]
     assert "--base origin/main" in error
     assert "database URL" in error
-    assert branch("rehearse", "--from-database").returncode == 2
+    done = branch("rehearse", "--from-database")
+    assert done.returncode == 2
+    # No message is cut into lines by the name of an option.
+    assert done.stderr.startswith("✗ --from-database needs a database")
 
 
 def test_sizes_that_cannot_be_read_end_it_before_a_server_starts(branch: Cli) -> None:
     done = branch("rehearse", "--base", "main", "--sizes", "migrations/001-users.sql")
     assert done.returncode == 2
     assert "The sizes in migrations/001-users.sql can't be read" in done.stderr
+    failed = {"success": False, "action": "sizes", "error": "No database URL is set."}
+    (branch.root / "sizes.json").write_text(json.dumps(failed))
+    done = branch("rehearse", "--base", "main", "--sizes", "sizes.json")
+    assert done.stderr.endswith("can't be read: it holds an error: No database URL is set.\n")
 
 
 def test_the_ledger_of_the_database_decides_and_nothing_is_written_there(

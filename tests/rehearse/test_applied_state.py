@@ -41,7 +41,7 @@ def test_the_ledger_says_what_is_applied(applied: RunContext, db: Database) -> N
     # Whatever its header says: it ran there.
     assert [file.version for file in state.applied] == ["001-users", "002-there"]
     assert [file.version for file in state.pending] == ["003-more"]
-    assert state.source == f"the ledger of {db.target.database}"
+    assert state.source == f"the applied files of {db.target.database}"
     assert state.live.owner == "postgres"
     assert state.findings == ()
     assert db.query("select count(*) from schema_migration_runs") == before
@@ -86,6 +86,7 @@ def test_the_schema_of_the_database_is_restored_without_its_rows(
         "create policy mine on by_hand to pg_monitor using (x = 1)"
     )
     state = read(applied, takes_schema=True)
+    assert state.source.startswith("the schema of ")
     with throwaway_server(scratch_root) as server:
         build(server, state)
         with connect(server.target) as connection:
