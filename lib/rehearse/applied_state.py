@@ -87,7 +87,9 @@ def on_branch(
 ) -> AppliedState:
     """Return the state in which the files of a branch are applied, and `own` are pending."""
     pending = tuple(file for file in own if file.runs_in(environment))
-    return AppliedState(f"the files of {branch}", environment, tuple(on_target), pending, skips=True)
+    return AppliedState(
+        f"the files of {branch}", environment, tuple(on_target), pending, skips=True
+    )
 
 
 class _Look(NamedTuple):

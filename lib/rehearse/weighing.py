@@ -31,8 +31,9 @@ _QUERIES = ("SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "VA
 # They add rows, and leave those alone that are there.
 _ADDING = ("INSERT", "COPY")
 _UNKNOWN = "its size is not known, since no database was asked"
-_RETRIES = (
-    "all others wait behind it, for no longer than MIGRATION_LOCK_TIMEOUT at a time."
+_WAITING = (
+    "While it is waited for, all others wait behind it, for no longer than MIGRATION_LOCK_TIMEOUT "
+    "at a time."
 )
 _FILE_OF_ITS_OWN = (
     "Put it into a file of its own: the locks of the statements before it are held until their "
@@ -248,10 +249,7 @@ class _FileOnScale:
                 severity = Severity.NOTE
             else:
                 continue
-            message = (
-                f"The lock on {relation} blocks {held.blocks}, and {reason}. While it is waited for, "
-                f"{_RETRIES}"
-            )
+            message = f"The lock on {relation} blocks {held.blocks}, and {reason}. {_WAITING}"
             yield _found(self._file, "waits-behind-lock", severity, statement, message)
 
 

@@ -96,7 +96,9 @@ def read_document(text: str, *, source: str) -> SizesReport:
     if not isinstance(document, dict) or document.get("action") != "sizes":
         raise _unreadable(source, "it is not what `sizes --json` prints")
     if document.get("success") is not True:
-        raise _unreadable(source, f"it holds an error: {one_line(str(document.get('error')))}".rstrip("."))
+        raise _unreadable(
+            source, f"it holds an error: {one_line(str(document.get('error')))}".rstrip(".")
+        )
     try:
         return _report(document)
     except (KeyError, TypeError, ValueError):

@@ -274,8 +274,8 @@ def _type(effect: Effect) -> str:
         f"    for each row execute function {follower}();",
         f"{_BATCHES}\n"
         f"update {table} set {new} = {value} where {new} is null and {old} is not null;",
-        f"-- Once the new column has the default, NOT NULL, constraints and indexes of the old one,\n"
-        f"-- each added in its safer way, in files before this:\n"
+        f"-- Once the new column has the default, NOT NULL, constraints and indexes of the old\n"
+        f"-- one, each added in its safer way, in files before this:\n"
         f"drop trigger {follower} on {table};\n"
         f"drop function {follower}();\n"
         f"alter table {table} drop column {old};\n"

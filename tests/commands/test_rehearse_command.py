@@ -59,9 +59,7 @@ def test_a_branch_is_rehearsed_without_a_database(branch: Cli) -> None:
 def test_text_and_markdown_name_the_place_and_what_to_write(branch: Cli) -> None:
     text = branch("rehearse", "--base", "main", "--fail-on", "never")
     assert text.returncode == 0, text.stderr
-    assert text.stdout.startswith(
-        "Rehearsed 1 pending file for production, on the files of main."
-    )
+    assert text.stdout.startswith("Rehearsed 1 pending file for production, on the files of main.")
     assert "migrations/002-drops.sql\n  line 2: locks public.users (reads and writes wait" in (
         text.stdout
     )
