@@ -393,6 +393,14 @@ def test_contributing_md_has_the_number_of_the_wings() -> None:
     assert f" {number} wings." in (lib.__doc__ or "")
 
 
+@pytest.mark.parametrize("name", ["README.md", "docs/adopting.md"])
+def test_the_sample_of_install_has_about_as_many_files_as_the_bundle(name: str) -> None:
+    there = sum(path.suffix in (".py", ".sql") for path in (ROOT / "lib").rglob("*"))
+    [said] = re.findall(r"\+ lib/  (\d+) files added", (ROOT / name).read_text())
+    # Not each new file has to change the documents.
+    assert abs(int(said) - there) <= 9, f"lib/ has {there} files"
+
+
 def test_previews_md_has_what_the_guard_says() -> None:
     claimed = Survey("", "", OWN, None, NO_TABLES, None, None, (), (OWN,))
     with pytest.raises(GuardError) as caught:
