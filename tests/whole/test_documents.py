@@ -179,6 +179,9 @@ def test_every_option_in_the_readme_is_one_of_the_commands_named_beside_it() -> 
 @pytest.mark.parametrize("document", NAMED, ids=lambda path: path.name)
 def test_every_variable_in_a_document_is_one_that_is_read(document: Path) -> None:
     others = PROVIDERS_VARIABLES if document.parent == PROVIDERS else set()
+    # Of the settings of a repository at GitHub.
+    workflow = (ROOT / "docs" / "github" / "migrations.yml").read_text()
+    others = {*others, *re.findall(r"\bvars\.(\w+)", workflow)}
     assert set(_VARIABLE.findall(document.read_text())) <= {*NAMES, *VERCELS_VARIABLES, *others}
 
 
