@@ -479,10 +479,17 @@ def _compiled_by_another_python(_: str, names: list[str]) -> list[str]:
     return [name for name in names if name.endswith(".pyc") and tag not in name]
 
 
+def copy_lib(to: Path) -> None:
+    """Copy the package with its bytecode, which takes the first command some seconds to make."""
+    shutil.copytree(
+        ROOT / "lib", to / "lib", ignore=_compiled_by_another_python, dirs_exist_ok=True
+    )
+
+
 @pytest.fixture
 def cli(bundle: Bundle, db: Database) -> Cli:
     """The command line of the test's bundle; DATABASE_URL names the test's database."""
-    shutil.copytree(ROOT / "lib", bundle.root / "lib", ignore=_compiled_by_another_python)
+    copy_lib(bundle.root)
     return Cli(bundle.root, local_environ(DATABASE_URL=db.url))
 
 

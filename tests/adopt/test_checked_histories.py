@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from checked_tools import COLUMN, TOOLS, UPS, CheckedTool
-from conftest import ROOT, Cli, Database, local_environ, new_database
+from conftest import Cli, Database, copy_lib, local_environ, new_database
 
 from lib.settings.connection_target import ConnectionTarget
 
@@ -45,7 +45,7 @@ class History:
 @pytest.fixture(scope="session")
 def project(scratch_root: Path) -> Path:
     """One root for all, so that one copy of the server's programs serves all scratch servers."""
-    shutil.copytree(ROOT / "lib", scratch_root / "lib", dirs_exist_ok=True)
+    copy_lib(scratch_root)
     return scratch_root
 
 

@@ -1,14 +1,13 @@
 """`adopt` on databases that the tools with files of SQL have migrated."""
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Cli, Database, local_environ
+from conftest import Cli, Database, copy_lib, local_environ
 from sql_tools import COLUMN, TOOLS, SqlTool
 from tool_folders import write_files
 
@@ -49,7 +48,7 @@ class History:
 @pytest.fixture(scope="session")
 def project(scratch_root: Path) -> Path:
     """One root for all, so that one copy of the server's programs serves all scratch servers."""
-    shutil.copytree(ROOT / "lib", scratch_root / "lib", dirs_exist_ok=True)
+    copy_lib(scratch_root)
     return scratch_root
 
 

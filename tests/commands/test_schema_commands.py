@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Cli, local_environ
+from conftest import Cli, copy_lib, local_environ
 
 from lib.local import embedded_server as embedded
 from lib.local.server_folder import home
@@ -19,7 +19,7 @@ THINGS = "create table things (what text primary key);\n"
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """The command line of a project without a database, in a folder with a blank in its name."""
     root = tmp_path_factory.mktemp("my app")
-    shutil.copytree(ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("*.pyc"))
+    copy_lib(root)
     (root / "migrations").mkdir()
     yield Cli(root, local_environ())
     cluster = embedded.locate(root)

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from conftest import ROOT, Bundle, Cli, connect, local_environ, new_cluster
+from conftest import Bundle, Cli, connect, copy_lib, local_environ, new_cluster
 
 from lib.errors import ConfigurationError, DatabaseUnavailableError
 from lib.local import embedded_server as embedded
@@ -121,7 +121,7 @@ def connection(running: Cluster) -> Iterator[psycopg.Connection[Any]]:
 @pytest.fixture
 def laptop(bundle: Bundle) -> Iterator[Cli]:
     """The command line of a bundle with the chain, on a machine without a database."""
-    shutil.copytree(ROOT / "lib", bundle.root / "lib")
+    copy_lib(bundle.root)
     for name, sql in CHAIN.items():
         bundle.write(name, sql)
     try:

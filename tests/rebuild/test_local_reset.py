@@ -1,5 +1,6 @@
 """`reset` and seeds on the embedded PostgreSQL: nothing is asked, and roles go as well."""
 
+import functools
 import json
 import shutil
 import signal
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import ROOT, Cli, local_environ, wait_until
+from conftest import Cli, copy_lib, local_environ, wait_until
 
 from lib.local import embedded_server as embedded
 
@@ -20,7 +21,7 @@ SEED = "insert into things values ('a') on conflict do nothing;\n"
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """The command line of a project without a database, in a folder with a blank in its name."""
     root = tmp_path_factory.mktemp("my app")
-    shutil.copytree(ROOT / "lib", root / "lib", ignore=shutil.ignore_patterns("*.pyc"))
+    copy_lib(root)
     (root / "migrations" / "_seeds").mkdir(parents=True)
     yield Cli(root, local_environ())
     cluster = embedded.locate(root)
@@ -44,9 +45,14 @@ def files(project: Cli) -> Iterator[Path]:
         path.unlink()
 
 
+@functools.cache
+def url_of(root: Path) -> str:
+    """The URL of a project's server, which is started and stays valid: one command for all."""
+    return Cli(root, local_environ())("url").stdout.strip()
+
+
 def ask(project: Cli, sql: str) -> list[tuple[object, ...]]:
-    url = project("url").stdout.strip()
-    with psycopg.connect(url, autocommit=True) as connection:
+    with psycopg.connect(url_of(project.root), autocommit=True) as connection:
         cursor = connection.execute(sql)
         return cursor.fetchall() if cursor.description else []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import ROOT, Cli, local_environ, wait_until
+from conftest import ROOT, Cli, copy_lib, local_environ, wait_until
 from node_clients import require_clients, run_script
 
 from lib.local import embedded_server as embedded
@@ -19,8 +19,8 @@ from lib.local import embedded_server as embedded
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     """The command line of a project without a database, in a folder with a blank in its name."""
     root = tmp_path_factory.mktemp("my app")
-    for folder in ("lib", "migrations"):
-        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("*.pyc"))
+    copy_lib(root)
+    shutil.copytree(ROOT / "migrations", root / "migrations")
     yield Cli(root, local_environ())
     cluster = embedded.locate(root)
     embedded.stop(cluster)
@@ -216,8 +216,8 @@ def test_a_file_that_next_js_reads_before_is_named(project: Cli, url: str) -> No
 
 
 def test_the_first_start_offers_the_line_and_the_next_does_not(tmp_path: Path) -> None:
-    for folder in ("lib", "migrations"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("*.pyc"))
+    copy_lib(tmp_path)
+    shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
     project, cluster = Cli(tmp_path, local_environ()), embedded.locate(tmp_path)
     offer = "`python -m lib start --write-env` writes its DATABASE_URL into .env.local."
     try:
