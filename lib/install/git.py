@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, MigratorError
 from ..time_limits import GIT
 
 # What the settings of a repository could run while it is looked at, besides its filters.
@@ -31,10 +31,14 @@ _ADDRESS = re.compile(r"(?:(?:https?|ssh|git)://[\w.-]+(?::\d+)?/|[\w.-]+@[\w.-]
 
 @dataclass(frozen=True)
 class Git:
-    """git, asked about the repository of one folder. `environ` is that of the caller."""
+    """git, asked about the repository of one folder. `environ` is that of the caller.
+
+    `limit` is for one answer, in seconds.
+    """
 
     folder: Path
     environ: Mapping[str, str]
+    limit: float = GIT
 
     def top(self) -> Path | None:
         """Return the root of the repository, or None if the folder is in none."""
@@ -132,14 +136,19 @@ class Git:
         # `-C` and not `cwd`: Windows would run a git.exe of the folder.
         # A path is no pattern; check-ignore takes paths alone, and refuses this option.
         literal = () if words[0] == "check-ignore" else ("--literal-pathspecs",)
-        return subprocess.run(
-            [program, *literal, "--no-optional-locks", "-C", str(self.folder), *words],
-            env=self._environ({**_SAFE, **(filters or {})}),
-            input=stdin,
-            capture_output=True,
-            timeout=GIT,
-            check=False,
-        )
+        try:
+            return subprocess.run(
+                [program, *literal, "--no-optional-locks", "-C", str(self.folder), *words],
+                env=self._environ({**_SAFE, **(filters or {})}),
+                input=stdin,
+                capture_output=True,
+                timeout=self.limit,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise MigratorError(
+                f"git {words[0]} did not answer within {self.limit:g} s in {self.folder}."
+            ) from None
 
     def _environ(self, settings: Mapping[str, str]) -> Mapping[str, str]:
         # GIT_DIR and the like, as in a hook, would name another repository.

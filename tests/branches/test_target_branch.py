@@ -14,8 +14,9 @@ from lib.branches.target_branch import (
     compared,
     default_branch,
 )
-from lib.errors import ConfigurationError
+from lib.errors import ConfigurationError, MigratorError
 from lib.files.folder import MigrationFile, parse
+from lib.install.git import Git
 
 ENVIRON = {**os.environ, **GIT}
 
@@ -271,3 +272,12 @@ def test_a_repository_behind_a_link_is_compared(folder: Path, tmp_path: Path) ->
     link.symlink_to(folder.parents[1], target_is_directory=True)
     write(folder, "003-c.sql", "create table c ();\n")
     assert versions(compare(link / "db" / "migrations", "main", ENVIRON).own) == ["003-c"]
+
+
+def test_a_git_that_does_not_answer_is_an_error_of_ours(folder: Path) -> None:
+    index = folder.parents[1] / ".git" / "index"
+    index.unlink()
+    # Nobody ever writes to it.
+    os.mkfifo(index)
+    with pytest.raises(MigratorError, match=r"git ls-files did not answer within 0\.2 s in "):
+        Git(folder, ENVIRON, limit=0.2).tracked()
