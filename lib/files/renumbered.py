@@ -13,6 +13,7 @@ from .header import SQITCH_FIRST_LINE, leading_comments
 _WAS = re.compile(r"--+\s*was\s*:\s*(.*?)\s*", re.IGNORECASE | re.ASCII)
 _VERSION = re.compile(r"--+\s*version\s*:\s*(.*?)\s*", re.IGNORECASE | re.ASCII)
 _LINE_END = re.compile(r"\r\n|\n|\r")
+_LAST_LINE_END = re.compile(r"(?:\r\n|\n|\r)\Z")
 
 
 def renumbered_content(file: MigrationFile, version: str) -> bytes:
@@ -66,8 +67,9 @@ def _is_number(value: str) -> bool:
 def _add_name(text: str, former: str) -> str:
     if names := _value(text, _WAS):
         return f"{text[: names[1]]}, {former}{text[names[1] :]}"
-    line_end = _LINE_END.search(text)
     at = _place(text)
+    # That of the line above: of another one, the CR could become one line end with an LF behind it.
+    line_end = _LAST_LINE_END.search(text, 0, at) or _LINE_END.search(text)
     return f"{text[:at]}-- Was: {former}{line_end.group() if line_end else chr(10)}{text[at:]}"
 
 

@@ -76,3 +76,11 @@ def test_a_line_that_a_person_wrote_counts_as_well() -> None:
     assert before.checksum not in former_checksums(after, "014-t")
     after = parse("015-u.sql", b"-- Version: 015\n-- about t\n  --was: 014-t \nselect 1;\n")
     assert before.checksum in former_checksums(after, "014-t")
+
+
+def test_line_ends_of_several_kinds_stay_as_they_are() -> None:
+    content = b"\r-- Version: 014\n\nselect 1;\n"
+    file = parse("014-x.sql", content)
+    moved = parse("015-x.sql", renumbered_content(file, "015-x"))
+    assert moved.content == b"\r-- Version: 015\n-- Was: 014-x\n\nselect 1;\n"
+    assert file.checksum in former_checksums(moved, "014-x")
