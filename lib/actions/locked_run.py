@@ -23,7 +23,13 @@ from ..ledger.production_guard import check_writable, must_claim
 from ..ledger.records import renumber_records
 from ..ledger.run_lock import RunLock
 from ..ledger.runs import RunRecord, interrupt_stale_runs, start_run
-from ..ledger.schema import creation, upgrade_journal
+from ..ledger.schema import (
+    RENUMBERED,
+    add_rare_column,
+    creation,
+    prepare_tables,
+    upgrade_journal,
+)
 from ..plan.dry_run_report import held_warnings
 from ..plan.migration_plan import Plan
 from ..plan.reports import Outcome, Renumbered
@@ -39,6 +45,11 @@ from .status import adoption_error, plan_from_survey
 _RIGHT_TO_RENUMBER = (
     "A file has another number, and its row in the ledger is to follow. Grant it, as the table's "
     "owner: grant update on public.schema_migrations to ROLE. Nothing was applied."
+)
+_UNRECORDED = (
+    "Rows of the ledger got new versions, and public.schema_migration_runs, which an earlier "
+    "version created, has no column that says which. As the table's owner, for the next time: "
+    "{alter};"
 )
 
 
@@ -95,13 +106,18 @@ class _LockedRun:
         survey = self._state.survey = self._database.survey_under_lock()
         plan = plan_from_survey(context, files, survey)
         self._state.check(plan, environment)
+        unrecorded: tuple[str, ...] = ()
         if plan.renumbered:
-            plan = self._renumber(files, plan, survey)
+            plan, unrecorded = self._renumber(files, plan, survey)
             survey = self._state.survey
         scripts = _scripts_of(plan, scripts)
         held = held_back(context, plan, scripts)
         self._state.warn(
-            context.progress, *survey.tables.open, *plan.warnings, *held_warnings(held)
+            context.progress,
+            *survey.tables.open,
+            *unrecorded,
+            *plan.warnings,
+            *held_warnings(held),
         )
         scripts = scripts_to_run(context, plan, scripts)
         check_pooler(context, self._database, self._lock, scripts)
@@ -121,11 +137,16 @@ class _LockedRun:
         run = begin_run(context, self._database, survey, watch=watch)
         apply_watched(runner, run, watch)
 
-    def _renumber(self, files: tuple[MigrationFile, ...], plan: Plan, survey: Survey) -> Plan:
-        """Give the rows of renumbered files their new versions, and return the plan after that."""
+    def _renumber(
+        self, files: tuple[MigrationFile, ...], plan: Plan, survey: Survey
+    ) -> tuple[Plan, tuple[str, ...]]:
+        """Give the rows of renumbered files their new versions.
+
+        Return the plan after that, and warnings.
+        """
         context, database = self._context, self._database
         check_writable(survey, context.target.source)
-        give_new_numbers(context, database.current, survey, plan)
+        unrecorded = give_new_numbers(context, database.current, survey, plan)
         self._state.renumbered = tuple(
             Renumbered(row.version, file.version) for row, file in plan.renumbered
         )
@@ -134,7 +155,7 @@ class _LockedRun:
         self._state.survey = database.survey()
         plan = plan_from_survey(context, files, self._state.survey)
         self._state.check(plan, context.settings.environment)
-        return plan
+        return plan, unrecorded
 
     def _check_interruptions(
         self, files: tuple[MigrationFile, ...], scripts: tuple[Script, ...], survey: Survey
@@ -155,16 +176,33 @@ class _LockedRun:
 
 def give_new_numbers(
     context: RunContext, connection: Connection, survey: Survey, plan: Plan
-) -> None:
-    """Write the new versions of renumbered files into the ledger; the run lock must be held."""
+) -> tuple[str, ...]:
+    """Write the new versions of renumbered files into the ledger; the run lock must be held.
+
+    Return a warning if the journal has no column for them, and the role may not add it.
+    """
+    lock_timeout = context.settings.lock_timeout
     rows = [
         (row.version, replace(row, version=file.version, name=file.name, checksum=file.checksum))
         for row, file in plan.renumbered
     ]
     with connection.limit_to(ANSWER, NO_ANSWER):
-        upgrade_journal(connection, survey.tables, lock_timeout=context.settings.lock_timeout)
+        prepare_tables(
+            connection,
+            survey.tables,
+            reader=context.reader,
+            lock_timeout=lock_timeout,
+            rare=(RENUMBERED,),
+        )
+        alter = add_rare_column(connection, survey.tables, RENUMBERED, lock_timeout=lock_timeout)
         try:
-            renumber_records(connection, context.trusted, start_of_run(context, survey), rows)
+            renumber_records(
+                connection,
+                context.trusted,
+                start_of_run(context, survey),
+                rows,
+                is_noted=alter is None,
+            )
         except StatementError as error:
             # No other part of a run updates rows, so the usual grants leave UPDATE out.
             if error.server_error.sqlstate != INSUFFICIENT_PRIVILEGE:
@@ -173,6 +211,7 @@ def give_new_numbers(
                 f"{error.server_error.message} (SQLSTATE {INSUFFICIENT_PRIVILEGE}). "
                 f"{_RIGHT_TO_RENUMBER}"
             ) from None
+    return (_UNRECORDED.format(alter=alter),) if alter else ()
 
 
 def check_pooler(

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import starmap
 from typing import Any
 
 from psycopg import sql
@@ -32,11 +33,11 @@ from ..files.file_progress import (
 from ..own_tables import LEDGER, RUNS
 from ..plan.blockers import Blocker
 from ..plan.migration_states import AppliedMigration
-from ..plan.reports import PastRun, Run
+from ..plan.reports import PastRun, Renumbered, Run
 from ..settings.connection_target import ConnectionTarget
 from ..tool_words import adopted_as
 from .fingerprint import UNKNOWN, Fingerprint
-from .schema import ADDED_COLUMNS
+from .schema import ADDED_COLUMNS, RARE_COLUMNS
 from .table_trust import Table, Tables, check, distrust, glance, tables_of, told_by
 from .trust_queries import LOCK_TO_READ
 
@@ -66,14 +67,15 @@ _READ_LEDGER = """
 select version, name, extract(epoch from applied_at), execution_time_ms, checksum
   from public.schema_migrations order by id
 """
+_LATER_COLUMNS = {**RARE_COLUMNS, **ADDED_COLUMNS}
 # The journal, also of an earlier version: a name that the table does not have refers to the query
 # around it (PostgreSQL manual, "LATERAL Subqueries"), where each added column is null.
 _JOURNAL = f"""
-(select {", ".join(f"null::{kind} as {name}" for name, kind in ADDED_COLUMNS.items())}) as absent
+(select {", ".join(f"null::{kind} as {name}" for name, kind in _LATER_COLUMNS.items())}) as absent
 cross join lateral (
     select id, outcome, source, started_at, finished_at, git_commit, git_ref, deployment,
            environment, applied, in_progress_version, in_progress_statement, failed_version, error,
-           sqlstate, {", ".join(ADDED_COLUMNS)}
+           sqlstate, {", ".join(_LATER_COLUMNS)}
       from public.schema_migration_runs) as r
 """
 # So much of the text of a failure as the first screen of a terminal can show, in characters.
@@ -128,7 +130,8 @@ select id, outcome, source, extract(epoch from started_at), extract(epoch from f
                       from public.schema_migrations m
                      where m.id > ledger_id_before and m.checksum is not null
                        and (ledger_id_after is null or m.id <= ledger_id_after))
-               else applied end, {{separator}})
+               else applied end, {{separator}}),
+       array_to_string(renumbered, {{separator}})
   from (select newest.*, min(ledger_id_before) over later as ledger_id_after
           from (select r.* from {_JOURNAL} order by id desc limit {{limit}}) as newest
         window later as (order by id rows between 1 following and unbounded following)) as run
@@ -435,14 +438,20 @@ def _run(row: Row) -> Run:
 
 
 def _past_run(row: Row) -> PastRun:
-    failed_version, sqlstate, error, ref, deployment, in_progress_version, applied = row[7:]
+    failed_version, sqlstate, error, ref, deployment, in_progress_version, *names = row[7:]
+    applied, renumbered = map(_names, names)
     return PastRun(
         **_of_run(*row[:7], failed_version=failed_version, sqlstate=sqlstate, error=error),
         ref=ref,
         deployment=deployment,
         in_progress_version=in_progress_version,
-        applied=tuple(filter(None, (applied or "").split(_SEPARATOR))),
+        applied=applied,
+        renumbered=tuple(starmap(Renumbered, zip(renumbered[::2], renumbered[1::2], strict=False))),
     )
+
+
+def _names(joined_names: str | None) -> tuple[str, ...]:
+    return tuple(filter(None, (joined_names or "").split(_SEPARATOR)))
 
 
 def _of_run(

@@ -12,7 +12,6 @@ from psycopg import sql
 
 from ..database.connection import Connection
 from ..database.sql_composition import OWN_SETTINGS, filled, joined
-from ..escaping import message
 from ..plan.migration_states import AppliedMigration
 from .ledger_state import whole
 from .runs import INTERRUPT_STALE_RUNS, NO_PROGRESS, WORD, WROTE, RunRecord, RunStart, new_run
@@ -71,9 +70,8 @@ update public.schema_migrations
    set version = {version}, name = {name}, checksum = {checksum}
  where version = {former}
 """
-# For people. What a run applies is in `applied`, and this one applies nothing.
 _NOTE_RENUMBERED = """
-update public.schema_migration_runs set error = {note}
+update public.schema_migration_runs set renumbered = {pairs}::text[]
  where id = (select max(id) from public.schema_migration_runs)
 """
 _RENUMBERED = """
@@ -280,15 +278,18 @@ def renumber_records(
     trusted: Sequence[str],
     start: RunStart,
     renumbered: Sequence[tuple[str, AppliedMigration]],
+    *,
+    is_noted: bool,
 ) -> None:
     """Give rows their new versions, and record the run that does so; the lock must be held.
 
     `renumbered` has the former version, and the row as it is to be, in the order in which the new
-    versions become free. One transaction.
+    versions become free. One transaction. `is_noted` unless the journal has no column
+    for the names.
     """
     moves = [filled(_RENUMBER, former=former, **_file_values(row)) for former, row in renumbered]
-    names = ", ".join(f"{former} is now {row.version}" for former, row in renumbered)
-    note = filled(_NOTE_RENUMBERED, note=str(message(f"Renumbered: {names}.")))
+    pairs = [[former, row.version] for former, row in renumbered]
+    note = [filled(_NOTE_RENUMBERED, pairs=pairs)] if is_noted else []
     proof = filled(
         _RENUMBERED,
         versions=[row.version for _, row in renumbered],
@@ -297,7 +298,7 @@ def renumber_records(
     )
     run = new_run(start, "succeeded")
     connection.query(
-        joined(LOCK, check(trusted), *CATCH_UP, INTERRUPT_STALE_RUNS, run, note, *moves, proof)
+        joined(LOCK, check(trusted), *CATCH_UP, INTERRUPT_STALE_RUNS, run, *note, *moves, proof)
     )
 
 

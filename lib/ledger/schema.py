@@ -5,7 +5,7 @@ upgraded one. The look that every run makes lists the columns; a run that is abo
 those that are missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
@@ -46,6 +46,13 @@ ADDED_COLUMNS = {
     "drift": "boolean",
     "drift_checked_at": "timestamptz",
 }
+# What a run adds only when it has something to record there, since hardly any has.
+RENUMBERED = "renumbered"
+RARE_COLUMNS = {
+    # The rows of the ledger that got a new version: pairs of the former one and the new one.
+    RENUMBERED: "text[]",
+}
+_LATER_COLUMNS = {**RARE_COLUMNS, **ADDED_COLUMNS}
 _CREATE_RUNS = f"""
 create table public.schema_migration_runs (
     id bigint generated always as identity primary key,
@@ -65,7 +72,7 @@ create table public.schema_migration_runs (
     failed_version text,
     error text,
     sqlstate text,
-    {", ".join(f"{name} {kind}" for name, kind in ADDED_COLUMNS.items())}
+    {", ".join(f"{name} {kind}" for name, kind in _LATER_COLUMNS.items())}
 )
 """
 # Default privileges may have opened the new tables to other roles (PostgreSQL manual, ALTER DEFAULT
@@ -101,7 +108,12 @@ INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE = "42501", "55P03"
 
 
 def prepare_tables(
-    connection: Connection, tables: Tables, *, reader: str | None = None, lock_timeout: float
+    connection: Connection,
+    tables: Tables,
+    *,
+    reader: str | None = None,
+    lock_timeout: float,
+    rare: Sequence[str] = (),
 ) -> None:
     """Create what is missing of the two tables, and add the journal's missing columns.
 
@@ -109,7 +121,7 @@ def prepare_tables(
     """
     if statements := creation(tables, reader):
         connection.query(joined(*statements))
-    upgrade_journal(connection, tables, lock_timeout=lock_timeout)
+    upgrade_journal(connection, tables, lock_timeout=lock_timeout, rare=rare)
 
 
 def missing_columns(tables: Tables) -> tuple[str, ...]:
@@ -142,9 +154,12 @@ def closing(tables: Sequence[str], reader: str | None) -> sql.Composed:
     )
 
 
-def upgrade_journal(connection: Connection, tables: Tables, *, lock_timeout: float) -> None:
+def upgrade_journal(
+    connection: Connection, tables: Tables, *, lock_timeout: float, rare: Sequence[str] = ()
+) -> None:
     """Add the journal's missing columns; the run lock must be held.
 
+    If any is missing, those of `RARE_COLUMNS` that are named in `rare` are added as well.
     `lock_timeout` (seconds) limits the wait for the journal, which ALTER TABLE locks against reads.
     Raises LedgerError with the statement to run if the role may not alter the journal, LockError if
     the journal stays busy.
@@ -152,12 +167,9 @@ def upgrade_journal(connection: Connection, tables: Tables, *, lock_timeout: flo
     missing = missing_columns(tables)
     if not missing:
         return
-    added = ", ".join(f"add column if not exists {name} {ADDED_COLUMNS[name]}" for name in missing)
-    alter = f"alter table public.{RUNS} {added}"
-    limit = f"set local lock_timeout = {milliseconds(lock_timeout)}"
+    alter = _adding({name: _LATER_COLUMNS[name] for name in (*rare, *missing)})
     try:
-        # Under the lock the tables are looked at once more: they are still those that were trusted.
-        connection.query(joined(limit, _LOCK_JOURNAL, tables.check, alter))
+        _alter(connection, tables, alter, lock_timeout)
     except StatementError as error:
         if error.server_error.sqlstate == INSUFFICIENT_PRIVILEGE:
             raise LedgerError(
@@ -171,3 +183,36 @@ def upgrade_journal(connection: Connection, tables: Tables, *, lock_timeout: flo
                 "Run it again later."
             ) from None
         raise
+
+
+def add_rare_column(
+    connection: Connection, tables: Tables, name: str, *, lock_timeout: float
+) -> str | None:
+    """Add a column of `RARE_COLUMNS` if the journal lacks it, after `prepare_tables` with it.
+
+    The run lock must be held. Return the statement for the table's owner if the role may not add
+    it, or the journal stays busy: the run goes on without.
+    """
+    journal = tables.found.get(RUNS)
+    # A journal that was not there is created with all columns, and an upgrade has added this one.
+    if journal is None or name in journal.columns or missing_columns(tables):
+        return None
+    alter = _adding({name: RARE_COLUMNS[name]})
+    try:
+        _alter(connection, tables, alter, lock_timeout)
+    except StatementError as error:
+        if error.server_error.sqlstate not in (INSUFFICIENT_PRIVILEGE, LOCK_NOT_AVAILABLE):
+            raise
+        return alter
+    return None
+
+
+def _adding(columns: Mapping[str, str]) -> str:
+    added = ", ".join(f"add column if not exists {name} {kind}" for name, kind in columns.items())
+    return f"alter table public.{RUNS} {added}"
+
+
+def _alter(connection: Connection, tables: Tables, alter: str, lock_timeout: float) -> None:
+    limit = f"set local lock_timeout = {milliseconds(lock_timeout)}"
+    # Under the lock the tables are looked at once more: they are still those that were trusted.
+    connection.query(joined(limit, _LOCK_JOURNAL, tables.check, alter))

@@ -43,6 +43,17 @@ class FileReview:
 
 
 @dataclass(frozen=True)
+class Renumbered:
+    """A row of the ledger that got the new version of its file; the file did not run again."""
+
+    former: str
+    version: str
+
+    def to_dict(self) -> Document:
+        return {"from": one_line(self.former), "version": one_line(self.version)}
+
+
+@dataclass(frozen=True)
 class Run:
     """A row of the journal of runs. Times are in UTC.
 
@@ -74,7 +85,8 @@ class Run:
 class PastRun(Run):
     """A run with all that the journal has of it.
 
-    `applied` are the versions that it has committed so far. `in_progress_version` is the file
+    `applied` are the versions that it has committed so far, `renumbered` the rows that it gave new
+    ones. `in_progress_version` is the file
     outside a transaction that it stopped in, or is at.
     """
 
@@ -82,6 +94,7 @@ class PastRun(Run):
     deployment: str | None = None
     applied: tuple[str, ...] = ()
     in_progress_version: str | None = None
+    renumbered: tuple[Renumbered, ...] = ()
 
     @property
     def duration(self) -> float | None:
@@ -102,6 +115,7 @@ class PastRun(Run):
             "ref": self.ref,
             "deployment": self.deployment,
             "applied": list(self.applied),
+            "renumbered": [each.to_dict() for each in self.renumbered],
             "inProgressVersion": self.in_progress_version,
             **self.failure(),
         }
@@ -212,17 +226,6 @@ class AppliedNow:
             "name": self.name,
             "executionTimeMs": self.execution_time_ms,
         }
-
-
-@dataclass(frozen=True)
-class Renumbered:
-    """A row of the ledger that got the new version of its file; the file did not run again."""
-
-    former: str
-    version: str
-
-    def to_dict(self) -> Document:
-        return {"from": one_line(self.former), "version": self.version}
 
 
 @dataclass(frozen=True)

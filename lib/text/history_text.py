@@ -33,8 +33,9 @@ def _lines(run: PastRun, style: Style) -> Iterator[str]:
     yield f"  applied {_names(run)}"
     if run.in_progress_version:
         yield f"  stopped in {one_line(run.in_progress_version)}"
-    # A run that gave files new numbers says which.
-    if run.outcome != "succeeded" or run.error:
+    for each in run.renumbered:
+        yield f"  {one_line(each.former)} is now {one_line(each.version)}"
+    if run.outcome != "succeeded":
         yield from reason_lines(run)
 
 
@@ -56,8 +57,8 @@ def commit_text(commit: str | None, ref: str | None) -> str:
 
 def _names(run: PastRun) -> str:
     """How many files there are, and as many of their names as the line has room for."""
-    if not run.applied and run.outcome == "succeeded" and run.error:
-        return "no migration"
+    if run.renumbered and not run.applied:
+        return "no migration: rows got new numbers"
     if not run.applied and run.outcome == "succeeded":
         # What it did is not on record: these two write into other tables, or remove rows.
         return "no migration: seeds, or baseline --forget"

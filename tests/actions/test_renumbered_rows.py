@@ -13,11 +13,13 @@ from lib.actions.dry_run import preview, validate
 from lib.actions.migrate import migrate
 from lib.actions.run_parameters import RunContext
 from lib.actions.status import read_history, read_status
+from lib.console.terminal import Style
 from lib.edits.baseline import forget
 from lib.errors import ConfigurationError, IntegrityError, LedgerError, MigratorError, OrderError
 from lib.files.folder import discover, parse
 from lib.files.renumbered import renumbered_content
 from lib.plan.reports import Renumbered
+from lib.text.history_text import history_text
 
 MakeContext = Callable[..., RunContext]
 TABLE = "-- Version: 014\n\ncreate table x (i int);\ninsert into x values (1);\n"
@@ -77,8 +79,46 @@ class TestTheRowFollows:
         migrate(make_context())
         *_, run = db.runs()
         assert (run["outcome"], run["applied"]) == ("succeeded", [])
-        assert run["error"] == "Renumbered: 014-x is now 015-x."
-        assert read_history(make_context(), 1).runs[0].error == run["error"]
+        assert (run["renumbered"], run["error"]) == ([["014-x", "015-x"]], None)
+        history = read_history(make_context(), 1)
+        assert history.runs[0].renumbered == (Renumbered("014-x", "015-x"),)
+        [document] = history.to_dict()["runs"]
+        assert document["renumbered"] == [{"from": "014-x", "version": "015-x"}]
+        text = history_text(history, Style())
+        assert "  applied no migration: rows got new numbers\n  014-x is now 015-x" in text
+
+    def test_in_a_journal_without_a_column_for_that_which_gets_it(
+        self, make_context: MakeContext, bundle: Bundle, db: Database
+    ) -> None:
+        db.query("alter table schema_migration_runs drop column renumbered")
+        bundle.write("016-z.sql", "create table z (i int)")
+        assert read_history(make_context(), 1).runs[0].renumbered == ()
+        report = migrate(make_context())
+        assert (report.error, report.warnings) == (None, ())
+        _, moved, applied = db.runs()
+        assert moved["renumbered"] == [["014-x", "015-x"]]
+        assert (applied["renumbered"], applied["applied"]) == (None, ["016-z"])
+
+    def test_without_a_journal_which_is_created(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        db.query("drop table schema_migration_runs")
+        assert migrate(make_context()).error is None
+        assert [run["renumbered"] for run in db.runs()] == [[["014-x", "015-x"]]]
+
+    def test_without_a_record_where_the_journal_stays_busy(
+        self, make_context: MakeContext, db: Database
+    ) -> None:
+        db.query("alter table schema_migration_runs drop column renumbered")
+        with db.connect() as reader, reader.transaction():
+            reader.execute("select * from schema_migration_runs")
+            report = migrate(make_context())
+        assert report.error is None
+        assert db.versions() == ["000-a", "015-x"]
+        [warning] = report.warnings
+        assert warning.endswith(
+            "alter table public.schema_migration_runs add column if not exists renumbered text[];"
+        )
 
     def test_before_the_files_that_are_pending(
         self, make_context: MakeContext, bundle: Bundle, db: Database
@@ -237,7 +277,15 @@ class TestWhereNothingFollows:
             report = migrate(make_context(target=lowly.target, ledger_owner=owner))
             assert isinstance(report.error, LedgerError)
             assert "grant update on public.schema_migrations to ROLE" in str(report.error)
-        assert db.versions() == ["000-a", "014-x"]
+            assert db.versions() == ["000-a", "014-x"]
+            db.query(f"grant update on public.schema_migrations to {role}")
+            db.query("alter table schema_migration_runs drop column renumbered")
+            report = migrate(make_context(target=lowly.target, ledger_owner=owner))
+            assert report.error is None
+            # It is the owner of the table who may add the column.
+            [warning] = report.warnings
+            db.query(warning.partition("for the next time: ")[2])
+        assert db.versions() == ["000-a", "015-x"]
 
 
 def test_an_older_commit_does_not_run_the_file_under_its_former_number(

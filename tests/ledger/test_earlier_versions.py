@@ -144,6 +144,26 @@ class TestTheEarlierVersionOnAJournalOfThisOne:
         assert newer("seed").returncode == 0
         assert effects(db) == ["first", "by the earlier one", "second"]
 
+    def test_it_goes_on_after_a_row_got_a_new_number(
+        self, newer: Cli, earlier: Cli, bundle: Bundle, db: Database
+    ) -> None:
+        text = note("once")
+        bundle.write("014-b.sql", text)
+        assert earlier("migrate").returncode == 0
+        (bundle.migrations / "014-b.sql").unlink()
+        bundle.write("015-b.sql", f"-- Was: 014-b\n{text}")
+        moved = newer("migrate")
+        assert moved.returncode == 0
+        assert "015-b  was 014-b, not run again" in moved.stdout
+        assert db.runs()[-1]["renumbered"] == [["014-b", "015-b"]]
+        assert "Nothing to apply" in earlier("migrate").stdout
+        bundle.write("016-c.sql", note("by the earlier one"))
+        assert earlier("migrate").returncode == 0
+        assert effects(db) == ["once", "by the earlier one"]
+        history = newer("history")
+        assert "  014-b is now 015-b\n" in history.stdout
+        assert newer("status", "--check").returncode == 0
+
     def test_what_it_has_applied_is_no_drift_for_this_one(
         self, newer: Cli, earlier: Cli, bundle: Bundle, db: Database
     ) -> None:
