@@ -61,24 +61,25 @@ with asked as (
       join pg_namespace n
         on n.nspname = case s.schema when '$user' then current_user::text else s.schema end
 ), object as (
-    select p.id, p.position, c.oid as relation, p.schema_name || '.' || quote_ident(p.name) as name
+    select p.id, p.position, c.oid as relation, p.schema_name || '.' || quote_ident(p.name) as name,
+           c.relkind = 'p' as is_partitioned
       from place p join pg_class c on c.relnamespace = p.schema and c.relname = p.name
      where p.kind = 'relation'
     union all
-    select p.id, p.position, null, p.schema_name || '.' || quote_ident(p.name)
+    select p.id, p.position, null, p.schema_name || '.' || quote_ident(p.name), false
       from place p
      where p.kind = 'type'
        and exists (select from pg_type t where t.typnamespace = p.schema and t.typname = p.name)
         or p.kind = 'routine'
        and exists (select from pg_proc f where f.pronamespace = p.schema and f.proname = p.name)
     union all
-    select a.id, 1, null, quote_ident(a.name)
+    select a.id, 1, null, quote_ident(a.name), false
       from asked a join pg_namespace n on n.nspname = a.name
      where a.kind = 'schema'
 ), found as (
     select distinct on (id) * from object order by id, position
 )
-select f.id, f.name, a.attname, format_type(a.atttypid, a.atttypmod),
+select f.id, f.name, f.is_partitioned, a.attname, format_type(a.atttypid, a.atttypmod),
        a.attnotnull and not exists (
            select from pg_constraint k
             where k.conrelid = a.attrelid and k.contype = 'n' and not k.convalidated
@@ -236,10 +237,11 @@ def _objects(
             found[0][1] or "",
             {
                 column: LiveColumn(kind or "", has_no_null == "t")
-                for _, _, column, kind, has_no_null in found
+                for _, _, _, column, kind, has_no_null in found
                 if column
             },
             sizes.of(found[0][1] or ""),
+            is_partitioned=found[0][2] == "t",
         )
         for question, found in by_question.items()
     }

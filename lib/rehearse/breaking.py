@@ -4,13 +4,25 @@ PostgreSQL's own numbers tell a rename from a drop: a table, a type or the value
 its OID, and a column its number.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from ..actions.review_check import read_live_objects
+from ..database.connection import Connection
+from ..files.runnable_script import Script
 from ..interface.code_changes import changes_for_code
 from ..interface.code_view import CodeChange, CodeView, Relation
 from ..review.advice import DELETE_IN_BATCHES
+from ..review.file_review import (
+    LiveObject,
+    PlacedEffect,
+    Question,
+    QuestionKind,
+    placed_effects,
+    review_files,
+)
 from ..review.finding import Finding, Severity
+from ..review.live_sizes import LiveSizes
 from ..sql.lexer import LexicalError, tokens
 from ..sql.statement import unquoted
 from .statement_facts import Breaking, FileFacts, StatementFacts
@@ -35,6 +47,41 @@ class CodeReview:
 
     breaking: tuple[Breaking, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnrunFiles:
+    """Files that could not be rehearsed to their end: what they say, and what that is about."""
+
+    effects: tuple[PlacedEffect, ...] = ()
+    objects: Mapping[Question, LiveObject] = field(default_factory=dict)
+
+    def findings(self, sizes: LiveSizes | None) -> tuple[Finding, ...]:
+        """Judge them by their texts: one that did not run is no less dangerous."""
+        live = {
+            question: replace(found, size=sizes.of(found.name) if sizes else None)
+            for question, found in self.objects.items()
+        }
+        return review_files(self.effects, live, deployed_code=Severity.STOP)
+
+
+def read_unrun(
+    connection: Connection, scripts: Sequence[Script], deployed: CodeView, search_path: str
+) -> UnrunFiles:
+    """Look for what the files name. What a pending file has made is in no deployed code."""
+    effects = placed_effects(scripts)
+    if not effects:
+        return UnrunFiles()
+    questions = tuple(dict.fromkeys(each.question for each in effects))
+    found = read_live_objects(connection, questions, search_path)
+    return UnrunFiles(
+        effects,
+        {
+            question: each
+            for question, each in found.items()
+            if question.kind is not QuestionKind.RELATION or each.name in deployed.relations
+        },
+    )
 
 
 def review_code(

@@ -153,6 +153,9 @@ class _Observation:
         self._script = script
         self._conditions = conditions
         self._sightings = Sightings(relations, known)
+        self._partitioned = frozenset(
+            each.name for each in relations.by_oid.values() if each.kind == "p"
+        )
         self._steps = _Steps(connection, script, self._sightings)
 
     @property
@@ -185,6 +188,7 @@ class _Observation:
             statements,
             not_rehearsed,
             () if failed else self._unindexed(),
+            partitioned=self._partitioned,
         )
 
     def _with_failure(

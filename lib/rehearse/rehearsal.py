@@ -6,7 +6,7 @@ a file runs. What comes of the files is a value, failures included.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Self
@@ -35,7 +35,7 @@ from ..scratch.chain import connect_to_scratch
 from ..settings.connection_target import ConnectionTarget
 from ..time_limits import COMPARED_SNAPSHOT, RehearsalLimits
 from .applied_state import AppliedState, build
-from .breaking import CodeReview, review_code
+from .breaking import CodeReview, UnrunFiles, read_unrun, review_code
 from .lint import LintReport, lint
 from .observed_run import Conditions, names_of, observe_file
 from .probe_queries import read_relations
@@ -50,10 +50,14 @@ _MOST_OBJECTS = 10
 
 @dataclass(frozen=True)
 class Observed:
-    """What was seen of the pending files, before anybody judges it."""
+    """What was seen of the pending files, before anybody judges it.
+
+    `unrun` is None if the server could not be asked what the files are about that did not run.
+    """
 
     files: tuple[FileFacts, ...] = ()
     reviews: tuple[CodeReview, ...] = ()
+    unrun: UnrunFiles | None = field(default_factory=UnrunFiles)
 
     @property
     def breaking(self) -> tuple[Breaking, ...]:
@@ -191,7 +195,7 @@ def observe(
     with _Run(server, database) as run:
         for script in scripts:
             run.add(script)
-    return Observed(tuple(run.files), tuple(run.reviews))
+        return Observed(tuple(run.files), tuple(run.reviews), run.unrun(scripts))
 
 
 class _Run:
@@ -222,6 +226,23 @@ class _Run:
             self._run(script)
         except (MigratorError, OSError) as error:
             self.files.append(_unrun(script, self._why(error)))
+
+    def unrun(self, scripts: Sequence[Script]) -> UnrunFiles | None:
+        """Look for what the files name that could not be rehearsed; nothing if a file failed."""
+        unrun = [
+            script for script, facts in zip(scripts, self.files, strict=True) if facts.not_rehearsed
+        ]
+        if not unrun or any(map(_fails, self.files)):
+            return UnrunFiles()
+        deployed = self._deployed
+        # A server that has come to its limits answers no more.
+        with (
+            suppress(MigratorError, OSError),
+            connect_to_scratch(self._target, deadline=self._server.deadline) as connection,
+        ):
+            if deployed:
+                return read_unrun(connection, unrun, deployed, self._target.search_path)
+        return None
 
     def _run(self, script: Script) -> None:
         limits = self._server.limits
@@ -282,7 +303,11 @@ def _has_stopped(facts: FileFacts) -> str:
     """Return why no file behind this one can be rehearsed; empty if the file came to its end."""
     if facts.not_rehearsed:
         return f"{facts.version} was not rehearsed to its end"
-    return f"{facts.version} fails" if any(each.failure for each in facts.statements) else ""
+    return f"{facts.version} fails" if _fails(facts) else ""
+
+
+def _fails(facts: FileFacts) -> bool:
+    return any(each.failure for each in facts.statements)
 
 
 def _unrun(script: Script, reason: str) -> FileFacts:
@@ -350,8 +375,10 @@ def _differ(script: Script, what: str) -> Finding:
 
 def _judged(observed: Observed, sizes: LiveSizes | None) -> Iterator[Finding]:
     yield from _failures(observed.files)
-    yield from _unrehearsed(observed.files)
+    yield from _unrehearsed(observed)
     yield from weigh(observed.files, sizes)
+    if observed.unrun:
+        yield from observed.unrun.findings(sizes)
     for review in observed.reviews:
         yield from review.findings
 
@@ -374,8 +401,9 @@ def _failed_line(statement: StatementFacts) -> int:
     return statement.failed_at or statement.line
 
 
-def _unrehearsed(files: Sequence[FileFacts]) -> Iterator[Finding]:
+def _unrehearsed(observed: Observed) -> Iterator[Finding]:
     """Yield one finding, for the file that could not be rehearsed; those behind it follow it."""
+    files = observed.files
     for at, file in enumerate(files):
         if _has_stopped(file):
             if not file.not_rehearsed:
@@ -384,7 +412,8 @@ def _unrehearsed(files: Sequence[FileFacts]) -> Iterator[Finding]:
             more = f" Nor were the files behind it ({behind})." if behind else ""
             yield Finding(
                 "not-rehearsed",
-                Severity.WARN,
+                # What the texts say on their own is among the findings.
+                Severity.STOP if observed.unrun is None else Severity.WARN,
                 file.version,
                 file.stopped_at,
                 f"The file was not rehearsed to its end: {file.not_rehearsed}.{more}",

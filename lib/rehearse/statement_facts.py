@@ -66,6 +66,7 @@ class FileFacts:
     """What a file did. `not_rehearsed` says why it, or the rest of it, did not run.
 
     `stopped_at` is the line of the statement from which on it did not, 0 if that is not known.
+    `partitioned` names the tables that have partitions.
     """
 
     version: str
@@ -75,6 +76,7 @@ class FileFacts:
     not_rehearsed: str | None = None
     unindexed: tuple[UnindexedForeignKey, ...] = ()
     stopped_at: int = 0
+    partitioned: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -176,10 +176,13 @@ class _FileOnScale:
             each.sort(key=lambda item: item[0].rank)
             messages = (self._under_lock(statement, task, held) for _, task, held in each)
             is_own = all(held.by is statement for _, _, held in each)
-            instead = safer_way(statement.text) or ("" if is_own else _FILE_OF_ITS_OWN)
+            instead = self._safer_way(statement) or ("" if is_own else _FILE_OF_ITS_OWN)
             yield _found(
                 self._file, RULE_OF_WORK[work], each[0][0], statement, " ".join(messages), instead
             )
+
+    def _safer_way(self, statement: StatementFacts) -> str:
+        return safer_way(statement.text, partitioned=self._file.partitioned)
 
     def _under_lock(self, statement: StatementFacts, task: _Task, held: _Held) -> str:
         since = "" if held.by is statement else f", since line {held.by.line}"
@@ -212,7 +215,7 @@ class _FileOnScale:
             f"{task.relation} {DONE[task.work]} ({self._scale.how_long(task)}), and until the "
             f"transaction ends these wait: {locks}."
         )
-        instead = safer_way(statement.text)
+        instead = self._safer_way(statement)
         if waiting[0].by is not statement:
             batches = f" {WRITE_IN_BATCHES}" if task.work is Work.WRITE else ""
             instead = f"{_FILE_OF_ITS_OWN}{batches}"

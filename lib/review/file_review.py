@@ -70,6 +70,7 @@ class LiveObject:
     name: str
     columns: Mapping[str, LiveColumn] = field(default_factory=dict)
     size: TableSize | None = None
+    is_partitioned: bool = False
 
 
 @dataclass(frozen=True)
@@ -328,7 +329,11 @@ def _by_size(placed: PlacedEffect, live: LiveObject, server_version: int) -> Ite
         severity = severity if cost.is_certain else Severity.WARN
         done = DONE[cost.work] if cost.is_certain else DONE[cost.work].replace("is", "may be", 1)
         message = f"{live.name} {done} while its {cost.blocked} wait ({how_long})."
-        instead = safer_way(placed.statement.text, server_version=server_version)
+        instead = safer_way(
+            placed.statement.text,
+            server_version=server_version,
+            partitioned=(live.name,) if live.is_partitioned else (),
+        )
     yield placed.finding(RULE_OF_WORK[cost.work], severity, message, instead)
 
 

@@ -5,7 +5,7 @@ is in a file of its own. What a text leaves open is described in place of SQL.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from ..masking import is_secretive, without_credentials
 from ..sql.lexer import STRINGS, scan
@@ -50,22 +50,49 @@ _MORE_OF_COLUMN = re.compile(
 )
 _NOT_NULL = re.compile(r"\s+not\s+null\Z", re.IGNORECASE)
 _TYPE_AND_EXPRESSION = re.compile(r"(.+?)(?:\s+using\s+(.+))?", re.IGNORECASE | re.DOTALL)
+_INDEX_BY_PARTITION = (
+    "A partitioned table has no index built concurrently: create it `on only` this table, build "
+    "that of each partition by `create index concurrently` in a file of its own, and attach each "
+    "by `alter index … attach partition …`; with the last one it is valid."
+)
+_KEY_BY_PARTITION = (
+    "A partitioned table has no index built concurrently: add the constraint by `alter table "
+    "only`, build the index of each partition by `create unique index concurrently` in a file of its own, "
+    "add the constraint there `using index`, and attach each index by `alter index … attach "
+    "partition …`; with the last one it is valid."
+)
+_FOREIGN_KEY_BY_PARTITION = (
+    "Add it to each partition first, as `not valid`, and validate it there, in files of their own; "
+    "then add it to this table, which takes those of the partitions for its own."
+)
+_CONSTRAINTS_BY_PARTITION = {
+    "unique": _KEY_BY_PARTITION,
+    "primary key": _KEY_BY_PARTITION,
+    "foreign key": _FOREIGN_KEY_BY_PARTITION,
+}
 _BATCHES = (
     "-- In batches, each a transaction of its own: by a script of the application, or in files\n"
     "-- that each take a range of the key (`and id between 1 and 100000`), until none is left:"
 )
 
 
-def safer_way(text: str, *, server_version: int = 0) -> str:
+def safer_way(
+    text: str, *, server_version: int = 0, partitioned: Iterable[str] = frozenset()
+) -> str:
     """Return what to write in place of a statement; empty if there is nothing safer to say.
 
-    `server_version` is as in 180000; 0 if it is not known. Strings that may be secrets are hidden.
+    `server_version` is as in 180000; 0 if it is not known. `partitioned` are the tables that have
+    partitions, as in "public.orders". Strings that may be secrets are hidden.
     """
     if is_secretive(text):
         text = "".join("'…'" if kind in STRINGS else text[at:end] for kind, at, end in scan(text))
     statement = Statement(text, 0, len(text), terminated=text.rstrip().endswith(";"))
     effects = effects_of(statement)
-    ways = [way for effect in effects if (way := _way(effect, server_version))]
+    ways = [
+        way
+        for effect in effects
+        if (way := _of_partitions(effect, partitioned) or _way(effect, server_version))
+    ]
     if not ways:
         return ""
     # A column that is added with a constraint has two effects, which are one.
@@ -108,6 +135,24 @@ def _way(effect: Effect, server_version: int) -> str:
         return _not_null_by_check(effect)
     make = _OTHERS.get(effect.kind)
     return make(effect) if make else ""
+
+
+def _of_partitions(effect: Effect, partitioned: Iterable[str]) -> str:
+    """Return what a partitioned table needs in place of what it refuses; empty if nothing.
+
+    PostgreSQL manual, "Partitioning": no index of it is built concurrently, no constraint of it is
+    made of an index; and before version 18, no foreign key of it is NOT VALID.
+    """
+    # A name without a schema is that of a table in any of them.
+    table = f".{_table(effect.on)}"
+    is_one = any(f".{name}".endswith(table) for name in partitioned)
+    if not is_one or effect.has(Clause.CONCURRENTLY) or effect.has(Clause.ONLY):
+        return ""
+    if effect.kind is EffectKind.CREATE and effect.what == "index":
+        return _INDEX_BY_PARTITION
+    if effect.kind is EffectKind.ADD_CONSTRAINT and not effect.has(Clause.NOT_VALID):
+        return _CONSTRAINTS_BY_PARTITION.get(effect.what, "")
+    return ""
 
 
 def _file(what: str) -> str:

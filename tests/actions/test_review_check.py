@@ -213,6 +213,20 @@ def test_the_safer_way_is_written_out_below_the_finding(shop: Shop) -> None:
     assert "(builds-index-under-lock)\n" in shop.warnings[0]
 
 
+PARTS = """
+create table parts (a int) partition by list (a);
+create table part partition of parts for values in (1);
+"""
+
+
+def test_a_partitioned_table_is_not_told_to_build_its_index_concurrently(shop: Shop) -> None:
+    assert shop.run(PARTS).error is None
+    shop.db.query(LARGE.replace("'orders'", "'part'") + " returning 1")
+    assert shop.run("create index on parts (a)").error is None
+    assert "on only" in shop.warnings[0]
+    assert "create index concurrently on" not in shop.warnings[0]
+
+
 QUIET_ON_A_LARGE_TABLE = [
     "create index concurrently on users (email)",
     "alter table users add check (email is not null) not valid",

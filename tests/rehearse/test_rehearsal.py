@@ -140,6 +140,35 @@ def test_what_needs_a_superuser_is_not_rehearsed(
     assert found.files[1].not_rehearsed == "002-beyond was not rehearsed to its end"
 
 
+def test_what_is_not_rehearsed_is_judged_by_its_text(scratch_root: Path) -> None:
+    pending = {
+        "002-new": "create table fresh (x int);",
+        "003-beyond": "create extension postgres_fdw;\ndrop table orders;",
+        "004-more": "alter table users drop column email;\ndrop table fresh;",
+        "005-index": "create index on users (id);",
+    }
+    found = rehearse(scratch_root, state_of(pending), uniform_sizes(10**9, 50 * 1024**3))
+    assert sorted(rules(found)) == [
+        ("builds-index-under-lock", "005-index", 1),
+        ("drops-column", "004-more", 1),
+        ("drops-table", "003-beyond", 2),
+        ("not-rehearsed", "003-beyond", 1),
+    ]
+    assert {each.severity for each in found.findings if each.rule != "not-rehearsed"} == {
+        Severity.STOP
+    }
+
+
+def test_a_file_that_locks_the_rehearsal_out_is_no_green_check(scratch_root: Path) -> None:
+    pending = {
+        "002-out": "alter role current_user password 'mine';",
+        "003-drop": "alter table users drop column email;",
+    }
+    found = rehearse(scratch_root, state_of(pending), None)
+    [finding] = [each for each in found.findings if each.rule == "not-rehearsed"]
+    assert finding.severity is Severity.STOP
+
+
 @pytest.mark.parametrize(
     "statement",
     [

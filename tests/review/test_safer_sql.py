@@ -191,6 +191,74 @@ def test_what_a_text_leaves_open_is_described_in_words(statement: str) -> None:
     assert not way.startswith("alter")
 
 
+PARTITIONED = """
+create table t (a int, b int) partition by list (a);
+create table t1 partition of t for values in (1);
+create table t2 partition of t for values in (2);
+create table owners (a int primary key);
+"""
+
+
+@pytest.mark.parametrize(
+    ("statement", "said", "files"),
+    [
+        (
+            "create index t_b on t (b)",
+            "on only",
+            (
+                "create index t_b on only t (b)",
+                "create index concurrently t1_b on t1 (b)",
+                "create index concurrently t2_b on t2 (b)",
+                "alter index t_b attach partition t1_b",
+                "alter index t_b attach partition t2_b",
+            ),
+        ),
+        (
+            "alter table public.t add constraint one unique (a, b)",
+            "alter table only",
+            (
+                "alter table only t add constraint one unique (a, b)",
+                "create unique index concurrently t1_one on t1 (a, b)",
+                "create unique index concurrently t2_one on t2 (a, b)",
+                "alter table t1 add constraint t1_one unique using index t1_one",
+                "alter table t2 add constraint t2_one unique using index t2_one",
+                "alter index one attach partition t1_one",
+                "alter index one attach partition t2_one",
+            ),
+        ),
+        (
+            "alter table t add constraint of_owner foreign key (a) references owners",
+            "each partition first",
+            (
+                "alter table t1 add constraint of_owner foreign key (a) references owners"
+                " not valid",
+                "alter table t1 validate constraint of_owner",
+                "alter table t2 add constraint of_owner foreign key (a) references owners"
+                " not valid",
+                "alter table t2 validate constraint of_owner",
+                "alter table t add constraint of_owner foreign key (a) references owners",
+            ),
+        ),
+    ],
+)
+def test_a_partitioned_table_is_told_what_it_accepts(
+    db: Database, statement: str, said: str, files: tuple[str, ...]
+) -> None:
+    way = safer_way(statement, partitioned=("public.t",))
+    assert said in way
+    assert safer_way(statement, partitioned=("public.other",)) == safer_way(statement)
+    with raw_connect(db.target) as connection:
+        connection.autocommit = True
+        connection.execute(PARTITIONED)
+        for each in files:
+            connection.execute(each)
+        left = connection.execute(
+            "select count(*) from pg_index where not indisvalid union all "
+            "select count(*) from pg_constraint where not convalidated"
+        ).fetchall()
+        assert left == [(0,), (0,)]
+
+
 @pytest.mark.parametrize(
     "statement",
     [
