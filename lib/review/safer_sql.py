@@ -57,9 +57,9 @@ _INDEX_BY_PARTITION = (
 )
 _KEY_BY_PARTITION = (
     "A partitioned table has no index built concurrently: add the constraint by `alter table "
-    "only`, build the index of each partition by `create unique index concurrently` in a file of its own, "
-    "add the constraint there `using index`, and attach each index by `alter index … attach "
-    "partition …`; with the last one it is valid."
+    "only`, build the index of each partition by `create unique index concurrently` in a file of "
+    "its own, add the constraint there `using index`, and attach each index by `alter index … "
+    "attach partition …`; with the last one it is valid."
 )
 _FOREIGN_KEY_BY_PARTITION = (
     "Add it to each partition first, as `not valid`, and validate it there, in files of their own; "
