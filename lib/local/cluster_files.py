@@ -36,7 +36,7 @@ class Cluster:
 
     `runs_as` is the user who runs it, None for the caller. `platform` is the platform whose roles
     and schemas it has, or empty. `memory` is what each of its processes may take, in bytes; None
-    for as much as there is.
+    for as much as there is. `data_home` is the folder of its data, None if that is `home`.
     """
 
     home: Path
@@ -44,10 +44,11 @@ class Cluster:
     runs_as: str | None = None
     platform: str = ""
     memory: int | None = None
+    data_home: Path | None = None
 
     @property
     def data(self) -> Path:
-        return self.home / "data"
+        return (self.data_home or self.home) / "data"
 
     @property
     def program(self) -> Path:
@@ -96,15 +97,18 @@ def _installed() -> Path | None:
 
 def make_home(cluster: Cluster) -> None:
     """Make the folder, and check its owner; for root, let the unprivileged user pass through it."""
-    cluster.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = cluster.home.lstat()
-    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "geteuid") and found.st_uid != os.geteuid()):
-        raise ConfigurationError(
-            f"{cluster.home} is not a folder of yours; remove it, or set DATABASE_URL."
-        )
-    # Others may pass through the folder, but not list it.
-    if cluster.runs_as:
-        cluster.home.chmod(0o711)
+    for folder in filter(None, (cluster.home, cluster.data_home)):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or (
+            hasattr(os, "geteuid") and found.st_uid != os.geteuid()
+        ):
+            raise ConfigurationError(
+                f"{folder} is not a folder of yours; remove it, or set DATABASE_URL."
+            )
+        # Others may pass through the folder, but not list it.
+        if cluster.runs_as:
+            folder.chmod(0o711)
 
 
 def copy_binaries(cluster: Cluster) -> None:

@@ -149,6 +149,8 @@ def discard(cluster: Cluster) -> None:
     make_home(cluster)
     with one_at_a_time(cluster):
         _stop(cluster, "immediate")
+    if cluster.data_home:
+        shutil.rmtree(cluster.data_home)
     shutil.rmtree(cluster.home)
 
 
@@ -212,7 +214,7 @@ def target(cluster: Cluster) -> ConnectionTarget:
 
 def _discard_data(cluster: Cluster) -> None:
     """Remove the data directory, which is never left half removed under its name."""
-    discarded = cluster.home / "discarded"
+    discarded = cluster.data.with_name("discarded")
     shutil.rmtree(discarded, ignore_errors=True)
     if cluster.data.exists():
         cluster.data.rename(discarded)
@@ -222,7 +224,7 @@ def _discard_data(cluster: Cluster) -> None:
 def fill_data(cluster: Cluster, fill: Callable[[Path], None]) -> None:
     """Make the data directory beside its final place, so that it is never left half made."""
     _discard_data(cluster)
-    fresh = cluster.home / "fresh"
+    fresh = cluster.data.with_name("fresh")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(mode=0o700)
     give(cluster, fresh)

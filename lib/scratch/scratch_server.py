@@ -1,7 +1,8 @@
 """A fresh server from the embedded binaries, with data of its own, gone after its use.
 
 Each has a folder of its own beside those of others, and a file that its process keeps locked: the
-system frees the lock when the process dies, and the next one removes what was left behind.
+system frees the lock when the process dies, and the next one removes what was left behind. Where
+the machine has the memory, the data is there: thousands of small files come and go in no time.
 
 They share the data of a new server, as an archive: to unpack it takes a quarter of the time of
 initdb. For root, this serves all projects, and so does one copy of the programs. The folder and the
@@ -36,7 +37,7 @@ from ..local.cluster_files import (
     write_private,
 )
 from ..local.server_address import USER, kept_password
-from ..local.server_folder import common_home
+from ..local.server_folder import common_home, folder_in_memory
 from ..settings.connection_target import ConnectionTarget
 from ..signals import uninterrupted
 from ..time_limits import UNUSED_VERSION
@@ -57,6 +58,9 @@ _OPTIONS = (
     # What a file makes must not depend on the machine: initdb takes this one from it.
     "timezone=UTC",
 )
+
+# What the data may need, in bytes: a schema with few rows takes 50 MB, and a rehearsal has a limit.
+ROOM = 2 * 1024**3
 
 _ARCHIVE = "data.tar"
 # A file of the write-ahead log has 16 MB otherwise, also if nothing is in it.
@@ -84,11 +88,13 @@ def scratch_cluster(
     *,
     platform: str = "",
     memory: int | None = None,
+    room: int = ROOM,
     more_options: Callable[[Cluster], Sequence[str]] = _no_more,
 ) -> Iterator[tuple[Cluster, ConnectionTarget]]:
     """The same, with its files, and with settings that are made once its folder is there.
 
-    `memory` is what each process of the server may take, in bytes.
+    `memory` is what each process of the server may take, and `room` what has to be available in
+    memory for the data to be there, both in bytes.
     """
     if not is_installed():
         raise ConfigurationError(
@@ -97,7 +103,7 @@ def scratch_cluster(
         )
     # What has begun is never cut off half-way: nothing would know of it.
     template = uninterrupted(lambda: _make_template(root, platform))
-    cluster = replace(_new_cluster(root, template), memory=memory)
+    cluster = replace(_new_cluster(root, template, room), memory=memory)
     lock: IO[str] | None = None
     try:
         lock = uninterrupted(lambda: _make_folder(cluster))
@@ -123,15 +129,16 @@ def _make_template(root: Path, platform: str) -> Cluster:
     return make_template(embedded.locate(root, name=NAME, platform=platform), root, name=NAME)
 
 
-def _new_cluster(root: Path, template: Cluster) -> Cluster:
+def _new_cluster(root: Path, template: Cluster, room: int) -> Cluster:
     """Return a cluster of its own in the folder of the project; nothing is made yet."""
-    folder = embedded.locate(root, name=NAME).home
-    return replace(template, home=folder / f"run-{secrets.token_hex(6)}")
+    run = embedded.locate(root, name=NAME).home / f"run-{secrets.token_hex(6)}"
+    in_memory = folder_in_memory(_name_in_memory(run), room=room)
+    return replace(template, home=run, data_home=in_memory)
 
 
 def _make_folder(cluster: Cluster) -> IO[str]:
     """Make the folder of a new server, and lock its file."""
-    shared = replace(cluster, home=cluster.home.parent)
+    shared = replace(cluster, home=cluster.home.parent, data_home=None)
     make_home(shared)
     with one_at_a_time(shared):
         _remove_leftovers(shared)
@@ -152,11 +159,22 @@ def _remove_leftovers(shared: Cluster) -> None:
     for path in shared.home.glob("run-*.lock"):
         if lock := try_lock(path):
             with lock:
-                _remove(replace(shared, home=path.with_suffix("")))
+                _remove(_left(shared, path.with_suffix("")))
+
+
+def _left(shared: Cluster, run: Path) -> Cluster:
+    """Return what a killed process has left, whose data may be in memory."""
+    in_memory = folder_in_memory(_name_in_memory(run), room=0)
+    is_there = in_memory is not None and in_memory.exists()
+    return replace(shared, home=run, data_home=in_memory if is_there else None)
+
+
+def _name_in_memory(run: Path) -> str:
+    return f"embedded-{NAME}-{run.name}"
 
 
 def _remove(cluster: Cluster) -> None:
-    if cluster.home.exists():
+    if cluster.home.exists() or cluster.data_home:
         embedded.discard(cluster)
     # Last: what has no such file is never looked for.
     _lock_of(cluster).unlink(missing_ok=True)

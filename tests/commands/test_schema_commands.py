@@ -96,7 +96,7 @@ def test_ctrl_c_leaves_nothing_behind(project: Cli, folder: Path) -> None:
     (folder / "002-slow.sql").write_text("select pg_sleep(60);\n")
     process = project.start("schema")
     scratch = home(project.root, name="scratch")
-    while not list(scratch.glob("run-*/data/postmaster.pid")):
+    while not list(scratch.glob("run-*/password")):
         assert process.poll() is None
     os.kill(process.pid, 2)
     assert process.wait(60) == 130

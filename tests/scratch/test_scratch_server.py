@@ -12,8 +12,8 @@ from conftest import ROOT, connect, local_environ, wait_until
 
 from lib.errors import ConfigurationError
 from lib.local import cluster_files
-from lib.local.server_folder import home
-from lib.scratch.scratch_server import remove_leftovers, scratch_server
+from lib.local.server_folder import folder_in_memory, home
+from lib.scratch.scratch_server import remove_leftovers, scratch_cluster, scratch_server
 from lib.settings.connection_target import ConnectionTarget
 from lib.settings.variables import SUPABASE
 
@@ -132,12 +132,24 @@ def test_the_next_one_removes_what_a_killed_process_has_left(
     # While its process lives, it stays.
     with scratch_server(scratch_root):
         assert answers(target)
+    data = folder_in_memory(f"embedded-scratch-{folder}", room=0)
     holder.kill()
     holder.wait()
     assert answers(target)
     with scratch_server(scratch_root):
         assert not answers(target)
         assert folder not in runs(scratch_root)
+        assert data is None or not data.exists()
+
+
+@pytest.mark.parametrize("room", [0, 2**60])
+def test_the_data_is_in_memory_where_there_is_room(scratch_root: Path, room: int) -> None:
+    if room == 0 and folder_in_memory("any", room=0) is None:
+        pytest.skip("this machine has no file system in memory")
+    with scratch_cluster(scratch_root, room=room) as (cluster, target):
+        assert answers(target)
+        assert (cluster.home / "data").exists() == bool(room)
+    assert not cluster.data.parent.exists()
 
 
 def test_leftovers_can_be_removed_without_a_new_one(
