@@ -165,7 +165,7 @@ def _is_sql(text: str) -> bool:
 def _way_to_ignore(findings: Iterable[Finding]) -> Iterator[str]:
     if any(each.line for each in findings):
         comment = code_span("-- review: ignore RULE because …")
-        yield f"What is meant so: write {comment} above the statement, with the reason."
+        yield f"To accept a finding, write {comment} above its statement."
 
 
 def _unrehearsed(file: ReportedFile) -> str:
@@ -197,7 +197,7 @@ def _lock_rows(file: ReportedFile) -> Iterator[str]:
 
 def _work(statement: ReportedStatement, relation: str) -> str:
     if relation in statement.rewrites:
-        return "writes it anew"
+        return "rewrites it"
     return "reads all of it" if relation in statement.scans else ""
 
 

@@ -153,9 +153,6 @@ class _Observation:
         self._script = script
         self._conditions = conditions
         self._sightings = Sightings(relations, known)
-        self._partitioned = frozenset(
-            each.name for each in relations.by_oid.values() if each.kind == "p"
-        )
         self._steps = _Steps(connection, script, self._sightings)
 
     @property
@@ -188,7 +185,7 @@ class _Observation:
             statements,
             not_rehearsed,
             () if failed else self._unindexed(),
-            partitioned=self._partitioned,
+            partitioned=self._sightings.partitioned,
         )
 
     def _with_failure(

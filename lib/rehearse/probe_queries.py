@@ -116,6 +116,11 @@ class Relations:
     by_oid: Mapping[int, Relation]
     validated: Mapping[int, bool]
 
+    @property
+    def partitioned(self) -> frozenset[str]:
+        """The names of the tables that have partitions."""
+        return frozenset(each.name for each in self.by_oid.values() if each.kind == "p")
+
 
 @dataclass(frozen=True)
 class Locked:

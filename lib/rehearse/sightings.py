@@ -224,6 +224,7 @@ class Sightings:
         self._counts = _Counts(self._catalog)
         self._facts: list[StatementFacts] = []
         self.keys = Keys(self._catalog, relations.validated)
+        self.partitioned = relations.partitioned
 
     @property
     def facts(self) -> tuple[StatementFacts, ...]:

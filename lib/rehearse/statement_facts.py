@@ -22,7 +22,7 @@ class StatementFacts:
 
     `locks` are those it acquired and no statement before it held, the strongest of each relation;
     that of an index counts for its table. `rewrites`, `truncated`, `scans`, `builds` and `written`
-    name tables that existed before the rehearsal: a table that is written anew, emptied, read as a
+    name tables that existed before the rehearsal: a table that is rewritten, emptied, read as a
     whole or by an index, one of whose indexes is built or rebuilt while the table itself stays, and
     one whose rows the statement writes. `created` and `dropped` name relations. `failure` is what
     the server said, None if it succeeded; `sqlstate` and the line, `failed_at`, belong to it.

@@ -20,7 +20,7 @@ RULE_OF_WORK = {
     Work.WRITE: "writes-many-rows",
 }
 DONE = {
-    Work.REWRITE: "is written anew",
+    Work.REWRITE: "is rewritten",
     Work.SCAN: "is read from end to end",
     Work.INDEX: "gets an index",
     Work.WRITE: "has its rows written",

@@ -289,7 +289,7 @@ def _is_serial(effect: Effect) -> bool:
 
 
 def _has_volatile_value(effect: Effect) -> bool:
-    """True if each row gets a value of its own, and so the table is written anew."""
+    """True if each row gets a value of its own, and so the table is rewritten."""
     words = StatementReader.of(effect.definition).words()
     if effect.has(Clause.GENERATED):
         return "STORED" in words or "IDENTITY" in words

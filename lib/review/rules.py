@@ -29,7 +29,7 @@ class Rule:
 BY_SIZE = (
     Rule(
         "rewrites-table",
-        "The table and its indexes are written anew while nobody may read or write it.",
+        "The table and its indexes are rewritten while nobody may read or write it.",
         STOP,
         depends_on_size=True,
     ),

@@ -367,7 +367,7 @@ def _column(effect: Effect) -> str:
 
 def _rewrite(effect: Effect) -> str:
     return (
-        f"pg_repack, or pg_squeeze, writes {_table(effect.on)} anew while it is used; from "
+        f"pg_repack, or pg_squeeze, rewrites {_table(effect.on)} while it is used; from "
         "PostgreSQL's own commands, do it when nobody uses the table."
     )
 

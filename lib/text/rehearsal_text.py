@@ -66,7 +66,7 @@ def _deeds(statement: StatementFacts, file: FileFacts) -> Iterator[str]:
         if waiting := _WAITING.get(lock.mode):
             yield f"locks {lock.relation} ({waiting}{_until(lock.until, statement, file)})"
     for names, verb in (
-        (statement.rewrites, "writes {} anew"),
+        (statement.rewrites, "rewrites {}"),
         (statement.builds, "builds an index of {}"),
         (statement.truncated, "empties {}"),
         (statement.scans, "reads {}"),

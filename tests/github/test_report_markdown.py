@@ -95,7 +95,7 @@ def test_what_was_locked_is_a_table_of_its_own() -> None:
     text = compose(report_of(document()), PLACE)
     assert (
         "| `005-change-type.sql:3` | `public.orders` | reads and writes (ACCESS EXCLUSIVE) "
-        "| writes it anew |" in text
+        "| rewrites it |" in text
     )
 
 

@@ -115,9 +115,14 @@ def test_an_interruption_stops_pg_dump(db: Database, monkeypatch: pytest.MonkeyP
 
     with db.connect(autocommit=False) as other:
         other.execute("lock table users in access exclusive mode")
+        # What a shell runs in its background ignores the signal from the start.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         threading.Thread(target=interrupt).start()
-        with pytest.raises(KeyboardInterrupt):
-            dump(db)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                dump(db)
+        finally:
+            signal.signal(signal.SIGINT, before)
         wait_until(lambda: not db.query(locked_dump_of(db)), "the end of pg_dump's session")
 
 
