@@ -33,6 +33,9 @@ Group = Literal[
 # for every day.
 _EVERY_DAY = ("migrate", "status", "plan", "create", "validate")
 _TITLES = {
+    "review": "before the push",
+    "branches": "before the push",
+    "github": "before the push",
     "local": "the local database",
     "rebuild": "the local database",
     "project": "the bundle in a project",
