@@ -1,6 +1,8 @@
 """All that code can use, read from the catalogs of a database in one message."""
 
 import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from psycopg import sql
@@ -144,27 +146,39 @@ def read_code_view(connection: Connection) -> CodeView:
     ]
     answers = connection.query(joined(*queries, _EXTENSIONS), read_only=True)
     relations, columns, routines, types, extensions = (
-        [json.loads(document or "") for (document,) in rows] for rows in answers
+        tuple(document or "" for (document,) in rows) for rows in answers
     )
     return CodeView(
-        _relations(relations, columns),
-        {row.pop("signature"): _routine(row) for row in routines},
-        {row["name"]: DataType(row["oid"], row["labels"] or {}) for row in types},
-        frozenset(extensions),
+        _relations(_parsed(relations), _columns(columns)),
+        {row.pop("signature"): _routine(row) for row in _parsed(routines)},
+        {row["name"]: DataType(row["oid"], row["labels"] or {}) for row in _parsed(types)},
+        frozenset(_parsed(extensions)),
     )
 
 
-def _relations(rows: list[dict[str, Any]], columns: list[dict[str, Any]]) -> dict[str, Relation]:
+def _parsed(documents: Iterable[str]) -> list[Any]:
+    return [json.loads(document) for document in documents]
+
+
+# Most files change no column, and a large schema has thousands.
+@lru_cache(maxsize=1)
+def _columns(documents: tuple[str, ...]) -> Mapping[str, Mapping[str, Column]]:
     by_table: dict[str, dict[str, Column]] = {}
-    for row in columns:
+    for row in _parsed(documents):
         table, name = row.pop("table"), row.pop("name")
         kept_out = tuple(row.pop("kept_out") or ())
         by_table.setdefault(table, {})[name] = Column(**row, kept_out=kept_out)
+    return by_table
+
+
+def _relations(
+    rows: list[dict[str, Any]], columns: Mapping[str, Mapping[str, Column]]
+) -> dict[str, Relation]:
     return {
         row["name"]: Relation(
             row["oid"],
             row["kind"],
-            by_table.get(row["name"], {}),
+            columns.get(row["name"], {}),
             row["takes_writes"],
             RowSecurity(row["row_security"]),
             frozenset(row["privileges"] or ()),

@@ -32,7 +32,7 @@ def relation_changes(
     for name, old in before.relations.items():
         known = deployed.relations.get(name)
         new = after.relations.get(name)
-        if known is None:
+        if known is None or new == old:
             continue
         if new is None:
             yield _gone(name, old, by_oid.get(old.oid))
