@@ -6,15 +6,13 @@ The tables of the chain are as in bench/schema.py, three in each file.
 import argparse
 import os
 import subprocess
-import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 
-from contenders import ROOT
-from schema import TABLE
-from server import BenchError
+from schema import TABLE, seconds_of
 
+COMMAND = ("rehearse", "--base", "main", "--fail-on", "never")
 COUNTS = (10, 100, 300)
 TABLES = 3
 PENDING = (
@@ -56,31 +54,19 @@ def commit(root: Path) -> None:
     git(root, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "-q", "-m", "one")
 
 
-def seconds_of(root: Path) -> float:
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "lib", "rehearse", "--base", "main", "--fail-on", "never"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "MIGRATIONS_DIR": str(root / "migrations")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise BenchError(done.stdout + done.stderr)
-    return time.perf_counter() - began
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    # Without a database.
+    environ = {"PATH": os.environ["PATH"]}
     parser.add_argument("counts", type=int, nargs="*", default=COUNTS)
     print("| applied files | tables | rehearse |\n| --- | --- | --- |")
     for count in parser.parse_args().counts:
         with tempfile.TemporaryDirectory() as folder:
             write_project(Path(folder), count)
             # The first one makes what later servers share.
-            seconds_of(Path(folder))
-            taken = min(seconds_of(Path(folder)) for _ in range(3))
+            call = partial(seconds_of, environ, Path(folder, "migrations"), *COMMAND)
+            call()
+            taken = min(call() for _ in range(3))
         print(f"| {count} | {count * TABLES} | {taken:.1f} s |")
 
 

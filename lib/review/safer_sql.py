@@ -50,6 +50,7 @@ _MORE_OF_COLUMN = re.compile(
 )
 _NOT_NULL = re.compile(r"\s+not\s+null\Z", re.IGNORECASE)
 _TYPE_AND_EXPRESSION = re.compile(r"(.+?)(?:\s+using\s+(.+))?", re.IGNORECASE | re.DOTALL)
+_ALONE = "A file with nothing else, which runs outside a transaction"
 _INDEX_BY_PARTITION = (
     "A partitioned table has no index built concurrently: create it `on only` this table, build "
     "that of each partition by `create index concurrently` in a file of its own, and attach each "
@@ -197,8 +198,13 @@ def _validated_later(effect: Effect, default_name: str) -> str:
     if _is_with_column(effect):
         return "Add the column first, and the constraint in a later file, as `not valid`."
     table, name = _table(effect.on), quoted(effect.part or default_name)
-    return _files(
-        f"alter table {table} add constraint {name} {effect.definition} not valid;",
+    return _files(*_added_and_validated(table, name, effect.definition))
+
+
+def _added_and_validated(table: str, name: str, definition: str) -> tuple[str, str]:
+    """Return the contents of two files: only the first takes a strong lock, and reads no row."""
+    return (
+        f"alter table {table} add constraint {name} {definition} not valid;",
         f"alter table {table} validate constraint {name};",
     )
 
@@ -250,8 +256,7 @@ def _not_null_by_check(effect: Effect) -> str:
     table, column = _table(effect.on), quoted(effect.part)
     name = quoted(_named(effect.on.name, effect.part, "is_not_null"))
     return _files(
-        f"alter table {table} add constraint {name} check ({column} is not null) not valid;",
-        f"alter table {table} validate constraint {name};",
+        *_added_and_validated(table, name, f"check ({column} is not null)"),
         # With the check, PostgreSQL knows without looking (manual, "ALTER TABLE", SET NOT NULL).
         f"alter table {table} alter column {column} set not null;\n"
         f"alter table {table} drop constraint {name};",
@@ -261,10 +266,7 @@ def _not_null_by_check(effect: Effect) -> str:
 def _not_null_by_constraint(effect: Effect) -> str:
     table, column = _table(effect.on), quoted(effect.part)
     name = quoted(_named(effect.on.name, effect.part, "not_null"))
-    return _files(
-        f"alter table {table} add constraint {name} not null {column} not valid;",
-        f"alter table {table} validate constraint {name};",
-    )
+    return _files(*_added_and_validated(table, name, f"not null {column}"))
 
 
 def _index(effect: Effect) -> str:
@@ -277,16 +279,13 @@ def _index(effect: Effect) -> str:
     words += [quoted(effect.part)] if effect.part else []
     only = "only " if effect.has(Clause.ONLY) else ""
     words += [f"on {only}{_table(effect.on)} {effect.definition};"]
-    return _file("A file with nothing else, which runs outside a transaction") + " ".join(words)
+    return _file(_ALONE) + " ".join(words)
 
 
 def _reindex(effect: Effect) -> str:
     if effect.has(Clause.CONCURRENTLY):
         return ""
-    return (
-        f"{_file('A file with nothing else, which runs outside a transaction')}"
-        f"reindex {effect.what} concurrently {_table(effect.on)};"
-    )
+    return _file(_ALONE) + f"reindex {effect.what} concurrently {_table(effect.on)};"
 
 
 def _refresh(effect: Effect) -> str:
@@ -358,8 +357,7 @@ def _column(effect: Effect) -> str:
     return _files(
         first,
         backfill,
-        f"alter table {table} add constraint {name} check ({column} is not null) not valid;",
-        f"alter table {table} validate constraint {name};",
+        *_added_and_validated(table, name, f"check ({column} is not null)"),
         f"alter table {table} alter column {column} set not null;\n"
         f"alter table {table} drop constraint {name};",
     )
