@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 import psycopg
-from server import BenchError, Server, exit_code_of, started
+from server import BenchError, exit_code_of, started
 from snapshot import busy
 
 from lib.database.connection import Connection
@@ -30,15 +30,6 @@ create table t{0} (
 );
 create index on t{0} (amount);
 """
-
-
-def create(server: Server, tables: int) -> str:
-    database = server.create_database()
-    with server.connect(database) as connection:
-        for number in range(tables):
-            connection.execute(TABLE.format(number).encode())
-        connection.execute("analyze")
-    return database
 
 
 def spent(raw: "psycopg.Connection", work: Callable[[], object]) -> float:
@@ -71,7 +62,7 @@ def main() -> None:
         server.print_facts()
         print("| tables | start, ms | statement, ms |\n| --- | --- | --- |")
         for tables in COUNTS:
-            with server.connect(create(server, tables)) as raw:
+            with server.connect(server.create_with_tables(TABLE, tables)) as raw:
                 raw.autocommit = True
                 # The first one reads the catalog into the caches of its server process.
                 samples = [sample(raw, turn) for turn in range(runs + 1)][1:]

@@ -61,6 +61,15 @@ class Server:
         self.query("postgres", f"create database {name} template {template}")
         return name
 
+    def create_with_tables(self, table: str, count: int) -> str:
+        """Make a database with tables from a template, in which {0} is the number of each."""
+        database = self.create_database()
+        with self.connect(database) as connection:
+            for number in range(count):
+                connection.execute(table.format(number).encode())
+            connection.execute("analyze")
+        return database
+
     def drop_database(self, name: str) -> None:
         self.query("postgres", f"drop database if exists {name} with (force)")
 

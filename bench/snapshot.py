@@ -53,15 +53,6 @@ class Sample:
     compare_client: float
 
 
-def create(server: Server, tables: int) -> str:
-    database = server.create_database()
-    with server.connect(database) as connection:
-        for number in range(tables):
-            connection.execute(TABLE.format(number).encode())
-        connection.execute("analyze")
-    return database
-
-
 def look(raw: "psycopg.Connection") -> Snapshot:
     found = read_snapshot(Connection(raw), exclusions=Exclusions(), limit=LIMIT)
     if not isinstance(found, Snapshot):
@@ -123,7 +114,7 @@ def dump(server: Server, database: str) -> float:
 
 
 def row(server: Server, tables: int, runs: int) -> str:
-    database = create(server, tables)
+    database = server.create_with_tables(TABLE, tables)
     samples, dumps = [], []
     for _ in range(runs):
         samples.append(sample(server, database))
